@@ -1,0 +1,120 @@
+//! Everything that can go wrong, as one closed enum. The extension maps each variant to an SQLSTATE.
+
+use std::fmt;
+
+/// One of a model's two halves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tower {
+    Text,
+    Image,
+}
+
+impl Tower {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Image => "image",
+        }
+    }
+}
+
+/// Why an embedding could not be made. Never carries the user's text or bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// The picture has no bytes.
+    EmptyImage,
+    /// The bytes begin like no picture that we know.
+    UnknownFormat,
+    /// A picture, but of a format without a decoder here.
+    UnsupportedFormat { format: &'static str },
+    /// A format that can be decoded, but is not in the list of those allowed.
+    FormatNotAllowed { format: &'static str },
+    /// The decoder gave up.
+    UndecodableImage { format: &'static str, reason: String },
+    /// More bytes than the limit, before decoding.
+    ImageBytesExceeded { bytes: u64, limit: u64 },
+    /// More pixels than the limit, known from the header.
+    ImagePixelsExceeded { width: u32, height: u32, limit: u64 },
+    /// More tokens than the model reads, where cutting was not asked for.
+    TooManyTokens { tokens: usize, limit: usize },
+    /// More bytes of text than the tokenizer is given.
+    TextBytesExceeded { bytes: u64, limit: u64 },
+    /// Not a name that a model folder can have.
+    InvalidModelName { name: String },
+    /// No folder of that name. `present` lists the models that are there.
+    ModelMissing { name: String, present: Vec<String> },
+    /// A file of the model's folder cannot be read.
+    ModelFile { model: String, file: String, reason: String },
+    /// A file of the model's folder says something that cannot be used.
+    ModelInvalid { model: String, file: String, reason: String },
+    /// A file of the model's folder is not the one that the manifest describes.
+    ModelChanged { model: String, file: String },
+    /// ONNX Runtime cannot be loaded from this path.
+    RuntimeMissing { path: String, reason: String },
+    /// ONNX Runtime was loaded from another path; a process can load it only once.
+    RuntimeLoaded { loaded: String, wanted: String },
+    /// ONNX Runtime refused or failed.
+    Inference { model: String, tower: Tower, reason: String },
+    /// The model gave NaN, an infinity or a vector of length zero.
+    NotAnEmbedding { model: String, tower: Tower },
+    /// An allocation was refused.
+    OutOfMemory { bytes: u64 },
+    /// The caller asked to stop.
+    Interrupted,
+    /// An element of a batch failed; `index` counts from zero.
+    Item { index: usize, source: Box<Error> },
+}
+
+impl Error {
+    pub(crate) fn invalid(model: &str, file: &str, reason: impl fmt::Display) -> Self {
+        Self::ModelInvalid { model: model.into(), file: file.into(), reason: reason.to_string() }
+    }
+
+    /// Name the element of the batch that failed. A stop belongs to no element.
+    pub(crate) fn at(self, index: usize) -> Self {
+        match self {
+            Self::Interrupted => Self::Interrupted,
+            source => Self::Item { index, source: Box::new(source) },
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EmptyImage => f.write_str("the image is empty"),
+            Self::UnknownFormat => f.write_str("the data is not an image of a known format"),
+            Self::UnsupportedFormat { format } => write!(f, "{format} images are not supported"),
+            Self::FormatNotAllowed { format } => write!(f, "{format} images are not allowed"),
+            Self::UndecodableImage { format, reason } => write!(f, "could not decode the {format} image: {reason}"),
+            Self::ImageBytesExceeded { bytes, limit } => write!(f, "the image has {bytes} bytes; the limit is {limit}"),
+            Self::ImagePixelsExceeded { width, height, limit } => {
+                write!(f, "the image has {width} x {height} pixels; the limit is {limit} pixels")
+            }
+            Self::TooManyTokens { tokens, limit } => write!(f, "the text has {tokens} tokens; the model reads {limit}"),
+            Self::TextBytesExceeded { bytes, limit } => write!(f, "the text has {bytes} bytes; the limit is {limit}"),
+            Self::InvalidModelName { name } => write!(f, "invalid model name: \"{name}\""),
+            Self::ModelMissing { name, .. } => write!(f, "model \"{name}\" does not exist"),
+            Self::ModelFile { model, file, reason } => {
+                write!(f, "could not read \"{file}\" of model \"{model}\": {reason}")
+            }
+            Self::ModelInvalid { model, file, reason } => write!(f, "invalid \"{file}\" of model \"{model}\": {reason}"),
+            Self::ModelChanged { model, file } => {
+                write!(f, "\"{file}\" of model \"{model}\" is not the file that the model was added with")
+            }
+            Self::RuntimeMissing { reason, .. } => write!(f, "could not load ONNX Runtime: {reason}"),
+            Self::RuntimeLoaded { .. } => f.write_str("ONNX Runtime is already loaded from another file"),
+            Self::Inference { model, tower, reason } => {
+                write!(f, "the {} tower of model \"{model}\" failed: {reason}", tower.name())
+            }
+            Self::NotAnEmbedding { model, tower } => {
+                write!(f, "the {} tower of model \"{model}\" gave no direction", tower.name())
+            }
+            Self::OutOfMemory { bytes } => write!(f, "could not allocate {bytes} bytes"),
+            Self::Interrupted => f.write_str("interrupted"),
+            Self::Item { index, source } => write!(f, "element {}: {source}", index + 1),
+        }
+    }
+}
+
+impl std::error::Error for Error {}

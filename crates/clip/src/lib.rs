@@ -1,0 +1,29 @@
+//! CLIP: texts and pictures become unit vectors in one space.
+//!
+//! A [`Model`] is a folder as Hugging Face repositories lay it out, with a [`Manifest`] beside it. Everything that
+//! decides an embedding (sizes, crop, interpolation, mean, context length, names and types of the graph's inputs and
+//! outputs) is read from that folder.
+//!
+//! Invariants: nothing below this crate knows that Postgres exists; nothing here prints, logs, reads a setting or an
+//! environment variable; no user input panics; every failure is an [`Error`].
+
+#![forbid(unsafe_code)]
+
+mod embedding;
+mod error;
+mod manifest;
+mod model;
+mod pixels;
+mod runtime;
+mod spec;
+mod tokens;
+mod watch;
+
+pub use embedding::Embedding;
+pub use error::{Error, Tower};
+pub use manifest::{MANIFEST_FILE, Manifest};
+pub use model::{Model, Options, Overflow, TextEmbedding, Usage, folder_of, names};
+pub use pixels::{Format, ImageInfo, Limits, image_info};
+pub use runtime::Runtime;
+pub use tokens::MAX_TEXT_BYTES;
+pub use watch::Interrupted;

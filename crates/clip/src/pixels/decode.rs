@@ -1,0 +1,89 @@
+//! Bytes to RGB, by Pillow's rules: the first frame, alpha dropped, 16 bits cut to their high byte.
+//!
+//! One rule is not Pillow's: 16-bit grey becomes its high byte too, where Pillow clips at 255 and gives a white
+//! picture. External crate: `image`.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use image::metadata::Orientation;
+use image::{ColorType, DynamicImage, ImageDecoder, RgbImage};
+
+use crate::error::Error;
+use crate::pixels::header::{self, Format, Limits, undecodable};
+use crate::pixels::{Rgb, reserve};
+
+/// Decoders allocate as they please: before one starts, this many times the decoded size must be there to be had.
+const DECODER_COPIES: u64 = 2;
+
+/// A decoder's own tables and buffers, whatever the picture's size.
+const DECODER_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Decode the first frame of `bytes`, upright if `orient`.
+pub(super) fn decode(bytes: &[u8], limits: &Limits, orient: bool) -> Result<Rgb, Error> {
+    // Decoders panic on some malicious files. Nothing that a caller can see is left half-changed by that.
+    catch_unwind(AssertUnwindSafe(|| decode_or_panic(bytes, limits, orient))).unwrap_or_else(|_| {
+        let format = header::sniff(bytes)?;
+        Err(undecodable(format, "the decoder does not understand the file"))
+    })
+}
+
+fn decode_or_panic(bytes: &[u8], limits: &Limits, orient: bool) -> Result<Rgb, Error> {
+    let (format, mut decoder) = header::open(bytes, limits)?;
+    // EXIF that cannot be read is no reason to refuse a picture that can.
+    let orientation = match orient {
+        true => decoder.orientation().unwrap_or(Orientation::NoTransforms),
+        false => Orientation::NoTransforms,
+    };
+    let size = decoder.total_bytes();
+    let budget = size.saturating_mul(DECODER_COPIES).saturating_add(DECODER_BYTES);
+    let mut decoder_limits = image::Limits::no_limits();
+    decoder_limits.max_alloc = Some(budget);
+    decoder.set_limits(decoder_limits).map_err(|error| undecodable(format, error))?;
+    drop(reserve::<u8>(usize::try_from(budget).unwrap_or(usize::MAX))?);
+
+    let (width, height) = decoder.dimensions();
+    let color = decoder.color_type();
+    let mut samples = reserve(usize::try_from(size).unwrap_or(usize::MAX))?;
+    samples.resize(size as usize, 0);
+    decoder.read_image(&mut samples).map_err(|error| undecodable(format, error))?;
+    let bytes = to_rgb(samples, color, format)?;
+    Ok(upright(Rgb { width, height, bytes }, orientation))
+}
+
+/// Reduce the decoder's samples to three bytes a pixel.
+fn to_rgb(samples: Vec<u8>, color: ColorType, format: Format) -> Result<Vec<u8>, Error> {
+    let pick: fn(&[u8]) -> [u8; 3] = match color {
+        ColorType::Rgb8 => return Ok(samples),
+        ColorType::L8 | ColorType::La8 => |pixel| [pixel[0]; 3],
+        ColorType::Rgba8 => |pixel| [pixel[0], pixel[1], pixel[2]],
+        // Samples of 16 bits come in the machine's byte order.
+        ColorType::L16 | ColorType::La16 => |pixel| [high_byte(pixel, 0); 3],
+        ColorType::Rgb16 | ColorType::Rgba16 => |pixel| [0, 1, 2].map(|channel| high_byte(pixel, channel)),
+        other => return Err(undecodable(format, format_args!("samples of type {other:?} are not supported"))),
+    };
+    let pixel = usize::from(color.bytes_per_pixel());
+    let mut bytes = reserve(samples.len() / pixel * 3)?;
+    bytes.extend(samples.chunks_exact(pixel).flat_map(pick));
+    Ok(bytes)
+}
+
+fn high_byte(pixel: &[u8], channel: usize) -> u8 {
+    let [low, high] = [pixel[channel * 2], pixel[channel * 2 + 1]];
+    (u16::from_ne_bytes([low, high]) >> 8) as u8
+}
+
+fn upright(image: Rgb, orientation: Orientation) -> Rgb {
+    if orientation == Orientation::NoTransforms {
+        return image;
+    }
+    let (width, height) = (image.width, image.height);
+    match RgbImage::from_raw(width, height, image.bytes) {
+        Some(pixels) => {
+            let mut turned = DynamicImage::ImageRgb8(pixels);
+            turned.apply_orientation(orientation);
+            Rgb { width: turned.width(), height: turned.height(), bytes: turned.into_bytes() }
+        }
+        // The buffer was made to these dimensions.
+        None => unreachable!("an RGB buffer of other dimensions than its picture. This is a bug."),
+    }
+}

@@ -1,0 +1,138 @@
+//! Pictures: encoded bytes become the tensor that the image tower reads, as the reference makes it.
+//!
+//! Order: header and limits, decode the first frame, EXIF orientation, RGB, resize, crop, rescale, normalise. The
+//! reference is the Pillow-backed image processor of Hugging Face's transformers.
+
+mod decode;
+mod header;
+mod resample;
+
+pub use header::{Format, ImageInfo, Limits};
+pub(crate) use resample::Filter;
+
+use crate::error::Error;
+use crate::spec::{ImageSpec, Resize};
+use resample::Window;
+
+/// Rows of three bytes a pixel, without padding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Rgb {
+    width: u32,
+    height: u32,
+    bytes: Vec<u8>,
+}
+
+impl Rgb {
+    fn with_capacity(width: u32, height: u32) -> Result<Self, Error> {
+        Ok(Self { width, height, bytes: reserve(width as usize * height as usize * 3)? })
+    }
+}
+
+/// A vector with room for `length` elements, or an error: a size that comes from input must not abort the process.
+pub(crate) fn reserve<T>(length: usize) -> Result<Vec<T>, Error> {
+    let mut vector = Vec::new();
+    let bytes = (length as u64).saturating_mul(size_of::<T>() as u64);
+    vector.try_reserve_exact(length).map_err(|_| Error::OutOfMemory { bytes })?;
+    Ok(vector)
+}
+
+/// Read what the header of a picture says. Its pixels are not decoded.
+pub fn image_info(bytes: &[u8], limits: &Limits) -> Result<ImageInfo, Error> {
+    std::panic::catch_unwind(|| header::info(bytes, limits)).unwrap_or_else(|_| {
+        Err(header::undecodable(header::sniff(bytes)?, "the decoder does not understand the header"))
+    })
+}
+
+/// Append the tensor of one picture, `[3, height, width]`, to `tensor`.
+pub(crate) fn tensor(bytes: &[u8], spec: &ImageSpec, limits: &Limits, tensor: &mut Vec<f32>) -> Result<(), Error> {
+    let crop = crop(decode::decode(bytes, limits, spec.orient)?, spec)?;
+    for (channel, levels) in spec.levels.iter().enumerate() {
+        tensor.extend(crop.bytes.iter().skip(channel).step_by(3).map(|&byte| levels[usize::from(byte)]));
+    }
+    Ok(())
+}
+
+/// Resize and cut to the model's size. Where the resized picture is smaller than the crop, the rest is black.
+fn crop(image: Rgb, spec: &ImageSpec) -> Result<Rgb, Error> {
+    let (width, height) = resized(image.width, image.height, spec.resize);
+    let (crop_width, crop_height) = spec.size;
+    let (left, padding_left, copied_width) = overlap(width, crop_width);
+    let (top, padding_top, copied_height) = overlap(height, crop_height);
+    let window = Window { left, top, width: copied_width, height: copied_height };
+    let inside = resample::resize(image, width, height, window, spec.filter)?;
+    if (copied_width, copied_height) == spec.size {
+        return Ok(inside);
+    }
+    let mut padded = Rgb::with_capacity(crop_width, crop_height)?;
+    padded.bytes.resize(crop_width as usize * crop_height as usize * 3, 0);
+    let rows = padded.bytes.chunks_exact_mut(crop_width as usize * 3).skip(padding_top as usize);
+    for (row, source) in rows.zip(inside.bytes.chunks_exact(copied_width as usize * 3)) {
+        row[padding_left as usize * 3..][..source.len()].copy_from_slice(source);
+    }
+    Ok(padded)
+}
+
+/// The size after the resize, before the crop.
+fn resized(width: u32, height: u32, resize: Option<Resize>) -> (u64, u64) {
+    let (short, long) = (width.min(height), width.max(height));
+    match resize {
+        None => (width.into(), height.into()),
+        Some(Resize::Exact { width, height }) => (width.into(), height.into()),
+        Some(Resize::ShortestEdge(edge)) => {
+            // int(edge * long / short): the reference truncates.
+            let longer = (u64::from(edge) * u64::from(long)) as f64 / f64::from(short);
+            if width <= height { (edge.into(), longer as u64) } else { (longer as u64, edge.into()) }
+        }
+    }
+}
+
+/// Where a centred crop of `crop` begins in a side of `side`, what is padded before it, and what is copied.
+fn overlap(side: u64, crop: u32) -> (u64, u32, u32) {
+    match side.checked_sub(crop.into()) {
+        Some(rest) => (rest / 2, 0, crop),
+        // The reference pads ceil(rest / 2) in front, then crops from floor(-rest / 2) of that: they cancel out.
+        None => {
+            let side = side as u32;
+            (0, (crop - side).div_ceil(2), side)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_long_edge_is_truncated() {
+        assert_eq!(resized(451, 300, Some(Resize::ShortestEdge(224))), (336, 224));
+        assert_eq!(resized(300, 451, Some(Resize::ShortestEdge(224))), (224, 336));
+        assert_eq!(resized(5, 400, Some(Resize::ShortestEdge(96))), (96, 7680));
+    }
+
+    #[test]
+    fn the_crop_is_centred_and_floored() {
+        assert_eq!(overlap(335, 224), (55, 0, 224));
+        assert_eq!(overlap(224, 224), (0, 0, 224));
+    }
+
+    #[test]
+    fn a_side_shorter_than_the_crop_is_padded() {
+        assert_eq!(overlap(61, 64), (0, 2, 61));
+        assert_eq!(overlap(62, 64), (0, 1, 62));
+    }
+
+    #[test]
+    fn sizes_that_cannot_be_had_are_errors() {
+        assert!(matches!(reserve::<u64>(usize::MAX), Err(Error::OutOfMemory { .. })));
+    }
+
+    #[test]
+    fn formats_are_told_by_their_first_bytes() {
+        let limits = Limits { bytes: 100, pixels: 100, formats: Format::ALL.to_vec() };
+        let error = |bytes: &[u8]| image_info(bytes, &limits).unwrap_err();
+        assert_eq!(error(b""), Error::EmptyImage);
+        assert_eq!(error(b"hello"), Error::UnknownFormat);
+        assert_eq!(error(b"\0\0\0\x20ftypavif"), Error::UnsupportedFormat { format: "AVIF" });
+        assert_eq!(error(&[0; 101]), Error::ImageBytesExceeded { bytes: 101, limit: 100 });
+    }
+}

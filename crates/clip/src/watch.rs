@@ -1,0 +1,126 @@
+//! Threads that never see a signal, and a watcher that stops long work when the caller wants to stop.
+//!
+//! A signal that arrives in a second thread of a server process runs the server's handler there, so every thread is
+//! born with all signals blocked: a thread inherits the mask of the one that starts it. External crate: `nix`.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, Builder, JoinHandle, Scope, ScopedJoinHandle};
+use std::time::Duration;
+
+use nix::sys::signal::{SigSet, SigmaskHow};
+
+use crate::error::Error;
+
+/// Whether the caller wants running work to stop. Called from a second thread, so it may only read memory.
+pub type Interrupted = fn() -> bool;
+
+/// How often the watcher looks: a tenth of the 100 ms within which a cancel must take effect.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// The watcher calls one function and sleeps; 64 KiB is the smallest stack that every libc accepts with room to spare.
+const WATCHER_STACK: usize = 64 * 1024;
+
+/// Run `start` with all signals blocked in the calling thread, and restore its mask afterwards.
+fn with_signals_blocked<T>(start: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
+    let started = start();
+    before.thread_set_mask()?;
+    started
+}
+
+/// Start a thread that outlives the call, with all signals blocked.
+pub(crate) fn spawn(work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    with_signals_blocked(|| Builder::new().name("pg_clip pool".into()).spawn(work))
+}
+
+fn spawn_watcher<'scope, 'env>(
+    scope: &'scope Scope<'scope, 'env>,
+    watch: impl FnOnce() + Send + 'scope,
+) -> io::Result<ScopedJoinHandle<'scope, ()>> {
+    with_signals_blocked(|| {
+        Builder::new().name("pg_clip watcher".into()).stack_size(WATCHER_STACK).spawn_scoped(scope, watch)
+    })
+}
+
+/// Do `work` in this thread while a second one calls `stop` as soon as `interrupted` says so.
+///
+/// The second thread ends before this function returns, also when `work` panics.
+pub(crate) fn interruptible<T>(
+    interrupted: Interrupted,
+    stop: impl Fn() + Send + Sync,
+    work: impl FnOnce() -> T,
+) -> Result<T, Error> {
+    if interrupted() {
+        return Err(Error::Interrupted);
+    }
+    let done = AtomicBool::new(false);
+    let stopped = AtomicBool::new(false);
+    let result = thread::scope(|scope| {
+        let watcher = spawn_watcher(scope, || {
+            while !done.load(Ordering::Acquire) {
+                if interrupted() {
+                    stopped.store(true, Ordering::Release);
+                    stop();
+                    return;
+                }
+                thread::park_timeout(LOOK_EVERY);
+            }
+        });
+        // No second thread can be had (a limit on processes): the work is still worth doing, only not interruptible.
+        let _finish = Finish { done: &done, watcher: watcher.as_ref().ok() };
+        work()
+    });
+    if stopped.load(Ordering::Acquire) { Err(Error::Interrupted) } else { Ok(result) }
+}
+
+/// Tells the watcher that the work is over, however it ended.
+struct Finish<'a, 'scope> {
+    done: &'a AtomicBool,
+    watcher: Option<&'a ScopedJoinHandle<'scope, ()>>,
+}
+
+impl Drop for Finish<'_, '_> {
+    fn drop(&mut self) {
+        self.done.store(true, Ordering::Release);
+        if let Some(watcher) = self.watcher {
+            watcher.thread().unpark();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn finished_work_is_not_stopped() {
+        assert_eq!(interruptible(|| false, || panic!("stopped"), || 7), Ok(7));
+    }
+
+    #[test]
+    fn work_ends_when_stop_is_called() {
+        static ASKED: AtomicBool = AtomicBool::new(false);
+        let (sender, receiver) = mpsc::channel();
+        let work = || {
+            ASKED.store(true, Ordering::Release);
+            receiver.recv().unwrap();
+        };
+        let stop = || sender.send(()).unwrap();
+        assert_eq!(interruptible(|| ASKED.load(Ordering::Acquire), stop, work), Err(Error::Interrupted));
+    }
+
+    #[test]
+    fn threads_are_born_with_signals_blocked() {
+        let before = SigSet::thread_get_mask().unwrap();
+        let (sender, receiver) = mpsc::channel();
+        spawn(move || sender.send(SigSet::thread_get_mask().unwrap()).unwrap()).unwrap().join().unwrap();
+        let inside = receiver.recv().unwrap();
+        for signal in [nix::sys::signal::SIGINT, nix::sys::signal::SIGTERM, nix::sys::signal::SIGALRM] {
+            assert!(inside.contains(signal));
+        }
+        assert_eq!(SigSet::thread_get_mask().unwrap(), before);
+    }
+}

@@ -1,0 +1,191 @@
+//! Values as Postgres holds them: arguments that are checked before they are read, and pgvector's `vector`.
+//!
+//! Almost all `unsafe` of the project is here.
+
+use std::borrow::Cow;
+use std::ffi::c_char;
+use std::marker::PhantomData;
+use std::ptr;
+
+use clip::{Embedding, Error};
+use pgrx::callconv::{Arg, ArgAbi, BoxRet, FcInfo};
+use pgrx::datum::Datum;
+use pgrx::pg_sys::panic::{ErrorReport, ErrorReportable};
+use pgrx::pgrx_sql_entity_graph::metadata::{
+    ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
+};
+use pgrx::{IntoDatum, pg_sys, varlena};
+
+use crate::error;
+
+/// An argument of type `text` or `bytea`, not detoasted yet.
+#[derive(Clone, Copy)]
+pub struct Varlena<'a> {
+    datum: pg_sys::Datum,
+    lives: PhantomData<&'a [u8]>,
+}
+
+impl<'a> Varlena<'a> {
+    /// The size of the value, known without reading it from disk or decompressing it.
+    fn len(self) -> u64 {
+        // SAFETY: the datum is a varlena by this type's invariant; the size counts a header of four bytes.
+        let size = unsafe { pg_sys::toast_raw_datum_size(self.datum) };
+        size.saturating_sub(pg_sys::VARHDRSZ) as u64
+    }
+
+    /// The bytes of an image, unless there are more than `limit`: then nothing is read.
+    pub fn image(self, limit: u64) -> Result<&'a [u8], ErrorReport> {
+        match self.len() {
+            bytes if bytes > limit => Err(error::report(Error::ImageBytesExceeded { bytes, limit })),
+            _ => Ok(self.detoast()),
+        }
+    }
+
+    /// The text in UTF-8, which is what tokenizers read.
+    pub fn text(self) -> Result<Cow<'a, str>, ErrorReport> {
+        let (bytes, limit) = (self.len(), clip::MAX_TEXT_BYTES as u64);
+        if bytes > limit {
+            return Err(error::report(Error::TextBytesExceeded { bytes, limit }));
+        }
+        let bytes = self.detoast();
+        // SAFETY: the pointer and length are of one slice; where no conversion is needed, the same pointer comes back,
+        // else a new null-terminated string in the current memory context, which lives as long as the argument.
+        let converted = unsafe {
+            let start = bytes.as_ptr().cast::<c_char>();
+            let converted = pg_sys::pg_server_to_any(start, bytes.len() as i32, pg_sys::pg_enc::PG_UTF8 as i32);
+            match ptr::eq(converted, start) {
+                true => bytes,
+                false => std::ffi::CStr::from_ptr(converted).to_bytes(),
+            }
+        };
+        std::str::from_utf8(converted).map(Cow::Borrowed).map_err(|_| error::invalid_text())
+    }
+
+    fn detoast(self) -> &'a [u8] {
+        // SAFETY: the datum is a varlena; what comes back is the value itself or a copy in the current memory context,
+        // both of which live as long as the argument.
+        unsafe { varlena::varlena_to_byte_slice(pg_sys::pg_detoast_datum_packed(self.datum.cast_mut_ptr())) }
+    }
+}
+
+/// An argument of type `text[]` or `bytea[]`, as its elements in order.
+pub struct VarlenaArray<'a>(Vec<Option<Varlena<'a>>>);
+
+impl<'a> VarlenaArray<'a> {
+    pub fn into_elements(self) -> Vec<Option<Varlena<'a>>> {
+        self.0
+    }
+}
+
+// SAFETY: the SQL declarations give such arguments the types text or bytea, which are varlenas.
+unsafe impl<'fcx> ArgAbi<'fcx> for Varlena<'fcx> {
+    unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
+        // SAFETY: pgrx calls this for arguments that are not null.
+        let datum = unsafe { arg.unbox_arg_using_from_datum::<RawDatum>() };
+        Self { datum: datum.map_or(pg_sys::Datum::null(), |raw| raw.0), lives: PhantomData }
+    }
+}
+
+// SAFETY: the SQL declarations give such arguments the types text[] or bytea[].
+unsafe impl<'fcx> ArgAbi<'fcx> for VarlenaArray<'fcx> {
+    unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
+        // SAFETY: see `Varlena`.
+        let Some(RawDatum(datum)) = (unsafe { arg.unbox_arg_using_from_datum::<RawDatum>() }) else {
+            return Self(Vec::new());
+        };
+        let (mut elements, mut nulls, mut length) = (ptr::null_mut(), ptr::null_mut(), 0);
+        // SAFETY: the datum is an array whose elements are varlenas, aligned as int; the server fills in both arrays
+        // with `length` entries.
+        unsafe {
+            let array = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast::<pg_sys::ArrayType>();
+            let element = (*array).elemtype;
+            pg_sys::deconstruct_array(
+                array, element, -1, false, b'i' as c_char, &mut elements, &mut nulls, &mut length,
+            );
+            let element = |i: usize| {
+                let varlena = Varlena { datum: *elements.add(i), lives: PhantomData };
+                (!*nulls.add(i)).then_some(varlena)
+            };
+            Self((0..length as usize).map(element).collect())
+        }
+    }
+}
+
+/// A datum as it is: reading it is left for later.
+struct RawDatum(pg_sys::Datum);
+
+impl pgrx::FromDatum for RawDatum {
+    unsafe fn from_polymorphic_datum(datum: pg_sys::Datum, is_null: bool, _: pg_sys::Oid) -> Option<Self> {
+        (!is_null).then_some(Self(datum))
+    }
+}
+
+/// pgvector's `vector`.
+pub struct Vector(pg_sys::Datum);
+
+/// pgvector's limit, `VECTOR_MAX_DIM`.
+const MAX_DIMENSIONS: usize = 16_000;
+
+/// pgvector's layout: varlena header, `int16 dim`, `int16 unused`, then `float x[dim]`.
+const VECTOR_HEADER: usize = 8;
+
+impl Vector {
+    pub fn new(embedding: &Embedding) -> Result<Self, ErrorReport> {
+        let values = embedding.as_slice();
+        if values.len() > MAX_DIMENSIONS {
+            return Err(error::too_many_dimensions(values.len(), MAX_DIMENSIONS));
+        }
+        let size = VECTOR_HEADER + size_of_val(values);
+        // SAFETY: palloc gives `size` bytes, aligned for any type, or raises an error; all of them are written.
+        unsafe {
+            let start = pg_sys::palloc(size).cast::<u8>();
+            varlena::set_varsize_4b(start.cast(), size as i32);
+            start.add(4).cast::<i16>().write(values.len() as i16);
+            start.add(6).cast::<i16>().write(0);
+            ptr::copy_nonoverlapping(values.as_ptr(), start.add(VECTOR_HEADER).cast::<f32>(), values.len());
+            Ok(Self(pg_sys::Datum::from(start)))
+        }
+    }
+
+    /// For iterators, which cannot return an error: raise it.
+    pub fn new_or_raise(embedding: &Embedding) -> Self {
+        Self::new(embedding).unwrap_or_report()
+    }
+}
+
+// SAFETY: the datum points to a vector in the memory context of the call.
+unsafe impl BoxRet for Vector {
+    unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> Datum<'fcx> {
+        // SAFETY: the SQL declarations say that such functions return vector.
+        unsafe { fcinfo.return_raw_datum(self.0) }
+    }
+}
+
+impl IntoDatum for Vector {
+    fn into_datum(self) -> Option<pg_sys::Datum> {
+        Some(self.0)
+    }
+
+    /// Not known and not asked for: rows take their types from the SQL declaration.
+    fn type_oid() -> pg_sys::Oid {
+        pg_sys::InvalidOid
+    }
+}
+
+/// pgrx wants a name for each type, though the SQL is written by hand.
+macro_rules! named_in_sql {
+    ($($type:ty = $name:literal),*) => {
+        $(
+            // SAFETY: only used to generate SQL, which is not done here.
+            unsafe impl SqlTranslatable for $type {
+                const TYPE_IDENT: &'static str = $name;
+                const TYPE_ORIGIN: TypeOrigin = TypeOrigin::External;
+                const ARGUMENT_SQL: Result<SqlMappingRef, ArgumentError> = Ok(SqlMappingRef::literal($name));
+                const RETURN_SQL: Result<ReturnsRef, ReturnsError> =
+                    Ok(ReturnsRef::One(SqlMappingRef::literal($name)));
+            }
+        )*
+    };
+}
+
+named_in_sql!(Varlena<'_> = "bytea", VarlenaArray<'_> = "bytea[]", Vector = "vector");

@@ -1,0 +1,158 @@
+//! Failures of `clip`, told as Postgres tells them: SQLSTATE, message, DETAIL, HINT.
+//!
+//! Messages never repeat the user's text or bytes, and paths only where the role may read the setting anyway.
+
+use clip::{Error, Format, MANIFEST_FILE};
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::{PgSqlErrorCode, pg_sys};
+
+/// How to put a model in place, wherever one is missing or broken.
+const ADD_MODEL: &str = "A model is a folder under \"clip.model_path\"; \"SELECT name FROM clip_models\" lists them.";
+
+/// Explain a failure. One exhaustive match: a new variant does not compile until someone chooses its SQLSTATE.
+pub fn report(error: Error) -> ErrorReport {
+    use PgSqlErrorCode as Code;
+    match error {
+        Error::EmptyImage => new(Code::ERRCODE_INVALID_BINARY_REPRESENTATION, "could not decode image")
+            .set_detail("The image has no bytes.")
+            .set_hint(supported_formats()),
+        Error::UnknownFormat => new(Code::ERRCODE_INVALID_BINARY_REPRESENTATION, "could not decode image")
+            .set_detail("The data does not begin like an image of a known format.")
+            .set_hint(supported_formats()),
+        Error::UnsupportedFormat { format } => new(Code::ERRCODE_INVALID_BINARY_REPRESENTATION, "could not decode image")
+            .set_detail(format!("{format} images are not supported."))
+            .set_hint(supported_formats()),
+        Error::FormatNotAllowed { format } => new(Code::ERRCODE_INVALID_BINARY_REPRESENTATION, "could not decode image")
+            .set_detail(format!("{format} images are not allowed on this server."))
+            .set_hint("The setting \"clip.image_formats\" lists the formats that are."),
+        Error::UndecodableImage { format, reason } => {
+            new(Code::ERRCODE_INVALID_BINARY_REPRESENTATION, "could not decode image")
+                .set_detail(format!("The {format} data is broken or of a kind that is not supported: {reason}."))
+                .set_hint("Check that the file opens in an image viewer, or save it anew.")
+        }
+        Error::ImageBytesExceeded { bytes, limit } => new(Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED, "image is too large")
+            .set_detail(format!("The image has {bytes} bytes; the limit is {limit}."))
+            .set_hint("Resize the image or raise \"clip.max_image_bytes\"."),
+        Error::ImagePixelsExceeded { width, height, limit } => {
+            new(Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED, "image is too large")
+                .set_detail(format!("The image has {width} x {height} pixels; the limit is {limit} pixels."))
+                .set_hint("Resize the image or raise \"clip.max_image_pixels\".")
+        }
+        Error::TooManyTokens { tokens, limit } => new(Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED, "text is too long")
+            .set_detail(format!("The text has {tokens} tokens; the model reads {limit}."))
+            .set_hint("Shorten the text, or set \"clip.text_overflow\" to \"truncate\"."),
+        Error::TextBytesExceeded { bytes, limit } => new(Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED, "text is too long")
+            .set_detail(format!("The text has {bytes} bytes; the limit is {limit}."))
+            .set_hint("A model reads some dozens of words: shorten the text."),
+        Error::InvalidModelName { name } => {
+            new(Code::ERRCODE_INVALID_PARAMETER_VALUE, format!("invalid model name: \"{name}\""))
+                .set_detail("A model name has letters, digits, dots, hyphens and underscores, and begins with no dot.")
+                .set_hint(ADD_MODEL)
+        }
+        Error::ModelMissing { name, present } => {
+            let present = match present.as_slice() {
+                [] => "There are no models under \"clip.model_path\".".into(),
+                names => format!("The models that exist are: {}.", names.join(", ")),
+            };
+            new(Code::ERRCODE_UNDEFINED_OBJECT, format!("model \"{name}\" does not exist"))
+                .set_detail(present)
+                .set_hint(ADD_MODEL)
+        }
+        Error::ModelFile { model, file, reason } => {
+            new(Code::ERRCODE_UNDEFINED_FILE, format!("could not read a file of model \"{model}\""))
+                .set_detail(format!("File \"{file}\": {reason}."))
+                .set_hint(match file == MANIFEST_FILE {
+                    true => "A model folder needs its manifest: add the model again.",
+                    false => "The folder is incomplete or not readable by the server: add the model again.",
+                })
+        }
+        Error::ModelInvalid { model, file, reason } => {
+            new(Code::ERRCODE_CONFIG_FILE_ERROR, format!("model \"{model}\" cannot be used"))
+                .set_detail(format!("File \"{file}\": {reason}."))
+                .set_hint("Add the model again from a folder in the layout of Hugging Face's ONNX exports.")
+        }
+        Error::ModelChanged { model, file } => {
+            new(Code::ERRCODE_CONFIG_FILE_ERROR, format!("model \"{model}\" was changed after it was added"))
+                .set_detail(format!("File \"{file}\" is not the one that the manifest describes."))
+                .set_hint("Restore the file, or add the new files as a model of another name.")
+        }
+        Error::RuntimeMissing { path, reason } => {
+            new(Code::ERRCODE_UNDEFINED_FILE, "could not load ONNX Runtime")
+                .set_detail(for_superusers(format!("Library \"{path}\": {reason}.")))
+                .set_hint("Install ONNX Runtime 1.22 or newer and let \"clip.onnxruntime_path\" name its library.")
+        }
+        Error::RuntimeLoaded { loaded, wanted } => new(
+            Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            "ONNX Runtime is already loaded from another file",
+        )
+        .set_detail(for_superusers(format!("It was loaded from \"{loaded}\"; the setting names \"{wanted}\".")))
+        .set_hint("Reconnect to use the other library."),
+        Error::Inference { model, tower, reason } => {
+            new(Code::ERRCODE_EXTERNAL_ROUTINE_EXCEPTION, "could not compute embedding")
+                .set_detail(format!("The {} tower of model \"{model}\" failed: {reason}.", tower.name()))
+                .set_hint("If it fails for every input, the model's graph does not suit: add another export of it.")
+        }
+        Error::NotAnEmbedding { model, tower } => {
+            new(Code::ERRCODE_EXTERNAL_ROUTINE_EXCEPTION, "could not compute embedding")
+                .set_detail(format!(
+                    "The {} tower of model \"{model}\" gave a vector that is zero or not finite.",
+                    tower.name()
+                ))
+                .set_hint("The model's weights are damaged or of a type that overflows: add another export of it.")
+        }
+        Error::OutOfMemory { bytes } => new(Code::ERRCODE_OUT_OF_MEMORY, "out of memory")
+            .set_detail(format!("Failed on request of size {bytes}."))
+            .set_hint("Resize the image, or lower \"clip.max_image_pixels\" so that such images are refused."),
+        Error::Interrupted => {
+            // Raises what the user should see: cancel, timeout or termination.
+            pgrx::check_for_interrupts!();
+            new(Code::ERRCODE_QUERY_CANCELED, "canceling statement due to user request")
+        }
+        Error::Item { index, source } => {
+            let report = report(*source);
+            let element = format!("Element {} of the array: ", index + 1);
+            let detail = element + report.detail().unwrap_or(report.message());
+            report.set_detail(detail)
+        }
+    }
+}
+
+/// A bad argument of one of our functions.
+pub fn invalid_argument(name: &str, value: &str, valid: &str) -> ErrorReport {
+    new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, format!("invalid {name}: \"{value}\""))
+        .set_detail(format!("Valid values are {valid}."))
+}
+
+/// NULL where it has no meaning.
+pub fn null_argument(name: &str) -> ErrorReport {
+    new(PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED, format!("{name} must not be null"))
+}
+
+/// Text that is not text in the encoding of this database.
+pub fn invalid_text() -> ErrorReport {
+    new(PgSqlErrorCode::ERRCODE_CHARACTER_NOT_IN_REPERTOIRE, "invalid byte sequence for encoding \"UTF8\"")
+        .set_hint("The tokenizer reads UTF-8; a database with encoding SQL_ASCII must hold UTF-8 text.")
+}
+
+/// A model whose vectors pgvector cannot hold.
+pub fn too_many_dimensions(dimensions: usize, limit: usize) -> ErrorReport {
+    new(PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED, format!("vector cannot have more than {limit} dimensions"))
+        .set_detail(format!("The model gives {dimensions}."))
+}
+
+fn new(code: PgSqlErrorCode, message: impl Into<String>) -> ErrorReport {
+    ErrorReport::new(code, message.into(), "pg_clip")
+}
+
+fn supported_formats() -> String {
+    let names: Vec<_> = Format::ALL.map(Format::name).into();
+    format!("Supported formats are {}.", names.join(", "))
+}
+
+fn for_superusers(detail: String) -> String {
+    // SAFETY: reads the current role's attributes; may raise an error, which pgrx turns into an unwinding panic.
+    match unsafe { pg_sys::superuser() } {
+        true => detail,
+        false => "Only superusers see the path and the reason.".into(),
+    }
+}

@@ -1,0 +1,137 @@
+//! What this backend has open: models, and the embeddings of texts that were asked for before.
+//!
+//! Invariants: a backend has one thread, so a `thread_local` needs no lock; a model whose folder changed is another
+//! model; what is open is never dropped at exit, because ONNX Runtime's destructors are not safe there.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs;
+use std::mem::ManuallyDrop;
+use std::num::NonZeroUsize;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use clip::{Embedding, Error, MANIFEST_FILE, Model, Options, TextEmbedding};
+use lru::LruCache;
+
+use crate::interrupt::interrupted;
+use crate::settings;
+
+/// Texts longer than this are no queries; remembering them would let a few of them fill the memory.
+const MAX_CACHED_TEXT: usize = 4096;
+
+/// A model that is open, and what it was opened from.
+pub struct Open {
+    pub model: Model,
+    pub cache_hits: u64,
+    stamp: Stamp,
+}
+
+/// Tells one version of a folder from another: the manifest is replaced by rename, never written in place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Stamp {
+    folder: PathBuf,
+    inode: u64,
+    modified: (i64, i64),
+}
+
+#[derive(Hash, PartialEq, Eq)]
+struct Query {
+    digest: String,
+    text: String,
+}
+
+struct Backend {
+    open: BTreeMap<String, Open>,
+    queries: LruCache<Query, TextEmbedding>,
+}
+
+thread_local! {
+    static BACKEND: RefCell<ManuallyDrop<Backend>> = RefCell::new(ManuallyDrop::new(Backend {
+        open: BTreeMap::new(),
+        queries: LruCache::unbounded(),
+    }));
+}
+
+/// Do something with the model `name`, opened if it is not yet.
+pub fn with<T>(name: &str, act: impl FnOnce(&mut Model, &Options) -> Result<T, Error>) -> Result<T, Error> {
+    BACKEND.with_borrow_mut(|backend| act(&mut backend.open(name)?.model, &settings::options()))
+}
+
+/// Embed one text, or remember its embedding.
+pub fn embed_text(name: &str, text: &str) -> Result<Embedding, Error> {
+    BACKEND.with_borrow_mut(|backend| backend.embed_text(name, text))
+}
+
+/// Forget the towers of one model, or of all, and say how many there were.
+pub fn unload(name: Option<&str>) -> usize {
+    BACKEND.with_borrow_mut(|backend| {
+        let chosen = backend.open.iter_mut().filter(|(open, _)| name.is_none_or(|name| name == open.as_str()));
+        chosen.map(|(_, open)| open.model.unload()).sum()
+    })
+}
+
+/// Look at each model that is open.
+pub fn for_each(mut look: impl FnMut(&str, &Open)) {
+    BACKEND.with_borrow(|backend| backend.open.iter().for_each(|(name, open)| look(name, open)));
+}
+
+impl Backend {
+    fn open(&mut self, name: &str) -> Result<&mut Open, Error> {
+        let folder = clip::folder_of(&settings::model_path(), name)?;
+        let stamp = Stamp::of(folder, name)?;
+        if self.open.get(name).is_none_or(|open| open.stamp != stamp) {
+            let model = Model::open(&stamp.folder, name, interrupted)?;
+            self.open.insert(name.into(), Open { model, cache_hits: 0, stamp });
+        }
+        self.open.get_mut(name).ok_or_else(|| unreachable!("a model is gone after it was opened. This is a bug."))
+    }
+
+    fn embed_text(&mut self, name: &str, text: &str) -> Result<Embedding, Error> {
+        let options = settings::options();
+        let capacity = settings::query_cache_size();
+        let query = {
+            let manifest = self.open(name)?.model.manifest();
+            Query { digest: manifest.digest.clone(), text: text.into() }
+        };
+        while self.queries.len() > capacity {
+            self.queries.pop_lru();
+        }
+        if let Some(known) = self.queries.get(&query).cloned() {
+            let open = self.open(name)?;
+            open.cache_hits += 1;
+            return known.checked(open.model.manifest().context_length, options.overflow).cloned();
+        }
+        let embedded = self.open(name)?.model.embed_texts(&[text], &options).map_err(only)?;
+        let Some(embedded) = embedded.into_iter().next() else {
+            unreachable!("one text gave no embedding. This is a bug.")
+        };
+        let embedding = embedded.embedding.clone();
+        if let Some(capacity) = NonZeroUsize::new(capacity).filter(|_| text.len() <= MAX_CACHED_TEXT) {
+            while self.queries.len() >= capacity.get() {
+                self.queries.pop_lru();
+            }
+            self.queries.put(query, embedded);
+        }
+        Ok(embedding)
+    }
+}
+
+impl Stamp {
+    fn of(folder: PathBuf, name: &str) -> Result<Self, Error> {
+        let metadata = fs::metadata(folder.join(MANIFEST_FILE)).map_err(|error| Error::ModelFile {
+            model: name.into(),
+            file: MANIFEST_FILE.into(),
+            reason: error.to_string(),
+        })?;
+        Ok(Self { folder, inode: metadata.ino(), modified: (metadata.mtime(), metadata.mtime_nsec()) })
+    }
+}
+
+/// The error of a batch of one, without the number of the element.
+pub fn only(error: Error) -> Error {
+    match error {
+        Error::Item { source, .. } => *source,
+        other => other,
+    }
+}

@@ -1,0 +1,148 @@
+//! What is there and what is going on, as rows: `clip_models`, `clip_loaded_models`, `clip_diagnose()`.
+
+use std::time::SystemTime;
+
+use clip::{Model, Runtime, Tower};
+use pgrx::prelude::*;
+
+use crate::interrupt::interrupted;
+use crate::{models, settings};
+
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity, reason = "the columns are the type")]
+fn clip_models() -> TableIterator<
+    'static,
+    (
+        name!(name, String),
+        name!(family, Option<String>),
+        name!(dimensions, Option<i32>),
+        name!(context_length, Option<i32>),
+        name!(image_size, Option<i32>),
+        name!(digest, Option<String>),
+        name!(size_bytes, Option<i64>),
+        name!(license, Option<String>),
+        name!(prepared, bool),
+        name!(is_default, bool),
+    ),
+> {
+    let (path, default) = (settings::model_path(), settings::default_model());
+    TableIterator::new(clip::names(&path).into_iter().map(move |name| {
+        // A folder that cannot be used is listed without what is unknown of it: using it says why.
+        let manifest = clip::folder_of(&path, &name).and_then(|folder| Model::open(&folder, &name, interrupted)).ok();
+        let manifest = manifest.as_ref().map(Model::manifest);
+        let is_default = name == default;
+        (
+            name,
+            manifest.map(|manifest| manifest.family.clone()),
+            manifest.map(|manifest| manifest.dimensions as i32),
+            manifest.map(|manifest| manifest.context_length as i32),
+            manifest.map(|manifest| manifest.image_size[0] as i32),
+            manifest.map(|manifest| manifest.digest.clone()),
+            manifest.map(|manifest| manifest.size_bytes() as i64),
+            manifest.and_then(|manifest| manifest.license.clone()),
+            false,
+            is_default,
+        )
+    }))
+}
+
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity, reason = "the columns are the type")]
+fn clip_loaded_models() -> TableIterator<
+    'static,
+    (
+        name!(model, String),
+        name!(tower, &'static str),
+        name!(loaded_at, TimestampWithTimeZone),
+        name!(load_ms, f64),
+        name!(calls, i64),
+        name!(items, i64),
+        name!(total_ms, f64),
+        name!(cache_hits, i64),
+        name!(weights, &'static str),
+    ),
+> {
+    let mut rows = Vec::new();
+    models::for_each(|name, open| {
+        for tower in [Tower::Text, Tower::Image] {
+            let Some(usage) = open.model.usage(tower) else { continue };
+            let cache_hits = if tower == Tower::Text { open.cache_hits as i64 } else { 0 };
+            rows.push((
+                name.to_owned(),
+                tower.name(),
+                timestamp(usage.loaded_at),
+                usage.load_time.as_secs_f64() * 1e3,
+                usage.calls as i64,
+                usage.items as i64,
+                usage.total_time.as_secs_f64() * 1e3,
+                cache_hits,
+                "private",
+            ));
+        }
+    });
+    TableIterator::new(rows)
+}
+
+#[pg_extern(sql = false)]
+fn clip_diagnose() -> TableIterator<'static, (name!(item, &'static str), name!(value, String))> {
+    // SAFETY: reads the current role's attributes; may raise an error, which pgrx turns into an unwinding panic.
+    let superuser = unsafe { pg_sys::superuser() };
+    let path = |path: std::path::PathBuf| match superuser {
+        true => path.display().to_string(),
+        false => "visible to superusers only".into(),
+    };
+    let options = settings::options();
+    let formats: Vec<_> = options.limits.formats.iter().map(|format| format.name()).collect();
+    TableIterator::new([
+        ("pg_clip", env!("CARGO_PKG_VERSION").into()),
+        ("PostgreSQL", pg_sys::PG_VERSION_STR.to_string_lossy().into_owned()),
+        ("ONNX Runtime library", path(settings::onnxruntime_path())),
+        ("ONNX Runtime", Runtime::load(&options.runtime).map_or_else(|error| error.to_string(), |it| it.build_info().into())),
+        ("telemetry", telemetry().into()),
+        ("CPU features", cpu_features()),
+        ("model path", path(settings::model_path())),
+        ("models", clip::names(&settings::model_path()).join(", ")),
+        ("default model", settings::default_model()),
+        ("threads", options.threads.to_string()),
+        ("batch size", options.batch_size.to_string()),
+        ("query cache size", settings::query_cache_size().to_string()),
+        ("largest image", format!("{} bytes, {} pixels", options.limits.bytes, options.limits.pixels)),
+        ("image formats", formats.join(", ")),
+        ("largest text", format!("{} bytes", clip::MAX_TEXT_BYTES)),
+    ])
+}
+
+fn telemetry() -> &'static str {
+    match std::env::var_os("ORT_DISABLE_TELEMETRY").is_some_and(|value| value == "1") {
+        true => "off",
+        false => "not switched off",
+    }
+}
+
+/// What decides which of ONNX Runtime's kernels run.
+fn cpu_features() -> String {
+    let mut features = Vec::new();
+    #[cfg(target_arch = "x86_64")]
+    {
+        for (name, present) in [
+            ("avx2", is_x86_feature_detected!("avx2")),
+            ("fma", is_x86_feature_detected!("fma")),
+            ("avx512f", is_x86_feature_detected!("avx512f")),
+            ("avx512vnni", is_x86_feature_detected!("avx512vnni")),
+        ] {
+            if present {
+                features.push(name);
+            }
+        }
+    }
+    features.insert(0, std::env::consts::ARCH);
+    features.join(" ")
+}
+
+/// Microseconds between 1970 and 2000, the beginnings of Unix's and of Postgres' time.
+const UNIX_TO_POSTGRES: i64 = 946_684_800_000_000;
+
+fn timestamp(time: SystemTime) -> TimestampWithTimeZone {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros() as i64;
+    TimestampWithTimeZone::try_from(since - UNIX_TO_POSTGRES).unwrap_or_else(|_| TimestampWithTimeZone::negative_infinity())
+}
