@@ -1,73 +1,136 @@
 #!/usr/bin/env bash
-# A throw-away PostgreSQL cluster, reached by a socket of its own, without TCP.
+# A throw-away PostgreSQL cluster, reached by a socket of its own, without TCP. PG_CONFIG says of which server.
 #
-#   cluster.sh start DIR [server option…]   create DIR and a cluster in it, and start it
+#   cluster.sh start DIR [SETTING=VALUE…]   create DIR (new, or empty) and a cluster in it, and start it
 #   cluster.sh restart DIR                  stop it at once, as a crash does, and start it again
 #   cluster.sh env DIR                      print the variables that a client needs
-#   cluster.sh stop DIR                     stop it and remove DIR
+#   cluster.sh psql DIR [ARGUMENT…]         run psql on it
+#   cluster.sh stop DIR                     stop it and remove DIR; nothing to do is no error
 #
-# PostgreSQL refuses to run as root: then the cluster belongs to the user postgres.
+# The superuser is postgres. The server's log is DIR/log.
+# PostgreSQL refuses to run as root: then the cluster belongs to the system's user postgres.
 set -euo pipefail
 
-verb=${1:?"usage: cluster.sh start|restart|env|stop DIR"}
-directory=${2:?"usage: cluster.sh $verb DIR"}
+fail() {
+    printf 'cluster.sh: %s\n' "$@" >&2
+    exit 1
+}
+
+[ $# -ge 2 ] || fail "usage: cluster.sh start|restart|env|psql|stop DIR" "Its head says more: ${BASH_SOURCE[0]}"
+verb=$1
+directory=$(realpath --no-symlinks "$2")
 shift 2
-bin=$("${PG_CONFIG:-pg_config}" --bindir)
+data=$directory/data
+bin=$("${PG_CONFIG:-pg_config}" --bindir) || fail "pg_config is not on the PATH." "Set PG_CONFIG, or run: make setup"
 
 as_server() {
     if [ "$(id -u)" = 0 ]; then
-        # The caller's directory may be closed to postgres.
-        (cd / && setpriv --reuid postgres --regid postgres --clear-groups env HOME="$directory" "$@")
+        # From /, because the caller's own folder may be closed to postgres.
+        (cd / && setpriv --reuid postgres --regid postgres --init-groups env HOME="$directory" "$@")
     else
         "$@"
     fi
 }
 
-start() {
-    as_server "$bin/pg_ctl" --pgdata "$directory/data" --log "$directory/log" --wait --silent start >/dev/null || {
-        echo "cluster.sh: the server does not start; the end of its log:" >&2
+is_cluster() { [ -e "$data/PG_VERSION" ]; }
+
+require_cluster() { is_cluster || fail "there is no cluster in $directory." "Start one: scripts/cluster.sh start $directory"; }
+
+# A socket's path may have 107 bytes: the name of the file in it takes 15, its lock file's 20.
+socket_directory() {
+    if [ ${#directory} -le 85 ]; then
+        echo "$directory"
+    else
+        echo "/tmp/pg_clip-$(printf %s "$directory" | sha256sum | cut -c 1-16)"
+    fi
+}
+
+create() {
+    [ -z "$(ls -A "$directory" 2>/dev/null)" ] ||
+        fail "$directory is not empty." "Name a new folder, or end the cluster in it: scripts/cluster.sh stop $directory"
+    mkdir -p "$directory" "$(socket_directory)"
+    # Whoever reaches the socket is superuser.
+    chmod 700 "$directory" "$(socket_directory)"
+    if [ "$(id -u)" = 0 ]; then
+        id -u postgres >/dev/null 2>&1 || fail "root cannot run a server, and there is no user postgres." "Create one: useradd --system postgres"
+        chown postgres: "$directory" "$(socket_directory)"
+        as_server test -w "$directory" || fail "the user postgres cannot reach $directory." "Name a folder that it can, such as one in /tmp."
+    fi
+    # PGPORT and the like in the caller's environment count less than the file.
+    # shellcheck disable=SC2016 # $1 and $2 belong to the inner shell
+    as_server "$bin/initdb" --pgdata "$data" --username postgres --auth trust --encoding UTF8 --no-locale --no-sync \
+        >/dev/null || fail "initdb could not create a cluster in $directory."
+    {
+        printf "%s = '%s'\n" listen_addresses '' unix_socket_directories "$(socket_directory)" port 5432 fsync off
+        local setting
+        for setting in "$@"; do
+            printf '%s\n' "$setting"
+        done
+    } | as_server tee -a "$data/postgresql.conf" >/dev/null
+}
+
+start_server() {
+    as_server "$bin/pg_ctl" --pgdata "$data" --log "$directory/log" --wait --timeout 120 --silent start >/dev/null || {
+        echo "cluster.sh: the server does not start. The end of its log:" >&2
         tail -n 20 "$directory/log" >&2
-        exit 1
+        return 1
     }
 }
 
-stop() {
-    as_server "$bin/pg_ctl" --pgdata "$directory/data" --wait --silent --mode "$1" stop >/dev/null 2>&1 || true
+# At once, as a crash would: nothing of the data is to be kept, or a restart shall prove that it survives.
+stop_server() {
+    as_server "$bin/pg_ctl" --pgdata "$data" --wait --silent --mode immediate stop >/dev/null 2>&1 || kill_processes
 }
+
+# What a killed postmaster leaves behind runs in the data folder, and may be too busy to notice.
+kill_processes() {
+    local process
+    for process in /proc/[0-9]*; do
+        [ "$(readlink "$process/cwd")" != "$data" ] || kill -KILL "${process#/proc/}" 2>/dev/null || true
+    done
+}
+
+remove() {
+    local shared
+    # The shared memory that only the postmaster would have given back.
+    shared=$(sed -n '7s/^ *[0-9]* *//p' "$data/postmaster.pid" 2>/dev/null || true)
+    [ -z "$shared" ] || as_server ipcrm --shmem-id "$shared" 2>/dev/null || true
+    rm -rf "$directory" "$(socket_directory)"
+}
+
+client_variables() { printf '%s\n' "PGHOST=$(socket_directory)" PGPORT=5432 PGUSER=postgres PGDATABASE=postgres; }
 
 case $verb in
 start)
-    mkdir -p "$directory"
-    directory=$(cd "$directory" && pwd)
-    # A socket's path may have 107 bytes: the name of the file in it takes 15.
-    [ ${#directory} -le 90 ] || { echo "cluster.sh: the path $directory is too long for a socket" >&2; exit 1; }
-    [ "$(id -u)" != 0 ] || chown postgres "$directory"
-    as_server "$bin/initdb" --pgdata "$directory/data" --username postgres --auth trust --encoding UTF8 --no-locale \
-        --no-sync >"$directory/initdb.log" 2>&1 || { cat "$directory/initdb.log" >&2; exit 1; }
-    {
-        echo "listen_addresses = ''"
-        echo "unix_socket_directories = '$directory'"
-        echo "fsync = off"
-        printf '%s\n' "$@"
-    } | as_server tee -a "$directory/data/postgresql.conf" >/dev/null
-    start
+    create "$@"
+    start_server || {
+        stop_server
+        remove
+        exit 1
+    }
     ;;
 restart)
-    stop immediate
-    start
+    require_cluster
+    stop_server
+    start_server
     ;;
 env)
-    printf 'PGHOST=%s\nPGPORT=5432\nPGUSER=postgres\nPGDATABASE=postgres\n' "$(cd "$directory" && pwd)"
+    require_cluster
+    client_variables
+    ;;
+psql)
+    require_cluster
+    mapfile -t variables < <(client_variables)
+    exec env "${variables[@]}" "$bin/psql" "$@"
     ;;
 stop)
-    if [ -d "$directory" ]; then
-        directory=$(cd "$directory" && pwd)
-        stop immediate
-        rm -rf "$directory"
+    # Never a folder that holds no cluster.
+    if is_cluster; then
+        stop_server
+        remove
     fi
     ;;
 *)
-    echo "usage: cluster.sh start|restart|env|stop DIR" >&2
-    exit 2
+    fail "$verb is none of: start, restart, env, psql, stop"
     ;;
 esac

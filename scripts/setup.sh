@@ -1,185 +1,301 @@
 #!/usr/bin/env bash
-# Make ready what pg_clip is built and tested with: server and headers, libclang, pgvector, ONNX Runtime.
-# Does only what is missing, and says what it does. Works as root, or as a user with sudo.
+# Makes ready what pg_clip is built and tested with: server and headers, libclang, pgvector, ONNX Runtime.
+#
+#   setup.sh [PG_CONFIG]
+#
+# Does only what is missing or too old, and says what it does. Works as root, or as a user with sudo.
 set -euo pipefail
+
+# A relative PG_CONFIG is the caller's: it is looked up before the folder changes.
+asked_for=${1:-${PG_CONFIG:-pg_config}}
+PG_CONFIG=$(command -v "$asked_for" || true)
+[ -z "$PG_CONFIG" ] || PG_CONFIG=$(realpath --no-symlinks "$PG_CONFIG")
 cd "$(dirname "$0")/.."
 
-# pgvector 0.8.0 is what pg_clip needs; 0.8.7 is advised, because earlier ones have memory bugs.
+# Releases before the advised one have memory bugs, yet a server that has one is left as it is.
 least_pgvector=0.8.0
-wanted_pgvector=0.8.6
-# Where a mirror lists a newer source but does not hold it: the last one that was built here, by its hash.
-pinned_pgvector=0.8.6
-pinned_pgvector_sha256=25c9b78cfdaa43c66788d7490246ac24e4fe1c86f19c4b60c089b723f84a4a0d
-# The oldest Rust that the dependencies build with.
-least_rust=1.95
+advised_pgvector=0.8.7
+# Where Debian's own package is older: its source package in these suites, tried in this order.
+newer_suites="sid testing stable"
 
 scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
-chmod 755 "$scratch"
+clean_up() {
+    rm -rf "$scratch"
+    allow_main_cluster
+}
+trap clean_up EXIT
 
-say() { printf '\033[1m%s\033[0m\n' "pg_clip: $*"; }
+say() { echo "setup: $*"; }
+
+warn() { printf 'setup: %s\n' "$@" >&2; }
 
 fail() {
-    printf 'pg_clip: %s\n' "$@" >&2
+    warn "$@"
     exit 1
 }
 
-at_least() { [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1)" = "$1" ]; }
+# fail_with_log LOG MESSAGE…: the end of the log first, what to do last.
+fail_with_log() {
+    tail -n 20 "$1" >&2
+    shift
+    fail "$@"
+}
+
+# at_least LEAST VERSION; a missing version is too old.
+at_least() { [ -n "$2" ] && [ "$(printf '%s\n' "$1" "$2" | sort -V | head -n 1)" = "$1" ]; }
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then
         "$@"
     elif command -v sudo >/dev/null; then
-        sudo --preserve-env=DEBIAN_FRONTEND "$@"
+        sudo "$@"
     else
-        fail "root is needed for: $*" "Run this as root, or install sudo."
+        fail "this needs root: $*" "Run it as root, or install sudo."
     fi
 }
 
-what_to_install() {
-    fail "this is not a Debian-like system, or a package cannot be had. Install these, then run make again:" \
-        "  PostgreSQL 15 to 18 with its server headers (pg_config --includedir-server)" \
-        "  a C compiler, make, pkg-config, and libclang (for bindgen)" \
-        "  pgvector $least_pgvector or newer, into that server" \
-        "  python3 with pip (it fetches ONNX Runtime), or ONNX Runtime 1.22 or newer with clip.onnxruntime_path set"
+# A server in somebody's home folder needs no root.
+as_owner_of_server() {
+    if [ -w "$("$PG_CONFIG" --pkglibdir)" ] && [ -w "$("$PG_CONFIG" --sharedir)/extension" ]; then
+        "$@"
+    else
+        as_root "$@"
+    fi
 }
 
 check_rust() {
-    command -v cargo >/dev/null || fail "cargo is missing." \
-        "Install Rust $least_rust or newer with rustup, or your distribution's package if it is that new."
-    local version
+    local least version
+    least=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+    command -v cargo >/dev/null ||
+        fail "cargo is missing." "Install Rust $least or newer: with rustup, or your distribution's package if it is new enough."
     version=$(rustc --version | cut -d ' ' -f 2)
-    at_least "$least_rust" "$version" || fail "Rust $version is too old; $least_rust is needed." "Run: rustup update"
+    at_least "$least" "$version" || fail "Rust $version is too old, pg_clip needs $least." "Run: rustup update stable"
 }
 
-has_packages() { dpkg-query -W -f '${Status}\n' "$@" 2>/dev/null | grep -c 'ok installed' | grep -qx $#; }
+# ---- apt
 
-install_packages() {
-    has_packages "$@" && return
+is_installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
+
+version_of_package() { dpkg-query -W -f '${Version}' "$1" 2>/dev/null || true; }
+
+update_lists() {
+    [ ! -e "$scratch/apt.log" ] || return 0
+    # A foreign source that is out of order need not matter: the installation tells.
+    as_root apt-get -q update >"$scratch/apt.log" 2>&1 || true
+}
+
+apt_install() {
     say "installing $*"
-    export DEBIAN_FRONTEND=noninteractive
-    as_root apt-get update -q >"$scratch/apt.log" 2>&1 || true
-    as_root apt-get install -y -q --no-install-recommends "$@" >>"$scratch/apt.log" 2>&1 ||
-        { tail -n 20 "$scratch/apt.log" >&2; what_to_install; }
+    update_lists
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=600 \
+        install --no-install-recommends "$@" >>"$scratch/apt.log" 2>&1 </dev/null ||
+        fail_with_log "$scratch/apt.log" "apt-get could not install $*." \
+            "Repair what it names above (often: apt-get --fix-broken install), then run this again."
 }
 
-# Debian starts a server called main with the package. Where there is none yet, none is wanted.
-without_main_cluster() {
-    [ -e /etc/postgresql-common/createcluster.conf ] && return
-    as_root mkdir -p /etc/postgresql-common
-    echo 'create_main_cluster = false' | as_root tee /etc/postgresql-common/createcluster.conf >/dev/null
+install_if_missing() {
+    local package missing=()
+    for package in "$@"; do
+        is_installed "$package" || missing+=("$package")
+    done
+    [ ${#missing[@]} = 0 ] || apt_install "${missing[@]}"
 }
 
-install_server() {
-    local major
-    if [ -n "${PG_CONFIG:-}" ] && [ -e "$("$PG_CONFIG" --includedir-server)/postgres.h" ] && ! has_headers_package; then
-        return
-    fi
-    major=$(pg_major)
-    without_main_cluster
-    # Both at once: an extension built with newer headers may not load in an older minor release.
-    install_packages build-essential pkg-config libclang-dev "postgresql-$major" "postgresql-server-dev-$major"
-    same_minor "$major" && return
-    say "bringing server and headers to the same minor release"
-    as_root apt-get install -y -q --no-install-recommends "postgresql-$major" "postgresql-server-dev-$major" \
-        >"$scratch/apt.log" 2>&1 || { tail -n 20 "$scratch/apt.log" >&2; what_to_install; }
-}
-
-# Whether the server that PG_CONFIG names comes from Debian's packages.
-has_headers_package() { "$PG_CONFIG" --bindir | grep -q '^/usr/lib/postgresql/'; }
-
-same_minor() {
-    local versions
-    versions=$(dpkg-query -W -f '${Version}\n' "postgresql-$1" "postgresql-server-dev-$1" | sort -u | wc -l)
-    [ "$versions" = 1 ]
-}
-
-pg_major() {
-    local found
-    if command -v "${PG_CONFIG:-pg_config}" >/dev/null; then
-        found=$("${PG_CONFIG:-pg_config}" --version)
-        echo "$found" | grep -oE '[0-9]+' | head -n 1
+# What pg_config names, else what is installed, else the distribution's own.
+server_major() {
+    if [ -n "$PG_CONFIG" ]; then
+        "$PG_CONFIG" --version | grep -oE '[0-9]+' | head -n 1
+    elif compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null; then
+        printf '%s\n' /usr/lib/postgresql/*/bin/postgres | cut -d / -f 5 | sort -n | tail -n 1
     else
         apt-cache depends postgresql | grep -oE 'postgresql-[0-9]+' | grep -oE '[0-9]+' | head -n 1
     fi
 }
 
+# Debian's package starts a server called main as soon as it is installed. Nobody asked for one.
+createcluster=/etc/postgresql-common/createcluster.conf
+no_main_cluster='create_main_cluster = false # while pg_clip is set up'
+
+forbid_main_cluster() {
+    install_if_missing postgresql-common
+    echo "$no_main_cluster" | as_root tee -a "$createcluster" >/dev/null
+}
+
+allow_main_cluster() {
+    ! grep -qsx "$no_main_cluster" "$createcluster" || as_root sed -i "/^$no_main_cluster\$/d" "$createcluster"
+}
+
+# Server and headers come together: what is built with the headers of a later minor release may not load in an earlier one.
+install_server() {
+    local major server headers
+    [ -n "$(server_major)" ] || update_lists
+    major=$(server_major)
+    [[ $major =~ ^1[5-8]$ ]] || fail "PostgreSQL ${major:-(unknown)} is not supported: 15 to 18 are." "Name another server: make PG_CONFIG=…"
+    server=postgresql-$major headers=postgresql-server-dev-$major
+    if ! is_installed "$server"; then
+        forbid_main_cluster
+        apt_install "$server" "$headers"
+        allow_main_cluster
+    elif ! is_installed "$headers" || [ "$(version_of_package "$server")" != "$(version_of_package "$headers")" ]; then
+        say "server and headers have to be of one minor release; if the server is upgraded, its clusters restart"
+        apt_install "$server" "$headers"
+    fi
+    PG_CONFIG=${PG_CONFIG:-/usr/lib/postgresql/$major/bin/pg_config}
+}
+
+is_from_debian() { [[ $("$PG_CONFIG" --bindir) == /usr/lib/postgresql/* ]]; }
+
+prepare_with_apt() {
+    if [ -z "$PG_CONFIG" ] && [ "$asked_for" != pg_config ]; then
+        fail "there is no $asked_for." "Give the path of the pg_config of the server that pg_clip is for."
+    fi
+    install_if_missing build-essential pkg-config libclang-dev
+    if [ -z "$PG_CONFIG" ] || is_from_debian; then
+        install_server
+    fi
+    install_pgvector
+    [ -e "$(onnxruntime_library)" ] || find_pip >/dev/null || install_if_missing python3-pip
+}
+
+# ---- no apt
+
+has_headers() { [ -n "$PG_CONFIG" ] && [ -e "$("$PG_CONFIG" --includedir-server)/postgres.h" ]; }
+
+has_libclang() { [ -n "${LIBCLANG_PATH:-}" ] || ldconfig -p 2>/dev/null | grep -q 'libclang[-.]' || command -v llvm-config >/dev/null; }
+
+check_without_apt() {
+    local missing=()
+    has_headers || missing+=("PostgreSQL 15 to 18 with its server headers (set PG_CONFIG if pg_config is not on the PATH)")
+    command -v cc >/dev/null || missing+=("a C compiler, called cc")
+    command -v make >/dev/null || missing+=("GNU make")
+    has_libclang || missing+=("libclang (part of clang or LLVM)")
+    at_least $least_pgvector "$(installed_pgvector)" || missing+=("pgvector $advised_pgvector or newer, in that server")
+    [ -e "$(onnxruntime_library)" ] || find_pip >/dev/null ||
+        missing+=("python3 with pip, to fetch ONNX Runtime; or a libonnxruntime.so of 1.22 or newer, as $(onnxruntime_library)")
+    [ ${#missing[@]} = 0 ] || fail "there is no apt here. Install these, then run this again:" "${missing[@]/#/  - }"
+}
+
+# ---- pgvector
+
 installed_pgvector() {
-    sed -n "s/^default_version = '\(.*\)'/\1/p" "$("$PG_CONFIG" --sharedir)/extension/vector.control" 2>/dev/null || true
+    [ -z "$PG_CONFIG" ] ||
+        sed -n "s/^default_version = '\(.*\)'/\1/p" "$("$PG_CONFIG" --sharedir)/extension/vector.control" 2>/dev/null || true
 }
 
-# The source package of a suite, by a private list: the system's own apt configuration stays as it is.
-pgvector_of_suite() {
-    local list="$scratch/$1" mirror key
-    mirror=$(debian_mirror)
-    key=$(grep -hoE '/usr/share/keyrings/debian[^] ]*' -r /etc/apt/sources.list.d /etc/apt/sources.list 2>/dev/null | head -n 1)
-    mkdir -p "$list/lists/partial" "$list/source"
-    echo "deb-src ${key:+[signed-by=$key] }$mirror $1 main" >"$list/sources.list"
-    local apt=(apt-get -q -o "Dir::Etc::sourcelist=$list/sources.list" -o Dir::Etc::sourceparts=-
-        -o "Dir::State::lists=$list/lists" -o "Dir::Cache=$list" -o "APT::Sandbox::User=")
-    "${apt[@]}" update >"$list/log" 2>&1 &&
-        (cd "$list/source" && "${apt[@]}" source --download-only pgvector >>"$list/log" 2>&1) &&
-        tar -xzf "$list"/source/pgvector_*.orig.tar.gz -C "$list/source" --strip-components 1 && echo "$list/source"
-}
-
-debian_mirror() {
-    grep -hoE 'https?://[^ ]*/debian/?( |$)' -r /etc/apt/sources.list.d /etc/apt/sources.list 2>/dev/null | head -n 1 | tr -d ' '
-}
-
-pgvector_pinned() {
-    local into="$scratch/pinned"
-    mkdir -p "$into"
-    python3 - "$(debian_mirror)/pool/main/p/pgvector/pgvector_$pinned_pgvector.orig.tar.gz" "$into/source.tar.gz" <<'PYTHON' 2>/dev/null &&
-import sys, urllib.request
-urllib.request.urlretrieve(sys.argv[1], sys.argv[2])
-PYTHON
-        echo "$pinned_pgvector_sha256  $into/source.tar.gz" | sha256sum --check --quiet - >/dev/null 2>&1 &&
-        tar -xzf "$into/source.tar.gz" -C "$into" --strip-components 1 && echo "$into"
+# The version of the package that apt would install, without Debian's revision.
+packaged_pgvector() {
+    ! is_from_debian || apt-cache policy "$1" 2>/dev/null | sed -n 's/^  Candidate: \([0-9.]*\).*/\1/p'
 }
 
 install_pgvector() {
-    local version source
-    version=$(installed_pgvector)
-    [ -n "$version" ] && at_least "$wanted_pgvector" "$version" && return
-    say "building pgvector from Debian's source package"
-    install_packages dpkg-dev python3
-    source=$(pgvector_of_suite sid || pgvector_pinned || pgvector_of_suite trixie) || {
-        [ -n "$version" ] && at_least "$least_pgvector" "$version" && return
-        fail "the source of pgvector cannot be fetched." "Install pgvector $least_pgvector or newer by hand, then run make again."
-    }
-    # No -march=native: the library may run on another machine.
-    make -C "$source" -s OPTFLAGS="" PG_CONFIG="$PG_CONFIG" >"$scratch/pgvector.log" 2>&1 ||
-        { tail -n 20 "$scratch/pgvector.log" >&2; fail "pgvector does not build."; }
-    as_root make -C "$source" -s install PG_CONFIG="$PG_CONFIG" >"$scratch/pgvector.log" 2>&1 ||
-        { tail -n 20 "$scratch/pgvector.log" >&2; fail "pgvector cannot be installed."; }
-    say "pgvector $(installed_pgvector) is installed"
+    local package packaged
+    ! at_least $least_pgvector "$(installed_pgvector)" || return 0
+    update_lists
+    package=postgresql-$(server_major)-pgvector
+    packaged=$(packaged_pgvector "$package")
+    if at_least $advised_pgvector "$packaged"; then
+        apt_install "$package"
+    elif fetch_pgvector_source; then
+        build_pgvector
+    elif at_least $least_pgvector "$packaged"; then
+        apt_install "$package"
+    else
+        warn "no source of pgvector $least_pgvector or newer can be had from the mirrors that apt knows."
+        fail "Install pgvector into this server by hand (make install PG_CONFIG=$PG_CONFIG), then run this again."
+    fi
 }
 
+# Unpacks a source package of a newer suite into $scratch/pgvector.
+fetch_pgvector_source() {
+    local mirror suite
+    # The mirror that this machine uses for Debian itself.
+    # shellcheck disable=SC2016 # $(REPO_URI) is apt's own
+    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | head -n 1)
+    [ -n "$mirror" ] || return 1
+    for suite in $newer_suites; do
+        say "fetching pgvector's source package of Debian $suite"
+        rm -rf "$scratch/pgvector"
+        apt_source "$mirror" "$suite" >"$scratch/source.log" 2>&1 && return
+        warn "Debian $suite has none that can be fetched: $(grep -m 1 '^E:' "$scratch/source.log" || tail -n 1 "$scratch/source.log")"
+    done
+    return 1
+}
+
+# Lists and caches of its own: the system's apt stays as it is, and needs no root. Signatures are checked as always.
+apt_source() {
+    local own=$scratch/apt-$2 options
+    mkdir -p "$own/lists/partial" "$own/archives/partial"
+    echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $1 $2 main" >"$own/sources.list"
+    options=(-q -o Dir::Etc::sourcelist="$own/sources.list" -o Dir::Etc::sourceparts=- -o Dir::State::lists="$own/lists"
+        -o Dir::Cache="$own" -o APT::Sandbox::User="$(id -un)" -o APT::Update::Error-Mode=any)
+    apt-get "${options[@]}" update || return
+    (cd "$own" && apt-get "${options[@]}" source pgvector) || return
+    mv "$own"/pgvector-*/ "$scratch/pgvector"
+}
+
+build_pgvector() {
+    # Plain flags: by default the library fits only the processor that built it. And no second build for the JIT.
+    local build=(make -s -C "$scratch/pgvector" OPTFLAGS="" with_llvm=no PG_CONFIG="$PG_CONFIG")
+    say "building pgvector"
+    "${build[@]}" -j "$(nproc)" >"$scratch/pgvector.log" 2>&1 ||
+        fail_with_log "$scratch/pgvector.log" "pgvector does not build." "Install it by hand, then run this again."
+    as_owner_of_server "${build[@]}" install >"$scratch/pgvector.log" 2>&1 ||
+        fail_with_log "$scratch/pgvector.log" "pgvector cannot be installed into the server." "Install it by hand, then run this again."
+}
+
+# ---- ONNX Runtime
+
+onnxruntime_library() { echo target/onnxruntime/libonnxruntime.so; }
+
+wanted_onnxruntime() { sed -n 's/^onnxruntime==\([0-9.]*\).*/\1/p' scripts/onnxruntime.txt; }
+
+# The first Python on the PATH may be one without pip.
+find_pip() {
+    local python
+    for python in python3 /usr/bin/python3; do
+        "$python" -m pip --version >/dev/null 2>&1 && echo "$python" && return
+    done
+    return 1
+}
+
+# Out of the Python package, whichever Python is here: the library in it knows nothing of Python.
 fetch_onnxruntime() {
-    local into=target/onnxruntime version
-    version=$(sed -n 's/^onnxruntime==\([0-9.]*\).*/\1/p' scripts/onnxruntime.txt)
-    [ -e "$into/$version" ] && return
+    local version into wheel=$scratch/wheel python
+    version=$(wanted_onnxruntime) into=$(dirname "$(onnxruntime_library)")
+    # A library without this mark was put there by hand: it stays.
+    if [ -e "$into/libonnxruntime.so" ] && { [ ! -e "$into/VERSION" ] || [ "$(cat "$into/VERSION")" = "$version" ]; }; then
+        return
+    fi
     say "fetching ONNX Runtime $version"
-    python3 -m pip --version >/dev/null 2>&1 || install_packages python3-pip
-    local machine
-    machine=$(uname -m)
-    python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes \
-        --implementation cp --python-version 3.12 --platform "manylinux_2_28_$machine" --platform "manylinux_2_27_$machine" \
-        --dest "$scratch/wheel" -r scripts/onnxruntime.txt ||
-        fail "ONNX Runtime $version cannot be fetched for $machine." \
-            "Put a libonnxruntime.so of 1.22 or newer into $into, or set clip.onnxruntime_path."
-    python3 -m zipfile -e "$scratch"/wheel/*.whl "$scratch/wheel/content"
-    rm -rf "$into" && mkdir -p "$into"
-    install -m 755 "$scratch/wheel/content/onnxruntime/capi/libonnxruntime.so.$version" "$into/libonnxruntime.so"
-    install -m 644 "$scratch/wheel/content/onnxruntime/"{LICENSE,ThirdPartyNotices.txt} "$into"
-    touch "$into/$version"
+    python=$(find_pip)
+    "$python" -m pip download -q --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes \
+        --implementation cp --python-version 3.12 --platform "manylinux_2_28_$(uname -m)" \
+        --dest "$wheel" -r scripts/onnxruntime.txt ||
+        fail "ONNX Runtime $version cannot be fetched for $(uname -m)." \
+            "Put a libonnxruntime.so of 1.22 or newer into $into, then run this again."
+    "$python" -m zipfile -e "$wheel"/*.whl "$wheel/content"
+    echo "$version" >"$wheel/VERSION"
+    rm -rf "$into"
+    install -D -m 755 "$wheel/content/onnxruntime/capi/libonnxruntime.so.$version" "$scratch/onnxruntime/libonnxruntime.so"
+    install -m 644 "$wheel/content/onnxruntime/LICENSE" "$wheel/content/onnxruntime/ThirdPartyNotices.txt" "$wheel/VERSION" \
+        "$scratch/onnxruntime"
+    mkdir -p "$(dirname "$into")"
+    mv "$scratch/onnxruntime" "$into"
+}
+
+summary() {
+    local vector
+    vector=$(installed_pgvector)
+    say "ready: $("$PG_CONFIG" --version), pgvector $vector, ONNX Runtime $(cat target/onnxruntime/VERSION 2>/dev/null || echo of yours)"
+    at_least $advised_pgvector "$vector" ||
+        warn "pgvector $advised_pgvector or newer is advised for servers that matter: $vector has known memory bugs."
 }
 
 check_rust
 if command -v apt-get >/dev/null; then
-    install_server
+    prepare_with_apt
+else
+    check_without_apt
 fi
-: "${PG_CONFIG:=pg_config}"
-command -v "$PG_CONFIG" >/dev/null && [ -e "$("$PG_CONFIG" --includedir-server)/postgres.h" ] || what_to_install
-install_pgvector
 fetch_onnxruntime
+summary

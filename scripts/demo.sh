@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Shows what pg_clip does, on a server of its own that is gone afterwards.
+#
+#   demo.sh [--keep]    --keep: the server stays, to be played with
+#
+# `make demo` builds and installs before.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+keep=
+case ${1:-} in
+--keep) keep=yes ;;
+'') ;;
+*) echo "usage: scripts/demo.sh [--keep]" >&2; exit 2 ;;
+esac
+
+step() { printf '\033[1m== %s\033[0m\n' "$*"; }
+
+fail() {
+    printf 'demo: %s\n' "$@" >&2
+    exit 1
+}
+
+is_installed() {
+    local pg_config=${PG_CONFIG:-pg_config}
+    command -v "$pg_config" >/dev/null && [ -e "$("$pg_config" --pkglibdir)/pg_clip.so" ] &&
+        [ -e "$("$pg_config" --sharedir)/extension/pg_clip.control" ]
+}
+
+is_installed || fail "pg_clip is not installed in this server." "Run: make demo"
+
+cluster=$(mktemp -d "${TMPDIR:-/tmp}/pg_clip-demo.XXXXXX")
+trap 'scripts/cluster.sh stop "$cluster"; rm -rf "$cluster"' EXIT
+
+step "Starting a throw-away server in $cluster"
+scripts/cluster.sh start "$cluster" || fail "the server does not start: what it said is above."
+
+step "Playing examples/demo.sql"
+scripts/cluster.sh psql "$cluster" -X --quiet --set ON_ERROR_STOP=1 --pset pager=off --file examples/demo.sql </dev/null ||
+    fail "examples/demo.sql failed: the message above says where." "After a change of the sources, run: make demo"
+
+if [ -n "$keep" ]; then
+    trap - EXIT
+    step "The server keeps running"
+    echo "Connect:  scripts/cluster.sh psql $cluster"
+    echo "Stop it:  scripts/cluster.sh stop $cluster"
+else
+    step "The server is stopped and removed"
+    echo "To play with it yourself:  scripts/demo.sh --keep"
+fi
