@@ -48,6 +48,8 @@ socket_directory() {
 create() {
     [ -z "$(ls -A "$directory" 2>/dev/null)" ] ||
         fail "$directory is not empty." "Name a new folder, or end the cluster in it: scripts/cluster.sh stop $directory"
+    # From here on the folder is ours: whatever fails or interrupts, nothing of it stays.
+    trap '[ $? = 0 ] || { stop_server; remove; }' EXIT
     mkdir -p "$directory" "$(socket_directory)"
     # Whoever reaches the socket is superuser.
     chmod 700 "$directory" "$(socket_directory)"
@@ -91,10 +93,10 @@ kill_processes() {
 }
 
 remove() {
-    local shared
-    # The shared memory that only the postmaster would have given back.
-    shared=$(sed -n '7s/^ *[0-9]* *//p' "$data/postmaster.pid" 2>/dev/null || true)
-    [ -z "$shared" ] || as_server ipcrm --shmem-id "$shared" 2>/dev/null || true
+    # A killed postmaster leaves shared memory behind, which its successor finds and gives back.
+    if [ -e "$data/postmaster.pid" ]; then
+        (start_server && stop_server) >/dev/null 2>&1 || true
+    fi
     rm -rf "$directory" "$(socket_directory)"
 }
 
@@ -103,11 +105,7 @@ client_variables() { printf '%s\n' "PGHOST=$(socket_directory)" PGPORT=5432 PGUS
 case $verb in
 start)
     create "$@"
-    start_server || {
-        stop_server
-        remove
-        exit 1
-    }
+    start_server
     ;;
 restart)
     require_cluster
