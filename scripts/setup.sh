@@ -45,23 +45,16 @@ fail_with_log() {
 at_least() { [ -n "$2" ] && [ "$(printf '%s\n' "$1" "$2" | sort -V | head -n 1)" = "$1" ]; }
 
 as_root() {
-    if [ "$(id -u)" = 0 ]; then
-        "$@"
-    elif command -v sudo >/dev/null; then
-        sudo "$@"
-    else
-        fail "this needs root: $*" "Run it as root, or install sudo."
-    fi
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+# Said before the work begins, whose output goes to a log.
+require_root() {
+    [ "$(id -u)" = 0 ] || command -v sudo >/dev/null || fail "$1 needs root." "Run this as root, or install sudo."
 }
 
 # A server in somebody's home folder needs no root.
-as_owner_of_server() {
-    if [ -w "$("$PG_CONFIG" --pkglibdir)" ] && [ -w "$("$PG_CONFIG" --sharedir)/extension" ]; then
-        "$@"
-    else
-        as_root "$@"
-    fi
-}
+is_server_writable() { [ -w "$("$PG_CONFIG" --pkglibdir)" ] && [ -w "$("$PG_CONFIG" --sharedir)/extension" ]; }
 
 check_rust() {
     local least version
@@ -81,10 +74,11 @@ version_of_package() { dpkg-query -W -f '${Version}' "$1" 2>/dev/null || true; }
 update_lists() {
     [ ! -e "$scratch/apt.log" ] || return 0
     # A foreign source that is out of order need not matter: the installation tells.
-    as_root apt-get -q update >"$scratch/apt.log" 2>&1 || true
+    as_root apt-get -q update >"$scratch/apt.log" 2>&1 </dev/null || true
 }
 
 apt_install() {
+    require_root "installing $*"
     say "installing $*"
     update_lists
     as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=600 \
@@ -128,7 +122,7 @@ allow_main_cluster() {
 # Server and headers come together: what is built with the headers of a later minor release may not load in an earlier one.
 install_server() {
     local major server headers
-    [ -n "$(server_major)" ] || update_lists
+    [ -n "$(server_major)" ] || { require_root "installing PostgreSQL"; update_lists; }
     major=$(server_major)
     [[ $major =~ ^1[5-8]$ ]] || fail "PostgreSQL ${major:-(unknown)} is not supported: 15 to 18 are." "Name another server: make PG_CONFIG=…"
     server=postgresql-$major headers=postgresql-server-dev-$major
@@ -190,6 +184,7 @@ packaged_pgvector() {
 install_pgvector() {
     local package packaged
     ! at_least $least_pgvector "$(installed_pgvector)" || return 0
+    is_server_writable || require_root "installing pgvector"
     update_lists
     package=postgresql-$(server_major)-pgvector
     packaged=$(packaged_pgvector "$package")
@@ -236,10 +231,12 @@ apt_source() {
 build_pgvector() {
     # Plain flags: by default the library fits only the processor that built it. And no second build for the JIT.
     local build=(make -s -C "$scratch/pgvector" OPTFLAGS="" with_llvm=no PG_CONFIG="$PG_CONFIG")
+    local installer=as_root
+    ! is_server_writable || installer=
     say "building pgvector"
     "${build[@]}" -j "$(nproc)" >"$scratch/pgvector.log" 2>&1 ||
         fail_with_log "$scratch/pgvector.log" "pgvector does not build." "Install it by hand, then run this again."
-    as_owner_of_server "${build[@]}" install >"$scratch/pgvector.log" 2>&1 ||
+    $installer "${build[@]}" install >"$scratch/pgvector.log" 2>&1 ||
         fail_with_log "$scratch/pgvector.log" "pgvector cannot be installed into the server." "Install it by hand, then run this again."
 }
 
