@@ -125,7 +125,9 @@ impl Graph {
         let stop = || drop(canceler.cancel());
         let session =
             watch::interruptible(interrupted, stop, || builder.commit_from_file(file))?.map_err(|error| {
-                Error::invalid(model, &file_name(file), one_line(error.message()))
+                // The message names the whole path, which is for superusers only.
+                let reason = one_line(error.message()).replace(&*file.to_string_lossy(), &file_name(file));
+                Error::invalid(model, &file_name(file), reason)
             })?;
         let output = choose_output(&session, family, tower)
             .map_err(|reason| Error::invalid(model, &file_name(file), reason))?;

@@ -83,3 +83,95 @@ fn pad_id(tokenizer: &Tokenizer, config: &serde_json::Value) -> Option<u32> {
         .and_then(|token| tokenizer.token_to_id(token))
         .or_else(|| tokenizer.get_padding().map(|padding| padding.pad_id))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    fn open(path: &Path, context_length: Option<usize>) -> Tokens {
+        let folder = Folder { path, model: "test" };
+        let image = crate::spec::ImageSpec {
+            orient: true,
+            resize: None,
+            filter: crate::pixels::Filter::Bicubic,
+            size: (1, 1),
+            levels: Box::new([[0.0; 256]; 3]),
+        };
+        let family = "clip".into();
+        let spec = ModelSpec { family, dimensions: None, context_length, logit_scale: None, pad_id: None, image };
+        Tokens::open(folder, &spec).unwrap()
+    }
+
+    fn ids(value: &Value) -> Vec<u32> {
+        value.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect()
+    }
+
+    fn json(path: &Path) -> Value {
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn ids_are_those_of_the_reference() {
+        let fixtures = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures"));
+        for model in ["wide", "narrow"] {
+            let tokens = open(&fixtures.join("models").join(model), None);
+            let golden = json(&fixtures.join("golden").join(format!("{model}.json")));
+            let texts = golden["texts"].as_array().unwrap();
+            assert!(texts.len() >= 14);
+            for text in texts {
+                let encoded = tokens.encode(text["text"].as_str().unwrap()).unwrap();
+                assert_eq!(encoded.ids, ids(&text["ids"]), "{model}: {}", text["text"]);
+                assert!(encoded.count >= encoded.ids.len());
+            }
+        }
+    }
+
+    /// OpenAI's vocabulary, which is not part of the project.
+    #[test]
+    fn ids_are_those_of_openai_clip() {
+        let data = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data"));
+        if !data.exists() {
+            println!("left out: the reference data is not here");
+            return;
+        }
+        let tokens = open(&data.join("tokenizer/clip-vit-base-patch32"), Some(77));
+        assert_eq!((tokens.context_length, tokens.pad_id), (77, 49407));
+        let golden = json(&data.join("reference/token_ids.json"));
+        let cases = golden["cases"].as_array().unwrap();
+        assert_eq!(cases.len(), 46);
+        for case in cases {
+            let mut expected = ids(&case["hf_ids"]);
+            let encoded = tokens.encode(case["text"].as_str().unwrap()).unwrap();
+            assert_eq!(encoded.count, expected.len(), "{}", case["text"]);
+            if expected.len() > 77 {
+                expected.truncate(76);
+                expected.push(49407);
+            }
+            assert_eq!(encoded.ids, expected, "{}", case["text"]);
+        }
+    }
+
+    #[test]
+    fn a_cut_keeps_the_end() {
+        let fixtures = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/models/narrow"));
+        let tokens = open(fixtures, None);
+        let end = *tokens.encode("").unwrap().ids.last().unwrap();
+        let long = tokens.encode(&"cat ".repeat(100)).unwrap();
+        assert_eq!((long.ids.len(), long.ids.last()), (32, Some(&end)));
+        assert!(long.count >= 102);
+    }
+
+    #[test]
+    fn a_novel_is_refused() {
+        let fixtures = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/models/narrow"));
+        let tokens = open(fixtures, None);
+        assert!(tokens.encode(&"a".repeat(MAX_TEXT_BYTES)).is_ok());
+        let (bytes, limit) = (MAX_TEXT_BYTES as u64 + 1, MAX_TEXT_BYTES as u64);
+        let error = tokens.encode(&"a".repeat(MAX_TEXT_BYTES + 1)).err().unwrap();
+        assert_eq!(error, Error::TextBytesExceeded { bytes, limit });
+    }
+}

@@ -84,6 +84,47 @@ def _plural(word: str) -> str:
 
 
 @cache
+def _kin() -> dict[str, set[str]]:
+    """Words that stand beside a verb or an adjective in its first sense: "angry" and "furious"."""
+    kin = defaultdict(set)
+    for part in ("verb", "adj"):
+        synsets = {}
+        for line in open(WORDNET + f"data.{part}", encoding="latin-1"):
+            if not line.startswith("  "):
+                fields = line.split(" | ", 1)[0].split()
+                count = int(fields[3], 16)
+                words = {word.split("(")[0].replace("_", " ").lower() for word in fields[4:4 + 2 * count:2]}
+                pointers = fields[5 + 2 * count:]
+                near = [pointers[i + 1] for i in range(0, len(pointers) - 3, 4)
+                        if pointers[i] in ("&", "@") and pointers[i + 2] in "avs"]
+                synsets[fields[0]] = (words, near)
+        for line in open(WORDNET + f"index.{part}", encoding="latin-1"):
+            if not line.startswith("  "):
+                fields = line.split()
+                words, near = synsets[fields[-int(fields[2])]]
+                kin[fields[0].replace("_", " ")] |= words.union(*(synsets[o][0] for o in near if o in synsets))
+    return kin
+
+
+@cache
+def definitions() -> list[tuple[str, str]]:
+    """Words and what WordNet says they mean, for all nouns, verbs and adjectives: the language beyond emoji."""
+    pairs = []
+    for part in ("noun", "verb", "adj"):
+        for line in open(WORDNET + f"data.{part}", encoding="latin-1"):
+            if line.startswith("  "):
+                continue
+            fields, gloss = line.split(" | ", 1)
+            fields = fields.split()
+            words = [word.split("(")[0].replace("_", " ").lower() for word in fields[4:4 + 2 * int(fields[3], 16):2]]
+            meaning = re.sub(r"\(.*?\)", "", gloss.split('"')[0].split(";")[0]).strip().lower()
+            examples = [example.lower() for example in re.findall(r'"([^"]+)"', gloss)]
+            if words[0][0].isalpha() and len(meaning.split()) >= 2:
+                pairs += [(word, meaning) for word in words[:3]] + [(words[0], example) for example in examples[:2]]
+    return pairs
+
+
+@cache
 def phrases() -> tuple[dict[str, dict[int, float]], list[list[str]]]:
     """Phrase to the emoji that it fits (by index) with weights, and each emoji's own phrases, name first."""
     known = emoji()
@@ -98,6 +139,8 @@ def phrases() -> tuple[dict[str, dict[int, float]], list[list[str]]]:
             for word in keyword.split():
                 if len(word) > 3:
                     add(word, index, 0.5)
+            for word in _kin().get(keyword, ()):
+                add(word, index, 0.6)
         for phrase in _chart_phrases(e):
             add(phrase, index, 1.0)
             add(_plural(phrase), index, 1.0)

@@ -29,6 +29,9 @@ CACHED_SIDE = 96
 IMAGES, TEXTS = 256, 320
 PEAK_RATE, WARM_UP = 1.5e-3, 300
 EMA = 0.998
+FILLERS = ("a the in of my your our to for with on at is who that very this some from it and or be by one i you we they "
+           "their his her good big little new old day time people person thing something somebody man woman here there "
+           "when where up down out into about like want need make go get have can do now").split()
 CLIP_SPLIT = r"""<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"""
 
 
@@ -108,11 +111,21 @@ class Pictures:
         return torch.where(kind > 0.85, gradient, flat.expand(-1, -1, IMAGE_SIZE, IMAGE_SIZE))
 
 
+def tokenize(tokenizer: Tokenizer, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and mask, cut with the end kept and filled up to the longest."""
+    ids = [encoding.ids for encoding in tokenizer.encode_batch(texts)]
+    end = ids[0][-1]
+    ids = [row[:CONTEXT_LENGTH - 1] + [end] if len(row) > CONTEXT_LENGTH else row for row in ids]
+    length = max(map(len, ids))
+    padded = torch.tensor([row + [end] * (length - len(row)) for row in ids])
+    return padded, torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in ids])
+
+
 class Captions:
     """Phrases in templates, alone and together, each with all emoji that it fits."""
 
-    def __init__(self, tokenizer: Tokenizer):
-        self.tokenizer = tokenizer
+    def __init__(self, tokenizer: Tokenizer, fillers: bool = False):
+        self.tokenizer, self.fillers = tokenizer, fillers
         fits, own = phrases()
         held_out = queries()
         names = {e.name for e in emoji()}
@@ -135,8 +148,15 @@ class Captions:
             fits = self.fits[chosen[0]]
             for other in chosen[1:]:
                 fits = {i: w * self.fits[other][i] for i, w in fits.items() if i in self.fits[other]}
-        text = random.choice(TEMPLATES).format(phrase)
+        text = self.padded_out(random.choice(TEMPLATES).format(phrase)) if self.fillers else random.choice(TEMPLATES).format(phrase)
         return (text, fits) if not self.held_out.search(text.lower()) else self.text(index)
+
+    def padded_out(self, text: str) -> str:
+        """Small words of everyday speech, put in anywhere: they must not matter."""
+        words = text.split()
+        for _ in range(random.choice((0, 0, 1, 2, 3))):
+            words.insert(random.randint(0, len(words)), random.choice(FILLERS))
+        return " ".join(words)
 
     def batch(self, indices: list[int]):
         texts, targets = [], torch.zeros(len(indices), len(self.own))
@@ -144,13 +164,7 @@ class Captions:
             text, fits = self.text(index)
             texts.append(text)
             targets[row, list(fits)] = torch.tensor(list(fits.values()))
-        ids = [encoding.ids for encoding in self.tokenizer.encode_batch(texts)]
-        end = ids[0][-1]
-        ids = [row[:CONTEXT_LENGTH - 1] + [end] if len(row) > CONTEXT_LENGTH else row for row in ids]
-        length = max(map(len, ids))
-        padded = torch.tensor([row + [end] * (length - len(row)) for row in ids])
-        mask = torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in ids])
-        return padded, mask, targets / targets.sum(1, keepdim=True)
+        return *tokenize(self.tokenizer, texts), targets / targets.sum(1, keepdim=True)
 
 
 def main():

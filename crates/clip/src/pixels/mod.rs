@@ -135,4 +135,83 @@ mod tests {
         assert_eq!(error(b"\0\0\0\x20ftypavif"), Error::UnsupportedFormat { format: "AVIF" });
         assert_eq!(error(&[0; 101]), Error::ImageBytesExceeded { bytes: 101, limit: 100 });
     }
+
+    /// At most this many levels between our pixels and Pillow's.
+    fn tolerance(file: &str) -> u8 {
+        // JPEG and lossy WebP leave the last bits to the decoder; what follows is exact.
+        if file.ends_with(".jpg") || file.contains("lossy.webp") || file.ends_with("hopper.webp") { 4 } else { 1 }
+    }
+
+    fn spec(folder: &std::path::Path) -> ImageSpec {
+        let folder = crate::spec::Folder { path: folder, model: "test" };
+        crate::spec::ModelSpec::read(folder, true).unwrap().image
+    }
+
+    fn limits() -> Limits {
+        Limits { bytes: 1 << 25, pixels: 64_000_000, formats: Format::ALL.to_vec() }
+    }
+
+    fn largest_difference(ours: &[u8], theirs: &[u8]) -> u8 {
+        assert_eq!(ours.len(), theirs.len());
+        ours.iter().zip(theirs).map(|(&a, &b)| a.abs_diff(b)).max().unwrap()
+    }
+
+    #[test]
+    fn pixels_are_those_of_pillow() {
+        use base64::Engine;
+        let fixtures = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures"));
+        for model in ["wide", "narrow"] {
+            let spec = spec(&fixtures.join("models").join(model));
+            let golden = std::fs::read(fixtures.join("golden").join(format!("{model}.json"))).unwrap();
+            let golden: serde_json::Value = serde_json::from_slice(&golden).unwrap();
+            let images = golden["images"].as_array().unwrap();
+            assert!(images.len() >= 28);
+            for image in images {
+                let file = image["file"].as_str().unwrap();
+                let theirs = base64::prelude::BASE64_STANDARD.decode(image["pixels"].as_str().unwrap()).unwrap();
+                let bytes = std::fs::read(fixtures.join("images").join(file)).unwrap();
+                let ours = crop(decode::decode(&bytes, &limits(), spec.orient).unwrap(), &spec).unwrap();
+                let difference = largest_difference(&ours.bytes, &theirs);
+                println!("{model} {file}: {difference}");
+                assert!(difference <= tolerance(file), "{model} {file}: off by {difference}");
+            }
+        }
+    }
+
+    /// Photographs and tensors of the original CLIP, which are not part of the project.
+    #[test]
+    fn tensors_are_those_of_the_reference() {
+        let data = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data"));
+        if !data.exists() {
+            println!("left out: the reference data is not here");
+            return;
+        }
+        let reference = std::fs::read(data.join("reference/preprocess_golden.json")).unwrap();
+        let reference: serde_json::Value = serde_json::from_slice(&reference).unwrap();
+        let fixtures = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/models/wide"));
+        // OpenAI's mean and std, but 224 pixels; the reference was made without turning pictures upright.
+        let spec = ImageSpec { resize: Some(Resize::ShortestEdge(224)), size: (224, 224), orient: false, ..spec(fixtures) };
+        let images = reference["images"].as_object().unwrap();
+        assert_eq!(images.len(), 7);
+        for (name, image) in images {
+            let file = std::fs::File::open(data.join("reference/preprocess_golden").join(format!("{name}.npz"))).unwrap();
+            let mut archive = zip::ZipArchive::new(file).unwrap();
+            let mut array = Vec::new();
+            std::io::Read::read_to_end(&mut archive.by_name("hf.npy").unwrap(), &mut array).unwrap();
+            // A short header, then little-endian f32 in the order [3, 224, 224].
+            let theirs = array[array.len() - 4 * 3 * 224 * 224..].chunks_exact(4);
+            let bytes = std::fs::read(data.join(image["file"].as_str().unwrap())).unwrap();
+            let mut ours = Vec::new();
+            tensor(&bytes, &spec, &limits(), &mut ours).unwrap();
+            // One level is 1 / 255 / std.
+            let stds = [0.26862954, 0.26130258, 0.27577711];
+            let levels = ours.iter().zip(theirs).enumerate().map(|(index, (ours, theirs))| {
+                let theirs = f32::from_le_bytes(theirs.try_into().unwrap());
+                (ours - theirs).abs() * 255.0 * stds[index / (224 * 224)]
+            });
+            let difference = levels.fold(0.0, f32::max);
+            println!("{name}: {difference:.3}");
+            assert!(difference <= f32::from(tolerance(name)) + 0.01, "{name}: off by {difference} levels");
+        }
+    }
 }
