@@ -20,7 +20,7 @@ EMOJI_TEST = "/usr/share/unicode/emoji/emoji-test.txt"
 VARIATION_SELECTOR = "\ufe0f"
 # Variants of one picture, not pictures: skin tones, flags (letters, not things) and keycaps.
 LEFT_OUT = re.compile("[\U0001f3fb-\U0001f3ff\U0001f1e6-\U0001f1ff\u20e3\U000e0020-\U000e007f]")
-GENDER = re.compile(r"\b(man|woman|men|women|boy|girl|person|people|mrs\.?|mx|claus|santa|father|mother)\b")
+GENDER = re.compile(r"\b(man|woman|men|women|boy|girl|person|people|mrs\.?|mx|claus|santa|father|mother)\b", re.IGNORECASE)
 
 
 @dataclass
@@ -70,7 +70,7 @@ def _annotations() -> tuple[dict[str, str], dict[str, list[str]]]:
         for node in ElementTree.parse(CLDR.format(kind)).iter("annotation"):
             text = node.get("cp").replace(VARIATION_SELECTOR, "")
             if node.get("type") == "tts":
-                names[text] = node.text.lower()
+                names[text] = node.text
             else:
                 keywords[text] = [word.strip().lower() for word in node.text.split("|")]
     return names, keywords
