@@ -42,7 +42,8 @@ mod tests {
 
     #[test]
     fn squares_that_overflow_f32_are_fine() {
-        assert_eq!(normalise(&[3e30, 4e30]).unwrap().as_slice(), &[0.6, 0.8]);
+        let embedding = normalise(&[3e30, 4e30]).unwrap();
+        assert!((embedding.cosine(&normalise(&[3.0, 4.0]).unwrap()) - 1.0).abs() < 1e-6);
     }
 
     #[test]

@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn ids_are_those_of_the_reference() {
         let fixtures = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures"));
-        for model in ["wide", "narrow"] {
+        for model in ["wide", "narrow", "bidirectional"] {
             let tokens = open(&fixtures.join("models").join(model), None);
             let golden = json(&fixtures.join("golden").join(format!("{model}.json")));
             let texts = golden["texts"].as_array().unwrap();
