@@ -1,0 +1,98 @@
+//! Throw-away servers for the end-to-end tests.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use postgres::error::SqlState;
+use postgres::{Client, Config, NoTls};
+
+/// The repository.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+/// Real files that are not part of the project; tests that want them say so when they are not there.
+pub fn shared_data() -> Option<PathBuf> {
+    let data = root().join("../shared/data");
+    if !data.exists() {
+        println!("left out: the reference data is not here");
+        return None;
+    }
+    Some(data)
+}
+
+/// A server of our own with the extension created, gone when dropped.
+pub struct Cluster {
+    pub directory: PathBuf,
+}
+
+impl Cluster {
+    /// Start a server that knows the embedded model and the fixtures.
+    pub fn start() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let directory = std::env::temp_dir().join(format!("pg_clip-{}-{number}", std::process::id()));
+        let cluster = Self { directory };
+        run(cluster.script("start"));
+        // Models that the server's own user can read, whoever owns the repository.
+        let models = cluster.directory.join("models");
+        run(Command::new("cp").args(["-r"]).arg(root().join("tests/fixtures/models")).arg(&models));
+        run(Command::new("cp").args(["-r"]).arg(root().join("models/emoji")).arg(models.join("emoji")));
+        run(Command::new("chmod").args(["-R", "a+rX"]).arg(&models));
+        let mut client = cluster.connect();
+        client.batch_execute("CREATE EXTENSION pg_clip CASCADE").unwrap();
+        let set = format!("ALTER SYSTEM SET clip.model_path = '{}'", models.display());
+        client.batch_execute(&set).unwrap();
+        client.batch_execute("SELECT pg_reload_conf()").unwrap();
+        drop(client);
+        run(&mut cluster.script("restart"));
+        cluster
+    }
+
+    pub fn script(&self, verb: &str) -> Command {
+        let mut command = Command::new(root().join("scripts/cluster.sh"));
+        command.arg(verb).arg(&self.directory);
+        command
+    }
+
+    pub fn connect(&self) -> Client {
+        self.connect_as("postgres")
+    }
+
+    pub fn connect_as(&self, user: &str) -> Client {
+        let output = self.script("env").output().unwrap();
+        let variables = String::from_utf8(output.stdout).unwrap();
+        let value = |name: &str| {
+            let line = variables.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).unwrap();
+            line.to_owned()
+        };
+        let mut config = Config::new();
+        config.host_path(value("PGHOST")).port(value("PGPORT").parse().unwrap()).dbname("postgres").user(user);
+        config.connect(NoTls).unwrap()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.script("stop").status().ok();
+    }
+}
+
+/// Run a command that must succeed.
+pub fn run(mut command: impl std::borrow::BorrowMut<Command>) {
+    let command = command.borrow_mut();
+    let output = command.output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&text));
+}
+
+/// The SQLSTATE of a failure that the server reported. A broken connection is none.
+pub fn sqlstate(error: &postgres::Error) -> &SqlState {
+    error.code().unwrap_or_else(|| panic!("the connection broke: {error}"))
+}
+
+/// A fixture picture.
+pub fn picture(name: &str) -> Vec<u8> {
+    std::fs::read(root().join("tests/fixtures/images").join(name)).unwrap()
+}

@@ -1,0 +1,161 @@
+//! What an inference leaves in the server's processes: no thread, no socket, no file, no signal mask.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use e2e::{Cluster, picture, run};
+use postgres::Client;
+
+fn pid(client: &mut Client) -> i32 {
+    client.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0)
+}
+
+fn threads(pid: i32) -> Vec<String> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    tasks.map(|task| fs::read_to_string(task.unwrap().path().join("status")).unwrap()).collect()
+}
+
+/// Signals that a thread blocks, as its status tells them.
+fn blocked(status: &str) -> u64 {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap();
+    u64::from_str_radix(mask.trim(), 16).unwrap()
+}
+
+/// What the process has open, by what it is: numbers of descriptors may differ.
+fn open_files(pid: i32) -> BTreeSet<String> {
+    let links = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let names = links.filter_map(|link| fs::read_link(link.unwrap().path()).ok());
+    names.map(|name| name.display().to_string()).filter(|name| !name.contains("/base/")).collect()
+}
+
+fn work(client: &mut Client) {
+    client.query_one("SELECT clip_embed_text('a cat', 'wide')::text", &[]).unwrap();
+    client.query_one("SELECT clip_embed_image($1, 'wide')::text", &[&picture("rgb_444.jpg")]).unwrap();
+}
+
+#[test]
+fn inference_with_one_thread_leaves_no_thread_socket_or_file() {
+    let cluster = Cluster::start();
+    let mut client = cluster.connect();
+    let pid = pid(&mut client);
+    client.batch_execute("LOAD 'pg_clip'; SELECT 1").unwrap();
+    let mask = blocked(&threads(pid)[0]);
+    let before = open_files(pid);
+    work(&mut client);
+    let after = threads(pid);
+    assert_eq!(after.len(), 1, "{after:#?}");
+    assert_eq!(blocked(&after[0]), mask, "the signal mask was not restored");
+    assert_eq!(open_files(pid), before);
+    // Where official builds of ONNX Runtime keep what they report.
+    assert!(!cluster.directory.join(".cache").exists());
+}
+
+/// The system calls of a whole session: what is connected to and what is written.
+#[test]
+fn a_session_connects_to_nothing_and_writes_no_file() {
+    let cluster = Cluster::start();
+    let trace = cluster.directory.join("trace");
+    let mut client = cluster.connect();
+    let pid = pid(&mut client);
+    let mut strace = std::process::Command::new("strace")
+        .args(["-f", "-qq", "-e", "trace=socket,connect,openat,clone,clone3,unlink,rename,mkdir", "-o"])
+        .arg(&trace)
+        .args(["-p", &pid.to_string()])
+        .spawn()
+        .expect("strace is one of the packages that `make setup` installs");
+    let attached = |status: &str| status.lines().any(|line| line.starts_with("TracerPid:") && !line.ends_with("\t0"));
+    while !attached(&fs::read_to_string(format!("/proc/{pid}/status")).unwrap()) {
+        std::thread::yield_now();
+    }
+    work(&mut client);
+    drop(client);
+    strace.wait().unwrap();
+    let calls = fs::read_to_string(&trace).unwrap();
+    assert!(calls.contains("libonnxruntime.so"), "the trace saw nothing");
+    let ours = |line: &&str| !line.contains("/base/") && !line.contains("pg_wal") && !line.contains("pgstat");
+    for line in calls.lines().filter(ours) {
+        assert!(!line.contains(" socket(AF_INET") && !line.contains(" connect("), "{line}");
+        assert!(!line.contains("O_WRONLY") && !line.contains("O_CREAT"), "{line}");
+        assert!(!line.contains(" mkdir(") && !line.contains(" rename("), "{line}");
+    }
+}
+
+#[test]
+fn threads_of_the_pool_are_born_with_signals_blocked() {
+    let cluster = Cluster::start();
+    let mut client = cluster.connect();
+    let pid = pid(&mut client);
+    client.batch_execute("SET clip.threads = 3").unwrap();
+    work(&mut client);
+    let threads = threads(pid);
+    // Two towers, two threads each beside the backend's own.
+    assert_eq!(threads.len(), 5, "{threads:#?}");
+    // SIGHUP, SIGINT, SIGUSR1, SIGUSR2, SIGALRM and SIGTERM: bits are numbers less one.
+    let handled: u64 = [1, 2, 10, 12, 14, 15].iter().map(|signal| 1 << (signal - 1)).sum();
+    let pool: Vec<_> = threads.iter().filter(|status| !status.contains(&format!("Pid:\t{pid}\n"))).collect();
+    assert_eq!(pool.len(), 4);
+    for thread in pool {
+        assert_eq!(blocked(thread) & handled, handled, "{thread}");
+    }
+    client.batch_execute("SET clip.threads = 1; SELECT clip_prewarm('wide')").unwrap();
+    assert_eq!(self::threads(pid).len(), 1, "towers were not loaded anew");
+}
+
+#[test]
+fn the_postmaster_never_loads_onnx_runtime() {
+    let cluster = Cluster::start();
+    let mut client = cluster.connect();
+    client.batch_execute("ALTER SYSTEM SET shared_preload_libraries = 'pg_clip'").unwrap();
+    drop(client);
+    run(&mut cluster.script("restart"));
+    let mut client = cluster.connect();
+    work(&mut client);
+    let postmaster: i32 = fs::read_to_string(cluster.directory.join("data/postmaster.pid"))
+        .unwrap().lines().next().unwrap().parse().unwrap();
+    let maps = |pid: i32| fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("maps")).unwrap();
+    assert!(maps(postmaster).contains("pg_clip.so"));
+    assert!(!maps(postmaster).contains("libonnxruntime"));
+    assert!(maps(pid(&mut client)).contains("libonnxruntime"));
+    assert_eq!(threads(postmaster).len(), 1);
+}
+
+#[test]
+fn a_missing_runtime_is_an_error_with_a_hint() {
+    let cluster = Cluster::start();
+    let mut client = cluster.connect();
+    for path in ["/nowhere/libonnxruntime.so", "relative.so", "/etc/hostname", ""] {
+        client.batch_execute(&format!("SET clip.onnxruntime_path = '{path}'")).unwrap();
+        let error = client.query_one("SELECT clip_embed_text('a', 'wide')::text", &[]).unwrap_err();
+        let error = error.as_db_error().unwrap();
+        assert_eq!(error.code().code(), "58P01", "{path}");
+        assert!(error.hint().unwrap().contains("clip.onnxruntime_path"));
+    }
+    // Once the setting is right, the same connection works.
+    client.batch_execute("RESET clip.onnxruntime_path").unwrap();
+    work(&mut client);
+    client.batch_execute("SET clip.onnxruntime_path = '/nowhere/else.so'; SELECT clip_unload()").unwrap();
+    let error = client.query_one("SELECT clip_embed_text('b', 'wide')::text", &[]).unwrap_err();
+    assert_eq!(error.code().unwrap().code(), "55000");
+}
+
+#[test]
+fn parallel_workers_give_the_same_vectors() {
+    let cluster = Cluster::start();
+    let mut client = cluster.connect();
+    client.batch_execute(
+        "CREATE TABLE texts AS SELECT 'text number ' || i AS text FROM generate_series(1, 400) i;
+         ALTER TABLE texts SET (parallel_workers = 2); ANALYZE texts",
+    ).unwrap();
+    let sum = "SELECT sum(v) FROM texts, unnest(clip_embed_text(text, 'wide')::real[]) AS v";
+    client.batch_execute("SET max_parallel_workers_per_gather = 0").unwrap();
+    let alone: f32 = client.query_one(sum, &[]).unwrap().get(0);
+    client.batch_execute(
+        "SET max_parallel_workers_per_gather = 2; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0;
+         SET min_parallel_table_scan_size = 0",
+    ).unwrap();
+    let plan = client.query(&format!("EXPLAIN {sum}"), &[]).unwrap();
+    assert!(plan.iter().any(|row| row.get::<_, String>(0).contains("Workers Planned: 2")));
+    let together: f32 = client.query_one(sum, &[]).unwrap().get(0);
+    assert!((alone - together).abs() < 1e-2, "{alone} {together}");
+}

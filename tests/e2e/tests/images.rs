@@ -1,0 +1,138 @@
+//! Whatever is given as a picture, the server answers with a vector or with an error that says what it is.
+
+use e2e::{Cluster, picture, root, shared_data, sqlstate};
+use postgres::error::SqlState;
+use postgres::Client;
+
+const EMBED: &str = "SELECT vector_norm(clip_embed_image($1, 'narrow'))";
+
+/// The norm of the embedding, or the SQLSTATE.
+fn embed(client: &mut Client, bytes: &[u8]) -> Result<f64, SqlState> {
+    client.query_one(EMBED, &[&bytes]).map(|row| row.get(0)).map_err(|error| sqlstate(&error).clone())
+}
+
+fn is_fine(result: &Result<f64, SqlState>) -> bool {
+    match result {
+        Ok(norm) => (norm - 1.0).abs() < 1e-5,
+        Err(state) => {
+            *state == SqlState::INVALID_BINARY_REPRESENTATION || *state == SqlState::PROGRAM_LIMIT_EXCEEDED
+        }
+    }
+}
+
+/// One backend must have answered everything: a crash would have ended it.
+fn pid(client: &mut Client) -> i32 {
+    client.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0)
+}
+
+#[test]
+fn odd_files_give_a_vector_or_an_error() {
+    let Some(data) = shared_data() else { return };
+    let cluster = Cluster::start();
+    let mut client = cluster.connect();
+    let before = pid(&mut client);
+    let mut files = 0;
+    for entry in std::fs::read_dir(data.join("images/odd")).unwrap() {
+        let path = entry.unwrap().path();
+        let result = embed(&mut client, &std::fs::read(&path).unwrap());
+        assert!(is_fine(&result), "{path:?}: {result:?}");
+        files += 1;
+    }
+    assert_eq!(files, 107);
+    assert_eq!(pid(&mut client), before);
+}
+
+/// What Pillow opens of the formats that are read here, embeds; what Pillow refuses may be refused.
+#[test]
+fn what_pillow_reads_is_read() {
+    let Some(data) = shared_data() else { return };
+    let cluster = Cluster::start();
+    let mut client = cluster.connect();
+    let table = std::fs::read_to_string(data.join("images/odd_expected_pillow13.tsv")).unwrap();
+    let mut refused = Vec::new();
+    let mut read = 0;
+    for line in table.lines().skip(1) {
+        let fields: Vec<&str> = line.split('\t').collect();
+        if fields[1] != "ok" || !["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"].contains(&fields[2]) {
+            continue;
+        }
+        match embed(&mut client, &std::fs::read(data.join("images/odd").join(fields[0])).unwrap()) {
+            Ok(_) => read += 1,
+            Err(state) => refused.push((fields[0].to_owned(), state)),
+        }
+    }
+    println!("{read} read, refused: {refused:#?}");
+    assert!(read >= 45, "only {read} were read");
+    assert!(refused.len() <= 12, "{} were refused", refused.len());
+}
+
+/// A generator of numbers: the same in every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        // Knuth's MMIX generator; its high bits are good enough to break files with.
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (self.0 >> 33) as usize % limit.max(1)
+    }
+}
+
+#[test]
+fn ten_thousand_broken_files_give_a_vector_or_an_error() {
+    let cluster = Cluster::start();
+    let mut client = cluster.connect();
+    let before = pid(&mut client);
+    let mut names: Vec<_> = std::fs::read_dir(root().join("tests/fixtures/images"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    let files: Vec<Vec<u8>> = names.iter().map(|name| picture(name)).collect();
+    let mut random = Random(20261123);
+    let mut vectors = 0;
+    for round in 0..10_000 {
+        let mut file = files[random.below(files.len())].clone();
+        match round % 3 {
+            0 => file.truncate(random.below(file.len())),
+            1 => {
+                for _ in 0..=random.below(20) {
+                    let at = random.below(file.len());
+                    file[at] ^= 1 << random.below(8);
+                }
+            }
+            _ => {
+                let other = &files[random.below(files.len())];
+                let (cut, from) = (random.below(file.len()), random.below(other.len()));
+                file.truncate(cut);
+                file.extend_from_slice(&other[from..]);
+            }
+        }
+        let result = embed(&mut client, &file);
+        assert!(is_fine(&result), "round {round}: {result:?}");
+        vectors += usize::from(result.is_ok());
+    }
+    println!("{vectors} vectors, {} errors", 10_000 - vectors);
+    assert!(vectors > 1_000 && vectors < 9_000, "{vectors}: the files were not broken as they should be");
+    assert_eq!(pid(&mut client), before);
+}
+
+#[test]
+fn limits_are_checked_before_anything_is_read() {
+    let cluster = Cluster::start();
+    let mut client = cluster.connect();
+    client.batch_execute("CREATE TABLE big AS SELECT convert_to(repeat('x', 3000000), 'UTF8') AS picture").unwrap();
+    client.batch_execute("SET clip.max_image_bytes = '1MB'").unwrap();
+    let error = client.query_one("SELECT clip_embed_image(picture, 'narrow')::text FROM big", &[]).unwrap_err();
+    let error = error.as_db_error().unwrap();
+    assert_eq!(error.code(), &SqlState::PROGRAM_LIMIT_EXCEEDED);
+    assert_eq!(error.detail(), Some("The image has 3000000 bytes; the limit is 1048576."));
+
+    client.batch_execute("SET clip.max_image_pixels = 16499").unwrap();
+    assert_eq!(embed(&mut client, &picture("rgb_444.jpg")), Err(SqlState::PROGRAM_LIMIT_EXCEEDED));
+    client.batch_execute("SET clip.max_image_pixels = 16500").unwrap();
+    assert!(embed(&mut client, &picture("rgb_444.jpg")).is_ok());
+
+    client.batch_execute("SET clip.image_formats = 'png'").unwrap();
+    assert_eq!(embed(&mut client, &picture("rgb_444.jpg")), Err(SqlState::INVALID_BINARY_REPRESENTATION));
+    assert!(embed(&mut client, &picture("grey.png")).is_ok());
+}

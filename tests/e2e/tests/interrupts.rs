@@ -1,0 +1,86 @@
+//! A cancel, a timeout and a termination end even one long inference, soon; and the connection lives on.
+
+use std::time::{Duration, Instant};
+
+use e2e::{Cluster, picture, sqlstate};
+use postgres::NoTls;
+use postgres::error::SqlState;
+
+/// What is promised is 100 ms; the rest is for a machine that is busy with other tests.
+const SOON: Duration = Duration::from_millis(600);
+
+const SLOW: &str = "SELECT clip_embed_image($1, 'slow')::text";
+
+#[test]
+fn a_picture_of_the_slow_model_takes_seconds() {
+    let cluster = Cluster::start();
+    let started = Instant::now();
+    cluster.connect().query_one(SLOW, &[&picture("rgb_444.jpg")]).unwrap();
+    assert!(started.elapsed() > Duration::from_secs(2), "{:?}: the tests below prove nothing", started.elapsed());
+}
+
+#[test]
+fn statement_timeout_ends_one_long_inference() {
+    let cluster = Cluster::start();
+    let mut client = cluster.connect();
+    client.batch_execute("SELECT clip_prewarm('slow', 'image'); SET statement_timeout = '200ms'").unwrap();
+    let started = Instant::now();
+    let error = client.query_one(SLOW, &[&picture("rgb_444.jpg")]).unwrap_err();
+    println!("ended {:?} after the timeout", started.elapsed().saturating_sub(Duration::from_millis(200)));
+    assert_eq!(sqlstate(&error), &SqlState::QUERY_CANCELED);
+    assert!(error.as_db_error().unwrap().message().contains("statement timeout"));
+    assert!(started.elapsed() < Duration::from_millis(200) + SOON, "{:?}", started.elapsed());
+    client.batch_execute("RESET statement_timeout").unwrap();
+    client.query_one("SELECT clip_embed_text('still here', 'slow')::text", &[]).unwrap();
+}
+
+#[test]
+fn a_cancel_ends_one_long_inference_and_the_next_call_works() {
+    let cluster = Cluster::start();
+    let mut client = cluster.connect();
+    client.batch_execute("SELECT clip_prewarm('slow', 'image')").unwrap();
+    let token = client.cancel_token();
+    let canceller = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(700));
+        let asked = Instant::now();
+        token.cancel_query(NoTls).unwrap();
+        asked
+    });
+    let error = client.query_one(SLOW, &[&picture("rgb_444.jpg")]).unwrap_err();
+    let ended = Instant::now();
+    let asked = canceller.join().unwrap();
+    println!("ended {:?} after the cancel", ended - asked);
+    assert_eq!(sqlstate(&error), &SqlState::QUERY_CANCELED);
+    assert!(ended - asked < SOON, "{:?}", ended - asked);
+    client.query_one("SELECT clip_embed_image($1, 'narrow')::text", &[&picture("rgb_444.jpg")]).unwrap();
+}
+
+#[test]
+fn a_termination_ends_one_long_inference_and_only_that_connection() {
+    let cluster = Cluster::start();
+    let mut client = cluster.connect();
+    let mut other = cluster.connect();
+    let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0);
+    client.batch_execute("SELECT clip_prewarm('slow', 'image')").unwrap();
+    let working = std::thread::spawn(move || client.query_one(SLOW, &[&picture("rgb_444.jpg")]).unwrap_err());
+    let busy = "SELECT count(*) FROM pg_stat_activity WHERE pid = $1 AND state = 'active'";
+    while other.query_one(busy, &[&pid]).unwrap().get::<_, i64>(0) == 0 {
+        std::thread::yield_now();
+    }
+    let gone: bool = other.query_one("SELECT pg_terminate_backend($1, 600)", &[&pid]).unwrap().get(0);
+    assert!(gone, "the backend outlived its termination by 600 ms");
+    assert_eq!(sqlstate(&working.join().unwrap()), &SqlState::ADMIN_SHUTDOWN);
+    other.batch_execute("SELECT clip_embed_text('still here', 'narrow')").unwrap();
+}
+
+#[test]
+fn a_batch_stops_between_its_elements() {
+    let cluster = Cluster::start();
+    let mut client = cluster.connect();
+    client.batch_execute("SET statement_timeout = '300ms'").unwrap();
+    let started = Instant::now();
+    let sql = "SELECT count(embedding) FROM clip_embed_images(array_fill($1::bytea, ARRAY[20000]), 'wide')";
+    let error = client.query_one(sql, &[&picture("rgb_444.jpg")]).unwrap_err();
+    assert_eq!(sqlstate(&error), &SqlState::QUERY_CANCELED);
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+}
