@@ -105,5 +105,9 @@ CREATE FUNCTION clip_diagnose() RETURNS TABLE (item text, value text)
 	AS 'MODULE_PATHNAME', 'clip_diagnose_wrapper' LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000 ROWS 15;
 COMMENT ON FUNCTION clip_diagnose() IS 'versions, limits and settings: what to paste into a bug report';
 
+-- privileges
+
+GRANT SELECT ON clip_models, clip_loaded_models TO PUBLIC;
+
 -- Nothing is revoked: these functions read nothing but their arguments and the models, change nothing but this
 -- connection's memory, and show paths to superusers only. What a role must not change is a superuser's setting.

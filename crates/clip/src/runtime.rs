@@ -276,7 +276,7 @@ fn choose_output(session: &Session, family: &str, tower: Tower) -> Result<String
 
 /// ONNX Runtime's messages span lines and name source files; the first line says what happened.
 fn one_line(message: &str) -> String {
-    message.lines().next().unwrap_or_default().trim_end().to_owned()
+    message.lines().next().unwrap_or_default().trim_end().trim_end_matches('.').to_owned()
 }
 
 fn file_name(file: &Path) -> String {

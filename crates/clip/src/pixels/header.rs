@@ -144,7 +144,8 @@ pub(super) fn open<'a>(bytes: &'a [u8], limits: &Limits) -> Result<(Format, impl
 }
 
 pub(super) fn undecodable(format: Format, reason: impl std::fmt::Display) -> Error {
-    Error::UndecodableImage { format: format.name(), reason: reason.to_string() }
+    // Some reasons end with a full stop, some do not: DETAIL puts its own.
+    Error::UndecodableImage { format: format.name(), reason: reason.to_string().trim_end_matches('.').into() }
 }
 
 pub(super) fn info(bytes: &[u8], limits: &Limits) -> Result<ImageInfo, Error> {
