@@ -42,8 +42,10 @@ scripts/cluster.sh psql "$cluster" -X --quiet --set ON_ERROR_STOP=1 --pset pager
 if [ -n "$keep" ]; then
     trap - EXIT
     step "The server keeps running"
-    echo "Connect:  scripts/cluster.sh psql $cluster"
-    echo "Stop it:  scripts/cluster.sh stop $cluster"
+    # Another server than the one on the PATH needs naming again.
+    prefix=${PG_CONFIG:+PG_CONFIG=$PG_CONFIG }
+    echo "Connect:  ${prefix}scripts/cluster.sh psql $cluster"
+    echo "Stop it:  ${prefix}scripts/cluster.sh stop $cluster"
 else
     step "The server is stopped and removed"
     echo "To play with it yourself:  scripts/demo.sh --keep"
