@@ -24,7 +24,7 @@ ANALYZE emoji;
 SELECT query,
        (SELECT string_agg(name, ', ')
           FROM (SELECT name FROM emoji ORDER BY embedding <=> (SELECT clip_embed_text(query)) LIMIT 5) AS best) AS "best five"
-  FROM unnest('{something sweet to eat,musical instrument,rainy weather,happy birthday,boat on the water,an angry face,a fruit}'::text[]) AS query;
+  FROM unnest('{dessert,musical instrument,rainy weather,happy birthday,boat on the water,an angry face,a fruit}'::text[]) AS query;
 
 \echo
 \echo '— pictures like a picture: the neighbours of the guitar'
@@ -37,7 +37,7 @@ SELECT name, round((embedding <=> (SELECT embedding FROM emoji WHERE name = 'gui
 \echo '— the index serves such a query (this table is so small that Postgres would read all of it: so it is told not to)'
 SET enable_seqscan = off;
 EXPLAIN (COSTS off)
-SELECT name FROM emoji ORDER BY embedding <=> (SELECT clip_embed_text('something sweet to eat')) LIMIT 5;
+SELECT name FROM emoji ORDER BY embedding <=> (SELECT clip_embed_text('musical instrument')) LIMIT 5;
 RESET enable_seqscan;
 
 \echo

@@ -1,183 +1,183 @@
-"""What people would say of each emoji: names, keywords, WordNet's synonyms and broader words.
+"""What people would say of the emoji, endlessly, each text with all emoji that it fits.
 
-Every phrase comes with all emoji that it fits, so that "money" is not punished for fitting ten pictures. Debian
-package: wordnet-base.
+Four kinds: names; CLDR's keywords, which several pictures share; queries made up of a few words that fit one emoji;
+and WordNet's own words, definitions and examples. The targets of the last two are the teacher's votes. None of the
+queries of the evaluation is among the captions, not even inside one.
 """
 
+import random
 import re
 from collections import defaultdict
-from functools import cache
+from pathlib import Path
 
-from render import Emoji, emoji
+import numpy as np
+import torch
+from tokenizers import Tokenizer
 
-WORDNET = "/usr/share/wordnet/"
-# How far up the tree of broader words: three steps lead from "cello" to "musical instrument", five to "object".
-BROADER_STEPS = 4
-# Broader words that fit more than this are about nothing.
-MOST_EMOJI = 160
-# Words of Unicode's groups that say how the chart is sorted, not what is shown.
-CHART_WORDS = {"other", "symbol", "symbols", "component", "misc", "marker", "alphanum", "av", "partial", "parts", "prop",
-               "open", "closed", "single", "fingers", "role", "creature", "punctuation", "geometric", "keycap"}
-
-
-@cache
-def _wordnet():
-    """Synsets of nouns by offset: (words, offsets of broader synsets, gloss); and each noun's first synset."""
-    synsets = {}
-    for line in open(WORDNET + "data.noun", encoding="latin-1"):
-        if line.startswith("  "):
-            continue
-        fields, gloss = line.split(" | ", 1)
-        fields = fields.split()
-        count = int(fields[3], 16)
-        words = [word.replace("_", " ").lower() for word in fields[4:4 + 2 * count:2]]
-        pointers = fields[4 + 2 * count + 1:]
-        broader = [pointers[i + 1] for i in range(0, len(pointers) - 3, 4) if pointers[i] in ("@", "@i")]
-        synsets[fields[0]] = (words, broader, gloss)
-    first = {}
-    for line in open(WORDNET + "index.noun", encoding="latin-1"):
-        if not line.startswith("  "):
-            fields = line.split()
-            first[fields[0].replace("_", " ")] = fields[-int(fields[2])]
-    return synsets, first
-
-
-def _sense(phrase: str) -> str | None:
-    _, first = _wordnet()
-    for candidate in (phrase, phrase.removesuffix("s"), phrase.split()[-1] if phrase else ""):
-        if candidate in first:
-            return first[candidate]
-    return None
-
-
-def _broader(offset: str) -> dict[str, int]:
-    """Words of a synset (0 steps) and of the synsets above it."""
-    synsets, _ = _wordnet()
-    words, edge = {}, [offset]
-    for step in range(BROADER_STEPS + 1):
-        following = []
-        for current in edge:
-            names, above, _ = synsets[current]
-            for name in names:
-                words.setdefault(name, step)
-            following += above
-        edge = following
-    return words
-
-
-def _gloss(offset: str) -> str:
-    gloss = _wordnet()[0][offset][2]
-    return re.sub(r"\(.*?\)", "", gloss.split('"')[0].split(";")[0]).strip().lower()
-
-
-def _chart_phrases(e: Emoji) -> set[str]:
-    parts = [word for word in e.subgroup.split("-") if word not in CHART_WORDS]
-    phrases = set(parts) | {" ".join(reversed(parts)), " ".join(parts)}
-    phrases |= {word.strip() for word in e.group.split("&")}
-    return {phrase for phrase in phrases if phrase and phrase not in CHART_WORDS}
-
-
-def _plural(word: str) -> str:
-    if word.endswith(("s", "x", "ch", "sh")):
-        return word + "es"
-    return word[:-1] + "ies" if word.endswith("y") and word[-2:-1] not in "aeiou" else word + "s"
-
-
-@cache
-def _kin() -> dict[str, set[str]]:
-    """Words that stand beside a verb or an adjective in its first sense: "angry" and "furious"."""
-    kin = defaultdict(set)
-    for part in ("verb", "adj"):
-        synsets = {}
-        for line in open(WORDNET + f"data.{part}", encoding="latin-1"):
-            if not line.startswith("  "):
-                fields = line.split(" | ", 1)[0].split()
-                count = int(fields[3], 16)
-                words = {word.split("(")[0].replace("_", " ").lower() for word in fields[4:4 + 2 * count:2]}
-                pointers = fields[5 + 2 * count:]
-                near = [pointers[i + 1] for i in range(0, len(pointers) - 3, 4)
-                        if pointers[i] in ("&", "@") and pointers[i + 2] in "avs"]
-                synsets[fields[0]] = (words, near)
-        for line in open(WORDNET + f"index.{part}", encoding="latin-1"):
-            if not line.startswith("  "):
-                fields = line.split()
-                words, near = synsets[fields[-int(fields[2])]]
-                kin[fields[0].replace("_", " ")] |= words.union(*(synsets[o][0] for o in near if o in synsets))
-    return kin
-
-
-@cache
-def definitions() -> list[tuple[str, str]]:
-    """Words and what WordNet says they mean, for all nouns, verbs and adjectives: the language beyond emoji."""
-    pairs = []
-    for part in ("noun", "verb", "adj"):
-        for line in open(WORDNET + f"data.{part}", encoding="latin-1"):
-            if line.startswith("  "):
-                continue
-            fields, gloss = line.split(" | ", 1)
-            fields = fields.split()
-            words = [word.split("(")[0].replace("_", " ").lower() for word in fields[4:4 + 2 * int(fields[3], 16):2]]
-            meaning = re.sub(r"\(.*?\)", "", gloss.split('"')[0].split(";")[0]).strip().lower()
-            examples = [example.lower() for example in re.findall(r'"([^"]+)"', gloss)]
-            if words[0][0].isalpha() and len(meaning.split()) >= 2:
-                pairs += [(word, meaning) for word in words[:3]] + [(words[0], example) for example in examples[:2]]
-    return pairs
-
-
-@cache
-def phrases() -> tuple[dict[str, dict[int, float]], list[list[str]]]:
-    """Phrase to the emoji that it fits (by index) with weights, and each emoji's own phrases, name first."""
-    known = emoji()
-    fits: dict[str, dict[int, float]] = defaultdict(dict)
-
-    def add(phrase: str, index: int, weight: float):
-        fits[phrase][index] = max(weight, fits[phrase].get(index, 0.0))
-
-    for index, e in enumerate(known):
-        for keyword in e.keywords:
-            add(keyword, index, 1.0)
-            for word in keyword.split():
-                if len(word) > 3:
-                    add(word, index, 0.5)
-            for word in _kin().get(keyword, ()):
-                add(word, index, 0.6)
-        for phrase in _chart_phrases(e):
-            add(phrase, index, 1.0)
-            add(_plural(phrase), index, 1.0)
-        for word in re.findall(r"[a-z']{4,}", e.name):
-            add(word, index, 0.7)
-        sense = _sense(e.name.split(":")[-1].strip())
-        if sense:
-            for word, step in _broader(sense).items():
-                add(word, index, 1.0 if step < 2 else 0.7)
-                if step < 3:
-                    add(_plural(word), index, 0.7)
-            gloss = _gloss(sense)
-            if 3 <= len(gloss.split()) <= 24:
-                add(gloss, index, 1.0)
-    fits = {phrase: found for phrase, found in fits.items() if len(found) <= MOST_EMOJI and len(phrase) > 1}
-
-    # A name means its emoji first; twins (man, woman, person) share it.
-    twins = defaultdict(list)
-    for index, e in enumerate(known):
-        twins[e.twin].append(index)
-    for index, e in enumerate(known):
-        fits[e.name] = {twin: 0.15 for twin in twins[e.twin]} | {index: 1.0}
-    own = [[e.name] for e in known]
-    for phrase, found in fits.items():
-        for index in found:
-            if phrase != known[index].name:
-                own[index].append(phrase)
-    return fits, own
-
+from render import emoji
+from teacher import STOP_WORDS, Teacher, meaning, terms, wordnet
+from towers import CONTEXT_LENGTH
 
 TEMPLATES = (
-    "{}", "{}", "{}", "a {}", "the {}", "some {}", "{} emoji", "an emoji of {}", "a picture of {}", "a photo of a {}",
-    "an image of a {}", "a drawing of {}", "icon of {}", "something like {}", "it is a {}", "this is {}", "show me {}",
-    "I want {}", "with {}", "my {}", "{}!", "nice {}", "{} please", "a person with {}", "{} and more", "look, {}",
+    "{}", "{}", "{}", "{}", "a {}", "the {}", "some {}", "{} emoji", "an emoji of {}", "a picture of {}", "{}!",
+    "a photo of a {}", "an image of a {}", "a drawing of {}", "icon of {}", "show me {}", "something like {}",
 )
+FILLERS = sorted(STOP_WORDS)
+KINDS = {"name": 0.3, "keyword": 0.15, "made up": 0.3, "wordnet": 0.25}
+# A man, a woman and a person of the same doing share a bit of each other's names.
+TWIN_WEIGHT = 0.15
+# How sharply votes are read: at 2.5 one word that fits a single emoji gives it nine tenths.
+SHARPNESS = 2.5
+# Emoji that a target keeps, and words that are known for each emoji.
+KEPT_EMOJI, KEPT_WORDS = 64, 150
+# The best vote below this: the text says nothing about any emoji.
+LEAST_VOTE = 1.0
+# Longer texts of WordNet are left out: queries are short, and long ones slow the training down.
+MOST_WORDS = 10
+
+
+def queries() -> list[str]:
+    lines = Path(__file__).with_name("queries.tsv").read_text().splitlines()
+    return [line.split("\t")[0].lower() for line in lines if line and not line.startswith("#")]
+
+
+def plural(word: str) -> str:
+    if word.endswith(("s", "x", "ch", "sh")):
+        return word + "es"
+    return word[:-1] + "ies" if word.endswith("y") and word[-2:-1] not in tuple("aeiou") else word + "s"
+
+
+def tokenize(tokenizer: Tokenizer, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and mask, cut with the end kept and filled up to the longest."""
+    ids = [encoding.ids for encoding in tokenizer.encode_batch(texts)]
+    end = ids[0][-1]
+    ids = [row[:CONTEXT_LENGTH - 1] + [end] if len(row) > CONTEXT_LENGTH else row for row in ids]
+    length = max(map(len, ids))
+    padded = torch.tensor([row + [end] * (length - len(row)) for row in ids])
+    return padded, torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in ids])
+
+
+class Captions:
+    def __init__(self):
+        self.known, self.teacher, net = emoji(), Teacher(), wordnet()
+        held_out = queries()
+        assert not {e.name.lower() for e in self.known} & set(held_out), "a query is an emoji's name"
+        self.held_out = re.compile("|".join(map(re.escape, held_out)))
+
+        twins, holders = defaultdict(list), defaultdict(list)
+        for index, e in enumerate(self.known):
+            twins[e.twin].append(index)
+            for keyword in e.keywords:
+                holders[keyword].append(index)
+        self.twins = [twins[e.twin] for e in self.known]
+        self.holders = dict(holders)
+
+        # WordNet's words and texts, the common ones more often.
+        self.words = [w for w in net.senses if self.teacher.word(w) is not None and re.fullmatch(r"[a-z][a-z' -]+", w)]
+        self.texts = []
+        for key, gloss in net.gloss.items():
+            head = net.words[key][0]
+            weight = (1 + max(net.frequency.get(w, 0) for w in net.words[key])) ** 0.5
+            texts = [meaning(gloss).split(";")[0]] + [t.lower() for t in re.findall(r'"([^"]+)"', gloss)[:2]]
+            self.texts += [(text, head, weight) for text in texts if 1 < len(text.split()) <= MOST_WORDS]
+        own = np.array([w in self.teacher.own for w in self.words], np.float32)
+        often = np.array([net.frequency[w] for w in self.words], np.float32)
+        self.word_chances = np.cumsum((0.1 + often) ** 0.5 + 4 * own)
+        self.text_chances = np.cumsum([weight for _, _, weight in self.texts])
+
+        # For each emoji, the words that fit it best.
+        votes = np.stack([self.teacher.word(w) for w in self.words]).astype(np.float16)
+        common = 0.05 + np.log1p(often) + 2 * own
+        self.emoji_words = []
+        for index in range(len(self.known)):
+            column = votes[:, index].astype(np.float32)
+            best = np.argpartition(-column, KEPT_WORDS)[:KEPT_WORDS]
+            chances = column[best] ** 2 * common[best]
+            self.emoji_words.append(([self.words[i] for i in best], np.cumsum(chances)))
+
+    def corpus(self) -> list[str]:
+        """Texts from which the tokenizer learns: the emoji's words count most, then what people often say."""
+        net = wordnet()
+        own = [text for e in self.known for text in [e.name] * 6 + list(e.keywords) * 4]
+        words = [w for w in self.words for _ in range(1 + int(net.frequency[w] ** 0.5) + 6 * (w in self.teacher.own))]
+        return own + words + [text for text, _, weight in self.texts if weight > 3]
+
+    def draw(self, chances: np.ndarray) -> int:
+        return int(np.searchsorted(chances, random.random() * chances[-1]))
+
+    def target(self, votes: np.ndarray, words: int) -> dict[int, float] | None:
+        if votes.max() < LEAST_VOTE:
+            return None
+        best = np.argpartition(-votes, KEPT_EMOJI)[:KEPT_EMOJI]
+        likely = np.exp(SHARPNESS / max(words, 1) ** 0.5 * (votes[best] - votes.max()))
+        return dict(zip(best.tolist(), (likely / likely.sum()).tolist()))
+
+    def vote(self, found: list[str]) -> dict[int, float] | None:
+        rows = [row for row in map(self.teacher.word, found) if row is not None]
+        return self.target(sum(rows), len(rows)) if rows else None
+
+    def name(self):
+        index = random.randrange(len(self.known))
+        target = {twin: TWIN_WEIGHT for twin in self.twins[index]} | {index: 1.0}
+        return random.choice(TEMPLATES).format(self.known[index].name), target
+
+    def keyword(self):
+        keywords = random.choice(self.known).keywords
+        if not keywords:
+            return None
+        keyword = random.choice(keywords)
+        holders = self.holders[keyword]
+        target = {index: 1.0 / len(holders) for index in holders}
+        for index, chance in (self.vote(terms(keyword)) or {}).items():
+            target[index] = target.get(index, 0) + chance
+        return random.choice(TEMPLATES).format(keyword), target
+
+    def made_up(self):
+        if random.random() < 0.5:
+            index, chosen = random.randrange(len(self.known)), []
+        else:
+            chosen = [self.words[self.draw(self.word_chances)]]
+            likely = self.vote(chosen)
+            if likely is None:
+                return None
+            index = random.choices(list(likely), list(likely.values()))[0]
+        words, chances = self.emoji_words[index]
+        while len(chosen) < random.choice((1, 2, 2, 3)):
+            chosen.append(words[self.draw(chances)])
+        random.shuffle(chosen)
+        spoken = []
+        for word in chosen:
+            spoken += random.sample(FILLERS, random.choice((0, 0, 1, 1, 2)))
+            spoken.append(plural(word) if random.random() < 0.2 else word)
+        return random.choice(TEMPLATES).format(" ".join(spoken)), self.vote(chosen)
+
+    def wordnet(self):
+        if random.random() < 0.4:
+            word = self.words[self.draw(self.word_chances)]
+            return plural(word) if random.random() < 0.2 else random.choice(TEMPLATES).format(word), self.vote([word])
+        text, head, _ = self.texts[self.draw(self.text_chances)]
+        return text, self.vote(terms(text) + [head])
+
+    def one(self):
+        while True:
+            kind = random.choices(list(KINDS), list(KINDS.values()))[0]
+            made = getattr(self, kind.replace(" ", "_"))()
+            if made and made[1] and not self.held_out.search(" ".join(made[0].lower().split())):
+                return made
+
+    def batch(self, tokenizer: Tokenizer, size: int):
+        """Ids, mask, and the emoji that each text fits as chances; short texts first."""
+        made = sorted((self.one() for _ in range(size)), key=lambda pair: len(pair[0]))
+        targets = torch.zeros(size, len(self.known))
+        for row, (_, target) in enumerate(made):
+            targets[row, list(target)] = torch.tensor(list(target.values()))
+        return *tokenize(tokenizer, [text for text, _ in made]), targets / targets.sum(1, keepdim=True)
 
 
 if __name__ == "__main__":
-    fits, own = phrases()
-    print(len(fits), "phrases,", sum(map(len, own)) // len(own), "for each emoji")
+    captions = Captions()
+    print(len(captions.words), "words,", len(captions.texts), "texts of WordNet")
+    for _ in range(30):
+        text, target = captions.one()
+        best = sorted(target, key=target.get, reverse=True)[:5]
+        print(text, "→", " ".join(captions.known[i].text for i in best), f"{target[best[0]] / sum(target.values()):.2f}")

@@ -20,7 +20,7 @@ EMOJI_TEST = "/usr/share/unicode/emoji/emoji-test.txt"
 VARIATION_SELECTOR = "\ufe0f"
 # Variants of one picture, not pictures: skin tones, flags (letters, not things) and keycaps.
 LEFT_OUT = re.compile("[\U0001f3fb-\U0001f3ff\U0001f1e6-\U0001f1ff\u20e3\U000e0020-\U000e007f]")
-GENDER = re.compile(r"\b(man|woman|men|women|boy|girl|person|people|mrs\.?|mx|claus|santa|father|mother)\b", re.IGNORECASE)
+GENDER = re.compile(r"\b(man|woman|men|women|boy|girl|person|people|mx|mrs|santa)\b\.?", re.IGNORECASE)
 
 
 @dataclass
@@ -34,8 +34,8 @@ class Emoji:
 
     @property
     def twin(self) -> str:
-        """Emoji with the same key are variants of one: man, woman and person of the same doing."""
-        return " ".join(GENDER.sub("", self.name).replace(":", "").split()) or "person"
+        """Emoji with the same key are variants of one: man, woman and person of the same doing, families of a size."""
+        return " ".join(GENDER.sub("", self.name).replace(":", "").lower().split()) or self.name
 
 
 @cache

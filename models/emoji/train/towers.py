@@ -13,9 +13,9 @@ IMAGE_SIZE = 64
 MEAN = STD = (0.5, 0.5, 0.5)
 
 TEXT_WIDTH, TEXT_LAYERS, TEXT_HEADS = 128, 3, 4
-IMAGE_WIDTH, IMAGE_LAYERS, IMAGE_HEADS = 160, 3, 5
+IMAGE_WIDTH, IMAGE_LAYERS, IMAGE_HEADS = 128, 3, 4
 # Stride-2 convolutions, 64x64 to 4x4: plain patches learn slowly on this little data.
-STEM = (40, 80, 128)
+STEM = (32, 64, 128)
 
 
 class Block(nn.Module):
@@ -57,7 +57,7 @@ class TextTower(nn.Module):
             x = block(x, self.causal[:length, :length])
         # The first end token; padding comes after it and is never seen by it.
         end = (input_ids == self.end_id).to(torch.int32).argmax(-1)
-        pooled = x.gather(1, end.view(-1, 1, 1).expand(-1, 1, x.shape[-1])).squeeze(1)
+        pooled = x.gather(1, end.view(-1, 1, 1).expand(-1, 1, x.shape[-1])).flatten(1)
         return self.projection(self.norm(pooled))
 
 
