@@ -100,7 +100,14 @@ unsafe impl<'fcx> ArgAbi<'fcx> for VarlenaArray<'fcx> {
             let array = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast::<pg_sys::ArrayType>();
             let element = (*array).elemtype;
             pg_sys::deconstruct_array(
-                array, element, -1, false, b'i' as c_char, &mut elements, &mut nulls, &mut length,
+                array,
+                element,
+                -1,
+                false,
+                b'i' as c_char,
+                &mut elements,
+                &mut nulls,
+                &mut length,
             );
             let element = |i: usize| {
                 let varlena = Varlena { datum: *elements.add(i), lives: PhantomData };

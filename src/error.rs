@@ -19,12 +19,16 @@ pub fn report(error: Error) -> ErrorReport {
         Error::UnknownFormat => new(Code::ERRCODE_INVALID_BINARY_REPRESENTATION, "could not decode image")
             .set_detail("The data does not begin like an image of a known format.")
             .set_hint(supported_formats()),
-        Error::UnsupportedFormat { format } => new(Code::ERRCODE_INVALID_BINARY_REPRESENTATION, "could not decode image")
-            .set_detail(format!("{format} images are not supported."))
-            .set_hint(supported_formats()),
-        Error::FormatNotAllowed { format } => new(Code::ERRCODE_INVALID_BINARY_REPRESENTATION, "could not decode image")
-            .set_detail(format!("{format} images are not allowed on this server."))
-            .set_hint("The setting \"clip.image_formats\" lists the formats that are."),
+        Error::UnsupportedFormat { format } => {
+            new(Code::ERRCODE_INVALID_BINARY_REPRESENTATION, "could not decode image")
+                .set_detail(format!("{format} images are not supported."))
+                .set_hint(supported_formats())
+        }
+        Error::FormatNotAllowed { format } => {
+            new(Code::ERRCODE_INVALID_BINARY_REPRESENTATION, "could not decode image")
+                .set_detail(format!("{format} images are not allowed on this server."))
+                .set_hint("The setting \"clip.image_formats\" lists the formats that are.")
+        }
         Error::UndecodableImage { format, reason } => {
             new(Code::ERRCODE_INVALID_BINARY_REPRESENTATION, "could not decode image")
                 .set_detail(format!("The {format} data is broken or of a kind that is not supported: {reason}."))
@@ -76,17 +80,14 @@ pub fn report(error: Error) -> ErrorReport {
                 .set_detail(format!("File \"{file}\" is not the one that the manifest describes."))
                 .set_hint("Restore the file, or add the new files as a model of another name.")
         }
-        Error::RuntimeMissing { path, reason } => {
-            new(Code::ERRCODE_UNDEFINED_FILE, "could not load ONNX Runtime")
-                .set_detail(for_superusers(format!("Library \"{path}\": {reason}.")))
-                .set_hint("Install ONNX Runtime 1.22 or newer and let \"clip.onnxruntime_path\" name its library.")
+        Error::RuntimeMissing { path, reason } => new(Code::ERRCODE_UNDEFINED_FILE, "could not load ONNX Runtime")
+            .set_detail(for_superusers(format!("Library \"{path}\": {reason}.")))
+            .set_hint("Install ONNX Runtime 1.22 or newer and let \"clip.onnxruntime_path\" name its library."),
+        Error::RuntimeLoaded { loaded, wanted } => {
+            new(Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "ONNX Runtime is already loaded from another file")
+                .set_detail(for_superusers(format!("It was loaded from \"{loaded}\"; the setting names \"{wanted}\".")))
+                .set_hint("Reconnect to use the other library.")
         }
-        Error::RuntimeLoaded { loaded, wanted } => new(
-            Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            "ONNX Runtime is already loaded from another file",
-        )
-        .set_detail(for_superusers(format!("It was loaded from \"{loaded}\"; the setting names \"{wanted}\".")))
-        .set_hint("Reconnect to use the other library."),
         Error::Inference { model, tower, reason } => {
             new(Code::ERRCODE_EXTERNAL_ROUTINE_EXCEPTION, "could not compute embedding")
                 .set_detail(format!("The {} tower of model \"{model}\" failed: {reason}.", tower.name()))

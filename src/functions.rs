@@ -18,10 +18,7 @@ fn clip_embed_text(input: Varlena<'_>) -> Result<Vector, ErrorReport> {
 }
 
 #[pg_extern(sql = false)]
-fn clip_embed_text_with(
-    input: Option<Varlena<'_>>,
-    model: Option<Varlena<'_>>,
-) -> Result<Option<Vector>, ErrorReport> {
+fn clip_embed_text_with(input: Option<Varlena<'_>>, model: Option<Varlena<'_>>) -> Result<Option<Vector>, ErrorReport> {
     let model = model.ok_or_else(|| null_argument("model"))?.text()?;
     input.map(|input| embed_text(&model, input)).transpose()
 }
@@ -74,10 +71,7 @@ fn clip_embed_images<'a>(
 }
 
 #[pg_extern(sql = false)]
-fn clip_token_count(
-    input: Option<Varlena<'_>>,
-    model: Option<Varlena<'_>>,
-) -> Result<Option<i32>, ErrorReport> {
+fn clip_token_count(input: Option<Varlena<'_>>, model: Option<Varlena<'_>>) -> Result<Option<i32>, ErrorReport> {
     let Some(input) = input else { return Ok(None) };
     let (model, text) = (model_or_default(model)?, input.text()?);
     let count = models::with(&model, |model, _| model.token_count(&text)).map_err(report)?;
@@ -91,7 +85,13 @@ fn clip_image_info(
 ) -> Result<
     TableIterator<
         'static,
-        (name!(format, &'static str), name!(width, i32), name!(height, i32), name!(orientation, i32), name!(frames, i32)),
+        (
+            name!(format, &'static str),
+            name!(width, i32),
+            name!(height, i32),
+            name!(orientation, i32),
+            name!(frames, i32),
+        ),
     >,
     ErrorReport,
 > {
@@ -186,7 +186,9 @@ fn embed_window<'a>(
     let argument = Cell::new(None);
     let embedded = models::with(name, |model, options| match embed(model, &present, options) {
         Ok(embedded) => Ok(embedded),
-        Err(Failure::Clip(Error::Item { index, source })) => Err(Error::Item { index: first + positions[index], source }),
+        Err(Failure::Clip(Error::Item { index, source })) => {
+            Err(Error::Item { index: first + positions[index], source })
+        }
         Err(Failure::Clip(error)) => Err(error),
         Err(Failure::Argument(report)) => {
             argument.set(Some(report));

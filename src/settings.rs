@@ -243,10 +243,7 @@ unsafe extern "C-unwind" fn check_image_formats(
 }
 
 /// A setting whose default is `file` in one of the server's directories.
-fn installed(
-    directory: unsafe fn(*const c_char, *mut c_char),
-    file: &str,
-) -> &'static GucSetting<Option<CString>> {
+fn installed(directory: unsafe fn(*const c_char, *mut c_char), file: &str) -> &'static GucSetting<Option<CString>> {
     let mut buffer = [0 as c_char; pg_sys::MAXPGPATH as usize];
     // SAFETY: `my_exec_path` is a null-terminated string in the server; the function writes at most MAXPGPATH bytes
     // with a null at the end.

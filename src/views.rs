@@ -97,7 +97,10 @@ fn clip_diagnose() -> TableIterator<'static, (name!(item, &'static str), name!(v
         ("pg_clip", env!("CARGO_PKG_VERSION").into()),
         ("PostgreSQL", pg_sys::PG_VERSION_STR.to_string_lossy().into_owned()),
         ("ONNX Runtime library", path(settings::onnxruntime_path())),
-        ("ONNX Runtime", Runtime::load(&options.runtime).map_or_else(|error| error.to_string(), |it| it.build_info().into())),
+        (
+            "ONNX Runtime",
+            Runtime::load(&options.runtime).map_or_else(|error| error.to_string(), |it| it.build_info().into()),
+        ),
         ("telemetry", telemetry().into()),
         ("CPU features", cpu_features()),
         ("model path", path(settings::model_path())),
@@ -144,5 +147,6 @@ const UNIX_TO_POSTGRES: i64 = 946_684_800_000_000;
 
 fn timestamp(time: SystemTime) -> TimestampWithTimeZone {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros() as i64;
-    TimestampWithTimeZone::try_from(since - UNIX_TO_POSTGRES).unwrap_or_else(|_| TimestampWithTimeZone::negative_infinity())
+    TimestampWithTimeZone::try_from(since - UNIX_TO_POSTGRES)
+        .unwrap_or_else(|_| TimestampWithTimeZone::negative_infinity())
 }

@@ -98,7 +98,9 @@ impl fmt::Display for Error {
             Self::ModelFile { model, file, reason } => {
                 write!(f, "could not read \"{file}\" of model \"{model}\": {reason}")
             }
-            Self::ModelInvalid { model, file, reason } => write!(f, "invalid \"{file}\" of model \"{model}\": {reason}"),
+            Self::ModelInvalid { model, file, reason } => {
+                write!(f, "invalid \"{file}\" of model \"{model}\": {reason}")
+            }
             Self::ModelChanged { model, file } => {
                 write!(f, "\"{file}\" of model \"{model}\" is not the file that the model was added with")
             }

@@ -65,7 +65,10 @@ impl Manifest {
         let invalid = |reason: String| Error::invalid(folder.model, MANIFEST_FILE, reason);
         let manifest: Self = folder.json(MANIFEST_FILE)?;
         if manifest.format_version != FORMAT_VERSION {
-            return Err(invalid(format!("its format version is {}, expected {FORMAT_VERSION}", manifest.format_version)));
+            return Err(invalid(format!(
+                "its format version is {}, expected {FORMAT_VERSION}",
+                manifest.format_version
+            )));
         }
         if manifest.name != folder.model {
             return Err(invalid(format!("it is of a model named {:?}", manifest.name)));
@@ -78,7 +81,8 @@ impl Manifest {
             return Err(invalid(format!("{graph:?} is not among its files")));
         }
         // A path that leaves the folder would read what the folder's owner does not answer for.
-        let inside = |file: &&String| Path::new(file).components().all(|part| matches!(part, std::path::Component::Normal(_)));
+        let inside =
+            |file: &&String| Path::new(file).components().all(|part| matches!(part, std::path::Component::Normal(_)));
         if let Some(file) = manifest.files.keys().find(|file| !inside(file)) {
             return Err(invalid(format!("{file:?} is not inside the folder")));
         }
@@ -121,7 +125,13 @@ impl Manifest {
         }
     }
 
-    pub(crate) fn new(name: &str, family: &str, dimensions: usize, context_length: usize, image_size: [u32; 2]) -> Self {
+    pub(crate) fn new(
+        name: &str,
+        family: &str,
+        dimensions: usize,
+        context_length: usize,
+        image_size: [u32; 2],
+    ) -> Self {
         Self {
             format_version: FORMAT_VERSION,
             name: name.into(),

@@ -123,14 +123,13 @@ impl Graph {
         let mut builder = builder().map_err(failed)?;
         let canceler = builder.canceler();
         let stop = || drop(canceler.cancel());
-        let session =
-            watch::interruptible(interrupted, stop, || builder.commit_from_file(file))?.map_err(|error| {
-                // The message names the whole path, which is for superusers only.
-                let reason = one_line(error.message()).replace(&*file.to_string_lossy(), &file_name(file));
-                Error::invalid(model, &file_name(file), reason)
-            })?;
-        let output = choose_output(&session, family, tower)
-            .map_err(|reason| Error::invalid(model, &file_name(file), reason))?;
+        let session = watch::interruptible(interrupted, stop, || builder.commit_from_file(file))?.map_err(|error| {
+            // The message names the whole path, which is for superusers only.
+            let reason = one_line(error.message()).replace(&*file.to_string_lossy(), &file_name(file));
+            Error::invalid(model, &file_name(file), reason)
+        })?;
+        let output =
+            choose_output(&session, family, tower).map_err(|reason| Error::invalid(model, &file_name(file), reason))?;
         let run = RunOptions::new().map_err(failed)?;
         Ok(Self { session, run, output, model: model.into(), tower })
     }
@@ -204,12 +203,9 @@ impl Graph {
         let failed = |reason: &str| Error::Inference { model: model.clone(), tower: *tower, reason: one_line(reason) };
         run.unterminate().map_err(|error| failed(error.message()))?;
         let run = &*run;
-        let outputs = watch::interruptible(
-            interrupted,
-            || drop(run.terminate()),
-            || session.run_with_options(inputs, run),
-        )?
-        .map_err(|error| failed(error.message()))?;
+        let outputs =
+            watch::interruptible(interrupted, || drop(run.terminate()), || session.run_with_options(inputs, run))?
+                .map_err(|error| failed(error.message()))?;
         let (shape, values) =
             outputs[output.as_str()].try_extract_tensor::<f32>().map_err(|error| failed(error.message()))?;
         match **shape {

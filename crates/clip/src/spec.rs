@@ -94,7 +94,9 @@ impl ModelSpec {
             logit_scale: config.logit_scale_init_value.map(f64::exp),
             pad_id: config.text_config.pad_token_id,
             image: read_image_spec(folder, image_size, orient)?,
-            family: config.model_type.ok_or_else(|| Error::invalid(folder.model, CONFIG, "\"model_type\" is missing"))?,
+            family: config
+                .model_type
+                .ok_or_else(|| Error::invalid(folder.model, CONFIG, "\"model_type\" is missing"))?,
         })
     }
 }

@@ -1,5 +1,7 @@
 //! Embeddings equal those of transformers, for models of different shapes; and a model folder that is wrong is refused.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::path::{Path, PathBuf};
 
 use clip::{Embedding, Error, Format, Limits, Manifest, Model, Options, Overflow, Tower};

@@ -112,7 +112,12 @@ fn the_postmaster_never_loads_onnx_runtime() {
     let mut client = cluster.connect();
     work(&mut client);
     let postmaster: i32 = fs::read_to_string(cluster.directory.join("data/postmaster.pid"))
-        .unwrap().lines().next().unwrap().parse().unwrap();
+        .unwrap()
+        .lines()
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
     let maps = |pid: i32| fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("maps")).unwrap();
     assert!(maps(postmaster).contains("pg_clip.so"));
     assert!(!maps(postmaster).contains("libonnxruntime"));
@@ -143,17 +148,21 @@ fn a_missing_runtime_is_an_error_with_a_hint() {
 fn parallel_workers_give_the_same_vectors() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
-    client.batch_execute(
-        "CREATE TABLE texts AS SELECT 'text number ' || i AS text FROM generate_series(1, 400) i;
+    client
+        .batch_execute(
+            "CREATE TABLE texts AS SELECT 'text number ' || i AS text FROM generate_series(1, 400) i;
          ALTER TABLE texts SET (parallel_workers = 2); ANALYZE texts",
-    ).unwrap();
+        )
+        .unwrap();
     let sum = "SELECT sum(v) FROM texts, unnest(clip_embed_text(text, 'wide')::real[]) AS v";
     client.batch_execute("SET max_parallel_workers_per_gather = 0").unwrap();
     let alone: f32 = client.query_one(sum, &[]).unwrap().get(0);
-    client.batch_execute(
-        "SET max_parallel_workers_per_gather = 2; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0;
+    client
+        .batch_execute(
+            "SET max_parallel_workers_per_gather = 2; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0;
          SET min_parallel_table_scan_size = 0",
-    ).unwrap();
+        )
+        .unwrap();
     let plan = client.query(&format!("EXPLAIN {sum}"), &[]).unwrap();
     assert!(plan.iter().any(|row| row.get::<_, String>(0).contains("Workers Planned: 2")));
     let together: f32 = client.query_one(sum, &[]).unwrap().get(0);

@@ -1,8 +1,8 @@
 //! Whatever is given as a picture, the server answers with a vector or with an error that says what it is.
 
 use e2e::{Cluster, picture, root, shared_data, sqlstate};
-use postgres::error::SqlState;
 use postgres::Client;
+use postgres::error::SqlState;
 
 const EMBED: &str = "SELECT vector_norm(clip_embed_image($1, 'narrow'))";
 
@@ -14,9 +14,7 @@ fn embed(client: &mut Client, bytes: &[u8]) -> Result<f64, SqlState> {
 fn is_fine(result: &Result<f64, SqlState>) -> bool {
     match result {
         Ok(norm) => (norm - 1.0).abs() < 1e-5,
-        Err(state) => {
-            *state == SqlState::INVALID_BINARY_REPRESENTATION || *state == SqlState::PROGRAM_LIMIT_EXCEEDED
-        }
+        Err(state) => *state == SqlState::INVALID_BINARY_REPRESENTATION || *state == SqlState::PROGRAM_LIMIT_EXCEEDED,
     }
 }
 

@@ -197,11 +197,13 @@ mod tests {
         let reference: serde_json::Value = serde_json::from_slice(&reference).unwrap();
         let fixtures = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/models/wide"));
         // OpenAI's mean and std, but 224 pixels; the reference was made without turning pictures upright.
-        let spec = ImageSpec { resize: Some(Resize::ShortestEdge(224)), size: (224, 224), orient: false, ..spec(fixtures) };
+        let spec =
+            ImageSpec { resize: Some(Resize::ShortestEdge(224)), size: (224, 224), orient: false, ..spec(fixtures) };
         let images = reference["images"].as_object().unwrap();
         assert_eq!(images.len(), 7);
         for (name, image) in images {
-            let file = std::fs::File::open(data.join("reference/preprocess_golden").join(format!("{name}.npz"))).unwrap();
+            let file =
+                std::fs::File::open(data.join("reference/preprocess_golden").join(format!("{name}.npz"))).unwrap();
             let mut archive = zip::ZipArchive::new(file).unwrap();
             let mut array = Vec::new();
             std::io::Read::read_to_end(&mut archive.by_name("hf.npy").unwrap(), &mut array).unwrap();
@@ -211,7 +213,7 @@ mod tests {
             let mut ours = Vec::new();
             tensor(&bytes, &spec, &limits(), &mut ours).unwrap();
             // One level is 1 / 255 / std.
-            let stds = [0.26862954, 0.26130258, 0.27577711];
+            let stds: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
             let levels = ours.iter().zip(theirs).enumerate().map(|(index, (ours, theirs))| {
                 let theirs = f32::from_le_bytes(theirs.try_into().unwrap());
                 (ours - theirs).abs() * 255.0 * stds[index / (224 * 224)]

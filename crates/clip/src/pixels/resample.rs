@@ -143,7 +143,12 @@ impl Weights {
         if u64::from(from) == to {
             let mut starts = reserve(outputs)?;
             starts.extend((0..count).map(|i| first as u32 + i));
-            return Ok(Self { starts, lengths: vec![1; outputs], weights: vec![1 << PRECISION_BITS; outputs], stride: 1 });
+            return Ok(Self {
+                starts,
+                lengths: vec![1; outputs],
+                weights: vec![1 << PRECISION_BITS; outputs],
+                stride: 1,
+            });
         }
         let scale = f64::from(from) / to as f64;
         let filter_scale = scale.max(1.0);
@@ -277,10 +282,13 @@ mod tests {
     fn the_order_of_the_passes_is_pillows() {
         // PIL.Image.resize of noise, compared with both orders.
         let first = |width, height, to: (u64, u64)| vertical_first(&grey(width, height, &[]), to.0, to.1);
-        for (width, height, to) in [(40, 50, (32, 32)), (33, 64, (32, 32)), (100, 200, (51, 101)), (300, 1000, (224, 746))] {
+        for (width, height, to) in
+            [(40, 50, (32, 32)), (33, 64, (32, 32)), (100, 200, (51, 101)), (300, 1000, (224, 746))]
+        {
             assert!(first(width, height, to), "{width} x {height} to {to:?}");
         }
-        for (width, height, to) in [(40, 41, (32, 32)), (20, 30, (64, 32)), (480, 640, (224, 298)), (200, 30, (32, 32))] {
+        for (width, height, to) in [(40, 41, (32, 32)), (20, 30, (64, 32)), (480, 640, (224, 298)), (200, 30, (32, 32))]
+        {
             assert!(!first(width, height, to), "{width} x {height} to {to:?}");
         }
     }

@@ -1,0 +1,36 @@
+//! The layering that docs and reviews rely on: one external crate, one door; the core knows nothing of Postgres.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::{Path, PathBuf};
+
+/// A word, and the files that may contain it.
+const DOORS: [(&str, &[&str]); 9] = [
+    ("ort::", &["runtime.rs"]),
+    ("tokenizers::", &["tokens.rs"]),
+    ("image::", &["decode.rs", "header.rs"]),
+    ("nix::", &["watch.rs"]),
+    ("sha2::", &["manifest.rs"]),
+    ("serde_json", &["manifest.rs", "spec.rs", "tokens.rs"]),
+    ("pgrx", &[]),
+    ("std::env", &[]),
+    ("println!", &[]),
+];
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+#[test]
+fn each_crate_has_one_door() {
+    for path in files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let source = std::fs::read_to_string(&path).unwrap();
+        let code = source.split("#[cfg(test)]").next().unwrap();
+        for (word, doors) in DOORS {
+            let found = code.lines().find(|line| !line.trim_start().starts_with("//") && line.contains(word));
+            assert!(found.is_none() || doors.contains(&&*name), "{name}: {word}: {found:?}");
+        }
+    }
+}
