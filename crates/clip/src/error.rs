@@ -49,6 +49,12 @@ pub enum Error {
     ModelInvalid { model: String, file: String, reason: String },
     /// A file of the model's folder is not the one that the manifest describes.
     ModelChanged { model: String, file: String },
+    /// A file of the model's folder could be changed by someone who does not answer for the server.
+    ModelUnsafe { model: String, file: String, reason: &'static str },
+    /// There is a model of that name already.
+    ModelExists { name: String },
+    /// The folder of all models cannot be written, or what is written there cannot be kept.
+    Store { path: String, reason: String },
     /// ONNX Runtime cannot be loaded from this path.
     RuntimeMissing { path: String, reason: String },
     /// ONNX Runtime was loaded from another path; a process can load it only once.
@@ -104,6 +110,11 @@ impl fmt::Display for Error {
             Self::ModelChanged { model, file } => {
                 write!(f, "\"{file}\" of model \"{model}\" is not the file that the model was added with")
             }
+            Self::ModelUnsafe { model, file, reason } => {
+                write!(f, "\"{file}\" of model \"{model}\" cannot be trusted: {reason}")
+            }
+            Self::ModelExists { name } => write!(f, "model \"{name}\" exists already"),
+            Self::Store { path, reason } => write!(f, "could not write \"{path}\": {reason}"),
             Self::RuntimeMissing { reason, .. } => write!(f, "could not load ONNX Runtime: {reason}"),
             Self::RuntimeLoaded { .. } => f.write_str("ONNX Runtime is already loaded from another file"),
             Self::Inference { model, tower, reason } => {

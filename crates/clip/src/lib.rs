@@ -9,21 +9,31 @@
 
 #![forbid(unsafe_code)]
 
+mod config;
 mod embedding;
 mod error;
+mod examine;
+mod folder;
+mod layout;
+mod logits;
 mod manifest;
 mod model;
+mod onnx;
 mod pixels;
 mod runtime;
 mod spec;
+pub mod store;
 mod tokens;
 mod watch;
 
 pub use embedding::Embedding;
 pub use error::{Error, Tower};
-pub use manifest::{MANIFEST_FILE, Manifest};
-pub use model::{Model, Options, Overflow, TextEmbedding, Usage, folder_of, names};
-pub use pixels::{Format, ImageInfo, Limits, image_info};
+pub use examine::{Choices, TowerChoices};
+pub use layout::is_wanted;
+pub use manifest::{FileDigest, MANIFEST_FILE, Manifest, Source};
+pub use model::{Model, Options, Overflow, TextEmbedding, Usage};
+pub use pixels::{Filter, Format, ImageInfo, Limits, image_info};
 pub use runtime::Runtime;
+pub use spec::{GraphSpec, ImageSpec, Pooling, Resize, TextSpec};
 pub use tokens::MAX_TEXT_BYTES;
 pub use watch::Interrupted;

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::embedding::Embedding;
 use crate::error::{Error, Tower};
-use crate::manifest::{MANIFEST_FILE, Manifest, digest_file};
+use crate::folder::Folder;
+use crate::manifest::Manifest;
 use crate::pixels::{self, Limits, reserve};
 use crate::runtime::{Graph, Runtime};
-use crate::spec::{Folder, ModelSpec};
-use crate::tokens::{Encoded, Tokens};
+use crate::spec::{GraphSpec, Levels};
+use crate::tokens::{self, Encoded, Tokens};
 use crate::watch::Interrupted;
 
 /// How the caller wants the work done. None of it changes a vector.
@@ -51,13 +52,10 @@ const MAX_IMAGE_BATCH: usize = 8;
 /// More texts than this in one run gain nothing.
 const MAX_TEXT_BATCH: usize = 32;
 
-/// Longest name of a folder that is also comfortable in a message.
-const MAX_NAME: usize = 100;
-
 pub struct Model {
     path: PathBuf,
     manifest: Manifest,
-    spec: ModelSpec,
+    levels: Levels,
     tokens: Option<Tokens>,
     text: Option<Loaded>,
     image: Option<Loaded>,
@@ -81,42 +79,19 @@ pub struct Usage {
     pub total_time: Duration,
 }
 
-/// The folder of the model `name`. Only a plain name of a folder that has a manifest is accepted.
-pub fn folder_of(model_path: &Path, name: &str) -> Result<PathBuf, Error> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    if name.is_empty() || name.len() > MAX_NAME || name.starts_with('.') || !name.bytes().all(plain) {
-        return Err(Error::InvalidModelName { name: name.chars().take(MAX_NAME).collect() });
-    }
-    let folder = model_path.join(name);
-    match folder.is_dir() {
-        true => Ok(folder),
-        false => Err(Error::ModelMissing { name: name.into(), present: names(model_path) }),
-    }
-}
-
-/// The models under `model_path`, in the order of their names.
-pub fn names(model_path: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(model_path).into_iter().flatten().flatten();
-    let mut names: Vec<_> = entries
-        .filter(|entry| entry.path().join(MANIFEST_FILE).is_file())
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| !name.starts_with('.'))
-        .collect();
-    names.sort();
-    names
-}
-
 impl Model {
     /// Read the manifest and the configuration of the model `name` in `path`. Loads no weights.
     pub fn open(path: &Path, name: &str, interrupted: Interrupted) -> Result<Self, Error> {
         let folder = Folder { path, model: name };
         let manifest = Manifest::read(folder)?;
-        let graphs = [&manifest.text_graph, &manifest.image_graph];
-        for file in manifest.files.keys().filter(|file| !graphs.contains(file)) {
+        let weights = |file: &&String| {
+            manifest.text.graph.files().chain(manifest.image.graph.files()).any(|weights| weights == *file)
+        };
+        for file in manifest.files.keys().filter(|file| !weights(file)) {
             manifest.verify(folder, file, interrupted)?;
         }
-        let spec = ModelSpec::read(folder, manifest.exif_orientation)?;
-        Ok(Self { path: path.into(), manifest, spec, tokens: None, text: None, image: None })
+        let levels = manifest.image.levels();
+        Ok(Self { path: path.into(), manifest, levels, tokens: None, text: None, image: None })
     }
 
     pub fn manifest(&self) -> &Manifest {
@@ -145,15 +120,17 @@ impl Model {
             return Ok(());
         }
         let started = Instant::now();
-        let Manifest { name, family, text_graph, image_graph, .. } = &self.manifest;
-        let file = match tower {
-            Tower::Text => text_graph,
-            Tower::Image => image_graph,
+        let name = &self.manifest.name;
+        let spec = match tower {
+            Tower::Text => &self.manifest.text.graph,
+            Tower::Image => &self.manifest.image.graph,
         };
         let runtime = Runtime::load(&options.runtime)?;
-        self.manifest.verify(Folder { path: &self.path, model: name }, file, options.interrupted)?;
-        let which = (name.as_str(), family.as_str(), tower);
-        let graph = Graph::open(runtime, &self.path.join(file), which, options.threads, options.interrupted)?;
+        for file in spec.files() {
+            self.manifest.verify(Folder { path: &self.path, model: name }, file, options.interrupted)?;
+        }
+        let (path, output) = (self.path.join(&spec.file), (spec.output.clone(), spec.pooling));
+        let graph = Graph::open(runtime, &path, (name, tower), output, options.threads, options.interrupted)?;
         let usage = Usage {
             loaded_at: SystemTime::now(),
             load_time: started.elapsed(),
@@ -178,7 +155,7 @@ impl Model {
 
     /// Embed texts, in their order.
     pub fn embed_texts(&mut self, texts: &[&str], options: &Options) -> Result<Vec<TextEmbedding>, Error> {
-        let context_length = self.manifest.context_length;
+        let context_length = self.manifest.text.context_length;
         let tokens = self.tokens()?;
         let mut encoded = reserve(texts.len())?;
         for (index, text) in texts.iter().enumerate() {
@@ -194,7 +171,8 @@ impl Model {
 
     fn embed_encoded(&mut self, encoded: &[Encoded], options: &Options) -> Result<Vec<TextEmbedding>, Error> {
         self.load(Tower::Text, options)?;
-        let (Some(loaded), Some(tokens)) = (&mut self.text, &self.tokens) else {
+        let spec = &self.manifest.text;
+        let Some(loaded) = &mut self.text else {
             unreachable!("a tower is not there after it was loaded. This is a bug.")
         };
         // Texts of like length share a run: a short one is not filled up to the longest of the batch.
@@ -202,19 +180,13 @@ impl Model {
         order.sort_by_key(|&index| encoded[index].ids.len());
         let started = Instant::now();
         let mut embeddings = vec![None; encoded.len()];
-        for batch in order.chunks(options.batch_size.clamp(1, MAX_TEXT_BATCH)) {
-            let length = match self.manifest.natural_length {
+        for batch in order.chunks(batch_size(options, &spec.graph, MAX_TEXT_BATCH)) {
+            let length = match spec.natural_length {
                 true => batch.iter().map(|&index| encoded[index].ids.len()).max().unwrap_or(0),
-                false => self.manifest.context_length,
+                false => spec.context_length,
             };
-            let mut ids = reserve(batch.len() * length)?;
-            let mut mask = reserve(batch.len() * length)?;
-            for (row, &index) in batch.iter().enumerate() {
-                ids.extend_from_slice(&encoded[index].ids);
-                mask.resize(ids.len(), true);
-                ids.resize((row + 1) * length, tokens.pad_id);
-                mask.resize(ids.len(), false);
-            }
+            let texts: Vec<&[u32]> = batch.iter().map(|&index| encoded[index].ids.as_slice()).collect();
+            let (ids, mask) = tokens::rows(&texts, length, spec.pad_id, spec.pad_left)?;
             let rows = loaded.graph.run_texts(batch.len(), &ids, &mask, options.interrupted)?;
             for (row, &index) in rows.iter().zip(batch) {
                 let embedding = self.manifest.embedding(row, Tower::Text).map_err(|error| error.at(index))?;
@@ -227,26 +199,25 @@ impl Model {
 
     /// Embed pictures, in their order.
     pub fn embed_images(&mut self, images: &[&[u8]], options: &Options) -> Result<Vec<Embedding>, Error> {
-        let spec = &self.spec.image;
-        let (width, height) = spec.size;
-        let samples = 3 * width as usize * height as usize;
+        let size = (self.manifest.image.width, self.manifest.image.height);
+        let batch_size = batch_size(options, &self.manifest.image.graph, MAX_IMAGE_BATCH);
         let mut embeddings = reserve(images.len())?;
         let started = Instant::now();
-        for (number, batch) in images.chunks(options.batch_size.clamp(1, MAX_IMAGE_BATCH)).enumerate() {
-            let first = number * options.batch_size.clamp(1, MAX_IMAGE_BATCH);
-            let mut pixels = reserve(batch.len() * samples)?;
+        for (number, batch) in images.chunks(batch_size).enumerate() {
+            let first = number * batch_size;
+            let mut pixels = reserve(batch.len() * self.manifest.image.samples())?;
             for (index, image) in batch.iter().enumerate() {
                 if (options.interrupted)() {
                     return Err(Error::Interrupted);
                 }
-                let spec = &self.spec.image;
-                pixels::tensor(image, spec, &options.limits, &mut pixels).map_err(|error| error.at(first + index))?;
+                pixels::tensor(image, &self.manifest.image, &self.levels, &options.limits, &mut pixels)
+                    .map_err(|error| error.at(first + index))?;
             }
             self.load(Tower::Image, options)?;
             let Some(loaded) = &mut self.image else {
                 unreachable!("a tower is not there after it was loaded. This is a bug.")
             };
-            let rows = loaded.graph.run_images(batch.len(), &pixels, (width, height), options.interrupted)?;
+            let rows = loaded.graph.run_images(batch.len(), &pixels, size, options.interrupted)?;
             for (index, row) in rows.iter().enumerate() {
                 let embedding = self.manifest.embedding(row, Tower::Image).map_err(|error| error.at(first + index))?;
                 embeddings.push(embedding);
@@ -262,9 +233,14 @@ impl Model {
         let folder = Folder { path: &self.path, model: &self.manifest.name };
         match &mut self.tokens {
             Some(tokens) => Ok(tokens),
-            none => Ok(none.insert(Tokens::open(folder, &self.spec)?)),
+            none => Ok(none.insert(Tokens::open(folder, &self.manifest.text)?)),
         }
     }
+}
+
+/// How many texts or pictures go into one run.
+fn batch_size(options: &Options, graph: &GraphSpec, most: usize) -> usize {
+    if graph.alone { 1 } else { options.batch_size.clamp(1, most) }
 }
 
 /// Refuse a text that would be cut, if that is what the caller wants.
@@ -299,80 +275,4 @@ impl Manifest {
         }
         Embedding::normalise(row, &self.name, tower)
     }
-
-    /// Examine a model folder by running it, and describe it as the model `name`.
-    ///
-    /// Both towers must give finite vectors of one dimension.
-    pub fn examine(path: &Path, name: &str, license: Option<&str>, options: &Options) -> Result<Self, Error> {
-        const TEXT_GRAPH: &str = "onnx/text_model.onnx";
-        const IMAGE_GRAPH: &str = "onnx/vision_model.onnx";
-        let folder = Folder { path, model: name };
-        let spec = ModelSpec::read(folder, true)?;
-        let tokens = Tokens::open(folder, &spec)?;
-        let runtime = Runtime::load(&options.runtime)?;
-        let open = |file: &str, tower| {
-            let which = (name, spec.family.as_str(), tower);
-            Graph::open(runtime, &path.join(file), which, options.threads, options.interrupted)
-        };
-        let (width, height) = spec.image.size;
-        let mut manifest = Self::new(name, &spec.family, 0, tokens.context_length, [height, width]);
-
-        let mut text = open(TEXT_GRAPH, Tower::Text)?;
-        let (dimensions, natural_length) = probe_text(&mut text, &tokens, name, options)?;
-        (manifest.dimensions, manifest.natural_length) = (dimensions, natural_length);
-        if spec.dimensions.is_some_and(|expected| expected != dimensions) {
-            let reason = format!("\"projection_dim\" is not {dimensions}, which {TEXT_GRAPH:?} gives");
-            return Err(Error::invalid(name, "config.json", reason));
-        }
-        let grey = vec![0.0; 3 * width as usize * height as usize];
-        let rows = open(IMAGE_GRAPH, Tower::Image)?.run_images(1, &grey, spec.image.size, options.interrupted)?;
-        for row in rows.iter() {
-            manifest.embedding(row, Tower::Image)?;
-        }
-
-        manifest.logit_scale = spec.logit_scale;
-        manifest.license = license.map(Into::into);
-        (manifest.text_graph, manifest.image_graph) = (TEXT_GRAPH.into(), IMAGE_GRAPH.into());
-        const CONFIGURATION: [&str; 5] = [
-            "config.json",
-            "preprocessor_config.json",
-            "processor_config.json",
-            "tokenizer.json",
-            "tokenizer_config.json",
-        ];
-        for file in CONFIGURATION.into_iter().filter(|file| folder.has(file)).chain([TEXT_GRAPH, IMAGE_GRAPH]) {
-            manifest.files.insert(file.into(), digest_file(folder, file, options.interrupted)?);
-        }
-        manifest.digest = manifest.digest_of();
-        Ok(manifest)
-    }
-}
-
-/// Equal to the last digits that differ between kernels for different shapes.
-const SAME: f64 = 0.999_99;
-
-/// The dimension of a text's embedding, and whether a text at its own length gives the same one as padded.
-///
-/// That holds where the graph is causal. Where it looks at the padding, or has one fixed length, it does not.
-fn probe_text(graph: &mut Graph, tokens: &Tokens, name: &str, options: &Options) -> Result<(usize, bool), Error> {
-    const PROBES: [&str; 2] = ["a photo of a cat", "two dogs"];
-    let mut run = |ids: &[u32], length: usize| {
-        let mut padded = ids.to_vec();
-        padded.resize(length, tokens.pad_id);
-        let mask: Vec<bool> = (0..length).map(|position| position < ids.len()).collect();
-        let rows = graph.run_texts(1, &padded, &mask, options.interrupted)?;
-        let row = rows.iter().next().unwrap_or_default();
-        Ok((row.len(), Embedding::normalise(row, name, Tower::Text)?))
-    };
-    let mut dimensions = 0;
-    let mut natural_length = true;
-    for probe in PROBES {
-        let ids = tokens.encode(probe)?.ids;
-        let (width, padded) = run(&ids, tokens.context_length)?;
-        dimensions = width;
-        // A graph with a fixed length refuses any other.
-        let same = run(&ids, ids.len()).is_ok_and(|(_, natural)| natural.cosine(&padded) > SAME);
-        natural_length = natural_length && same;
-    }
-    Ok((dimensions, natural_length))
 }

@@ -2,21 +2,23 @@
 //!
 //! Invariants: the library is loaded once, on first use, from an absolute path; with one thread it starts none, with
 //! more they are born with all signals blocked; a run or a load ends soon after the caller wants it to; what is loaded
-//! is never unloaded, because its destructors are not safe at process exit. External crate: `ort`.
+//! is never unloaded, because its destructors are not safe at process exit. External crates: `ort`, `half`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::thread::JoinHandle;
 
+use half::f16;
 use ort::environment::{Environment, ThreadManager};
 use ort::ep::CPU;
 use ort::logging::LogLevel;
 use ort::session::builder::GraphOptimizationLevel;
-use ort::session::{RunOptions, Session, SessionInputValue};
-use ort::value::{Tensor, TensorElementType, TensorRef, ValueType};
+use ort::session::{RunOptions, Session, SessionInputValue, SessionOutputs};
+use ort::value::{DynValue, Outlet, Tensor, TensorElementType, TensorRef, ValueType};
 
 use crate::error::{Error, Tower};
 use crate::pixels::reserve;
+use crate::spec::Pooling;
 use crate::watch::{self, Interrupted};
 
 static LOADED: Mutex<Option<&'static Runtime>> = Mutex::new(None);
@@ -92,46 +94,63 @@ impl ThreadManager for Pool {
 pub(crate) struct Graph {
     session: Session,
     run: RunOptions,
-    output: String,
+    /// The output that holds embeddings, and how one row is made of it.
+    output: (String, Option<Pooling>),
     model: String,
-    tower: Tower,
+    /// Which one it is; nothing where the graph has both.
+    tower: Option<Tower>,
+}
+
+/// An output of a graph: its name, and its rank where that is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Output {
+    pub name: String,
+    pub rank: usize,
 }
 
 impl Graph {
-    /// Open a graph file and choose its inputs and output.
+    /// Open the graph of a tower.
     pub(crate) fn open(
         runtime: &Runtime,
         file: &Path,
-        (model, family, tower): (&str, &str, Tower),
+        (model, tower): (&str, Tower),
+        output: (String, Option<Pooling>),
         threads: usize,
         interrupted: Interrupted,
     ) -> Result<Self, Error> {
-        let failed =
-            |error: ort::Error| Error::Inference { model: model.into(), tower, reason: one_line(error.message()) };
-        let builder = || -> ort::Result<_> {
-            Ok(Session::builder(&runtime.environment)?
-                .with_optimization_level(GraphOptimizationLevel::All)?
-                .with_intra_threads(threads)?
-                .with_intra_op_spinning(false)?
-                .with_thread_manager(Pool)?
-                .with_log_level(LogLevel::Fatal)?
-                // Texts differ in length: a pattern per length would be kept for nothing.
-                .with_memory_pattern(tower == Tower::Image)?
-                // The arena keeps the memory of the largest batch for ever, in every connection.
-                .with_execution_providers([CPU::default().with_arena_allocator(false).build()])?)
-        };
-        let mut builder = builder().map_err(failed)?;
-        let canceler = builder.canceler();
-        let stop = || drop(canceler.cancel());
-        let session = watch::interruptible(interrupted, stop, || builder.commit_from_file(file))?.map_err(|error| {
-            // The message names the whole path, which is for superusers only.
-            let reason = one_line(error.message()).replace(&*file.to_string_lossy(), &file_name(file));
-            Error::invalid(model, &file_name(file), reason)
-        })?;
-        let output =
-            choose_output(&session, family, tower).map_err(|reason| Error::invalid(model, &file_name(file), reason))?;
-        let run = RunOptions::new().map_err(failed)?;
-        Ok(Self { session, run, output, model: model.into(), tower })
+        let (session, run) = open_session(runtime, file, (model, Some(tower)), threads, interrupted)?;
+        Ok(Self { session, run, output, model: model.into(), tower: Some(tower) })
+    }
+
+    /// Open a graph that has both towers.
+    pub(crate) fn open_whole(
+        runtime: &Runtime,
+        file: &Path,
+        model: &str,
+        threads: usize,
+        interrupted: Interrupted,
+    ) -> Result<Self, Error> {
+        let (session, run) = open_session(runtime, file, (model, None), threads, interrupted)?;
+        Ok(Self { session, run, output: (String::new(), None), model: model.into(), tower: None })
+    }
+
+    pub(crate) fn outputs(&self) -> Vec<Output> {
+        let output = |output: &Outlet| Output { name: output.name().into(), rank: shape(output.dtype()).len() };
+        self.session.outputs().iter().map(output).collect()
+    }
+
+    /// Say which output holds embeddings.
+    pub(crate) fn choose(&mut self, output: String, pooling: Option<Pooling>) {
+        self.output = (output, pooling);
+    }
+
+    /// The shape of the input that holds texts or pictures; a dimension that is not fixed is nothing.
+    pub(crate) fn input_shape(&self) -> Vec<Option<usize>> {
+        let names = if self.tower == Some(Tower::Image) { PIXELS } else { IDS };
+        let inputs = self.session.inputs();
+        let input = inputs.iter().find(|input| names.contains(&input.name())).or(inputs.first());
+        // Exports fix a dimension by its number, or leave it open by -1 or by a name.
+        input.map_or(&[][..], |input| shape(input.dtype())).iter().map(|&size| usize::try_from(size).ok()).collect()
     }
 
     /// Run texts of one length: `ids` is `[texts, length]`, `mask` says which of them are not padding.
@@ -142,17 +161,8 @@ impl Graph {
         mask: &[bool],
         interrupted: Interrupted,
     ) -> Result<Rows, Error> {
-        let shape = [texts, ids.len() / texts.max(1)];
-        let mut inputs = Vec::new();
-        for input in self.session.inputs() {
-            let values: Vec<i64> = match input.name() {
-                "input_ids" | "text" => ids.iter().map(|&id| i64::from(id)).collect(),
-                "attention_mask" => mask.iter().map(|&real| i64::from(real)).collect(),
-                other => return Err(self.unknown_input(other)),
-            };
-            inputs.push((input.name().to_owned(), self.integers(shape, values, input.dtype())?));
-        }
-        self.run(texts, inputs, interrupted)
+        let inputs = self.text_inputs(texts, ids, mask)?;
+        self.run(texts, inputs, mask, interrupted)
     }
 
     /// Run pictures: `pixels` is `[images, 3, height, width]`.
@@ -160,19 +170,82 @@ impl Graph {
         &mut self,
         images: usize,
         pixels: &[f32],
-        (width, height): (u32, u32),
+        size: (u32, u32),
         interrupted: Interrupted,
     ) -> Result<Rows, Error> {
-        let [input] = self.session.inputs() else {
-            return Err(self.unknown_input("more than one input"));
-        };
-        if element(input.dtype()) != Some(TensorElementType::Float32) {
-            return Err(self.unknown_input(input.name()));
+        let inputs = self.image_inputs(images, pixels, size)?;
+        self.run(images, inputs, &[], interrupted)
+    }
+
+    /// Run texts and one picture through a graph that has both towers, and return the named outputs, rank 2 each.
+    pub(crate) fn run_whole(
+        &mut self,
+        (texts, ids, mask): (usize, &[u32], &[bool]),
+        (pixels, size): (&[f32], (u32, u32)),
+        outputs: &[&str],
+        interrupted: Interrupted,
+    ) -> Result<Vec<Rows>, Error> {
+        let mut inputs = self.text_inputs(texts, ids, mask)?;
+        inputs.extend(self.image_inputs(1, pixels, size)?);
+        let found = self.execute(inputs, interrupted, |found| {
+            let rows = |&output: &&str| {
+                let value = found.get(output).ok_or_else(|| format!("it has no output {output:?}"))?;
+                let (shape, values) = floats(value)?;
+                match *shape {
+                    [_, width] if width > 0 => Ok(Rows { values, width }),
+                    _ => Err(format!("the output {output:?} has shape {shape:?}, expected two dimensions")),
+                }
+            };
+            outputs.iter().map(rows).collect()
+        })?;
+        Ok(found)
+    }
+
+    fn text_inputs(&self, texts: usize, ids: &[u32], mask: &[bool]) -> Result<Inputs<'static>, Error> {
+        let shape = [texts, ids.len() / texts.max(1)];
+        let mut inputs = Vec::new();
+        for input in self.session.inputs() {
+            let values: Vec<i64> = match input.name() {
+                name if IDS.contains(&name) => ids.iter().map(|&id| i64::from(id)).collect(),
+                "attention_mask" => mask.iter().map(|&real| i64::from(real)).collect(),
+                // One sentence, never a pair.
+                "token_type_ids" => vec![0; ids.len()],
+                name if self.tower.is_none() && PIXELS.contains(&name) => continue,
+                other => return Err(self.unknown_input(other)),
+            };
+            inputs.push((input.name().to_owned(), self.integers(shape, values, input.dtype())?));
         }
-        let name = input.name().to_owned();
-        let tensor = TensorRef::from_array_view(([images, 3, height as usize, width as usize], pixels))
-            .map_err(|error| self.failed(&error))?;
-        self.run(images, vec![(name, tensor.into())], interrupted)
+        Ok(inputs)
+    }
+
+    fn image_inputs<'a>(
+        &self,
+        images: usize,
+        pixels: &'a [f32],
+        (width, height): (u32, u32),
+    ) -> Result<Inputs<'a>, Error> {
+        let is_pixels = |input: &&Outlet| PIXELS.contains(&input.name());
+        let inputs = self.session.inputs();
+        if let Some(other) = inputs.iter().find(|input| self.tower.is_some() && !is_pixels(input) && inputs.len() > 1) {
+            return Err(self.unknown_input(other.name()));
+        }
+        // The only input of an image tower may have any name.
+        let Some(input) = inputs.iter().find(is_pixels).or(inputs.first()) else {
+            return Err(self.unknown_input("no input"));
+        };
+        let shape = [images, 3, height as usize, width as usize];
+        let tensor = match element(input.dtype()) {
+            Some(TensorElementType::Float32) => {
+                TensorRef::from_array_view((shape, pixels)).map_err(|error| self.failed(&error))?.into()
+            }
+            Some(TensorElementType::Float16) => {
+                let mut halves = reserve(pixels.len())?;
+                halves.extend(pixels.iter().map(|&value| f16::from_f32(value)));
+                Tensor::from_array((shape, halves)).map_err(|error| self.failed(&error))?.into()
+            }
+            _ => return Err(self.unknown_input(input.name())),
+        };
+        Ok(vec![(input.name().to_owned(), tensor)])
     }
 
     fn integers(
@@ -196,40 +269,98 @@ impl Graph {
     fn run(
         &mut self,
         items: usize,
-        inputs: Vec<(String, SessionInputValue<'_>)>,
+        inputs: Inputs<'_>,
+        mask: &[bool],
         interrupted: Interrupted,
     ) -> Result<Rows, Error> {
-        let Self { session, run, output, model, tower } = self;
-        let failed = |reason: &str| Error::Inference { model: model.clone(), tower: *tower, reason: one_line(reason) };
+        let (output, pooling) = self.output.clone();
+        self.execute(inputs, interrupted, |found| {
+            let value = found.get(&output).ok_or_else(|| format!("it has no output {output:?}"))?;
+            let (shape, values) = floats(value)?;
+            match (shape.as_slice(), pooling) {
+                (&[rows, width], None) if rows == items && width > 0 => Ok(Rows { values, width }),
+                (&[rows, length, width], Some(pooling)) if rows == items && length > 0 && width > 0 => {
+                    let mut pooled = reserve(rows * width).map_err(|error| error.to_string())?;
+                    for (row, tokens) in values.chunks_exact(length * width).enumerate() {
+                        let mask = mask.get(row * length..).and_then(|mask| mask.get(..length));
+                        pooled.extend(pool(tokens, width, mask, pooling));
+                    }
+                    Ok(Rows { values: pooled, width })
+                }
+                _ => Err(format!("the output has shape {shape:?}, expected [{items}, dimensions]")),
+            }
+        })
+    }
+
+    /// Run the graph, and make something of its outputs.
+    fn execute<T>(
+        &mut self,
+        inputs: Inputs<'_>,
+        interrupted: Interrupted,
+        make: impl FnOnce(&SessionOutputs<'_>) -> Result<T, String>,
+    ) -> Result<T, Error> {
+        let Self { session, run, model, tower, .. } = self;
+        let failed = |reason: &str| inference_failed(model, *tower, reason);
         run.unterminate().map_err(|error| failed(error.message()))?;
         let run = &*run;
         let outputs =
             watch::interruptible(interrupted, || drop(run.terminate()), || session.run_with_options(inputs, run))?
                 .map_err(|error| failed(error.message()))?;
-        let (shape, values) =
-            outputs[output.as_str()].try_extract_tensor::<f32>().map_err(|error| failed(error.message()))?;
-        match **shape {
-            [rows, width] if rows as usize == items && width > 0 => {
-                let mut copy = reserve(values.len())?;
-                copy.extend_from_slice(values);
-                Ok(Rows { values: copy, width: width as usize })
-            }
-            _ => Err(failed(&format!("the output has shape {shape:?}, expected [{items}, dimensions]"))),
-        }
+        make(&outputs).map_err(|reason| failed(&reason))
     }
 
     fn failed(&self, error: &ort::Error) -> Error {
-        Error::Inference { model: self.model.clone(), tower: self.tower, reason: one_line(error.message()) }
+        inference_failed(&self.model, self.tower, error.message())
     }
 
     fn unknown_input(&self, input: &str) -> Error {
-        Error::Inference {
-            model: self.model.clone(),
-            tower: self.tower,
-            reason: format!("the graph wants {input:?}, which is not known here"),
-        }
+        let reason = format!("the graph wants {input:?}, which is not known here");
+        inference_failed(&self.model, self.tower, &reason)
     }
 }
+
+fn open_session(
+    runtime: &Runtime,
+    file: &Path,
+    (model, tower): (&str, Option<Tower>),
+    threads: usize,
+    interrupted: Interrupted,
+) -> Result<(Session, RunOptions), Error> {
+    let failed = |error: ort::Error| inference_failed(model, tower, error.message());
+    let builder = || -> ort::Result<_> {
+        Ok(Session::builder(&runtime.environment)?
+            .with_optimization_level(GraphOptimizationLevel::All)?
+            .with_intra_threads(threads)?
+            .with_intra_op_spinning(false)?
+            .with_thread_manager(Pool)?
+            .with_log_level(LogLevel::Fatal)?
+            // Texts differ in length: a pattern per length would be kept for nothing.
+            .with_memory_pattern(tower == Some(Tower::Image))?
+            // The arena keeps the memory of the largest batch for ever, in every connection.
+            .with_execution_providers([CPU::default().with_arena_allocator(false).build()])?)
+    };
+    let mut builder = builder().map_err(failed)?;
+    let canceler = builder.canceler();
+    let stop = || drop(canceler.cancel());
+    let session = watch::interruptible(interrupted, stop, || builder.commit_from_file(file))?.map_err(|error| {
+        // The message names the whole path, which is for superusers only.
+        let reason = one_line(error.message()).replace(&*file.to_string_lossy(), &file_name(file));
+        Error::invalid(model, &file_name(file), reason)
+    })?;
+    Ok((session, RunOptions::new().map_err(failed)?))
+}
+
+/// A graph with both towers fails as the text tower: it is run when a model is added, never in a server.
+fn inference_failed(model: &str, tower: Option<Tower>, reason: &str) -> Error {
+    Error::Inference { model: model.into(), tower: tower.unwrap_or(Tower::Text), reason: one_line(reason) }
+}
+
+/// What a run is given, by name.
+type Inputs<'a> = Vec<(String, SessionInputValue<'a>)>;
+
+/// Names under which exports ask for tokens, and for pixels.
+const IDS: &[&str] = &["input_ids", "text"];
+const PIXELS: &[&str] = &["pixel_values", "image"];
 
 /// What a run gives: one row per item.
 pub(crate) struct Rows {
@@ -243,6 +374,36 @@ impl Rows {
     }
 }
 
+/// One row of a row per token. Without a mask every token counts.
+fn pool(tokens: &[f32], width: usize, mask: Option<&[bool]>, pooling: Pooling) -> Vec<f32> {
+    let counted: Vec<&[f32]> = tokens
+        .chunks_exact(width)
+        .enumerate()
+        .filter(|(position, _)| mask.is_none_or(|mask| mask[*position]))
+        .map(|(_, token)| token)
+        .collect();
+    match (pooling, counted.as_slice()) {
+        (Pooling::Cls, [first, ..]) => first.to_vec(),
+        (Pooling::Last, [.., last]) => last.to_vec(),
+        // Scaling to length one comes later, so that the sum does for the mean.
+        (Pooling::Mean, counted) => (0..width).map(|place| counted.iter().map(|token| token[place]).sum()).collect(),
+        (_, []) => vec![0.0; width],
+    }
+}
+
+/// Shape and numbers of a tensor, in single precision whatever it has.
+fn floats(value: &DynValue) -> Result<(Vec<usize>, Vec<f32>), String> {
+    let sizes = |shape: &[i64]| shape.iter().map(|&size| usize::try_from(size).unwrap_or(0)).collect();
+    if element(value.dtype()) == Some(TensorElementType::Float16) {
+        let (shape, halves) = value.try_extract_tensor::<f16>().map_err(|error| error.message().to_owned())?;
+        return Ok((sizes(shape), halves.iter().map(|half| half.to_f32()).collect()));
+    }
+    let (shape, values) = value.try_extract_tensor::<f32>().map_err(|error| error.message().to_owned())?;
+    let mut copy = reserve(values.len()).map_err(|error| error.to_string())?;
+    copy.extend_from_slice(values);
+    Ok((sizes(shape), copy))
+}
+
 fn element(dtype: &ValueType) -> Option<TensorElementType> {
     match dtype {
         ValueType::Tensor { ty, .. } => Some(*ty),
@@ -250,24 +411,11 @@ fn element(dtype: &ValueType) -> Option<TensorElementType> {
     }
 }
 
-/// The output that holds embeddings. A wrong one gives vectors that look right and match nothing, so doubt refuses.
-fn choose_output(session: &Session, family: &str, tower: Tower) -> Result<String, String> {
-    let outputs = session.outputs();
-    let named = |name: &str| outputs.iter().any(|output| output.name() == name).then(|| name.to_owned());
-    let projected = match tower {
-        Tower::Text => "text_embeds",
-        Tower::Image => "image_embeds",
-    };
-    // SigLIP has no projection: its pooled output is the embedding. CLIP's is of another space.
-    let pooled = if family.starts_with("siglip") { named("pooler_output") } else { None };
-    let single = || match outputs {
-        [only] if only.name() != "pooler_output" && only.name() != "last_hidden_state" => Some(only.name().to_owned()),
-        _ => None,
-    };
-    named(projected).or_else(|| named("sentence_embedding")).or(pooled).or_else(single).ok_or_else(|| {
-        let names: Vec<_> = outputs.iter().map(|output| output.name()).collect();
-        format!("no output is known to be an embedding: expected \"{projected}\", found {}", names.join(", "))
-    })
+fn shape(dtype: &ValueType) -> &[i64] {
+    match dtype {
+        ValueType::Tensor { shape, .. } => shape,
+        _ => &[],
+    }
 }
 
 /// ONNX Runtime's messages span lines and name source files; the first line says what happened.

@@ -1,9 +1,13 @@
 //! Texts: strings become the ids that the text tower reads, as `tokenizer.json` says. External crate: `tokenizers`.
 
-use tokenizers::{Tokenizer, TruncationDirection};
+use serde_json::Value;
+use tokenizers::{Normalizer, PaddingDirection, Tokenizer, TruncationDirection};
 
+use crate::config::{self, Configuration};
 use crate::error::Error;
-use crate::spec::{Folder, ModelSpec};
+use crate::folder::Folder;
+use crate::pixels::reserve;
+use crate::spec::{GraphSpec, MAX_CONTEXT_LENGTH, TextSpec};
 
 /// A context holds some dozens of tokens; a megabyte is a novel. Tokenising cannot be interrupted, so it is bounded.
 pub const MAX_TEXT_BYTES: usize = 1024 * 1024;
@@ -11,13 +15,10 @@ pub const MAX_TEXT_BYTES: usize = 1024 * 1024;
 const TOKENIZER: &str = "tokenizer.json";
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 
-/// `model_max_length` of tokenizers that have none is 1e30; no CLIP reads this many tokens.
-const MAX_CONTEXT_LENGTH: f64 = 1e5;
-
 pub(crate) struct Tokens {
     tokenizer: Tokenizer,
-    pub(crate) context_length: usize,
-    pub(crate) pad_id: u32,
+    context_length: usize,
+    lowercase: bool,
     model: String,
 }
 
@@ -29,26 +30,16 @@ pub(crate) struct Encoded {
 }
 
 impl Tokens {
-    pub(crate) fn open(folder: Folder<'_>, spec: &ModelSpec) -> Result<Self, Error> {
-        let mut tokenizer = Tokenizer::from_bytes(folder.read(TOKENIZER)?)
-            .map_err(|error| Error::invalid(folder.model, TOKENIZER, error))?;
-        let config = match folder.has(TOKENIZER_CONFIG) {
-            true => folder.json(TOKENIZER_CONFIG)?,
-            false => serde_json::Value::Null,
-        };
-        let pad_id = pad_id(&tokenizer, &config)
-            .or(spec.pad_id)
-            .ok_or_else(|| Error::invalid(folder.model, TOKENIZER_CONFIG, "there is no \"pad_token\""))?;
-        let longest = config["model_max_length"].as_f64().filter(|&length| length < MAX_CONTEXT_LENGTH);
-        let context_length = [spec.context_length, longest.map(|length| length as usize)].into_iter().flatten().min();
-        let context_length = context_length
-            .ok_or_else(|| Error::invalid(folder.model, TOKENIZER_CONFIG, "there is no \"model_max_length\""))?;
+    pub(crate) fn open(folder: Folder<'_>, spec: &TextSpec) -> Result<Self, Error> {
+        let mut tokenizer = read(folder, &spec.tokenizer)?;
+        let invalid = |reason: String| Error::invalid(folder.model, &spec.tokenizer, reason);
         // Cutting and padding are done here, where the length before the cut is known.
         tokenizer.with_padding(None);
-        tokenizer.with_truncation(None).map_err(|error| Error::invalid(folder.model, TOKENIZER, error))?;
-        let tokens = Self { tokenizer, context_length, pad_id, model: folder.model.into() };
+        tokenizer.with_truncation(None).map_err(|error| invalid(error.to_string()))?;
+        let context_length = spec.context_length;
+        let tokens = Self { tokenizer, context_length, lowercase: spec.lowercase, model: folder.model.into() };
         if tokens.special_tokens() >= context_length {
-            return Err(Error::invalid(folder.model, TOKENIZER, "no room for text within the context length"));
+            return Err(invalid("no room for text within the context length".into()));
         }
         Ok(tokens)
     }
@@ -58,8 +49,9 @@ impl Tokens {
             return Err(Error::TextBytesExceeded { bytes: text.len() as u64, limit: MAX_TEXT_BYTES as u64 });
         }
         let invalid = |error| Error::invalid(&self.model, TOKENIZER, error);
+        let lower = self.lowercase.then(|| text.to_lowercase());
         // `encode`, never a batch: that starts threads.
-        let mut encoding = self.tokenizer.encode_fast(text, false).map_err(invalid)?;
+        let mut encoding = self.tokenizer.encode_fast(lower.as_deref().unwrap_or(text), false).map_err(invalid)?;
         let special = self.special_tokens();
         let count = encoding.get_ids().len() + special;
         encoding.truncate(self.context_length - special, 0, TruncationDirection::Right);
@@ -74,9 +66,66 @@ impl Tokens {
     }
 }
 
+/// Texts of one run, filled up to `length`: their ids, and which of them are not padding.
+pub(crate) fn rows<T: AsRef<[u32]>>(
+    texts: &[T],
+    length: usize,
+    pad_id: u32,
+    pad_left: bool,
+) -> Result<(Vec<u32>, Vec<bool>), Error> {
+    let size = texts.len() * length;
+    let (mut ids, mut mask) = (reserve(size)?, reserve(size)?);
+    for text in texts.iter().map(AsRef::as_ref) {
+        let padding = length.saturating_sub(text.len());
+        let (before, after) = if pad_left { (padding, 0) } else { (0, padding) };
+        for (kind, count) in [(false, before), (true, text.len()), (false, after)] {
+            mask.extend(std::iter::repeat_n(kind, count));
+        }
+        ids.extend(std::iter::repeat_n(pad_id, before));
+        ids.extend_from_slice(text);
+        ids.extend(std::iter::repeat_n(pad_id, after));
+    }
+    Ok((ids, mask))
+}
+
+/// How a model's texts become ids, as its files have it; and the names of those files.
+pub(crate) fn describe(folder: Folder<'_>, config: &Configuration) -> Result<(TextSpec, Vec<String>), Error> {
+    let missing = || folder.unreadable(TOKENIZER, std::io::ErrorKind::NotFound.into());
+    let file = config::find(folder, TOKENIZER).ok_or_else(missing)?;
+    let tokenizer = read(folder, &file)?;
+    let mut files = vec![file.clone()];
+    let settings = match config::find(folder, TOKENIZER_CONFIG) {
+        Some(path) => {
+            files.push(path.clone());
+            folder.json(&path)?
+        }
+        None => Value::Null,
+    };
+    let invalid = |reason: &str| Error::invalid(folder.model, TOKENIZER_CONFIG, reason);
+    let pad_id =
+        pad_id(&tokenizer, &settings).or(config.pad_id).ok_or_else(|| invalid("there is no \"pad_token\""))?;
+    // `model_max_length` of tokenizers that have none is 1e30.
+    let longest = settings["model_max_length"].as_f64().filter(|&length| length < MAX_CONTEXT_LENGTH as f64);
+    let context_length = [config.context_length, longest.map(|length| length as usize)].into_iter().flatten().min();
+    let context_length = context_length.ok_or_else(|| invalid("there is no \"model_max_length\""))?;
+    let pad_left = match (settings["padding_side"].as_str(), tokenizer.get_padding()) {
+        (Some(side), _) => side == "left",
+        (None, Some(padding)) => matches!(padding.direction, PaddingDirection::Left),
+        (None, None) => false,
+    };
+    let lowercase = lowercase(&tokenizer, &settings, config.clean.as_deref()).map_err(|reason| invalid(&reason))?;
+    let graph = GraphSpec::unknown();
+    let spec = TextSpec { graph, tokenizer: file, context_length, pad_id, pad_left, lowercase, natural_length: false };
+    Ok((spec, files))
+}
+
+fn read(folder: Folder<'_>, file: &str) -> Result<Tokenizer, Error> {
+    Tokenizer::from_bytes(folder.read(file)?).map_err(|error| Error::invalid(folder.model, file, error))
+}
+
 /// The id that fills a row: a wrong one moves the embedding wherever the graph looks at padding.
-fn pad_id(tokenizer: &Tokenizer, config: &serde_json::Value) -> Option<u32> {
-    let token = &config["pad_token"];
+fn pad_id(tokenizer: &Tokenizer, settings: &Value) -> Option<u32> {
+    let token = &settings["pad_token"];
     token
         .as_str()
         .or_else(|| token["content"].as_str())
@@ -84,25 +133,37 @@ fn pad_id(tokenizer: &Tokenizer, config: &serde_json::Value) -> Option<u32> {
         .or_else(|| tokenizer.get_padding().map(|padding| padding.pad_id))
 }
 
+/// Whether the text has to be made lower-case here: where the settings want it and the tokenizer does not do it.
+fn lowercase(tokenizer: &Tokenizer, settings: &Value, clean: Option<&str>) -> Result<bool, String> {
+    let normal = |text: &str| -> Result<String, String> {
+        let mut normalized = text.into();
+        match tokenizer.get_normalizer() {
+            Some(normalizer) => normalizer.normalize(&mut normalized).map_err(|error| error.to_string())?,
+            None => (),
+        }
+        Ok(normalized.get().to_owned())
+    };
+    match clean {
+        // open_clip's cleaning, which its tokenizers leave to the code around them.
+        Some("canonicalize") if normal("a, b.")? != normal("a b")? => {
+            return Err("the tokenizer leaves punctuation in, which \"clean\": \"canonicalize\" takes out".into());
+        }
+        None | Some("lower" | "whitespace" | "canonicalize") => {}
+        Some(other) => return Err(format!("\"clean\": {other:?} is not known")),
+    }
+    let wanted = settings["do_lower_case"].as_bool() == Some(true) || matches!(clean, Some("lower" | "canonicalize"));
+    Ok(wanted && normal("A")? != normal("a")?)
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
-    use serde_json::Value;
-
     use super::*;
 
-    fn open(path: &Path, context_length: Option<usize>) -> Tokens {
+    fn open(path: &Path) -> Tokens {
         let folder = Folder { path, model: "test" };
-        let image = crate::spec::ImageSpec {
-            orient: true,
-            resize: None,
-            filter: crate::pixels::Filter::Bicubic,
-            size: (1, 1),
-            levels: Box::new([[0.0; 256]; 3]),
-        };
-        let family = "clip".into();
-        let spec = ModelSpec { family, dimensions: None, context_length, logit_scale: None, pad_id: None, image };
+        let (spec, _) = describe(folder, &Configuration::read(folder).unwrap()).unwrap();
         Tokens::open(folder, &spec).unwrap()
     }
 
@@ -118,7 +179,7 @@ mod tests {
     fn ids_are_those_of_the_reference() {
         let fixtures = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures"));
         for model in ["wide", "narrow", "bidirectional"] {
-            let tokens = open(&fixtures.join("models").join(model), None);
+            let tokens = open(&fixtures.join("models").join(model));
             let golden = json(&fixtures.join("golden").join(format!("{model}.json")));
             let texts = golden["texts"].as_array().unwrap();
             assert!(texts.len() >= 14);
@@ -138,8 +199,13 @@ mod tests {
             println!("left out: the reference data is not here");
             return;
         }
-        let tokens = open(&data.join("tokenizer/clip-vit-base-patch32"), Some(77));
-        assert_eq!((tokens.context_length, tokens.pad_id), (77, 49407));
+        let path = data.join("tokenizer/clip-vit-base-patch32");
+        let folder = Folder { path: &path, model: "test" };
+        let wide = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/models/wide"));
+        let config = Configuration::read(Folder { path: wide, model: "test" }).unwrap();
+        let (spec, _) = describe(folder, &config).unwrap();
+        assert_eq!((spec.context_length, spec.pad_id, spec.lowercase), (77, 49407, false));
+        let tokens = Tokens::open(folder, &spec).unwrap();
         let golden = json(&data.join("reference/token_ids.json"));
         let cases = golden["cases"].as_array().unwrap();
         assert_eq!(cases.len(), 46);
@@ -158,7 +224,7 @@ mod tests {
     #[test]
     fn a_cut_keeps_the_end() {
         let fixtures = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/models/narrow"));
-        let tokens = open(fixtures, None);
+        let tokens = open(fixtures);
         let end = *tokens.encode("").unwrap().ids.last().unwrap();
         let long = tokens.encode(&"cat ".repeat(100)).unwrap();
         assert_eq!((long.ids.len(), long.ids.last()), (32, Some(&end)));
@@ -168,7 +234,7 @@ mod tests {
     #[test]
     fn a_novel_is_refused() {
         let fixtures = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/models/narrow"));
-        let tokens = open(fixtures, None);
+        let tokens = open(fixtures);
         assert!(tokens.encode(&"a".repeat(MAX_TEXT_BYTES)).is_ok());
         let (bytes, limit) = (MAX_TEXT_BYTES as u64 + 1, MAX_TEXT_BYTES as u64);
         let error = tokens.encode(&"a".repeat(MAX_TEXT_BYTES + 1)).err().unwrap();

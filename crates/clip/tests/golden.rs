@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use clip::{Embedding, Error, Format, Limits, Manifest, Model, Options, Overflow, Tower};
+use clip::{Choices, Embedding, Error, Format, Limits, Manifest, Model, Options, Overflow, Tower, store};
 use serde_json::Value;
 
 /// Cosine to the reference, at the least.
@@ -25,8 +26,37 @@ fn options() -> Options {
     }
 }
 
-fn open(name: &str) -> Model {
-    Model::open(&fixtures().join("models").join(name), name, || false).unwrap()
+/// A folder with models that were added to it, gone when the tests are.
+struct Store(PathBuf);
+
+impl Store {
+    fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        Self(std::env::temp_dir().join(format!("pg_clip-store-{}-{number}", std::process::id())))
+    }
+
+    fn add(&self, folder: &Path, name: &str, choices: &Choices) -> Result<Manifest, Error> {
+        store::add(folder, &self.0, name, choices, &options(), &mut |_, _, _| {})
+    }
+
+    fn open(&self, name: &str) -> Model {
+        Model::open(&self.0.join(name), name, || false).unwrap()
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+/// A fixture model, and the store that it was added to.
+fn open(name: &str) -> (Store, Model) {
+    let store = Store::new();
+    store.add(&fixtures().join("models").join(name), name, &Choices::default()).unwrap();
+    let model = store.open(name);
+    (store, model)
 }
 
 fn golden(name: &str) -> Value {
@@ -41,8 +71,7 @@ fn cosine(ours: &Embedding, theirs: &Value) -> f64 {
 }
 
 /// Embeddings of all golden texts and pictures of a model, in one batch, and each alone.
-fn compare(name: &str, folder: &Path, golden: &Value) {
-    let mut model = Model::open(folder, name, || false).unwrap();
+fn compare(name: &str, mut model: Model, golden: &Value) {
     let texts = golden["texts"].as_array().unwrap();
     let images = golden["images"].as_array().unwrap();
     assert!(texts.len() >= 12 && images.len() >= 12);
@@ -80,7 +109,8 @@ fn compare(name: &str, folder: &Path, golden: &Value) {
 #[test]
 fn embeddings_are_those_of_transformers() {
     for name in ["wide", "narrow", "bidirectional"] {
-        compare(name, &fixtures().join("models").join(name), &golden(name));
+        let (_store, model) = open(name);
+        compare(name, model, &golden(name));
     }
 }
 
@@ -93,19 +123,21 @@ fn embeddings_at_full_size_are_those_of_transformers() {
     };
     let golden = serde_json::from_slice(&std::fs::read(folder.join("golden.json")).unwrap()).unwrap();
     let name = folder.file_name().unwrap().to_str().unwrap();
-    compare(name, &folder, &golden);
+    let store = Store::new();
+    store.add(&folder, name, &Choices::default()).unwrap();
+    compare(name, store.open(name), &golden);
 }
 
 #[test]
 fn causal_texts_are_run_at_their_own_length_and_others_padded() {
-    assert!(open("wide").manifest().natural_length);
-    assert!(open("narrow").manifest().natural_length);
-    assert!(!open("bidirectional").manifest().natural_length);
+    assert!(open("wide").1.manifest().text.natural_length);
+    assert!(open("narrow").1.manifest().text.natural_length);
+    assert!(!open("bidirectional").1.manifest().text.natural_length);
 }
 
 #[test]
 fn a_long_text_is_cut_or_refused() {
-    let mut model = open("narrow");
+    let (_store, mut model) = open("narrow");
     let long = "cat ".repeat(40);
     let tokens = model.token_count(&long).unwrap();
     assert!(tokens >= 42);
@@ -120,16 +152,17 @@ fn a_long_text_is_cut_or_refused() {
 #[test]
 fn threads_and_batches_change_no_vector() {
     let image = std::fs::read(fixtures().join("images/rgb_444.jpg")).unwrap();
-    let one = open("wide").embed_images(&[&image], &options()).unwrap().remove(0);
+    let (store, mut model) = open("wide");
+    let one = model.embed_images(&[&image], &options()).unwrap().remove(0);
     let other = Options { threads: 2, batch_size: 3, ..options() };
-    for embedding in open("wide").embed_images(&[&image, &image, &image, &image], &other).unwrap() {
+    for embedding in store.open("wide").embed_images(&[&image, &image, &image, &image], &other).unwrap() {
         assert!(one.cosine(&embedding) > 0.999_999_9);
     }
 }
 
 #[test]
 fn towers_are_loaded_when_needed_and_forgotten_when_asked() {
-    let mut model = open("wide");
+    let (_store, mut model) = open("wide");
     assert!(model.usage(Tower::Text).is_none());
     model.embed_texts(&["cat", "dog"], &options()).unwrap();
     let usage = model.usage(Tower::Text).unwrap();
@@ -141,7 +174,7 @@ fn towers_are_loaded_when_needed_and_forgotten_when_asked() {
 
 #[test]
 fn dark_pictures_that_give_nan_are_refused() {
-    let mut model = open("fragile");
+    let (_store, mut model) = open("fragile");
     let mut bmp = std::fs::read(fixtures().join("images/rgb.bmp")).unwrap();
     assert!(model.embed_images(&[&bmp], &options()).is_ok());
     bmp[54..].fill(0);
@@ -151,8 +184,9 @@ fn dark_pictures_that_give_nan_are_refused() {
 
 #[test]
 fn folders_that_cannot_be_used_are_refused_with_the_reason() {
+    let store = Store::new();
     let examine = |name: &str| {
-        Manifest::examine(&fixtures().join("models/broken").join(name), name, None, &options()).unwrap_err()
+        store.add(&fixtures().join("models/broken").join(name), name, &Choices::default()).unwrap_err()
     };
     let invalid = |name: &str, wrong: &str| match examine(name) {
         Error::ModelInvalid { file, .. } => assert_eq!(file, wrong, "{name}"),
@@ -160,31 +194,24 @@ fn folders_that_cannot_be_used_are_refused_with_the_reason() {
     };
     assert_eq!(examine("nan"), Error::NotAnEmbedding { model: "nan".into(), tower: Tower::Image });
     assert_eq!(examine("zero"), Error::NotAnEmbedding { model: "zero".into(), tower: Tower::Text });
-    assert!(matches!(examine("wrong_dim"), Error::Inference { tower: Tower::Image, .. }));
+    invalid("wrong_dim", "onnx/vision_model.onnx");
     assert!(matches!(examine("no_tokenizer"), Error::ModelFile { file, .. } if file == "tokenizer.json"));
-    invalid("no_projection", "text_model.onnx");
-    invalid("garbage_graph", "text_model.onnx");
+    invalid("no_projection", "onnx/text_model.onnx");
+    invalid("garbage_graph", "onnx/text_model.onnx");
     invalid("bad_json", "config.json");
     invalid("zero_std", "preprocessor_config.json");
+    assert_eq!(std::fs::read_dir(&store.0).unwrap().count(), 0, "something half-made was left");
 }
 
 #[test]
 fn a_file_that_changed_is_refused() {
-    let folder = std::env::temp_dir().join(format!("pg_clip-changed-{}", std::process::id()));
-    let copy = |file: &str| {
-        std::fs::copy(fixtures().join("models/bidirectional").join(file), folder.join(file)).unwrap();
-    };
-    std::fs::create_dir_all(folder.join("onnx")).unwrap();
-    for file in ["pg_clip.json", "config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json"] {
-        copy(file);
-    }
-    copy("onnx/text_model.onnx");
+    let store = Store::new();
+    store.add(&fixtures().join("models/bidirectional"), "bidirectional", &Choices::default()).unwrap();
+    let folder = store.0.join("bidirectional");
     std::fs::write(folder.join("onnx/vision_model.onnx"), b"another").unwrap();
-    let mut model = Model::open(&folder, "bidirectional", || false).unwrap();
-    let error = model.load(Tower::Image, &options()).unwrap_err();
+    let error = store.open("bidirectional").load(Tower::Image, &options()).unwrap_err();
     std::fs::write(folder.join("config.json"), b"{}").unwrap();
     let reopened = Model::open(&folder, "bidirectional", || false).err();
-    std::fs::remove_dir_all(&folder).unwrap();
     let changed = |file: &str| Error::ModelChanged { model: "bidirectional".into(), file: file.into() };
     assert_eq!(error, changed("onnx/vision_model.onnx"));
     assert_eq!(reopened, Some(changed("config.json")));

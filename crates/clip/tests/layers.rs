@@ -5,13 +5,15 @@
 use std::path::{Path, PathBuf};
 
 /// A word, and the files that may contain it.
-const DOORS: [(&str, &[&str]); 9] = [
+const DOORS: [(&str, &[&str]); 11] = [
     ("ort::", &["runtime.rs"]),
     ("tokenizers::", &["tokens.rs"]),
     ("image::", &["decode.rs", "header.rs"]),
-    ("nix::", &["watch.rs"]),
+    ("nix::", &["folder.rs", "watch.rs"]),
+    ("prost::", &["onnx.rs"]),
+    ("half::", &["runtime.rs"]),
     ("sha2::", &["manifest.rs"]),
-    ("serde_json", &["manifest.rs", "spec.rs", "tokens.rs"]),
+    ("serde_json", &["config.rs", "folder.rs", "logits.rs", "manifest.rs", "tokens.rs"]),
     ("pgrx", &[]),
     ("std::env", &[]),
     ("println!", &[]),

@@ -8,10 +8,10 @@ mod header;
 mod resample;
 
 pub use header::{Format, ImageInfo, Limits};
-pub(crate) use resample::Filter;
+pub use resample::Filter;
 
 use crate::error::Error;
-use crate::spec::{ImageSpec, Resize};
+use crate::spec::{ImageSpec, Levels, Resize};
 use resample::Window;
 
 /// Rows of three bytes a pixel, without padding.
@@ -44,9 +44,15 @@ pub fn image_info(bytes: &[u8], limits: &Limits) -> Result<ImageInfo, Error> {
 }
 
 /// Append the tensor of one picture, `[3, height, width]`, to `tensor`.
-pub(crate) fn tensor(bytes: &[u8], spec: &ImageSpec, limits: &Limits, tensor: &mut Vec<f32>) -> Result<(), Error> {
-    let crop = crop(decode::decode(bytes, limits, spec.orient)?, spec)?;
-    for (channel, levels) in spec.levels.iter().enumerate() {
+pub(crate) fn tensor(
+    bytes: &[u8],
+    spec: &ImageSpec,
+    levels: &Levels,
+    limits: &Limits,
+    tensor: &mut Vec<f32>,
+) -> Result<(), Error> {
+    let crop = crop(decode::decode(bytes, limits, spec.exif_orientation)?, spec)?;
+    for (channel, levels) in levels.0.iter().enumerate() {
         tensor.extend(crop.bytes.iter().skip(channel).step_by(3).map(|&byte| levels[usize::from(byte)]));
     }
     Ok(())
@@ -55,12 +61,12 @@ pub(crate) fn tensor(bytes: &[u8], spec: &ImageSpec, limits: &Limits, tensor: &m
 /// Resize and cut to the model's size. Where the resized picture is smaller than the crop, the rest is black.
 fn crop(image: Rgb, spec: &ImageSpec) -> Result<Rgb, Error> {
     let (width, height) = resized(image.width, image.height, spec.resize);
-    let (crop_width, crop_height) = spec.size;
+    let (crop_width, crop_height) = (spec.width, spec.height);
     let (left, padding_left, copied_width) = overlap(width, crop_width);
     let (top, padding_top, copied_height) = overlap(height, crop_height);
     let window = Window { left, top, width: copied_width, height: copied_height };
-    let inside = resample::resize(image, width, height, window, spec.filter)?;
-    if (copied_width, copied_height) == spec.size {
+    let inside = resample::resize(image, width, height, window, spec.resample)?;
+    if (copied_width, copied_height) == (crop_width, crop_height) {
         return Ok(inside);
     }
     let mut padded = Rgb::with_capacity(crop_width, crop_height)?;
@@ -148,8 +154,8 @@ mod tests {
     }
 
     fn spec(folder: &std::path::Path) -> ImageSpec {
-        let folder = crate::spec::Folder { path: folder, model: "test" };
-        crate::spec::ModelSpec::read(folder, true).unwrap().image
+        let folder = crate::folder::Folder { path: folder, model: "test" };
+        crate::config::Configuration::read(folder).unwrap().image
     }
 
     fn limits() -> Limits {
@@ -177,7 +183,7 @@ mod tests {
                 let pixels = image["alpha_dropped"]["pixels"].as_str().or(image["pixels"].as_str()).unwrap();
                 let theirs = base64::prelude::BASE64_STANDARD.decode(pixels).unwrap();
                 let bytes = std::fs::read(fixtures.join("images").join(file)).unwrap();
-                let ours = crop(decode::decode(&bytes, &limits(), spec.orient).unwrap(), &spec).unwrap();
+                let ours = crop(decode::decode(&bytes, &limits(), true).unwrap(), &spec).unwrap();
                 let difference = largest_difference(&ours.bytes, &theirs);
                 println!("{model} {file}: {difference}");
                 assert!(difference <= tolerance(file), "{model} {file}: off by {difference}");
@@ -197,8 +203,8 @@ mod tests {
         let reference: serde_json::Value = serde_json::from_slice(&reference).unwrap();
         let fixtures = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/models/wide"));
         // OpenAI's mean and std, but 224 pixels; the reference was made without turning pictures upright.
-        let spec =
-            ImageSpec { resize: Some(Resize::ShortestEdge(224)), size: (224, 224), orient: false, ..spec(fixtures) };
+        let resize = Some(Resize::ShortestEdge(224));
+        let spec = ImageSpec { resize, width: 224, height: 224, exif_orientation: false, ..spec(fixtures) };
         let images = reference["images"].as_object().unwrap();
         assert_eq!(images.len(), 7);
         for (name, image) in images {
@@ -211,7 +217,7 @@ mod tests {
             let theirs = array[array.len() - 4 * 3 * 224 * 224..].chunks_exact(4);
             let bytes = std::fs::read(data.join(image["file"].as_str().unwrap())).unwrap();
             let mut ours = Vec::new();
-            tensor(&bytes, &spec, &limits(), &mut ours).unwrap();
+            tensor(&bytes, &spec, &spec.levels(), &limits(), &mut ours).unwrap();
             // One level is 1 / 255 / std.
             let stds: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
             let levels = ours.iter().zip(theirs).enumerate().map(|(index, (ours, theirs))| {

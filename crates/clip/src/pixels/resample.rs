@@ -4,6 +4,8 @@
 //! Pillow's order, rounded to bytes in between, with 22-bit fixed-point weights. Only what the crop window needs is
 //! computed, which changes no value.
 
+use serde::{Deserialize, Serialize};
+
 use std::ops::Range;
 
 use crate::error::Error;
@@ -13,8 +15,9 @@ use crate::pixels::{Rgb, reserve};
 const PRECISION_BITS: u32 = 32 - 8 - 2;
 
 /// An interpolation of Pillow, numbered as `resample` in `preprocessor_config.json`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Filter {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Filter {
     Nearest,
     Lanczos,
     Bilinear,

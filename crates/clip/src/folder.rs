@@ -1,0 +1,126 @@
+//! A model's folder: read within bounds, and trusted only where nobody else can write.
+//!
+//! A model's files decide what runs in the server, so they are treated like code. External crates: `serde_json`, `nix`.
+
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+
+use crate::error::Error;
+
+/// Configuration files are a few kilobytes; a tokenizer's vocabulary can reach tens of megabytes.
+const MAX_JSON_BYTES: u64 = 128 * 1024 * 1024;
+
+/// Bits of a mode that let group or others write.
+const WRITABLE_BY_OTHERS: u32 = 0o022;
+
+/// A folder and the name by which errors speak of it: paths are for superusers only.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Folder<'a> {
+    pub path: &'a Path,
+    pub model: &'a str,
+}
+
+impl Folder<'_> {
+    pub(crate) fn read(&self, file: &str) -> Result<Vec<u8>, Error> {
+        let path = self.path.join(file);
+        let size = fs::metadata(&path).map_err(|error| self.unreadable(file, error))?.len();
+        if size > MAX_JSON_BYTES {
+            return Err(Error::invalid(self.model, file, format_args!("it has {size} bytes, which is too many")));
+        }
+        fs::read(path).map_err(|error| self.unreadable(file, error))
+    }
+
+    pub(crate) fn has(&self, file: &str) -> bool {
+        self.path.join(file).is_file()
+    }
+
+    pub(crate) fn json<T: DeserializeOwned>(&self, file: &str) -> Result<T, Error> {
+        serde_json::from_slice(&self.read(file)?).map_err(|error| Error::invalid(self.model, file, error))
+    }
+
+    pub(crate) fn unreadable(&self, file: &str, error: io::Error) -> Error {
+        Error::ModelFile { model: self.model.into(), file: file.into(), reason: error.to_string() }
+    }
+
+    /// Refuse a file that someone other than its owner could change, or that is elsewhere in truth.
+    ///
+    /// The folders on the way to it are checked too, up to the one that holds all models.
+    pub(crate) fn check(&self, file: &str) -> Result<(), Error> {
+        let refuse = |file: &str, reason: &'static str| {
+            Err(Error::ModelUnsafe { model: self.model.into(), file: file.into(), reason })
+        };
+        let metadata = |path: &Path| fs::symlink_metadata(path).map_err(|error| self.unreadable(file, error));
+        if !is_inside(file) {
+            return refuse(file, "it is not inside the folder");
+        }
+        let mut path = self.path.join(file);
+        let found = metadata(&path)?;
+        if found.is_symlink() {
+            return refuse(file, "it is a symbolic link");
+        }
+        if !found.is_file() {
+            return refuse(file, "it is not a regular file");
+        }
+        if found.nlink() > 1 {
+            return refuse(file, "it has a hard link elsewhere");
+        }
+        if let Some(reason) = is_open_to_others(&found) {
+            return refuse(file, reason);
+        }
+        while path.pop() && path.starts_with(self.path) {
+            let found = metadata(&path)?;
+            if !found.is_dir() {
+                return refuse(file, "its folder is a symbolic link");
+            }
+            if is_open_to_others(&found).is_some() {
+                return refuse(file, "its folder can be written by others than its owner, or is owned by another user");
+            }
+        }
+        // The folder of all models may be a link: that is the administrator's choice.
+        match fs::metadata(&path).map_err(|error| self.unreadable(file, error))? {
+            models if is_open_to_others(&models).is_some() => {
+                refuse(file, "the folder of all models can be written by others than its owner, or is owned by another user")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Why a file cannot be trusted; nothing if it can.
+pub(crate) fn is_open_to_others(metadata: &Metadata) -> Option<&'static str> {
+    let own = nix::unistd::geteuid().as_raw();
+    match metadata {
+        open if open.mode() & WRITABLE_BY_OTHERS != 0 => Some("it can be written by others than its owner"),
+        foreign if foreign.uid() != 0 && foreign.uid() != own => {
+            Some("it is owned by a user who is neither root nor the one who runs this")
+        }
+        _ => None,
+    }
+}
+
+/// Whether a path that a file names stays within the folder.
+pub(crate) fn is_inside(file: &str) -> bool {
+    !file.is_empty() && Path::new(file).components().all(|part| matches!(part, Component::Normal(_)))
+}
+
+/// All files below `folder`, by their paths within it, sorted. Links are listed, not followed.
+pub(crate) fn files_of(folder: &Path) -> io::Result<Vec<String>> {
+    let mut found = Vec::new();
+    let mut pending = vec![PathBuf::new()];
+    while let Some(within) = pending.pop() {
+        for entry in fs::read_dir(folder.join(&within))? {
+            let entry = entry?;
+            let path = within.join(entry.file_name());
+            match entry.file_type()?.is_dir() {
+                true => pending.push(path),
+                false => found.push(path.to_string_lossy().into_owned()),
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}

@@ -1,0 +1,335 @@
+//! ONNX files, looked into without running them: what they need from outside, and a tower taken out of a whole model.
+//!
+//! Only the few fields that matter are decoded; nodes, weights and the rest are kept as the bytes that they are.
+//! External crate: `prost`.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use prost::Message;
+use prost::bytes::Bytes;
+
+use crate::folder::is_inside;
+
+/// Operators that ONNX Runtime brings itself. Any other needs a library of the model's own, which is never loaded.
+const DOMAINS: [&str; 4] = ["", "ai.onnx", "ai.onnx.ml", "com.microsoft"];
+
+/// Scales that depend on all that is in one run: another text or picture in it changes the result.
+const SCALED_BY_CONTENT: [&str; 3] = ["DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"];
+
+/// Graphs within graphs (branches, loops) go no deeper in any export.
+const MAX_DEPTH: usize = 8;
+
+#[derive(Clone, PartialEq, Message)]
+struct ModelProto {
+    #[prost(int64, optional, tag = "1")]
+    ir_version: Option<i64>,
+    #[prost(message, optional, tag = "7")]
+    graph: Option<GraphProto>,
+    #[prost(bytes = "bytes", repeated, tag = "8")]
+    opset_import: Vec<Bytes>,
+    #[prost(bytes = "bytes", repeated, tag = "14")]
+    metadata_props: Vec<Bytes>,
+    #[prost(bytes = "bytes", repeated, tag = "25")]
+    functions: Vec<Bytes>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct GraphProto {
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    node: Vec<Bytes>,
+    #[prost(string, optional, tag = "2")]
+    name: Option<String>,
+    #[prost(bytes = "bytes", repeated, tag = "5")]
+    initializer: Vec<Bytes>,
+    #[prost(bytes = "bytes", repeated, tag = "11")]
+    input: Vec<Bytes>,
+    #[prost(bytes = "bytes", repeated, tag = "12")]
+    output: Vec<Bytes>,
+    #[prost(bytes = "bytes", repeated, tag = "14")]
+    quantization_annotation: Vec<Bytes>,
+    #[prost(bytes = "bytes", repeated, tag = "15")]
+    sparse_initializer: Vec<Bytes>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct FunctionProto {
+    #[prost(bytes = "bytes", repeated, tag = "7")]
+    node: Vec<Bytes>,
+    #[prost(string, tag = "10")]
+    domain: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct NodeProto {
+    #[prost(string, repeated, tag = "1")]
+    input: Vec<String>,
+    #[prost(string, repeated, tag = "2")]
+    output: Vec<String>,
+    #[prost(string, tag = "4")]
+    op_type: String,
+    #[prost(message, repeated, tag = "5")]
+    attribute: Vec<AttributeProto>,
+    #[prost(string, tag = "7")]
+    domain: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct AttributeProto {
+    #[prost(bytes = "bytes", optional, tag = "5")]
+    tensor: Option<Bytes>,
+    #[prost(message, optional, tag = "6")]
+    graph: Option<GraphProto>,
+    #[prost(bytes = "bytes", repeated, tag = "10")]
+    tensors: Vec<Bytes>,
+    #[prost(message, repeated, tag = "11")]
+    graphs: Vec<GraphProto>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct SparseTensorProto {
+    #[prost(bytes = "bytes", optional, tag = "1")]
+    values: Option<Bytes>,
+    #[prost(bytes = "bytes", optional, tag = "2")]
+    indices: Option<Bytes>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct TensorProto {
+    #[prost(string, tag = "8")]
+    name: String,
+    #[prost(message, repeated, tag = "13")]
+    external_data: Vec<Entry>,
+}
+
+/// A pair of strings.
+#[derive(Clone, PartialEq, Message)]
+struct Entry {
+    #[prost(string, tag = "1")]
+    key: String,
+    #[prost(string, tag = "2")]
+    value: String,
+}
+
+/// An input or output.
+#[derive(Clone, PartialEq, Message)]
+struct Named {
+    #[prost(string, tag = "1")]
+    name: String,
+}
+
+/// What a graph file needs and is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Facts {
+    /// Files that hold its weights, by their paths beside it.
+    pub data: BTreeSet<String>,
+    /// Whether a text or picture gets another embedding in company.
+    pub scaled_by_content: bool,
+    pub inputs: Vec<String>,
+}
+
+/// An ONNX file in memory.
+pub(crate) struct Onnx {
+    model: ModelProto,
+    graph: GraphProto,
+}
+
+/// The reason why a file is refused.
+type Refusal = String;
+
+impl Onnx {
+    pub(crate) fn parse(bytes: Vec<u8>) -> Result<Self, Refusal> {
+        let mut model = decode::<ModelProto>(&Bytes::from(bytes), "model")?;
+        let graph = model.graph.take().ok_or("it is no ONNX file: there is no graph in it")?;
+        Ok(Self { model, graph })
+    }
+
+    /// Look at all of it; refuse what reaches outside.
+    pub(crate) fn facts(&self) -> Result<Facts, Refusal> {
+        let mut facts = Facts { inputs: names(&self.graph.input)?, ..Facts::default() };
+        let functions: Vec<FunctionProto> =
+            self.model.functions.iter().map(|function| decode(function, "function")).collect::<Result<_, _>>()?;
+        let mut domains: BTreeSet<String> = DOMAINS.map(Into::into).into();
+        domains.extend(functions.iter().map(|function| function.domain.clone()));
+        facts.read_graph(&self.graph, &domains, 0)?;
+        for function in &functions {
+            facts.read_nodes(&function.node, &domains, 0)?;
+        }
+        Ok(facts)
+    }
+
+    /// The part of the graph that computes `outputs`, as a file of its own. Weights outside are named as before.
+    pub(crate) fn part(&self, outputs: &[&str]) -> Result<Vec<u8>, Refusal> {
+        let nodes: Vec<NodeProto> =
+            self.graph.node.iter().map(|node| decode(node, "node")).collect::<Result<_, _>>()?;
+        let mut maker = HashMap::new();
+        for (index, node) in nodes.iter().enumerate() {
+            maker.extend(node.output.iter().map(|name| (name.as_str(), index)));
+        }
+        let mut wanted: HashSet<String> = HashSet::new();
+        let mut kept = BTreeSet::new();
+        let mut pending: Vec<String> = outputs.iter().map(|&name| name.to_owned()).collect();
+        while let Some(name) = pending.pop() {
+            if let Some(&index) = maker.get(name.as_str())
+                && kept.insert(index)
+            {
+                reads(&nodes[index], &mut pending, 0)?;
+            }
+            wanted.insert(name);
+        }
+        let keep = |entries: &[Bytes]| -> Result<Vec<Bytes>, Refusal> {
+            let names = names(entries)?;
+            Ok(entries.iter().zip(names).filter(|(_, name)| wanted.contains(name)).map(|(entry, _)| entry.clone()).collect())
+        };
+        let graph = GraphProto {
+            node: kept.into_iter().map(|index| self.graph.node[index].clone()).collect(),
+            name: self.graph.name.clone(),
+            initializer: keep_tensors(&self.graph.initializer, &wanted)?,
+            input: keep(&self.graph.input)?,
+            output: keep(&self.graph.output)?.into_iter().collect(),
+            quantization_annotation: keep(&self.graph.quantization_annotation)?,
+            sparse_initializer: self.graph.sparse_initializer.clone(),
+        };
+        Ok(ModelProto { graph: Some(graph), ..self.model.clone() }.encode_to_vec())
+    }
+}
+
+impl Facts {
+    fn read_graph(&mut self, graph: &GraphProto, domains: &BTreeSet<String>, depth: usize) -> Result<(), Refusal> {
+        if depth > MAX_DEPTH {
+            return Err("its graphs are nested too deeply".into());
+        }
+        self.read_tensors(graph.initializer.iter())?;
+        for sparse in &graph.sparse_initializer {
+            let sparse: SparseTensorProto = decode(sparse, "sparse tensor")?;
+            self.read_tensors(sparse.values.iter().chain(&sparse.indices))?;
+        }
+        self.read_nodes(&graph.node, domains, depth)
+    }
+
+    fn read_nodes(&mut self, nodes: &[Bytes], domains: &BTreeSet<String>, depth: usize) -> Result<(), Refusal> {
+        for node in nodes {
+            let node: NodeProto = decode(node, "node")?;
+            if !domains.contains(&node.domain) {
+                return Err(format!("the operator {:?} of domain {:?} is not ONNX Runtime's own", node.op_type, node.domain));
+            }
+            self.scaled_by_content |= SCALED_BY_CONTENT.contains(&node.op_type.as_str());
+            for attribute in &node.attribute {
+                self.read_tensors(attribute.tensor.iter().chain(&attribute.tensors))?;
+                for graph in attribute.graph.iter().chain(&attribute.graphs) {
+                    self.read_graph(graph, domains, depth + 1)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read_tensors<'a>(&mut self, tensors: impl Iterator<Item = &'a Bytes>) -> Result<(), Refusal> {
+        for tensor in tensors {
+            let tensor: TensorProto = decode(tensor, "tensor")?;
+            for entry in tensor.external_data.into_iter().filter(|entry| entry.key == "location") {
+                if !is_inside(&entry.value) {
+                    return Err("its weights are in a file that is not inside the folder".into());
+                }
+                self.data.insert(entry.value);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The names that a node reads, those that its branches and loops read from outside them included.
+fn reads(node: &NodeProto, names: &mut Vec<String>, depth: usize) -> Result<(), Refusal> {
+    if depth > MAX_DEPTH {
+        return Err("its graphs are nested too deeply".into());
+    }
+    names.extend(node.input.iter().filter(|name| !name.is_empty()).cloned());
+    for graph in node.attribute.iter().flat_map(|attribute| attribute.graph.iter().chain(&attribute.graphs)) {
+        // Names that the inner graph makes itself are no names of the outer one: asking for them finds nothing.
+        names.extend(self::names(&graph.output)?);
+        for inner in &graph.node {
+            reads(&decode(inner, "node")?, names, depth + 1)?;
+        }
+    }
+    Ok(())
+}
+
+fn names(entries: &[Bytes]) -> Result<Vec<String>, Refusal> {
+    entries.iter().map(|entry| Ok(decode::<Named>(entry, "name")?.name)).collect()
+}
+
+fn keep_tensors(tensors: &[Bytes], wanted: &HashSet<String>) -> Result<Vec<Bytes>, Refusal> {
+    let mut kept = Vec::new();
+    for tensor in tensors {
+        if wanted.contains(&decode::<TensorProto>(tensor, "tensor")?.name) {
+            kept.push(tensor.clone());
+        }
+    }
+    Ok(kept)
+}
+
+fn decode<T: Message + Default>(bytes: &Bytes, what: &str) -> Result<T, Refusal> {
+    T::decode(bytes.clone()).map_err(|error| format!("it is no ONNX file, or a damaged one: {what}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(op_type: &str, domain: &str, input: &[&str], output: &[&str]) -> Bytes {
+        let names = |names: &[&str]| names.iter().map(|&name| name.into()).collect();
+        let node = NodeProto {
+            input: names(input),
+            output: names(output),
+            op_type: op_type.into(),
+            attribute: Vec::new(),
+            domain: domain.into(),
+        };
+        node.encode_to_vec().into()
+    }
+
+    fn weights(name: &str, location: Option<&str>) -> Bytes {
+        let entry = |value: &str| Entry { key: "location".into(), value: value.into() };
+        let external_data = location.map(entry).into_iter().collect();
+        TensorProto { name: name.into(), external_data }.encode_to_vec().into()
+    }
+
+    fn onnx(node: Vec<Bytes>, initializer: Vec<Bytes>) -> Onnx {
+        let named = |name: &str| Bytes::from(Named { name: name.into() }.encode_to_vec());
+        let (input, output) = (vec![named("a"), named("b")], vec![named("x"), named("y")]);
+        let graph = GraphProto { node, initializer, input, output, ..GraphProto::default() };
+        let model = ModelProto { graph: Some(graph), ..ModelProto::default() };
+        Onnx::parse(model.encode_to_vec()).unwrap()
+    }
+
+    #[test]
+    fn operators_of_a_library_are_refused() {
+        let refused = onnx(vec![node("Run", "evil.example", &[], &[])], vec![]).facts().unwrap_err();
+        assert!(refused.contains("evil.example"), "{refused}");
+        assert!(onnx(vec![node("FusedMatMul", "com.microsoft", &[], &[])], vec![]).facts().is_ok());
+    }
+
+    #[test]
+    fn weights_outside_the_folder_are_refused() {
+        for outside in ["/etc/passwd", "../other.bin", ""] {
+            assert!(onnx(vec![], vec![weights("w", Some(outside))]).facts().is_err(), "{outside:?}");
+        }
+        let facts = onnx(vec![], vec![weights("w", Some("model.onnx_data")), weights("v", None)]).facts().unwrap();
+        assert_eq!(facts.data, BTreeSet::from(["model.onnx_data".into()]));
+    }
+
+    #[test]
+    fn a_part_has_what_its_output_needs_and_no_more() {
+        let nodes = vec![node("Add", "", &["a", "w"], &["m"]), node("Relu", "", &["m"], &["x"]), node("Mul", "", &["b", "v"], &["y"])];
+        let whole = onnx(nodes, vec![weights("w", None), weights("v", None)]);
+        let part = Onnx::parse(whole.part(&["x"]).unwrap()).unwrap();
+        assert_eq!((part.graph.node.len(), part.graph.initializer.len()), (2, 1));
+        assert_eq!(names(&part.graph.input).unwrap(), ["a"]);
+        assert_eq!(names(&part.graph.output).unwrap(), ["x"]);
+    }
+
+    #[test]
+    fn what_is_no_onnx_file_is_refused() {
+        assert!(Onnx::parse(b"hello, this is text".to_vec()).is_err());
+        assert!(Onnx::parse(Vec::new()).is_err());
+    }
+}

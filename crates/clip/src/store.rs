@@ -1,0 +1,370 @@
+//! The folder that holds all models: what is in it, and how models come into it and out of it, whole or not at all.
+//!
+//! Invariants: what is examined is what is published, byte for byte; a folder appears and disappears by one rename;
+//! whatever a killed process leaves has a name that is no model's, and the next one that adds or removes sweeps it up.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::config::Configuration;
+use crate::error::Error;
+use crate::examine::{Choices, examine};
+use crate::folder::{Folder, files_of, is_inside};
+use crate::layout::Layout;
+use crate::logits;
+use crate::manifest::{MANIFEST_FILE, Manifest};
+use crate::model::Options;
+use crate::onnx::Onnx;
+use crate::tokens;
+use crate::watch::Interrupted;
+
+/// Longest name of a folder that is also comfortable in a message.
+const MAX_NAME: usize = 100;
+
+/// What is written or removed right now has such a name, which no model has.
+const UNFINISHED: &str = ".unfinished-";
+
+/// A chunk of copying: small enough to notice an interrupt at once.
+const CHUNK: usize = 1024 * 1024;
+
+/// Graphs of CLIP models end at some gigabytes; a file that is larger is something else.
+const MAX_FILE_BYTES: u64 = 64 << 30;
+
+/// The graph itself, without external weights: protobuf can hold no more.
+const MAX_GRAPH_BYTES: u64 = (2 << 30) - 1;
+
+/// Everyone may read a model, only its owner may change it: what the server insists on, whatever the umask.
+const FILE_MODE: u32 = 0o644;
+const FOLDER_MODE: u32 = 0o755;
+
+/// Told what is copied: the file, its size, and how much of it there is so far.
+pub type Progress<'a> = &'a mut dyn FnMut(&str, u64, u64);
+
+/// Something about a stored model that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub file: String,
+    pub problem: String,
+}
+
+/// Refuse what cannot be the name of a model.
+pub fn check_name(name: &str) -> Result<(), Error> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    if name.is_empty() || name.len() > MAX_NAME || name.starts_with(['.', '-']) || !name.bytes().all(plain) {
+        return Err(Error::InvalidModelName { name: name.chars().take(MAX_NAME).collect() });
+    }
+    Ok(())
+}
+
+/// The folder of the model `name`. Only a plain name of a folder is accepted.
+pub fn folder_of(model_path: &Path, name: &str) -> Result<PathBuf, Error> {
+    check_name(name)?;
+    let folder = model_path.join(name);
+    match folder.is_dir() {
+        true => Ok(folder),
+        false => Err(Error::ModelMissing { name: name.into(), present: names(model_path) }),
+    }
+}
+
+/// The models under `model_path`, in the order of their names.
+pub fn names(model_path: &Path) -> Vec<String> {
+    let entries = fs::read_dir(model_path).into_iter().flatten().flatten();
+    let mut names: Vec<_> = entries
+        .filter(|entry| entry.path().join(MANIFEST_FILE).is_file())
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| check_name(name).is_ok())
+        .collect();
+    names.sort();
+    names
+}
+
+/// What the manifest of a stored model says. Files are not looked at.
+pub fn manifest(model_path: &Path, name: &str) -> Result<Manifest, Error> {
+    Manifest::read(Folder { path: &folder_of(model_path, name)?, model: name })
+}
+
+/// Copy the model in `source` under `model_path`, examine it by running it, and publish it as `name`.
+pub fn add(
+    source: &Path,
+    model_path: &Path,
+    name: &str,
+    choices: &Choices,
+    options: &Options,
+    progress: Progress<'_>,
+) -> Result<Manifest, Error> {
+    check_name(name)?;
+    if model_path.join(name).symlink_metadata().is_ok() {
+        return Err(Error::ModelExists { name: name.into() });
+    }
+    let from = Folder { path: source, model: name };
+    let mut config = Configuration::read(from)?;
+    let (_, tokenizer_files) = tokens::describe(from, &config)?;
+    let (text, image) = (choices.text.graph.as_deref(), choices.image.graph.as_deref());
+    let mut layout = Layout::find(from, choices.variant.as_deref(), text, image)?;
+
+    let work = Work::begin(model_path, name)?;
+    let into = Folder { path: &work.path, model: name };
+    let mut copy = Copy { from, into: &work, interrupted: options.interrupted, progress };
+    for file in config.files.iter().chain(&tokenizer_files) {
+        copy.file(file, MAX_FILE_BYTES)?;
+    }
+    let mut choices = choices.clone();
+    if let Some((scale, bias)) = logits::from_safetensors(from)? {
+        choices.logit_scale = choices.logit_scale.or(Some(scale));
+        choices.logit_bias = choices.logit_bias.or(bias);
+    }
+    if layout.is_whole() {
+        let whole = layout.text.clone();
+        layout = copy.towers(&whole)?;
+        if choices.logit_scale.is_none() {
+            let measured = logits::measure(into, &whole, &config, options)?;
+            (choices.logit_scale, choices.logit_bias) = measured.map_or((None, None), |(scale, bias)| (Some(scale), bias));
+        }
+        work.discard(&whole)?;
+    } else {
+        copy.graph(&layout.text)?;
+        copy.graph(&layout.image)?;
+    }
+    config.files.sort();
+    let manifest = examine(into, config, &layout, &choices, options)?;
+    let json = manifest.to_json().map_err(|error| work.failed(error))?;
+    work.write(MANIFEST_FILE, json.as_bytes())?;
+    work.publish(&model_path.join(name))?;
+    Ok(manifest)
+}
+
+/// Take a model away. Backends that have it open keep what they have.
+pub fn remove(model_path: &Path, name: &str) -> Result<(), Error> {
+    let folder = folder_of(model_path, name)?;
+    let failed = |error: io::Error| store_error(&folder, &error);
+    let _turn = sweep(model_path)?;
+    let unfinished = model_path.join(format!("{UNFINISHED}{name}-{}", std::process::id()));
+    fs::rename(&folder, &unfinished).map_err(failed)?;
+    fs::remove_dir_all(&unfinished).map_err(failed)?;
+    File::open(model_path).and_then(|models| models.sync_all()).map_err(failed)
+}
+
+/// Everything about a stored model that is not as it was when it was added.
+pub fn verify(model_path: &Path, name: &str, interrupted: Interrupted) -> Result<Vec<Finding>, Error> {
+    let path = folder_of(model_path, name)?;
+    let folder = Folder { path: &path, model: name };
+    let finding = |file: &str, problem: &str| Finding { file: file.into(), problem: problem.into() };
+    let manifest = match Manifest::read(folder) {
+        Ok(manifest) => manifest,
+        Err(Error::Interrupted) => return Err(Error::Interrupted),
+        Err(error) => return Ok(vec![finding(MANIFEST_FILE, &error.to_string())]),
+    };
+    let mut findings = Vec::new();
+    for file in manifest.files.keys() {
+        match manifest.verify(folder, file, interrupted) {
+            Ok(()) => {}
+            Err(Error::ModelChanged { .. }) => findings.push(finding(file, "it is not the file that was added")),
+            Err(Error::ModelUnsafe { reason, .. }) => findings.push(finding(file, reason)),
+            Err(Error::ModelFile { reason, .. }) => findings.push(finding(file, &reason)),
+            Err(other) => return Err(other),
+        }
+    }
+    let files = files_of(&path).map_err(|error| store_error(&path, &error))?;
+    let unexpected = files.iter().filter(|file| !manifest.files.contains_key(*file) && *file != MANIFEST_FILE);
+    findings.extend(unexpected.map(|file| finding(file, "it does not belong to the model")));
+    Ok(findings)
+}
+
+/// Remove what killed processes left behind, and keep others from beginning until the answer is dropped.
+///
+/// A folder that is still worked on is locked by its process; the lock ends with that process, however it ends.
+fn sweep(model_path: &Path) -> Result<File, Error> {
+    let failed = |error: io::Error| store_error(model_path, &error);
+    let turn = File::open(model_path).map_err(failed)?;
+    turn.lock().map_err(failed)?;
+    for entry in fs::read_dir(model_path).map_err(failed)?.flatten() {
+        let is_unfinished = entry.file_name().to_string_lossy().starts_with(UNFINISHED);
+        let is_abandoned = || File::open(entry.path()).is_ok_and(|folder| folder.try_lock().is_ok());
+        if is_unfinished && is_abandoned() {
+            fs::remove_dir_all(entry.path()).map_err(failed)?;
+        }
+    }
+    Ok(turn)
+}
+
+/// A folder on its way to become a model: removed when dropped, unless it was published.
+struct Work {
+    path: PathBuf,
+    /// Says to others that this process is alive.
+    _lock: File,
+    models: PathBuf,
+}
+
+impl Work {
+    fn begin(model_path: &Path, name: &str) -> Result<Self, Error> {
+        let failed = |error: io::Error| store_error(model_path, &error);
+        DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(model_path).map_err(failed)?;
+        let _turn = sweep(model_path)?;
+        let path = model_path.join(format!("{UNFINISHED}{name}-{}", std::process::id()));
+        fs::create_dir(&path).map_err(failed)?;
+        let lock = File::open(&path).map_err(failed)?;
+        lock.try_lock().map_err(|error| failed(error.into()))?;
+        fs::set_permissions(&path, Permissions::from_mode(FOLDER_MODE)).map_err(failed)?;
+        Ok(Self { path, _lock: lock, models: model_path.into() })
+    }
+
+    /// A new file, its folders made as needed.
+    fn create(&self, file: &str) -> Result<File, Error> {
+        let path = self.path.join(file);
+        let mut missing: Vec<_> = path.ancestors().skip(1).take_while(|folder| !folder.is_dir()).collect();
+        while let Some(folder) = missing.pop() {
+            fs::create_dir(folder).map_err(|error| self.failed(error))?;
+            fs::set_permissions(folder, Permissions::from_mode(FOLDER_MODE)).map_err(|error| self.failed(error))?;
+        }
+        let file = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&path);
+        let file = file.map_err(|error| self.failed(error))?;
+        file.set_permissions(Permissions::from_mode(FILE_MODE)).map_err(|error| self.failed(error))?;
+        Ok(file)
+    }
+
+    fn write(&self, file: &str, bytes: &[u8]) -> Result<(), Error> {
+        let mut file = self.create(file)?;
+        file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|error| self.failed(error))
+    }
+
+    fn discard(&self, file: &str) -> Result<(), Error> {
+        fs::remove_file(self.path.join(file)).map_err(|error| self.failed(error))
+    }
+
+    /// Make it durable, then visible, by one rename.
+    fn publish(self, folder: &Path) -> Result<(), Error> {
+        let sync = |path: &Path| File::open(path).and_then(|folder| folder.sync_all());
+        let mut folders = vec![self.path.clone()];
+        while let Some(path) = folders.pop() {
+            sync(&path).map_err(|error| self.failed(error))?;
+            let entries = fs::read_dir(&path).map_err(|error| self.failed(error))?.flatten();
+            folders.extend(entries.map(|entry| entry.path()).filter(|path| path.is_dir()));
+        }
+        // A rename replaces no folder that has something in it: of two that add one name, the first wins.
+        match fs::rename(&self.path, folder) {
+            Ok(()) => sync(&self.models).map_err(|error| self.failed(error)),
+            Err(error) if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) => {
+                Err(Error::ModelExists { name: folder.file_name().unwrap_or_default().to_string_lossy().into_owned() })
+            }
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    fn failed(&self, error: io::Error) -> Error {
+        store_error(&self.models, &error)
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        // After a publication there is nothing; whatever else cannot be removed, the next sweep tries again.
+        fs::remove_dir_all(&self.path).ok();
+    }
+}
+
+fn store_error(path: &Path, error: &io::Error) -> Error {
+    Error::Store { path: path.display().to_string(), reason: error.to_string() }
+}
+
+/// Copies files of a model that is not trusted yet.
+struct Copy<'a, 'p> {
+    from: Folder<'a>,
+    into: &'a Work,
+    interrupted: Interrupted,
+    progress: Progress<'p>,
+}
+
+impl Copy<'_, '_> {
+    fn file(&mut self, file: &str, most: u64) -> Result<(), Error> {
+        let unreadable = |error: io::Error| self.from.unreadable(file, error);
+        let mut source = self.open(file)?;
+        let size = source.metadata().map_err(unreadable)?.len();
+        if size > most {
+            return Err(Error::invalid(self.from.model, file, format_args!("it has {size} bytes; at most {most} are read")));
+        }
+        let mut target = self.into.create(file)?;
+        let mut chunk = vec![0; CHUNK];
+        let mut done = 0;
+        loop {
+            if (self.interrupted)() {
+                return Err(Error::Interrupted);
+            }
+            (self.progress)(file, size, done);
+            let read = source.read(&mut chunk).map_err(|error| self.from.unreadable(file, error))?;
+            if read == 0 {
+                break;
+            }
+            target.write_all(&chunk[..read]).map_err(|error| self.into.failed(error))?;
+            done += read as u64;
+        }
+        target.sync_all().map_err(|error| self.into.failed(error))
+    }
+
+    /// A file of the source. A link is followed within the folder, or to where the hub's cache keeps the contents.
+    fn open(&self, file: &str) -> Result<File, Error> {
+        let unreadable = |error: io::Error| self.from.unreadable(file, error);
+        let refuse = |reason| Err(Error::ModelUnsafe { model: self.from.model.into(), file: file.into(), reason });
+        if !is_inside(file) {
+            return refuse("it is not inside the folder");
+        }
+        let folder = self.from.path.canonicalize().map_err(unreadable)?;
+        let path = folder.join(file).canonicalize().map_err(unreadable)?;
+        let is_blob = || {
+            let snapshots = folder.parent().filter(|parent| parent.ends_with("snapshots"));
+            snapshots.and_then(Path::parent).is_some_and(|repository| path.starts_with(repository.join("blobs")))
+        };
+        if !path.starts_with(&folder) && !is_blob() {
+            return refuse("it is a symbolic link to outside the folder");
+        }
+        let source = File::open(&path).map_err(unreadable)?;
+        let found = source.metadata().map_err(unreadable)?;
+        if !found.is_file() {
+            return refuse("it is not a regular file");
+        }
+        if found.nlink() > 1 && !is_blob() {
+            return refuse("it has a hard link elsewhere");
+        }
+        Ok(source)
+    }
+
+    /// A graph and the files beside it that hold its weights.
+    fn graph(&mut self, file: &str) -> Result<(), Error> {
+        self.file(file, MAX_GRAPH_BYTES)?;
+        for data in self.parse(file)?.1 {
+            if !self.into.path.join(&data).exists() {
+                self.file(&data, MAX_FILE_BYTES)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Both towers of a graph that has them in one: so that a text costs no picture.
+    fn towers(&mut self, whole: &str) -> Result<Layout, Error> {
+        self.graph(whole)?;
+        let (onnx, _) = self.parse(whole)?;
+        let beside = |name: &str| match whole.rsplit_once('/') {
+            Some((folder, _)) => format!("{folder}/{name}.onnx"),
+            None => format!("{name}.onnx"),
+        };
+        let layout = Layout { text: beside("text_model"), image: beside("vision_model") };
+        for (file, output) in [(&layout.text, "text_embeds"), (&layout.image, "image_embeds")] {
+            let part = onnx.part(&[output]).map_err(|reason| Error::invalid(self.from.model, whole, reason))?;
+            self.into.write(file, &part)?;
+        }
+        Ok(layout)
+    }
+
+    fn parse(&self, file: &str) -> Result<(Onnx, Vec<String>), Error> {
+        let bytes = fs::read(self.into.path.join(file)).map_err(|error| self.from.unreadable(file, error))?;
+        let invalid = |reason: String| Error::invalid(self.from.model, file, reason);
+        let onnx = Onnx::parse(bytes).map_err(invalid)?;
+        let data = onnx.facts().map_err(invalid)?.data;
+        let beside = |data: String| match file.rsplit_once('/') {
+            Some((folder, _)) => format!("{folder}/{data}"),
+            None => data,
+        };
+        Ok((onnx, data.into_iter().map(beside).collect()))
+    }
+}
