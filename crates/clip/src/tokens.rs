@@ -1,7 +1,8 @@
 //! Texts: strings become the ids that the text tower reads, as `tokenizer.json` says. External crate: `tokenizers`.
 
 use serde_json::Value;
-use tokenizers::{Normalizer, PaddingDirection, Tokenizer, TruncationDirection};
+use tokenizers::normalizers::{Lowercase, Sequence};
+use tokenizers::{Normalizer, NormalizerWrapper, PaddingDirection, Tokenizer, TruncationDirection};
 
 use crate::config::{self, Configuration};
 use crate::error::Error;
@@ -18,7 +19,6 @@ const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 pub(crate) struct Tokens {
     tokenizer: Tokenizer,
     context_length: usize,
-    lowercase: bool,
     model: String,
 }
 
@@ -36,8 +36,15 @@ impl Tokens {
         // Cutting and padding are done here, where the length before the cut is known.
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(|error| invalid(error.to_string()))?;
+        if spec.lowercase {
+            // As `Siglip2Tokenizer` does it: before all else, but special tokens are found as they are written.
+            let lower = NormalizerWrapper::Lowercase(Lowercase);
+            let steps = std::iter::once(lower).chain(tokenizer.get_normalizer().cloned()).collect();
+            let steps = tokenizer.with_normalizer(Some(NormalizerWrapper::Sequence(Sequence::new(steps)))).map(drop);
+            steps.map_err(|error| invalid(error.to_string()))?;
+        }
+        let tokens = Self { tokenizer, context_length: spec.context_length, model: folder.model.into() };
         let context_length = spec.context_length;
-        let tokens = Self { tokenizer, context_length, lowercase: spec.lowercase, model: folder.model.into() };
         if tokens.special_tokens() >= context_length {
             return Err(invalid("no room for text within the context length".into()));
         }
@@ -49,9 +56,8 @@ impl Tokens {
             return Err(Error::TextBytesExceeded { bytes: text.len() as u64, limit: MAX_TEXT_BYTES as u64 });
         }
         let invalid = |error| Error::invalid(&self.model, TOKENIZER, error);
-        let lower = self.lowercase.then(|| text.to_lowercase());
         // `encode`, never a batch: that starts threads.
-        let mut encoding = self.tokenizer.encode_fast(lower.as_deref().unwrap_or(text), false).map_err(invalid)?;
+        let mut encoding = self.tokenizer.encode_fast(text, false).map_err(invalid)?;
         let special = self.special_tokens();
         let count = encoding.get_ids().len() + special;
         encoding.truncate(self.context_length - special, 0, TruncationDirection::Right);

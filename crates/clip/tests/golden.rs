@@ -11,6 +11,9 @@ use serde_json::Value;
 /// Cosine to the reference, at the least.
 const EXACT: f64 = 0.999_9;
 
+/// The same where edges are drawn in halved colour: the worst case for a JPEG decoder's upsampling, which is not libjpeg's.
+const DRAWN: (&[&str], f64) = (&["progressive.jpg", "rgb_420.jpg"], 0.999);
+
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures")
 }
@@ -100,7 +103,11 @@ fn compare(name: &str, mut model: Model, golden: &Value) {
         let dropped = &image["alpha_dropped"]["embedding"];
         let reference = cosine(&alone, if dropped.is_null() { &image["embedding"] } else { dropped });
         worst = worst.min(reference);
-        assert!(reference >= EXACT, "{name}: {}: {reference}", image["file"]);
+        let file = image["file"].as_str().unwrap();
+        // Of 8-bit weights, equality is asked for on equal pixels: one level more or less may tip a rounding.
+        let tips = name == "int8" && (file.ends_with(".jpg") || file.ends_with(".webp"));
+        let least = if tips || DRAWN.0.contains(&file) { DRAWN.1 } else { EXACT };
+        assert!(reference >= least, "{name}: {}: {reference}", image["file"]);
         assert!(alone.cosine(together) > 0.999_999_9, "{name}: {} differs in a batch", image["file"]);
     }
     println!("{name}: worst cosine of a picture {worst:.9}");
@@ -126,6 +133,41 @@ fn embeddings_at_full_size_are_those_of_transformers() {
     let store = Store::new();
     store.add(&folder, name, &Choices::default()).unwrap();
     compare(name, store.open(name), &golden);
+}
+
+/// Exports of other families and in other layouts: name, variant, and whether short texts need no padding.
+const FAMILIES: [(&str, Option<&str>, bool); 12] = [
+    ("siglip", None, false),
+    ("siglip2", None, false),
+    ("mobileclip", None, false),
+    ("chinese_clip", None, true),
+    ("altclip", None, true),
+    ("pooling", None, true),
+    ("combined", None, true),
+    ("combined_siglip", None, false),
+    ("immich", None, false),
+    ("external", None, true),
+    ("half", Some("fp16"), true),
+    ("int8", Some("int8"), false),
+];
+
+#[test]
+fn embeddings_of_every_family_are_those_of_the_reference() {
+    let store = Store::new();
+    for (name, variant, natural_length) in FAMILIES {
+        let choices = Choices { variant: variant.map(Into::into), ..Choices::default() };
+        let manifest = store.add(&fixtures().join("families").join(name), name, &choices);
+        let manifest = manifest.unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(manifest.text.natural_length, natural_length, "{name}");
+        let golden = golden(&format!("families/{name}"));
+        for (ours, theirs) in [(manifest.logit_scale, "logit_scale"), (manifest.logit_bias, "logit_bias")] {
+            let theirs = golden[theirs].as_f64();
+            assert_eq!(ours.is_some(), theirs.is_some(), "{name}: {ours:?} {theirs:?}");
+            let difference = ours.zip(theirs).map_or(0.0, |(ours, theirs)| (ours / theirs - 1.0).abs());
+            assert!(difference < 1e-4, "{name}: {ours:?} {theirs:?}");
+        }
+        compare(name, store.open(name), &golden);
+    }
 }
 
 #[test]
