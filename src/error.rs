@@ -7,7 +7,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgSqlErrorCode, pg_sys};
 
 /// How to put a model in place, wherever one is missing or broken.
-const ADD_MODEL: &str = "A model is a folder under \"clip.model_path\"; \"SELECT name FROM clip_models\" lists them.";
+const ADD_MODEL: &str = "On the server, \"pgclip pull NAME\" or \"pgclip add NAME DIR\" adds a model.";
 
 /// Explain a failure. One exhaustive match: a new variant does not compile until someone chooses its SQLSTATE.
 pub fn report(error: Error) -> ErrorReport {
@@ -50,7 +50,7 @@ pub fn report(error: Error) -> ErrorReport {
             .set_hint("A model reads some dozens of words: shorten the text."),
         Error::InvalidModelName { name } => {
             new(Code::ERRCODE_INVALID_PARAMETER_VALUE, format!("invalid model name: \"{name}\""))
-                .set_detail("A model name has letters, digits, dots, hyphens and underscores, and begins with no dot.")
+                .set_detail("A model name has letters, digits, dots, hyphens and underscores, and begins with a letter, digit or underscore.")
                 .set_hint(ADD_MODEL)
         }
         Error::ModelMissing { name, present } => {
@@ -73,13 +73,23 @@ pub fn report(error: Error) -> ErrorReport {
         Error::ModelInvalid { model, file, reason } => {
             new(Code::ERRCODE_CONFIG_FILE_ERROR, format!("model \"{model}\" cannot be used"))
                 .set_detail(format!("File \"{file}\": {reason}."))
-                .set_hint("Add the model again from a folder in the layout of Hugging Face's ONNX exports.")
+                .set_hint("Remove the model and add it again: \"pgclip verify\" says what is wrong.")
         }
         Error::ModelChanged { model, file } => {
             new(Code::ERRCODE_CONFIG_FILE_ERROR, format!("model \"{model}\" was changed after it was added"))
                 .set_detail(format!("File \"{file}\" is not the one that the manifest describes."))
                 .set_hint("Restore the file, or add the new files as a model of another name.")
         }
+        Error::ModelUnsafe { model, file, reason } => {
+            new(Code::ERRCODE_CONFIG_FILE_ERROR, format!("model \"{model}\" cannot be trusted"))
+                .set_detail(format!("File \"{file}\": {reason}."))
+                .set_hint("Model files must belong to root or to the server's user, and be writable by nobody else.")
+        }
+        // Only the command adds and removes models.
+        Error::ModelExists { name } => {
+            new(Code::ERRCODE_DUPLICATE_OBJECT, format!("model \"{name}\" already exists"))
+        }
+        Error::Store { reason, .. } => new(Code::ERRCODE_IO_ERROR, format!("could not write a model: {reason}")),
         Error::RuntimeMissing { path, reason } => new(Code::ERRCODE_UNDEFINED_FILE, "could not load ONNX Runtime")
             .set_detail(for_superusers(format!("Library \"{path}\": {reason}.")))
             .set_hint("Install ONNX Runtime 1.22 or newer and let \"clip.onnxruntime_path\" name its library."),

@@ -78,7 +78,7 @@ pub fn for_each(mut look: impl FnMut(&str, &Open)) {
 
 impl Backend {
     fn open(&mut self, name: &str) -> Result<&mut Open, Error> {
-        let folder = clip::folder_of(&settings::model_path(), name)?;
+        let folder = clip::store::folder_of(&settings::model_path(), name)?;
         let stamp = Stamp::of(folder, name)?;
         if self.open.get(name).is_none_or(|open| open.stamp != stamp) {
             let model = Model::open(&stamp.folder, name, interrupted)?;
@@ -100,7 +100,7 @@ impl Backend {
         if let Some(known) = self.queries.get(&query).cloned() {
             let open = self.open(name)?;
             open.cache_hits += 1;
-            return known.checked(open.model.manifest().context_length, options.overflow).cloned();
+            return known.checked(open.model.manifest().text.context_length, options.overflow).cloned();
         }
         let embedded = self.open(name)?.model.embed_texts(&[text], &options).map_err(only)?;
         let Some(embedded) = embedded.into_iter().next() else {

@@ -26,17 +26,17 @@ fn clip_models() -> TableIterator<
     ),
 > {
     let (path, default) = (settings::model_path(), settings::default_model());
-    TableIterator::new(clip::names(&path).into_iter().map(move |name| {
+    TableIterator::new(clip::store::names(&path).into_iter().map(move |name| {
         // A folder that cannot be used is listed without what is unknown of it: using it says why.
-        let manifest = clip::folder_of(&path, &name).and_then(|folder| Model::open(&folder, &name, interrupted)).ok();
+        let manifest = clip::store::folder_of(&path, &name).and_then(|folder| Model::open(&folder, &name, interrupted)).ok();
         let manifest = manifest.as_ref().map(Model::manifest);
         let is_default = name == default;
         (
             name,
             manifest.map(|manifest| manifest.family.clone()),
             manifest.map(|manifest| manifest.dimensions as i32),
-            manifest.map(|manifest| manifest.context_length as i32),
-            manifest.map(|manifest| manifest.image_size[0] as i32),
+            manifest.map(|manifest| manifest.text.context_length as i32),
+            manifest.map(|manifest| manifest.image.height as i32),
             manifest.map(|manifest| manifest.digest.clone()),
             manifest.map(|manifest| manifest.size_bytes() as i64),
             manifest.and_then(|manifest| manifest.license.clone()),
@@ -104,7 +104,7 @@ fn clip_diagnose() -> TableIterator<'static, (name!(item, &'static str), name!(v
         ("telemetry", telemetry().into()),
         ("CPU features", cpu_features()),
         ("model path", path(settings::model_path())),
-        ("models", clip::names(&settings::model_path()).join(", ")),
+        ("models", clip::store::names(&settings::model_path()).join(", ")),
         ("default model", settings::default_model()),
         ("threads", options.threads.to_string()),
         ("batch size", options.batch_size.to_string()),

@@ -49,7 +49,7 @@ impl From<Error> for Failure {
                 names => format!("The models that exist are: {}.", names.join(", ")),
             }),
             Error::InvalidModelName { .. } => failure.hint(
-                "A model name has letters, digits, dots, hyphens and underscores, and begins with no dot or hyphen.",
+                "A model name has letters, digits, dots, hyphens and underscores, and begins with a letter, digit or underscore.",
             ),
             Error::ModelExists { .. } => {
                 failure.hint("A model is never changed in place: choose another name, or remove it first (pgclip rm).")

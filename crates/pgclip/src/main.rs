@@ -1,3 +1,60 @@
-//! The command `pgclip`: models in and out of a server's model folder.
+//! The command `pgclip`: models into a server's model folder and out of it.
+//!
+//! Invariants: standard output has the answer, standard error has everything else; nothing is asked; the network is
+//! used by `pull` alone.
 
-fn main() {}
+mod catalog;
+mod cli;
+mod failure;
+mod place;
+mod report;
+mod usage;
+mod verbs;
+
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+
+use clap::{CommandFactory, Parser};
+use cli::{Cli, Verb};
+use failure::Failure;
+use verbs::{STOP, Session};
+
+fn main() -> ExitCode {
+    let Cli { verb, place, json } = Cli::parse();
+    // The first signal ends the work in order, the second at once.
+    let stop = || {
+        if STOP.swap(true, Ordering::Relaxed) {
+            std::process::exit(failure::Exit::Interrupted as i32);
+        }
+    };
+    if let Err(error) = ctrlc::set_handler(stop) {
+        eprintln!("pgclip: signals cannot be handled: {error}");
+    }
+    match run(verb, &Session { place, json }) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { exit, message, hint }) => {
+            eprintln!("pgclip: {message}");
+            if let Some(hint) = hint {
+                eprintln!("  {hint}");
+            }
+            ExitCode::from(exit as u8)
+        }
+    }
+}
+
+fn run(verb: Verb, session: &Session) -> Result<(), Failure> {
+    match verb {
+        Verb::Pull { .. } => Err(Failure::new("pull is not there yet")),
+        Verb::Add { name, folder, choices } => session.add(&name, &folder, &choices.into_choices(None, None)),
+        Verb::List => session.list(),
+        Verb::Show { name } => session.show(&name),
+        Verb::Verify { names } => session.verify(&names),
+        Verb::Rm { name, database, force } => session.remove(&name, &database, force),
+        Verb::Prepare { names } => session.prepare(&names),
+        Verb::Catalog => session.catalog(),
+        Verb::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "pgclip", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}

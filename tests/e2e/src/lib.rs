@@ -35,19 +35,37 @@ impl Cluster {
         let directory = std::env::temp_dir().join(format!("pg_clip-{}-{number}", std::process::id()));
         let cluster = Self { directory };
         run(cluster.script("start"));
-        // Models that the server's own user can read, whoever owns the repository.
-        let models = cluster.directory.join("models");
-        run(Command::new("cp").args(["-r"]).arg(root().join("tests/fixtures/models")).arg(&models));
-        run(Command::new("cp").args(["-r"]).arg(root().join("models/emoji")).arg(models.join("emoji")));
-        run(Command::new("chmod").args(["-R", "a+rX"]).arg(&models));
+        for name in ["wide", "narrow", "bidirectional", "fragile"] {
+            cluster.add(name);
+        }
+        let emoji = root().join("models/emoji");
+        run(cluster.pgclip().args(["add", "emoji"]).arg(emoji).args(["--license", "PostgreSQL"]));
         let mut client = cluster.connect();
         client.batch_execute("CREATE EXTENSION pg_clip CASCADE").unwrap();
-        let set = format!("ALTER SYSTEM SET clip.model_path = '{}'", models.display());
+        let set = format!("ALTER SYSTEM SET clip.model_path = '{}'", cluster.models().display());
         client.batch_execute(&set).unwrap();
         client.batch_execute("SELECT pg_reload_conf()").unwrap();
         drop(client);
         run(&mut cluster.script("restart"));
         cluster
+    }
+
+    /// The folder of the models that the server knows.
+    pub fn models(&self) -> PathBuf {
+        self.directory.join("models")
+    }
+
+    /// Add a fixture model.
+    pub fn add(&self, name: &str) {
+        run(self.pgclip().args(["add", name, "--license", "MIT"]).arg(root().join("tests/fixtures/models").join(name)));
+    }
+
+    /// The command, for this server's models.
+    pub fn pgclip(&self) -> Command {
+        let mut command = Command::new(root().join("target/release/pgclip"));
+        command.arg("--model-path").arg(self.models());
+        command.arg("--onnxruntime").arg(root().join("target/onnxruntime/libonnxruntime.so"));
+        command
     }
 
     pub fn script(&self, verb: &str) -> Command {

@@ -14,6 +14,7 @@ const SLOW: &str = "SELECT clip_embed_image($1, 'slow')::text";
 #[test]
 fn a_picture_of_the_slow_model_takes_seconds() {
     let cluster = Cluster::start();
+    cluster.add("slow");
     let started = Instant::now();
     cluster.connect().query_one(SLOW, &[&picture("rgb_444.jpg")]).unwrap();
     assert!(started.elapsed() > Duration::from_secs(2), "{:?}: the tests below prove nothing", started.elapsed());
@@ -22,6 +23,7 @@ fn a_picture_of_the_slow_model_takes_seconds() {
 #[test]
 fn statement_timeout_ends_one_long_inference() {
     let cluster = Cluster::start();
+    cluster.add("slow");
     let mut client = cluster.connect();
     client.batch_execute("SELECT clip_prewarm('slow', 'image'); SET statement_timeout = '200ms'").unwrap();
     let started = Instant::now();
@@ -37,6 +39,7 @@ fn statement_timeout_ends_one_long_inference() {
 #[test]
 fn a_cancel_ends_one_long_inference_and_the_next_call_works() {
     let cluster = Cluster::start();
+    cluster.add("slow");
     let mut client = cluster.connect();
     client.batch_execute("SELECT clip_prewarm('slow', 'image')").unwrap();
     let token = client.cancel_token();
@@ -58,6 +61,7 @@ fn a_cancel_ends_one_long_inference_and_the_next_call_works() {
 #[test]
 fn a_termination_ends_one_long_inference_and_only_that_connection() {
     let cluster = Cluster::start();
+    cluster.add("slow");
     let mut client = cluster.connect();
     let mut other = cluster.connect();
     let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0);
@@ -76,6 +80,7 @@ fn a_termination_ends_one_long_inference_and_only_that_connection() {
 #[test]
 fn a_batch_stops_between_its_elements() {
     let cluster = Cluster::start();
+    cluster.add("slow");
     let mut client = cluster.connect();
     client.batch_execute("SET statement_timeout = '300ms'").unwrap();
     let started = Instant::now();

@@ -13,6 +13,7 @@ fn pg_config(option: &str) -> String {
 #[test]
 fn sql_behaves_as_specified() {
     let cluster = Cluster::start();
+    std::fs::create_dir(cluster.models().join("broken")).unwrap();
     let tests = root().join("tests/pg_regress");
     // In this order: `surface` drops and creates the extension.
     let names = ["text", "image", "batch", "errors", "settings", "privileges", "surface"];

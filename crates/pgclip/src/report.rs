@@ -1,0 +1,86 @@
+//! What the command prints: tables for people, JSON for programs, bars while something takes long.
+
+use std::io::{self, IsTerminal, Write};
+
+use clip::Manifest;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::failure::Failure;
+
+/// Print for programs.
+pub fn json(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value).map_err(Failure::new)?;
+    line(&text)
+}
+
+/// Print a line. Whoever closes the pipe has read enough.
+pub fn line(text: &str) -> Result<(), Failure> {
+    match writeln!(io::stdout(), "{text}") {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        other => other.map_err(Failure::new),
+    }
+}
+
+/// Print rows under their titles, each column as wide as it has to be.
+pub fn table<const N: usize>(titles: [&str; N], rows: &[[String; N]]) -> Result<(), Failure> {
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.chain([titles[column].chars().count()]).max().unwrap_or(0)
+    };
+    let widths: Vec<_> = (0..N).map(width).collect();
+    for row in std::iter::once(titles.map(str::to_owned)).chain(rows.iter().cloned()) {
+        let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}"));
+        line(cells.collect::<Vec<_>>().join("  ").trim_end())?;
+    }
+    Ok(())
+}
+
+/// A number of bytes as people say it.
+pub fn size(bytes: u64) -> String {
+    indicatif::DecimalBytes(bytes).to_string()
+}
+
+/// A manifest for programs, with what a person would add up.
+pub fn describe(manifest: &Manifest) -> Result<serde_json::Value, Failure> {
+    let mut value = serde_json::to_value(manifest).map_err(Failure::new)?;
+    value["size_bytes"] = json!(manifest.size_bytes());
+    Ok(value)
+}
+
+/// A bar per file on a terminal; silence elsewhere.
+pub struct Bar {
+    bar: ProgressBar,
+    file: String,
+}
+
+impl Bar {
+    pub fn new() -> Self {
+        Self { bar: ProgressBar::hidden(), file: String::new() }
+    }
+
+    /// There is so much of a file by now.
+    pub fn set(&mut self, file: &str, size: u64, done: u64) {
+        if self.file != file {
+            self.finish();
+            self.file = file.into();
+            self.bar = bar(file, size);
+        }
+        self.bar.set_position(done);
+    }
+
+    pub fn finish(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// A bar with rate and time left.
+pub fn bar(file: &str, size: u64) -> ProgressBar {
+    let template = "{msg}  {bar:30} {decimal_bytes}/{decimal_total_bytes}  {decimal_bytes_per_sec}  {eta} left";
+    let bar = if io::stderr().is_terminal() { ProgressBar::new(size) } else { ProgressBar::hidden() };
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar.with_message(file.to_owned())
+}

@@ -1,0 +1,135 @@
+//! Models come and go while the server runs; what was changed or could be changed by others is refused.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+
+use e2e::{Cluster, root, run, sqlstate};
+use postgres::Client;
+use postgres::error::SqlState;
+
+fn family(name: &str) -> std::path::PathBuf {
+    root().join("tests/fixtures/families").join(name)
+}
+
+/// The error of embedding a text, in a connection that knows nothing yet.
+fn refusal(cluster: &Cluster, model: &str) -> postgres::Error {
+    cluster.connect().query_one("SELECT clip_embed_text('a cat', $1)::text", &[&model]).unwrap_err()
+}
+
+fn detail(error: &postgres::Error) -> &str {
+    error.as_db_error().unwrap().detail().unwrap()
+}
+
+fn dimensions(client: &mut Client, model: &str) -> i32 {
+    client.query_one("SELECT vector_dims(clip_embed_text('a cat', $1))", &[&model]).unwrap().get(0)
+}
+
+#[test]
+fn models_are_used_as_soon_as_they_are_added_and_gone_when_removed() {
+    let cluster = Cluster::start();
+    let mut client = cluster.connect();
+    assert_eq!(dimensions(&mut client, "wide"), 48);
+    run(cluster.pgclip().args(["add", "siglip", "--license", "Apache-2.0"]).arg(family("siglip")));
+    run(cluster.pgclip().args(["add", "half", "--variant", "fp16"]).arg(family("half")));
+    // The same connection, several models at once.
+    assert_eq!((dimensions(&mut client, "siglip"), dimensions(&mut client, "half")), (32, 32));
+    let row = client
+        .query_one("SELECT family, dimensions, context_length, image_size, license FROM clip_models WHERE name = 'siglip'", &[])
+        .unwrap();
+    let seen: (String, i32, i32, i32, String) = (row.get(0), row.get(1), row.get(2), row.get(3), row.get(4));
+    assert_eq!(seen, ("siglip".into(), 32, 16, 48, "Apache-2.0".into()));
+    run(cluster.pgclip().args(["rm", "siglip"]));
+    let error = client.query_one("SELECT clip_embed_text('a cat', 'siglip')::text", &[]).unwrap_err();
+    assert_eq!(sqlstate(&error), &SqlState::UNDEFINED_OBJECT);
+    assert_eq!(detail(&error), "The models that exist are: bidirectional, emoji, fragile, half, narrow, wide.");
+}
+
+#[test]
+fn a_model_that_changed_is_refused() {
+    let cluster = Cluster::start();
+    let folder = cluster.models().join("wide");
+    let mut connected = cluster.connect();
+    let before: String = connected.query_one("SELECT clip_embed_text('a cat', 'wide')::text", &[]).unwrap().get(0);
+
+    let graph = folder.join("onnx/text_model.onnx");
+    let weights = fs::read(&graph).unwrap();
+    let mut other = weights.clone();
+    *other.last_mut().unwrap() ^= 1;
+    fs::write(&graph, &other).unwrap();
+    let error = refusal(&cluster, "wide");
+    assert_eq!(sqlstate(&error), &SqlState::CONFIG_FILE_ERROR);
+    assert_eq!(detail(&error), "File \"onnx/text_model.onnx\" is not the one that the manifest describes.");
+    // Who has it open goes on with what was checked.
+    let again: String = connected.query_one("SELECT clip_embed_text('a cat', 'wide')::text", &[]).unwrap().get(0);
+    assert_eq!(before, again);
+    fs::write(&graph, &weights).unwrap();
+    assert_eq!(dimensions(&mut cluster.connect(), "wide"), 48);
+
+    // A manifest that was edited to fit is refused too, unless its digest is computed anew: then it is another model.
+    let manifest = folder.join("pg_clip.json");
+    let text = fs::read_to_string(&manifest).unwrap();
+    fs::write(&manifest, text.replace("\"natural_length\": true", "\"natural_length\": false")).unwrap();
+    let error = refusal(&cluster, "wide");
+    assert_eq!(sqlstate(&error), &SqlState::CONFIG_FILE_ERROR);
+    assert!(detail(&error).contains("digest"), "{}", detail(&error));
+}
+
+#[test]
+fn files_that_others_could_change_are_refused() {
+    let cluster = Cluster::start();
+    let folder = cluster.models().join("wide");
+    let chmod = |path: &Path, mode: u32| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    let refused = |reason: &str| {
+        let error = refusal(&cluster, "wide");
+        assert_eq!(sqlstate(&error), &SqlState::CONFIG_FILE_ERROR, "{error}");
+        assert!(detail(&error).contains(reason), "{}", detail(&error));
+        assert!(!detail(&error).contains('/') || detail(&error).contains("onnx/"), "a path: {}", detail(&error));
+    };
+    let writable = "can be written by others";
+    let graph = folder.join("onnx/text_model.onnx");
+    for (path, kept, open) in [
+        (&graph, 0o644, 0o664),
+        (&graph, 0o644, 0o646),
+        (&folder.join("config.json"), 0o644, 0o666),
+        (&folder.join("pg_clip.json"), 0o644, 0o664),
+        (&folder.join("onnx"), 0o755, 0o775),
+        (&folder, 0o755, 0o777),
+        (&cluster.models(), 0o755, 0o777),
+    ] {
+        chmod(path, open);
+        refused(writable);
+        chmod(path, kept);
+        assert_eq!(dimensions(&mut cluster.connect(), "wide"), 48);
+    }
+
+    let aside = cluster.directory.join("aside.onnx");
+    fs::rename(&graph, &aside).unwrap();
+    symlink(&aside, &graph).unwrap();
+    refused("symbolic link");
+    fs::remove_file(&graph).unwrap();
+    fs::hard_link(&aside, &graph).unwrap();
+    refused("hard link");
+    fs::remove_file(&aside).unwrap();
+    assert_eq!(dimensions(&mut cluster.connect(), "wide"), 48);
+}
+
+#[test]
+fn roles_without_rights_see_models_but_no_paths() {
+    let cluster = Cluster::start();
+    cluster.connect().batch_execute("CREATE ROLE guest LOGIN").unwrap();
+    let mut guest = cluster.connect_as("guest");
+    let models: i64 = guest.query_one("SELECT count(*) FROM clip_models", &[]).unwrap().get(0);
+    assert_eq!(models, 5);
+    let place = cluster.models().display().to_string();
+    let told = guest.query("SELECT value FROM clip_diagnose() UNION ALL SELECT m::text FROM clip_models m", &[]).unwrap();
+    assert!(told.iter().all(|row| !row.get::<_, String>(0).contains(&place)));
+    let error = guest.query_one("SHOW clip.model_path", &[]).unwrap_err();
+    assert_eq!(sqlstate(&error), &SqlState::INSUFFICIENT_PRIVILEGE);
+    let error = guest.batch_execute("SET clip.model_path = '/tmp'").unwrap_err();
+    assert_eq!(sqlstate(&error), &SqlState::INSUFFICIENT_PRIVILEGE);
+    fs::remove_file(cluster.models().join("wide/config.json")).unwrap();
+    let error = refusal(&cluster, "wide");
+    assert_eq!(sqlstate(&error), &SqlState::UNDEFINED_FILE);
+    assert!(!format!("{error:?}").contains(&place));
+}
