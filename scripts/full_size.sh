@@ -11,11 +11,9 @@ tokenizer=${PG_CLIP_TOKENIZER:-../shared/data/tokenizer/clip-vit-base-patch32}
     exit 1
 }
 model=$PWD/target/full-size/vit-b-32
-if [ ! -e "$model/pg_clip.json" ]; then
+if [ ! -e "$model/golden.json" ]; then
     [ -e target/python/bin/python ] || python3 -m venv target/python
     target/python/bin/pip install --quiet --requirement tests/fixtures/requirements.txt
     target/python/bin/python tests/fixtures/make_full_size.py "$model" --tokenizer "$tokenizer"
-    cargo run --quiet --release --target-dir target -p clip --example write_manifest -- \
-        target/onnxruntime/libonnxruntime.so vit-b-32 "$model"
 fi
 PG_CLIP_FULL_SIZE=$model cargo test --release --target-dir target -p clip --test golden -- --nocapture full_size

@@ -294,7 +294,7 @@ fn a_model_that_a_database_uses_is_not_removed() {
     };
     let (code, message) = told(&remove("narrow", "postgres", &[]));
     assert_eq!(code, 5, "{message}");
-    assert!(message.contains("column photos.embedding"), "{message}");
+    assert!(message.contains("column public.photos.embedding"), "{message}");
     let (code, message) = told(&remove("wide", "other", &[]));
     assert_eq!(code, 5, "{message}");
     assert!(message.contains("clip.default_model in database other"), "{message}");
