@@ -22,7 +22,7 @@ SELECT place FROM definition
 UNION ALL
 SELECT 'clip.default_model' WHERE coalesce(current_setting('clip.default_model', true), 'emoji') = :'model'
 UNION ALL
-SELECT 'clip.default_model' || coalesce(' of role ' || setrole::regrole, '') || coalesce(' in database ' || datname, '')
+SELECT 'clip.default_model' || coalesce(' of role ' || nullif(setrole, 0)::regrole, '') || coalesce(' in database ' || datname, '')
 	FROM pg_db_role_setting LEFT JOIN pg_database ON pg_database.oid = setdatabase
 	WHERE setconfig @> ARRAY['clip.default_model=' || :'model']
 ORDER BY 1;
