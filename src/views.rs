@@ -28,7 +28,8 @@ fn clip_models() -> TableIterator<
     let (path, default) = (settings::model_path(), settings::default_model());
     TableIterator::new(clip::store::names(&path).into_iter().map(move |name| {
         // A folder that cannot be used is listed without what is unknown of it: using it says why.
-        let manifest = clip::store::folder_of(&path, &name).and_then(|folder| Model::open(&folder, &name, interrupted)).ok();
+        let manifest =
+            clip::store::folder_of(&path, &name).and_then(|folder| Model::open(&folder, &name, interrupted)).ok();
         let manifest = manifest.as_ref().map(Model::manifest);
         let is_default = name == default;
         (

@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::folder::Folder;
 use crate::pixels::Filter;
 use crate::spec::{GraphSpec, ImageSpec, Pooling, Resize};
+use crate::tokens;
 
 const CONFIG: &str = "config.json";
 const OPEN_CLIP: &str = "open_clip_config.json";
@@ -19,6 +20,22 @@ const POOLING: &str = "1_Pooling/config.json";
 
 /// Where a file may be: the folder itself, that of a tower, that of sentence-transformers.
 const PLACES: [&str; 4] = ["", "textual/", "visual/", "0_CLIPModel/"];
+
+/// All paths at which the readers of this crate look, except for graphs and weights.
+pub(crate) fn paths() -> impl Iterator<Item = String> {
+    let names = [
+        CONFIG,
+        OPEN_CLIP,
+        PREPROCESSOR,
+        PROCESSOR,
+        OPEN_CLIP_PREPROCESSOR,
+        MODULES,
+        POOLING,
+        tokens::TOKENIZER,
+        tokens::TOKENIZER_CONFIG,
+    ];
+    names.into_iter().flat_map(|name| PLACES.map(|place| format!("{place}{name}")))
+}
 
 /// Mean and standard deviation of OpenAI's training pictures.
 const OPENAI_MEAN: [f64; 3] = [0.48145466, 0.4578275, 0.40821073];
@@ -244,11 +261,7 @@ fn defaults(class: &str, image_size: Option<Size>) -> Result<Defaults, String> {
     Ok(Defaults { size: image_size, center_crop: true, resample: 3, mean: OPENAI_MEAN, std: OPENAI_STD })
 }
 
-fn read_image(
-    folder: Folder<'_>,
-    image_size: Option<Size>,
-    files: &mut Vec<String>,
-) -> Result<ImageSpec, Error> {
+fn read_image(folder: Folder<'_>, image_size: Option<Size>, files: &mut Vec<String>) -> Result<ImageSpec, Error> {
     let found = |name: &str| find(folder, name).map(|path| (name.to_owned(), path));
     let known = [PREPROCESSOR, PROCESSOR, OPEN_CLIP_PREPROCESSOR, OPEN_CLIP];
     let Some((name, path)) = known.into_iter().find_map(found) else {
@@ -297,7 +310,8 @@ fn from_transformers(file: Preprocessor, image_size: Option<Size>) -> Result<Ima
         width,
         height,
         resize,
-        resample: Filter::from_pillow(resample).ok_or_else(|| format!("\"resample\": {resample} is no interpolation"))?,
+        resample: Filter::from_pillow(resample)
+            .ok_or_else(|| format!("\"resample\": {resample} is no interpolation"))?,
         exif_orientation: true,
         rescale_factor: match file.do_rescale.unwrap_or(true) {
             true => file.rescale_factor.unwrap_or(1.0 / 255.0),

@@ -1,13 +1,12 @@
 //! What a model is, found out by running it. Happens once, when it is added; the manifest pins the answer.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use crate::config::Configuration;
 use crate::embedding::Embedding;
 use crate::error::{Error, Tower};
 use crate::folder::Folder;
-use crate::layout::Layout;
+use crate::layout::{Layout, beside};
 use crate::manifest::{Manifest, Source, digest_file};
 use crate::model::Options;
 use crate::onnx::Onnx;
@@ -112,7 +111,10 @@ pub(crate) fn examine(
     let fixed = [shape.get(3), shape.get(2)].map(|size| size.copied().flatten());
     for (fixed, side) in fixed.into_iter().zip([image.width, image.height]) {
         if fixed.is_some_and(|fixed| fixed != side as usize) {
-            let reason = format!("it reads {fixed:?} pixels, the configuration says {}", [image.width, image.height].map(|side| side.to_string()).join(" x "));
+            let reason = format!(
+                "it reads {fixed:?} pixels, the configuration says {}",
+                [image.width, image.height].map(|side| side.to_string()).join(" x ")
+            );
             return Err(Error::invalid(folder.model, &layout.image, reason));
         }
     }
@@ -157,8 +159,7 @@ impl Probe<'_> {
     /// Open a graph, with nothing of it reaching outside the folder, and choose its output.
     fn open(&self, file: &str, tower: Tower) -> Result<(Graph, GraphSpec), Error> {
         let invalid = |reason: String| Error::invalid(self.folder.model, file, reason);
-        let bytes = std::fs::read(self.folder.path.join(file)).map_err(|error| self.folder.unreadable(file, error))?;
-        let facts = Onnx::parse(bytes).and_then(|onnx| onnx.facts()).map_err(invalid)?;
+        let facts = Onnx::read(self.folder, file)?.facts().map_err(invalid)?;
         let data = facts.data.iter().map(|data| beside(file, data)).collect();
         let runtime = Runtime::load(&self.options.runtime)?;
         let path = self.folder.path.join(file);
@@ -202,14 +203,6 @@ impl Probe<'_> {
                 names()
             )),
         }
-    }
-}
-
-/// A path that a graph file names, seen from the folder.
-fn beside(file: &str, data: &str) -> String {
-    match Path::new(file).parent() {
-        Some(parent) => parent.join(data).to_string_lossy().into_owned(),
-        None => data.into(),
     }
 }
 

@@ -82,9 +82,10 @@ impl Folder<'_> {
         }
         // The folder of all models may be a link: that is the administrator's choice.
         match fs::metadata(&path).map_err(|error| self.unreadable(file, error))? {
-            models if is_open_to_others(&models).is_some() => {
-                refuse(file, "the folder of all models can be written by others than its owner, or is owned by another user")
-            }
+            models if is_open_to_others(&models).is_some() => refuse(
+                file,
+                "the folder of all models can be written by others than its owner, or is owned by another user",
+            ),
             _ => Ok(()),
         }
     }

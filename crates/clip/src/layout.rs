@@ -1,7 +1,10 @@
 //! Where in a folder the graphs are: the names under which CLIP models are published.
 
+use crate::config;
 use crate::error::Error;
+use crate::examine::Choices;
 use crate::folder::{Folder, files_of};
+use crate::onnx::Onnx;
 
 /// Stems of the files, in the layouts of transformers.js and optimum, of immich, and of sentence-transformers.
 const TEXT: [&str; 4] = ["onnx/text_model", "textual/model", "textual/onnx/model", "text_model"];
@@ -17,34 +20,39 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// Find the graphs of a variant (`fp16`, `int8`, …), or the full ones; a path that is given is taken.
-    pub(crate) fn find(
-        folder: Folder<'_>,
-        variant: Option<&str>,
-        text: Option<&str>,
-        image: Option<&str>,
-    ) -> Result<Self, Error> {
-        let suffix = variant.map(|variant| format!("_{variant}")).unwrap_or_default();
-        let find = |stems: &[&str]| {
-            stems.iter().map(|stem| format!("{stem}{suffix}.onnx")).find(|path| folder.has(path))
+    /// Find the graphs among the files of a model: those that were chosen, or the full ones.
+    pub(crate) fn find(model: &str, files: &[String], choices: &Choices) -> Result<Self, Error> {
+        let missing = |path: &str| Error::ModelFile {
+            model: model.into(),
+            file: path.into(),
+            reason: "there is no such file".into(),
         };
+        let suffix = choices.variant.as_ref().map(|variant| format!("_{variant}")).unwrap_or_default();
+        let has = |path: &String| files.contains(path);
+        let find = |stems: &[&str]| stems.iter().map(|stem| format!("{stem}{suffix}.onnx")).find(&has);
         let whole = find(&WHOLE);
-        let given = |path: Option<&str>, stems: &[&str]| match path {
-            Some(path) if folder.has(path) => Ok(path.to_owned()),
-            Some(path) => Err(folder.unreadable(path, std::io::ErrorKind::NotFound.into())),
+        let tower = |chosen: Option<&String>, stems: &[&str]| match chosen {
+            Some(path) if has(path) => Ok(path.clone()),
+            Some(path) => Err(missing(path)),
             None => find(stems).or(whole.clone()).ok_or_else(|| {
                 let file = format!("{}{suffix}.onnx", stems[0]);
-                match variants(folder) {
-                    others if others.is_empty() => folder.unreadable(&file, std::io::ErrorKind::NotFound.into()),
-                    others => Error::invalid(
-                        folder.model,
-                        &file,
-                        format_args!("there is no such file; variants that are there: {}", others.join(", ")),
-                    ),
+                match variants(files) {
+                    others if others.is_empty() => missing(&file),
+                    others => {
+                        let reason = format!("there is no such file; variants that are there: {}", others.join(", "));
+                        Error::invalid(model, &file, reason)
+                    }
                 }
             }),
         };
-        Ok(Self { text: given(text, &TEXT)?, image: given(image, &IMAGE)? })
+        let (text, image) = (choices.text.graph.as_ref(), choices.image.graph.as_ref());
+        Ok(Self { text: tower(text, &TEXT)?, image: tower(image, &IMAGE)? })
+    }
+
+    /// Find the graphs in a folder.
+    pub(crate) fn find_in(folder: Folder<'_>, choices: &Choices) -> Result<Self, Error> {
+        let files = files_of(folder.path).map_err(|error| folder.unreadable("", error))?;
+        Self::find(folder.model, &files, choices)
     }
 
     pub(crate) fn is_whole(&self) -> bool {
@@ -53,9 +61,8 @@ impl Layout {
 }
 
 /// The variants that both towers have.
-fn variants(folder: Folder<'_>) -> Vec<String> {
+fn variants(files: &[String]) -> Vec<String> {
     let of = |stems: &[&str]| {
-        let files = files_of(folder.path).unwrap_or_default();
         let variant = |file: &String| {
             let file = file.strip_suffix(".onnx")?;
             stems.iter().find_map(|stem| file.strip_prefix(stem)?.strip_prefix('_').map(str::to_owned))
@@ -68,38 +75,68 @@ fn variants(folder: Folder<'_>) -> Vec<String> {
     both
 }
 
-/// The repository's files that [`Layout::find`] and the readers of the configuration may want, weights of other forms
-/// left out: what is to be fetched of a repository that is not here yet.
-pub fn is_wanted(path: &str, variant: Option<&str>) -> bool {
-    let suffix = variant.map(|variant| format!("_{variant}")).unwrap_or_default();
-    let stems = || TEXT.iter().chain(&IMAGE).chain(&WHOLE);
-    let is_graph = |stem: &str| {
-        path.strip_prefix(stem).and_then(|rest| rest.strip_prefix(suffix.as_str())).is_some_and(|rest| {
-            // External weights: `.onnx_data`, `.onnx_data_1`, `.onnx.data`.
-            rest.starts_with(".onnx")
-        })
-    };
-    let is_configuration = path.ends_with(".json")
-        && !path.contains("onnx/")
-        && path.matches('/').count() <= 1
-        && !path.ends_with("vocab.json")
-        && !path.ends_with("index.json");
-    is_configuration || stems().any(|stem| is_graph(stem))
+/// Of a model that is not here yet, by the names of its files: those to fetch first. What [`weights_of`] says of the
+/// graphs among them comes next.
+pub fn wanted(model: &str, files: &[String], choices: &Choices) -> Result<Vec<String>, Error> {
+    let layout = Layout::find(model, files, choices)?;
+    let mut wanted: Vec<_> = config::paths().filter(|path| files.contains(path)).collect();
+    wanted.extend([layout.text.clone(), layout.image.clone()]);
+    wanted.dedup();
+    Ok(wanted)
+}
+
+/// The files that hold the weights of a graph in `folder`, by their paths in it.
+pub fn weights_of(model: &str, folder: &std::path::Path, graph: &str) -> Result<Vec<String>, Error> {
+    let folder = Folder { path: folder, model };
+    let facts = Onnx::read(folder, graph)?.facts().map_err(|reason| Error::invalid(model, graph, reason))?;
+    Ok(facts.data.iter().map(|data| beside(graph, data)).collect())
+}
+
+/// A path that a graph file names, seen from the folder.
+pub(crate) fn beside(graph: &str, data: &str) -> String {
+    match graph.rsplit_once('/') {
+        Some((folder, _)) => format!("{folder}/{data}"),
+        None => data.into(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn wanted(files: &[&str], variant: Option<&str>) -> Result<Vec<String>, Error> {
+        let files: Vec<_> = files.iter().map(|&file| file.to_owned()).collect();
+        super::wanted("m", &files, &Choices { variant: variant.map(Into::into), ..Choices::default() })
+    }
+
     #[test]
     fn of_a_repository_only_what_is_needed_is_wanted() {
-        let wanted = ["config.json", "tokenizer.json", "1_Pooling/config.json", "onnx/text_model.onnx", "visual/model.onnx"];
-        assert!(wanted.into_iter().all(|path| is_wanted(path, None)));
-        let data = ["onnx/model.onnx_data", "onnx/model.onnx", "model.onnx"];
-        assert!(data.into_iter().all(|path| is_wanted(path, None)));
-        let left = ["model.safetensors", "vocab.json", "onnx/text_model_fp16.onnx", "README.md", "onnx/config.json"];
-        assert!(!left.into_iter().any(|path| is_wanted(path, None)));
-        assert!(is_wanted("onnx/text_model_fp16.onnx", Some("fp16")));
-        assert!(!is_wanted("onnx/text_model.onnx", Some("fp16")));
+        let files = [
+            "README.md",
+            "config.json",
+            "tokenizer.json",
+            "vocab.json",
+            "model.safetensors",
+            "onnx/model.onnx",
+            "onnx/text_model.onnx",
+            "onnx/vision_model.onnx",
+            "onnx/text_model_fp16.onnx",
+            "onnx/vision_model_fp16.onnx",
+        ];
+        let full = ["config.json", "tokenizer.json", "onnx/text_model.onnx", "onnx/vision_model.onnx"];
+        assert_eq!(wanted(&files, None).unwrap(), full);
+        assert_eq!(
+            wanted(&files, Some("fp16")).unwrap()[2..],
+            ["onnx/text_model_fp16.onnx", "onnx/vision_model_fp16.onnx"]
+        );
+        assert_eq!(wanted(&["config.json", "model.onnx"], None).unwrap(), ["config.json", "model.onnx"]);
+        let error = wanted(&files, Some("q4")).unwrap_err().to_string();
+        assert!(error.contains("variants that are there: fp16"), "{error}");
+    }
+
+    #[test]
+    fn weights_are_beside_their_graph() {
+        assert_eq!(beside("onnx/model.onnx", "model.onnx_data"), "onnx/model.onnx_data");
+        assert_eq!(beside("model.onnx", "model.onnx_data"), "model.onnx_data");
     }
 }

@@ -29,7 +29,7 @@ mod watch;
 pub use embedding::Embedding;
 pub use error::{Error, Tower};
 pub use examine::{Choices, TowerChoices};
-pub use layout::is_wanted;
+pub use layout::{wanted, weights_of};
 pub use manifest::{FileDigest, MANIFEST_FILE, Manifest, Source};
 pub use model::{Model, Options, Overflow, TextEmbedding, Usage};
 pub use pixels::{Filter, Format, ImageInfo, Limits, image_info};

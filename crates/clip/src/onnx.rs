@@ -8,7 +8,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use prost::Message;
 use prost::bytes::Bytes;
 
-use crate::folder::is_inside;
+use crate::error::Error;
+use crate::folder::{Folder, is_inside};
 
 /// Operators that ONNX Runtime brings itself. Any other needs a library of the model's own, which is never loaded.
 const DOMAINS: [&str; 4] = ["", "ai.onnx", "ai.onnx.ml", "com.microsoft"];
@@ -137,7 +138,12 @@ pub(crate) struct Onnx {
 type Refusal = String;
 
 impl Onnx {
-    pub(crate) fn parse(bytes: Vec<u8>) -> Result<Self, Refusal> {
+    pub(crate) fn read(folder: Folder<'_>, file: &str) -> Result<Self, Error> {
+        let bytes = std::fs::read(folder.path.join(file)).map_err(|error| folder.unreadable(file, error))?;
+        Self::parse(bytes).map_err(|reason| Error::invalid(folder.model, file, reason))
+    }
+
+    fn parse(bytes: Vec<u8>) -> Result<Self, Refusal> {
         let mut model = decode::<ModelProto>(&Bytes::from(bytes), "model")?;
         let graph = model.graph.take().ok_or("it is no ONNX file: there is no graph in it")?;
         Ok(Self { model, graph })
@@ -178,7 +184,12 @@ impl Onnx {
         }
         let keep = |entries: &[Bytes]| -> Result<Vec<Bytes>, Refusal> {
             let names = names(entries)?;
-            Ok(entries.iter().zip(names).filter(|(_, name)| wanted.contains(name)).map(|(entry, _)| entry.clone()).collect())
+            Ok(entries
+                .iter()
+                .zip(names)
+                .filter(|(_, name)| wanted.contains(name))
+                .map(|(entry, _)| entry.clone())
+                .collect())
         };
         let graph = GraphProto {
             node: kept.into_iter().map(|index| self.graph.node[index].clone()).collect(),
@@ -210,7 +221,10 @@ impl Facts {
         for node in nodes {
             let node: NodeProto = decode(node, "node")?;
             if !domains.contains(&node.domain) {
-                return Err(format!("the operator {:?} of domain {:?} is not ONNX Runtime's own", node.op_type, node.domain));
+                return Err(format!(
+                    "the operator {:?} of domain {:?} is not ONNX Runtime's own",
+                    node.op_type, node.domain
+                ));
             }
             self.scaled_by_content |= SCALED_BY_CONTENT.contains(&node.op_type.as_str());
             for attribute in &node.attribute {
@@ -319,7 +333,11 @@ mod tests {
 
     #[test]
     fn a_part_has_what_its_output_needs_and_no_more() {
-        let nodes = vec![node("Add", "", &["a", "w"], &["m"]), node("Relu", "", &["m"], &["x"]), node("Mul", "", &["b", "v"], &["y"])];
+        let nodes = vec![
+            node("Add", "", &["a", "w"], &["m"]),
+            node("Relu", "", &["m"], &["x"]),
+            node("Mul", "", &["b", "v"], &["y"]),
+        ];
         let whole = onnx(nodes, vec![weights("w", None), weights("v", None)]);
         let part = Onnx::parse(whole.part(&["x"]).unwrap()).unwrap();
         assert_eq!((part.graph.node.len(), part.graph.initializer.len()), (2, 1));

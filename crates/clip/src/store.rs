@@ -12,7 +12,7 @@ use crate::config::Configuration;
 use crate::error::Error;
 use crate::examine::{Choices, examine};
 use crate::folder::{Folder, files_of, is_inside};
-use crate::layout::Layout;
+use crate::layout::{Layout, beside};
 use crate::logits;
 use crate::manifest::{MANIFEST_FILE, Manifest};
 use crate::model::Options;
@@ -101,8 +101,7 @@ pub fn add(
     let from = Folder { path: source, model: name };
     let mut config = Configuration::read(from)?;
     let (_, tokenizer_files) = tokens::describe(from, &config)?;
-    let (text, image) = (choices.text.graph.as_deref(), choices.image.graph.as_deref());
-    let mut layout = Layout::find(from, choices.variant.as_deref(), text, image)?;
+    let mut layout = Layout::find_in(from, choices)?;
 
     let work = Work::begin(model_path, name)?;
     let into = Folder { path: &work.path, model: name };
@@ -120,7 +119,8 @@ pub fn add(
         layout = copy.towers(&whole)?;
         if choices.logit_scale.is_none() {
             let measured = logits::measure(into, &whole, &config, options)?;
-            (choices.logit_scale, choices.logit_bias) = measured.map_or((None, None), |(scale, bias)| (Some(scale), bias));
+            (choices.logit_scale, choices.logit_bias) =
+                measured.map_or((None, None), |(scale, bias)| (Some(scale), bias));
         }
         work.discard(&whole)?;
     } else {
@@ -282,7 +282,11 @@ impl Copy<'_, '_> {
         let mut source = self.open(file)?;
         let size = source.metadata().map_err(unreadable)?.len();
         if size > most {
-            return Err(Error::invalid(self.from.model, file, format_args!("it has {size} bytes; at most {most} are read")));
+            return Err(Error::invalid(
+                self.from.model,
+                file,
+                format_args!("it has {size} bytes; at most {most} are read"),
+            ));
         }
         let mut target = self.into.create(file)?;
         let mut chunk = vec![0; CHUNK];
@@ -344,11 +348,7 @@ impl Copy<'_, '_> {
     fn towers(&mut self, whole: &str) -> Result<Layout, Error> {
         self.graph(whole)?;
         let (onnx, _) = self.parse(whole)?;
-        let beside = |name: &str| match whole.rsplit_once('/') {
-            Some((folder, _)) => format!("{folder}/{name}.onnx"),
-            None => format!("{name}.onnx"),
-        };
-        let layout = Layout { text: beside("text_model"), image: beside("vision_model") };
+        let layout = Layout { text: beside(whole, "text_model.onnx"), image: beside(whole, "vision_model.onnx") };
         for (file, output) in [(&layout.text, "text_embeds"), (&layout.image, "image_embeds")] {
             let part = onnx.part(&[output]).map_err(|reason| Error::invalid(self.from.model, whole, reason))?;
             self.into.write(file, &part)?;
@@ -357,14 +357,8 @@ impl Copy<'_, '_> {
     }
 
     fn parse(&self, file: &str) -> Result<(Onnx, Vec<String>), Error> {
-        let bytes = fs::read(self.into.path.join(file)).map_err(|error| self.from.unreadable(file, error))?;
-        let invalid = |reason: String| Error::invalid(self.from.model, file, reason);
-        let onnx = Onnx::parse(bytes).map_err(invalid)?;
-        let data = onnx.facts().map_err(invalid)?.data;
-        let beside = |data: String| match file.rsplit_once('/') {
-            Some((folder, _)) => format!("{folder}/{data}"),
-            None => data,
-        };
-        Ok((onnx, data.into_iter().map(beside).collect()))
+        let onnx = Onnx::read(Folder { path: &self.into.path, model: self.from.model }, file)?;
+        let data = onnx.facts().map_err(|reason| Error::invalid(self.from.model, file, reason))?.data;
+        Ok((onnx, data.iter().map(|data| beside(file, data)).collect()))
     }
 }

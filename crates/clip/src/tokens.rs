@@ -13,8 +13,8 @@ use crate::spec::{GraphSpec, MAX_CONTEXT_LENGTH, TextSpec};
 /// A context holds some dozens of tokens; a megabyte is a novel. Tokenising cannot be interrupted, so it is bounded.
 pub const MAX_TEXT_BYTES: usize = 1024 * 1024;
 
-const TOKENIZER: &str = "tokenizer.json";
-const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+pub(crate) const TOKENIZER: &str = "tokenizer.json";
+pub(crate) const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 
 pub(crate) struct Tokens {
     tokenizer: Tokenizer,
@@ -108,8 +108,7 @@ pub(crate) fn describe(folder: Folder<'_>, config: &Configuration) -> Result<(Te
         None => Value::Null,
     };
     let invalid = |reason: &str| Error::invalid(folder.model, TOKENIZER_CONFIG, reason);
-    let pad_id =
-        pad_id(&tokenizer, &settings).or(config.pad_id).ok_or_else(|| invalid("there is no \"pad_token\""))?;
+    let pad_id = pad_id(&tokenizer, &settings).or(config.pad_id).ok_or_else(|| invalid("there is no \"pad_token\""))?;
     // `model_max_length` of tokenizers that have none is 1e30.
     let longest = settings["model_max_length"].as_f64().filter(|&length| length < MAX_CONTEXT_LENGTH as f64);
     let context_length = [config.context_length, longest.map(|length| length as usize)].into_iter().flatten().min();
@@ -143,9 +142,8 @@ fn pad_id(tokenizer: &Tokenizer, settings: &Value) -> Option<u32> {
 fn lowercase(tokenizer: &Tokenizer, settings: &Value, clean: Option<&str>) -> Result<bool, String> {
     let normal = |text: &str| -> Result<String, String> {
         let mut normalized = text.into();
-        match tokenizer.get_normalizer() {
-            Some(normalizer) => normalizer.normalize(&mut normalized).map_err(|error| error.to_string())?,
-            None => (),
+        if let Some(normalizer) = tokenizer.get_normalizer() {
+            normalizer.normalize(&mut normalized).map_err(|error| error.to_string())?;
         }
         Ok(normalized.get().to_owned())
     };

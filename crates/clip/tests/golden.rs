@@ -227,9 +227,8 @@ fn dark_pictures_that_give_nan_are_refused() {
 #[test]
 fn folders_that_cannot_be_used_are_refused_with_the_reason() {
     let store = Store::new();
-    let examine = |name: &str| {
-        store.add(&fixtures().join("models/broken").join(name), name, &Choices::default()).unwrap_err()
-    };
+    let examine =
+        |name: &str| store.add(&fixtures().join("models/broken").join(name), name, &Choices::default()).unwrap_err();
     let invalid = |name: &str, wrong: &str| match examine(name) {
         Error::ModelInvalid { file, .. } => assert_eq!(file, wrong, "{name}"),
         other => panic!("{name}: {other}"),

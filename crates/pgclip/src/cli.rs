@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use clip::{Choices, Pooling, Source, TowerChoices};
+use clip::{Choices, Pooling, TowerChoices};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -75,9 +75,7 @@ pub enum Verb {
     #[command(visible_alias = "ls")]
     List,
     /// Show everything about a model
-    Show {
-        name: String,
-    },
+    Show { name: String },
     /// Check that models are what they were when they were added
     #[command(after_help = VERIFY)]
     Verify {
@@ -106,9 +104,7 @@ pub enum Verb {
     Catalog,
     /// Print the completions of a shell
     #[command(after_help = "Example:\n  pgclip completions bash > /etc/bash_completion.d/pgclip")]
-    Completions {
-        shell: Shell,
-    },
+    Completions { shell: Shell },
 }
 
 const PULL: &str = "\
@@ -196,12 +192,7 @@ impl From<PoolingArgument> for Pooling {
 }
 
 impl ChoiceArguments {
-    pub fn variant(&self) -> Option<&str> {
-        self.variant.as_deref()
-    }
-
-    /// What was said, and where the files come from if they were fetched.
-    pub fn into_choices(self, source: Option<Source>, license: Option<String>) -> Choices {
+    pub fn into_choices(self) -> Choices {
         let tower = |graph, output, pooling: Option<PoolingArgument>| TowerChoices {
             graph,
             output,
@@ -214,8 +205,8 @@ impl ChoiceArguments {
             ignore_exif_orientation: self.ignore_exif_orientation,
             logit_scale: self.logit_scale,
             logit_bias: self.logit_bias,
-            license: self.license.or(license),
-            source,
+            license: self.license,
+            source: None,
         }
     }
 }

@@ -45,7 +45,7 @@ fn main() -> ExitCode {
 fn run(verb: Verb, session: &Session) -> Result<(), Failure> {
     match verb {
         Verb::Pull { .. } => Err(Failure::new("pull is not there yet")),
-        Verb::Add { name, folder, choices } => session.add(&name, &folder, &choices.into_choices(None, None)),
+        Verb::Add { name, folder, choices } => session.add(&name, &folder, &choices.into_choices()),
         Verb::List => session.list(),
         Verb::Show { name } => session.show(&name),
         Verb::Verify { names } => session.verify(&names),

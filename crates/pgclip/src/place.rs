@@ -50,7 +50,9 @@ impl Place {
             return Ok(beside);
         }
         let path = std::env::var_os("PATH").unwrap_or_default();
-        if let Some(found) = std::env::split_paths(&path).map(|folder| folder.join("pg_config")).find(|file| file.exists()) {
+        if let Some(found) =
+            std::env::split_paths(&path).map(|folder| folder.join("pg_config")).find(|file| file.exists())
+        {
             return Ok(found);
         }
         let servers = std::fs::read_dir(DEBIAN).into_iter().flatten().flatten();

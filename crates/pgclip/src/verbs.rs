@@ -30,7 +30,8 @@ impl Session {
         let models = self.place.models()?;
         let mut bar = Bar::new();
         let options = options(&self.place)?;
-        let added = store::add(folder, &models, name, choices, &options, &mut |file, size, done| bar.set(file, size, done));
+        let added =
+            store::add(folder, &models, name, choices, &options, &mut |file, size, done| bar.set(file, size, done));
         bar.finish();
         let manifest = added?;
         if self.json {
@@ -61,7 +62,9 @@ impl Session {
                 manifest.digest[..12].into(),
                 manifest.license.clone().unwrap_or_default(),
             ],
-            Err(error) => [name, format!("cannot be used: {error}"), "".into(), "".into(), "".into(), "".into(), "".into()],
+            Err(error) => {
+                [name, format!("cannot be used: {error}"), "".into(), "".into(), "".into(), "".into(), "".into()]
+            }
         };
         let rows: Vec<_> = listed.map(row).collect();
         if rows.is_empty() {
@@ -149,7 +152,10 @@ impl Session {
                 "    {} dimensions · {} pixels · about {text} + {image} MB · {}",
                 entry.dimensions, entry.image_size, entry.license
             ))?;
-            report::line(&format!("    weights of {}, export of {}@{}", entry.weights, entry.repository, entry.revision))?;
+            report::line(&format!(
+                "    weights of {}, export of {}@{}",
+                entry.weights, entry.repository, entry.revision
+            ))?;
             if !entry.verified {
                 report::line("    not verified here: what is fetched is examined when it is added")?;
             }
@@ -181,14 +187,20 @@ fn summary(manifest: &Manifest) -> String {
         ("name", manifest.name.clone()),
         ("family", manifest.family.clone()),
         ("dimensions", manifest.dimensions.to_string()),
-        ("texts", format!(
-            "up to {} tokens, {}{}",
-            text.context_length,
-            if text.natural_length { "short ones run short" } else { "all padded to that length" },
-            if text.lowercase { ", lower-case" } else { "" },
-        )),
+        (
+            "texts",
+            format!(
+                "up to {} tokens, {}{}",
+                text.context_length,
+                if text.natural_length { "short ones run short" } else { "all padded to that length" },
+                if text.lowercase { ", lower-case" } else { "" },
+            ),
+        ),
         ("pictures", format!("{} x {} pixels, {resize}", image.width, image.height)),
-        ("graphs", format!("{} ({}), {} ({})", text.graph.file, text.graph.output, image.graph.file, image.graph.output)),
+        (
+            "graphs",
+            format!("{} ({}), {} ({})", text.graph.file, text.graph.output, image.graph.file, image.graph.output),
+        ),
         ("digest", manifest.digest.clone()),
         ("size", report::size(manifest.size_bytes())),
     ];

@@ -35,7 +35,10 @@ fn models_are_used_as_soon_as_they_are_added_and_gone_when_removed() {
     // The same connection, several models at once.
     assert_eq!((dimensions(&mut client, "siglip"), dimensions(&mut client, "half")), (32, 32));
     let row = client
-        .query_one("SELECT family, dimensions, context_length, image_size, license FROM clip_models WHERE name = 'siglip'", &[])
+        .query_one(
+            "SELECT family, dimensions, context_length, image_size, license FROM clip_models WHERE name = 'siglip'",
+            &[],
+        )
         .unwrap();
     let seen: (String, i32, i32, i32, String) = (row.get(0), row.get(1), row.get(2), row.get(3), row.get(4));
     assert_eq!(seen, ("siglip".into(), 32, 16, 48, "Apache-2.0".into()));
@@ -122,7 +125,8 @@ fn roles_without_rights_see_models_but_no_paths() {
     let models: i64 = guest.query_one("SELECT count(*) FROM clip_models", &[]).unwrap().get(0);
     assert_eq!(models, 5);
     let place = cluster.models().display().to_string();
-    let told = guest.query("SELECT value FROM clip_diagnose() UNION ALL SELECT m::text FROM clip_models m", &[]).unwrap();
+    let told =
+        guest.query("SELECT value FROM clip_diagnose() UNION ALL SELECT m::text FROM clip_models m", &[]).unwrap();
     assert!(told.iter().all(|row| !row.get::<_, String>(0).contains(&place)));
     let error = guest.query_one("SHOW clip.model_path", &[]).unwrap_err();
     assert_eq!(sqlstate(&error), &SqlState::INSUFFICIENT_PRIVILEGE);

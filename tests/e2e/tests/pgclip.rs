@@ -113,7 +113,8 @@ fn a_model_is_added_shown_verified_and_removed() {
 #[test]
 fn everyone_may_read_what_is_added_and_only_the_owner_write() {
     let scratch = Scratch::new();
-    let add = scratch.pgclip(&["add", "photos"]).arg(family("external")).get_args().map(|a| a.to_owned()).collect::<Vec<_>>();
+    let add =
+        scratch.pgclip(&["add", "photos"]).arg(family("external")).get_args().map(|a| a.to_owned()).collect::<Vec<_>>();
     // Neither a careless umask nor a strict one decides.
     for (umask, name) in [("000", "careless"), ("077", "strict")] {
         let mut arguments = add.clone();
@@ -121,9 +122,12 @@ fn everyone_may_read_what_is_added_and_only_the_owner_write() {
         arguments[place] = name.into();
         let script = format!("umask {umask} && exec \"$0\" \"$@\"");
         run(Command::new("sh").arg("-c").arg(script).arg(root().join("target/release/pgclip")).args(arguments));
-        let mode = |path: &str| fs::metadata(scratch.models().join(name).join(path)).unwrap().permissions().mode() & 0o777;
-        assert_eq!([mode(""), mode("onnx"), mode("config.json"), mode("onnx/text_model.onnx_data"), mode("pg_clip.json")],
-            [0o755, 0o755, 0o644, 0o644, 0o644]);
+        let mode =
+            |path: &str| fs::metadata(scratch.models().join(name).join(path)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(
+            [mode(""), mode("onnx"), mode("config.json"), mode("onnx/text_model.onnx_data"), mode("pg_clip.json")],
+            [0o755, 0o755, 0o644, 0o644, 0o644]
+        );
     }
     assert!(scratch.pgclip(&["verify"]).output().unwrap().status.success());
 }
@@ -144,7 +148,8 @@ fn verify_finds_what_is_wrong() {
     let output = scratch.pgclip(&["verify", "--json"]).output().unwrap();
     assert_eq!(output.status.code(), Some(4));
     let found: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
-    let found: Vec<_> = found.iter().map(|one| (one["file"].as_str().unwrap(), one["problem"].as_str().unwrap())).collect();
+    let found: Vec<_> =
+        found.iter().map(|one| (one["file"].as_str().unwrap(), one["problem"].as_str().unwrap())).collect();
     assert_eq!(
         found,
         [
@@ -196,7 +201,14 @@ fn the_cache_of_the_hub_is_a_folder_like_any_other() {
     let snapshot = repository.join("snapshots/0123");
     fs::create_dir_all(snapshot.join("onnx")).unwrap();
     fs::create_dir(repository.join("blobs")).unwrap();
-    let files = ["config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json", "onnx/text_model.onnx", "onnx/vision_model.onnx"];
+    let files = [
+        "config.json",
+        "preprocessor_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "onnx/text_model.onnx",
+        "onnx/vision_model.onnx",
+    ];
     for (number, file) in files.into_iter().enumerate() {
         fs::copy(model("narrow").join(file), repository.join(format!("blobs/{number}"))).unwrap();
         let up = "../".repeat(2 + file.matches('/').count());
@@ -245,7 +257,10 @@ fn of_two_that_add_one_name_one_wins() {
         let (_, message) = told(both.iter().find(|output| !output.status.success()).unwrap());
         assert!(message.contains("exists already"), "{message}");
     }
-    let (one, two) = (scratch.pgclip(&["add", "one"]).arg(family("int8")).args(["--variant", "int8"]).spawn(), scratch.pgclip(&["add", "two"]).arg(family("siglip2")).spawn());
+    let (one, two) = (
+        scratch.pgclip(&["add", "one"]).arg(family("int8")).args(["--variant", "int8"]).spawn(),
+        scratch.pgclip(&["add", "two"]).arg(family("siglip2")).spawn(),
+    );
     for child in [one, two] {
         let output = child.unwrap().wait_with_output().unwrap();
         assert!(output.status.success(), "{}", told(&output).1);
@@ -317,5 +332,8 @@ fn shells_understand_the_completions() {
     run(Command::new("bash").arg("-n").arg(&file));
     assert!(String::from_utf8_lossy(&output.stdout).contains("verify"));
     let help = scratch.pgclip(&["add", "--help"]).output().unwrap();
-    assert!(String::from_utf8_lossy(&help.stdout).contains("pgclip add photos-small ./clip-vit-base-patch32 --variant int8"));
+    assert!(
+        String::from_utf8_lossy(&help.stdout)
+            .contains("pgclip add photos-small ./clip-vit-base-patch32 --variant int8")
+    );
 }
