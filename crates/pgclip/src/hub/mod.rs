@@ -1,0 +1,187 @@
+//! The client of the Hugging Face Hub: lists a repository at one commit and fetches files of it into the cache.
+//!
+//! Nothing that a server says is trusted: names are checked before they become paths, and no byte is used that does
+//! not add up to the digest listed for the commit. The crate `ureq` is used in this module alone.
+
+mod address;
+mod cache;
+mod digest;
+mod error;
+mod http;
+mod listing;
+mod names;
+mod partial;
+mod retry;
+mod settings;
+mod transfer;
+
+use std::path::{Path, PathBuf};
+
+pub use error::HubError;
+pub use settings::{Pace, Settings};
+
+use cache::{Cache, is_intact};
+use digest::Checksum;
+use http::Client;
+use listing::{Asked, refusal};
+use retry::{Attempts, Failure};
+use transfer::Transfer;
+
+/// Whether the caller wants to stop.
+pub type Interrupted = fn() -> bool;
+
+/// The most that one call fetches: far above every CLIP, and far below what a made-up size could ask for.
+const MAX_TOTAL: u64 = 100 << 30;
+
+pub struct Hub {
+    client: Client,
+    settings: Settings,
+    interrupted: Interrupted,
+}
+
+/// A repository at one commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repository {
+    pub name: String,
+    /// The commit: 40 hexadecimal digits.
+    pub revision: String,
+    /// The branch or tag that was asked for, unless it was the commit.
+    pub branch: Option<String>,
+    pub license: Option<String>,
+    pub files: Vec<RemoteFile>,
+    /// Whether the hub was not asked, so that only what has been fetched before is known.
+    pub cached: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteFile {
+    pub path: String,
+    pub size: u64,
+    /// Of a file in LFS.
+    pub sha256: Option<String>,
+    /// Git's sha1; for a file in LFS it is that of the pointer.
+    pub blob_id: Option<String>,
+}
+
+/// Who hears how far a download is.
+pub trait Progress {
+    /// A file begins, or begins anew, `already` bytes of it being there.
+    fn begin(&self, file: &str, size: u64, already: u64);
+    fn advance(&self, bytes: u64);
+    /// The file is over, complete or not.
+    fn end(&self);
+    fn wait(&self, reason: &str, seconds: u64);
+}
+
+impl Hub {
+    /// The hub that the environment names, by the variables of `huggingface_hub`.
+    pub fn from_environment(interrupted: Interrupted) -> Result<Self, HubError> {
+        Self::new(Settings::from(|name| std::env::var_os(name))?, interrupted)
+    }
+
+    pub fn new(settings: Settings, interrupted: Interrupted) -> Result<Self, HubError> {
+        Ok(Self { client: Client::new(&settings, interrupted)?, settings, interrupted })
+    }
+
+    /// What is in a repository at a branch, a tag or a commit. Without a network: what the cache has of it.
+    pub fn repository(&self, name: &str, revision: &str, progress: &dyn Progress) -> Result<Repository, HubError> {
+        names::check_repository(name)?;
+        names::check_revision(revision)?;
+        let refused = if self.settings.offline {
+            HubError::NotCached { repository: name.into(), what: format!("revision \"{revision}\"") }
+        } else {
+            match self.ask(name, revision, progress) {
+                Err(error @ HubError::Unreachable { .. }) => error,
+                answered => return answered,
+            }
+        };
+        self.cached(name, revision)?.ok_or(refused)
+    }
+
+    /// Fetch files into the cache and return the folder of the snapshot.
+    pub fn download(
+        &self,
+        repository: &Repository,
+        files: &[&RemoteFile],
+        progress: &dyn Progress,
+    ) -> Result<PathBuf, HubError> {
+        let Repository { name, revision, branch, .. } = repository;
+        names::check_repository(name)?;
+        if !names::is_commit(revision) {
+            return Err(HubError::InvalidRevision { revision: revision.clone() });
+        }
+        check_total(name, files)?;
+        let cache = Cache::new(&self.settings.cache, name);
+        let second = self.settings.pace.second;
+        let (client, interrupted) = (&self.client, self.interrupted);
+        let transfer = Transfer { client, cache: &cache, repository, second, interrupted, progress };
+        for file in files {
+            self.provide(&transfer, file)?;
+        }
+        // Last, so that a branch never stands for a snapshot that was given up half-way.
+        if let Some(branch) = branch {
+            names::check_revision(branch)?;
+            cache.pin(branch, revision)?;
+        }
+        Ok(cache.snapshot(revision))
+    }
+
+    /// See to it that a file is in the snapshot.
+    fn provide(&self, transfer: &Transfer<'_>, file: &RemoteFile) -> Result<(), HubError> {
+        let Repository { name, revision, .. } = transfer.repository;
+        names::check_path(name, &file.path)?;
+        let in_snapshot = transfer.cache.snapshot(revision).join(&file.path);
+        let checksum = match Checksum::of(file) {
+            // The cache was copied without its links, so nobody knows the digest: it is what was fetched once.
+            Err(_) if transfer.repository.cached && in_snapshot.is_file() => return Ok(()),
+            checksum => checksum?,
+        };
+        let intact = |path: &Path| is_intact(path, file.size, &checksum, self.interrupted);
+        if !intact(&transfer.cache.blob(&checksum))? {
+            if intact(&in_snapshot)? {
+                return Ok(());
+            }
+            if self.settings.offline {
+                return Err(HubError::NotCached { repository: name.clone(), what: format!("{:?}", file.path) });
+            }
+            transfer.fetch(file, &checksum)?;
+        }
+        transfer.cache.link(revision, &file.path, &checksum)
+    }
+
+    fn ask(&self, name: &str, revision: &str, progress: &dyn Progress) -> Result<Repository, HubError> {
+        let mut attempts = Attempts::new(self.settings.pace.second, self.interrupted, progress);
+        loop {
+            match self.ask_once(&Asked { repository: name, revision, file: None }) {
+                Ok(document) => return listing::parse(name, revision, &document),
+                // Most likely there is no network at all: better say so at once.
+                Err(Failure::Unreachable(error)) => return Err(error),
+                Err(failure) => attempts.wait(failure)?,
+            }
+        }
+    }
+
+    fn ask_once(&self, asked: &Asked<'_>) -> Result<Vec<u8>, Failure> {
+        let revision = names::encode(asked.revision, false);
+        let answer = self.client.get(&format!("/api/models/{}/revision/{revision}?blobs=true", asked.repository), 0)?;
+        if answer.status.is_success() { answer.document() } else { Err(refusal(&answer, asked)) }
+    }
+
+    fn cached(&self, name: &str, revision: &str) -> Result<Option<Repository>, HubError> {
+        let cache = Cache::new(&self.settings.cache, name);
+        let Some(commit) = cache.pinned(revision) else { return Ok(None) };
+        let files = cache.files(&commit)?;
+        let branch = (commit != revision).then(|| revision.to_owned());
+        let repository = Repository { name: name.into(), revision: commit, branch, license: None, files, cached: true };
+        Ok(Some(repository).filter(|repository| !repository.files.is_empty()))
+    }
+}
+
+fn check_total(repository: &str, files: &[&RemoteFile]) -> Result<(), HubError> {
+    let total = files.iter().fold(0, |total: u64, file| total.saturating_add(file.size));
+    if total > MAX_TOTAL {
+        let what = format!("the download of \"{repository}\"");
+        return Err(HubError::TooLarge { what, bytes: total, limit: MAX_TOTAL });
+    }
+    Ok(())
+}

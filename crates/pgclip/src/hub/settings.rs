@@ -1,0 +1,153 @@
+//! What the environment says about the hub, by the variables that `huggingface_hub` reads.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::error::HubError;
+
+const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
+
+/// How long to wait for what. Tests wait less.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// For a name to be resolved, and for a connection.
+    pub connect: Duration,
+    /// For the next byte.
+    pub idle: Duration,
+    /// What a second lasts where a server asks for a pause, or between attempts.
+    pub second: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(10), idle: Duration::from_secs(30), second: Duration::from_secs(1) }
+    }
+}
+
+/// Where the hub is, who asks, and where files are kept. Not `Debug`: a token belongs in no log.
+pub struct Settings {
+    pub endpoint: String,
+    pub token: Option<String>,
+    pub cache: PathBuf,
+    pub offline: bool,
+    pub pace: Pace,
+}
+
+impl Settings {
+    /// `variable` looks up a variable of the environment.
+    pub fn from(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, HubError> {
+        let variable = |name: &'static str| variable(name).filter(|value| !value.is_empty());
+        let text = |name: &'static str| {
+            let utf8 = |value: OsString| {
+                let reason = "it is not UTF-8".into();
+                value.into_string().map_err(|_| HubError::Environment { variable: name, reason })
+            };
+            variable(name).map(utf8).transpose()
+        };
+        let user = variable("HOME").map(PathBuf::from);
+        let path = |name| variable(name).map(|value| from_user(PathBuf::from(value), user.as_deref()));
+        let home = path("HF_HOME")
+            .or_else(|| path("XDG_CACHE_HOME").map(|caches| caches.join("huggingface")))
+            .or_else(|| user.as_ref().map(|user| user.join(".cache/huggingface")))
+            .ok_or_else(|| HubError::Environment {
+                variable: "HF_HOME",
+                reason: "neither it nor HOME is set".into(),
+            })?;
+        let token = match text("HF_TOKEN")? {
+            Some(token) => Some(token),
+            None => read_token(&path("HF_TOKEN_PATH").unwrap_or_else(|| home.join("token")))?,
+        };
+        let token = token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty());
+        if token.as_ref().is_some_and(|token| !token.bytes().all(|byte| byte.is_ascii_graphic())) {
+            let reason = "a token is one word of ASCII letters".into();
+            return Err(HubError::Environment { variable: "HF_TOKEN", reason });
+        }
+        Ok(Self {
+            endpoint: text("HF_ENDPOINT")?.unwrap_or_else(|| DEFAULT_ENDPOINT.into()),
+            token,
+            cache: path("HF_HUB_CACHE").unwrap_or_else(|| home.join("hub")),
+            offline: text("HF_HUB_OFFLINE")?.is_some_and(|value| is_true(&value)),
+            pace: Pace::default(),
+        })
+    }
+}
+
+/// What `huggingface_hub` takes for true.
+fn is_true(value: &str) -> bool {
+    ["1", "ON", "YES", "TRUE"].contains(&value.to_uppercase().as_str())
+}
+
+/// A service's environment is written without a shell, so nobody else resolves the tilde.
+fn from_user(path: PathBuf, user: Option<&Path>) -> PathBuf {
+    match (path.strip_prefix("~"), user) {
+        (Ok(rest), Some(user)) => user.join(rest),
+        _ => path,
+    }
+}
+
+/// No file is no token.
+fn read_token(path: &Path) -> Result<Option<String>, HubError> {
+    match fs::read_to_string(path) {
+        Ok(token) => Ok(Some(token)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => {
+            let reason = format!("could not read {}: {error}", path.display());
+            Err(HubError::Environment { variable: "HF_TOKEN_PATH", reason })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(pairs: &[(&str, &str)]) -> Result<Settings, HubError> {
+        Settings::from(|name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into()))
+    }
+
+    #[test]
+    fn a_bare_environment_has_defaults() {
+        let found = settings(&[("HOME", "/nowhere"), ("HF_TOKEN", "")]).unwrap();
+        assert_eq!(found.endpoint, "https://huggingface.co");
+        assert_eq!(found.cache, Path::new("/nowhere/.cache/huggingface/hub"));
+        assert_eq!((found.token, found.offline), (None, false));
+    }
+
+    #[test]
+    fn variables_override_defaults() {
+        let pairs =
+            [("HOME", "/nowhere"), ("HF_ENDPOINT", "http://mirror"), ("HF_HOME", "~/h"), ("HF_TOKEN", "hf_x\n")];
+        let found = settings(&pairs).unwrap();
+        assert_eq!((found.endpoint.as_str(), found.token.as_deref()), ("http://mirror", Some("hf_x")));
+        assert_eq!(found.cache, Path::new("/nowhere/h/hub"));
+        let found = settings(&[("HF_HOME", "/h"), ("HF_HUB_CACHE", "/c"), ("HF_HUB_OFFLINE", "true")]).unwrap();
+        assert_eq!((found.cache.as_path(), found.offline), (Path::new("/c"), true));
+        assert_eq!(settings(&[("XDG_CACHE_HOME", "/x")]).unwrap().cache, Path::new("/x/huggingface/hub"));
+    }
+
+    #[test]
+    fn a_token_comes_from_its_file() {
+        let folder = std::env::temp_dir().join(format!("pgclip-token-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("token"), "hf_file\n").unwrap();
+        fs::write(folder.join("other"), "hf_other\n").unwrap();
+        let home = folder.to_str().unwrap();
+        let other = format!("{home}/other");
+        assert_eq!(settings(&[("HF_HOME", home)]).unwrap().token.as_deref(), Some("hf_file"));
+        let pairs = [("HF_HOME", home), ("HF_TOKEN_PATH", &other)];
+        assert_eq!(settings(&pairs).unwrap().token.as_deref(), Some("hf_other"));
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn unusable_variables_are_named() {
+        let of = |pairs: &[(&str, &str)]| match settings(pairs) {
+            Err(HubError::Environment { variable, .. }) => variable,
+            _ => "",
+        };
+        assert_eq!(of(&[]), "HF_HOME");
+        assert_eq!(of(&[("HOME", "/"), ("HF_TOKEN", "two words")]), "HF_TOKEN");
+    }
+}

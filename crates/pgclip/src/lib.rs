@@ -1,0 +1,3 @@
+//! What the command `pgclip` is made of, so that tests reach it.
+
+pub mod hub;
