@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 use clip::Error;
+use pgclip::hub::HubError;
 
 /// Exit codes that scripts may rely on; `--help` lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +83,45 @@ impl From<Error> for Failure {
             | Error::TooManyTokens { .. }
             | Error::TextBytesExceeded { .. }
             | Error::Item { .. } => failure,
+        }
+    }
+}
+
+/// Likewise of the hub.
+impl From<HubError> for Failure {
+    fn from(error: HubError) -> Self {
+        let failure = Self::new(&error);
+        match error {
+            HubError::Interrupted => {
+                failure.exit(Exit::Interrupted).hint("The same command goes on where this one ended.")
+            }
+            HubError::RepositoryMissing { .. } | HubError::RevisionMissing { .. } => failure
+                .exit(Exit::NoSuchModel)
+                .hint("Check the name and the revision. A private repository needs HF_TOKEN."),
+            HubError::Gated { .. } | HubError::Denied { .. } => failure.hint(
+                "Accept its conditions on the hub's page, if it has any, and set HF_TOKEN to a token that may read it.",
+            ),
+            HubError::TokenRefused => failure.hint("Set HF_TOKEN to a token that is valid, or unset it."),
+            HubError::Unreachable { .. } => {
+                failure.hint("Without a network, copy the model's folder here and run: pgclip add NAME DIR")
+            }
+            HubError::Failing { .. } => failure.hint("What was fetched is kept: try the same command later."),
+            HubError::WrongBytes { .. } => {
+                failure.hint("Something on the way changes the file: a proxy, or a broken mirror in HF_ENDPOINT.")
+            }
+            HubError::NotCached { .. } => {
+                failure.hint("Unset HF_HUB_OFFLINE, or fetch it where there is a network and copy the cache.")
+            }
+            HubError::DiskFull { .. } => failure
+                .hint("What was fetched is kept: free some space, or let HF_HOME name another disk, and run it again."),
+            HubError::Cache { .. } => failure.hint("HF_HOME names the folder of the cache."),
+            HubError::Environment { .. }
+            | HubError::InvalidRepository { .. }
+            | HubError::InvalidRevision { .. }
+            | HubError::FileMissing { .. }
+            | HubError::Malformed { .. }
+            | HubError::UnsafePath { .. }
+            | HubError::TooLarge { .. } => failure,
         }
     }
 }

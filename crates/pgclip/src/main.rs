@@ -7,6 +7,7 @@ mod catalog;
 mod cli;
 mod failure;
 mod place;
+mod pull;
 mod report;
 mod usage;
 mod verbs;
@@ -44,7 +45,7 @@ fn main() -> ExitCode {
 
 fn run(verb: Verb, session: &Session) -> Result<(), Failure> {
     match verb {
-        Verb::Pull { .. } => Err(Failure::new("pull is not there yet")),
+        Verb::Pull { model, name, choices } => session.pull(&model, name, choices),
         Verb::Add { name, folder, choices } => session.add(&name, &folder, &choices.into_choices()),
         Verb::List => session.list(),
         Verb::Show { name } => session.show(&name),
