@@ -7,7 +7,7 @@
 #
 # The system that is copied is kept in target/debootstrap, and so are the packages that apt fetches.
 # Mounts and processes are the namespaces' own: they end with the command, however it ends.
-# run takes mounts from CLEAN_DEBIAN_MOUNTS: lines FROM:TO, read-only; and CLEAN_DEBIAN_READ_ONLY=yes makes the rest read-only.
+# CLEAN_DEBIAN_VOLUMES=PATHS makes all read-only for run, but for these folders, which begin empty.
 set -euo pipefail
 cache=$(realpath "$(dirname "$0")/..")/target/debootstrap
 
@@ -50,20 +50,19 @@ make_base() {
 
 # In the namespaces: the folder becomes the root of all.
 enter() {
-    local from to
+    local volume
     mount --make-rprivate /
     mount --bind "$directory" "$directory"
     mkdir -p "$directory/var/cache/apt/archives"
     mount --bind "$cache/archives" "$directory/var/cache/apt/archives"
-    while IFS=: read -r from to; do
-        [ -n "$from" ] || continue
-        mkdir -p "$directory$to"
-        mount --bind "$from" "$directory$to"
-        mount -o remount,ro,bind "$directory$to"
-    done <<<"${CLEAN_DEBIAN_MOUNTS:-}"
-    # Another suite's names are resolved as this machine does.
+    # Names are resolved as this machine does.
     cp /etc/resolv.conf "$directory/etc/resolv.conf"
-    [ -z "${CLEAN_DEBIAN_READ_ONLY:-}" ] || mount -o remount,ro,bind "$directory"
+    if [ -n "${CLEAN_DEBIAN_VOLUMES:-}" ]; then
+        mount -o remount,ro,bind "$directory"
+        for volume in $CLEAN_DEBIAN_VOLUMES; do
+            mount -t tmpfs -o "mode=$(stat -c %a "$directory$volume"),uid=$(stat -c %u "$directory$volume")" tmpfs "$directory$volume"
+        done
+    fi
     mount -t proc proc "$directory/proc"
     mount --rbind /dev "$directory/dev"
     exec chroot "$directory" /usr/bin/env -i HOME=/root LANG=C.UTF-8 TERM=dumb DEBIAN_FRONTEND=noninteractive \
