@@ -147,12 +147,14 @@ copy() {
 }
 
 carry_out() {
-    local instruction rest words name
+    local instruction rest expanded words name
     while read -r instruction rest; do
         step "$instruction $rest"
         case $instruction in
         FROM)
-            mapfile -t words < <(xargs -n 1 <<<"$(root=$work/global arguments=() expand "$rest")")
+            root=$work/global arguments=()
+            expanded=$(expand "$rest")
+            mapfile -t words < <(xargs -n 1 <<<"$expanded")
             begin_stage "${words[0]}" AS "${words[2]:-}"
             ;;
         ARG)
@@ -164,13 +166,17 @@ carry_out() {
                 arguments+=("$name=${!name:-${rest#"$name"=}}")
             fi
             ;;
-        ENV) xargs -n 1 <<<"$(expand "$rest")" >>"$root.env" ;;
+        ENV)
+            expanded=$(expand "$rest")
+            xargs -n 1 <<<"$expanded" >>"$root.env"
+            ;;
         WORKDIR)
             folder=$(expand "$rest")
             mkdir -p "$root$folder"
             ;;
         COPY)
-            mapfile -t words < <(xargs -n 1 <<<"$(expand "$rest")")
+            expanded=$(expand "$rest")
+            mapfile -t words < <(xargs -n 1 <<<"$expanded")
             copy "${words[@]}"
             ;;
         RUN) run "$rest" ;;
@@ -194,6 +200,7 @@ start_and_search() {
     shift
     mapfile -t variables <"$root.env"
     # PGPORT: the folders share the network with this machine.
+    # shellcheck disable=SC2016 # the variables belong to the inner shell
     scripts/clean_debian.sh run "$root" env "${variables[@]}" PGPORT=$((20000 + RANDOM % 20000)) POSTGRES_PASSWORD=secret \
         bash -euc '
             healthcheck=$1
@@ -209,8 +216,7 @@ start_and_search() {
             cp /search/* /tmp
             psql="psql -h /run/postgresql -U postgres -X --quiet --tuples-only --no-align --set ON_ERROR_STOP=1"
             $psql --file /tmp/search.sql
-            ps -o user= -p "$(head -n 1 "$PGDATA/postmaster.pid")"
-            pg_ctl --version >/dev/null
+            stat -c %U "/proc/$(head -n 1 "$PGDATA/postmaster.pid")"
             kill -INT $!
             wait $!' bash "$healthcheck" "$@" >"$work/found" 2>"$work/log" </dev/null || fail_with_log "$name: the image does not work."
     [ "$(cat "$work/found")" = "$expected" ] || fail "$name: the image answered something else:" "$(cat "$work/found")"
