@@ -9,6 +9,7 @@ ARG RUST_VERSION=1.95.0
 
 # What rustup installs, of one version.
 FROM rust:${RUST_VERSION}-slim-bookworm AS rust
+RUN rustup component add rustfmt
 
 FROM postgres:${PG_MAJOR}-bookworm AS server
 COPY docker/server.sh /usr/local/src/pg_clip/docker/

@@ -77,15 +77,23 @@ END
         "PG_MAJOR=$major" PGDATA=/var/lib/postgresql/data LANG=C.UTF-8 >"$root.env"
 }
 
-# This machine's toolchain, without its documentation. The file that rustup keeps of it is not needed.
+# This machine's toolchain, as the official image has it: without rustfmt, and with a rustup that can add nothing else.
 make_rust_image() {
-    local toolchain=$1/usr/local/rustup/toolchains/this program
-    mkdir -p "$toolchain" "$1/usr/local/cargo/bin"
+    local root=$1 toolchain=$1/usr/local/rustup/toolchains/this program
+    scripts/clean_debian.sh make "$root"
+    mkdir -p "$toolchain" "$root/usr/local/cargo/bin"
     tar -C "$(rustc --print sysroot)" --exclude=./share -c . | tar -C "$toolchain" -x
-    for program in cargo rustc rustdoc; do
-        ln -s "/usr/local/rustup/toolchains/this/bin/$program" "$1/usr/local/cargo/bin/$program"
+    mv "$toolchain/bin/rustfmt" "$toolchain/rustfmt"
+    for program in cargo rustc rustdoc rustfmt; do
+        ln -s "/usr/local/rustup/toolchains/this/bin/$program" "$root/usr/local/cargo/bin/$program"
     done
-    : >"$1.env"
+    cat >"$root/usr/local/cargo/bin/rustup" <<'END'
+#!/bin/sh
+[ "$*" = "component add rustfmt" ] || exit 1
+cd /usr/local/rustup/toolchains/this && mv rustfmt bin/rustfmt
+END
+    chmod 755 "$root/usr/local/cargo/bin/rustup"
+    echo PATH=/usr/local/cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin >"$root.env"
 }
 
 # ---- the Dockerfile's instructions
