@@ -63,6 +63,6 @@ fn uninstalling_leaves_added_models_and_nothing_else() {
 
     std::fs::remove_dir_all(added.parent().unwrap()).unwrap();
     assert!(!make("uninstall", &destination).contains("stay"));
-    assert_eq!(files(&destination), [PathBuf::new(); 0]);
+    assert_eq!(files(&destination), Vec::<PathBuf>::new());
     std::fs::remove_dir_all(&destination).unwrap();
 }
