@@ -3,34 +3,43 @@ PG_CONFIG ?= pg_config
 
 PG_CONFIG_PATH = $(abspath $(shell command -v $(PG_CONFIG)))
 PG_MAJOR = $(shell $(PG_CONFIG) --version 2>/dev/null | grep -oE '[0-9]+' | head -n 1)
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
+
+# The command goes beside the server's own programs, as those of other extensions do: each major release of the server
+# has one of its own, and what finds psql finds it. Packages may link it into /usr/bin.
+BINDIR = $(DESTDIR)$(shell $(PG_CONFIG) --bindir)
 PKGLIBDIR = $(DESTDIR)$(shell $(PG_CONFIG) --pkglibdir)
 SHAREDIR = $(DESTDIR)$(shell $(PG_CONFIG) --sharedir)
 EXTENSIONDIR = $(SHAREDIR)/extension
-MODELDIR = $(SHAREDIR)/pg_clip/models/emoji
+MODELS = $(SHAREDIR)/pg_clip/models
+MODELDIR = $(MODELS)/emoji
 
 LIBRARY = target/release/libpg_clip.so
+COMMAND = target/release/pgclip
 RUNTIME = target/onnxruntime/libonnxruntime.so
 RUNTIME_LICENSES = $(wildcard $(addprefix target/onnxruntime/,LICENSE ThirdPartyNotices.txt))
 NO_RUNTIME = ONNX Runtime is left out: $(RUNTIME) is not there. Run 'make setup', or set clip.onnxruntime_path.
 MODEL_FILES = $(wildcard $(addprefix models/emoji/,config.json pg_clip.json preprocessor_config.json tokenizer.json tokenizer_config.json README.md))
 MODEL_GRAPHS = $(wildcard models/emoji/onnx/*.onnx)
 
-# By rename: a server that has the old library open keeps it whole.
-install_library = install -m 755 $(1) "$(2).new" && mv -f "$(2).new" "$(2)"
+# By rename: a server that has the old file open keeps it whole.
+install_by_rename = install -m 755 $(1) "$(2).new" && mv -f "$(2).new" "$(2)"
 # For the targets that install by themselves: sudo, where the server's folders are closed.
-SUDO = $(shell test -w "$(PKGLIBDIR)" -a -w "$(EXTENSIONDIR)" || echo sudo)
+SUDO = $(shell test -w "$(BINDIR)" -a -w "$(PKGLIBDIR)" -a -w "$(EXTENSIONDIR)" || echo sudo)
 
-# Build the extension. Needs what `make setup` installs.
+# Build the extension and the command pgclip. Needs what `make setup` installs.
 all:
 	@test -n "$(PG_CONFIG_PATH)" || { echo "There is no $(PG_CONFIG). Run 'make setup', or name one: make PG_CONFIG=…" >&2; exit 1; }
 	PGRX_PG_CONFIG_PATH="$(PG_CONFIG_PATH)" cargo build --release --target-dir target --no-default-features --features pg$(PG_MAJOR)
+	cargo build --release --target-dir target --package pgclip
 
 # Copy what was built to where pg_config says.
 install:
-	@test -e $(LIBRARY) || { echo "There is nothing to install yet. Run 'make' first." >&2; exit 1; }
-	install -d "$(PKGLIBDIR)/pg_clip" "$(EXTENSIONDIR)" "$(MODELDIR)/onnx"
-	$(call install_library,$(LIBRARY),$(PKGLIBDIR)/pg_clip.so)
-	$(if $(wildcard $(RUNTIME)),$(call install_library,$(RUNTIME),$(PKGLIBDIR)/pg_clip/libonnxruntime.so),@echo "$(NO_RUNTIME)")
+	@test -e $(LIBRARY) -a -e $(COMMAND) || { echo "There is nothing to install yet. Run 'make' first." >&2; exit 1; }
+	install -d "$(BINDIR)" "$(PKGLIBDIR)/pg_clip" "$(EXTENSIONDIR)" "$(MODELDIR)/onnx"
+	$(call install_by_rename,$(COMMAND),$(BINDIR)/pgclip)
+	$(call install_by_rename,$(LIBRARY),$(PKGLIBDIR)/pg_clip.so)
+	$(if $(wildcard $(RUNTIME)),$(call install_by_rename,$(RUNTIME),$(PKGLIBDIR)/pg_clip/libonnxruntime.so),@echo "$(NO_RUNTIME)")
 	$(if $(RUNTIME_LICENSES),install -m 644 $(RUNTIME_LICENSES) "$(PKGLIBDIR)/pg_clip")
 	install -m 644 pg_clip.control sql/pg_clip--*.sql "$(EXTENSIONDIR)"
 	$(if $(MODEL_FILES),install -m 644 $(MODEL_FILES) "$(MODELDIR)")
@@ -38,9 +47,10 @@ install:
 
 # Remove what `make install` copied. Models that were added later stay.
 uninstall:
-	rm -rf "$(PKGLIBDIR)/pg_clip.so" "$(PKGLIBDIR)/pg_clip" "$(MODELDIR)"
+	rm -rf "$(BINDIR)/pgclip" "$(PKGLIBDIR)/pg_clip.so" "$(PKGLIBDIR)/pg_clip" "$(MODELDIR)"
 	rm -f "$(EXTENSIONDIR)"/pg_clip.control "$(EXTENSIONDIR)"/pg_clip--*.sql
-	-rmdir --ignore-fail-on-non-empty "$(SHAREDIR)/pg_clip/models" "$(SHAREDIR)/pg_clip"
+	@test ! -d "$(MODELS)" || rmdir --ignore-fail-on-non-empty "$(MODELS)" "$(SHAREDIR)/pg_clip"
+	@test ! -d "$(MODELS)" || { echo "These models were added later and stay, in $(MODELS):"; ls "$(MODELS)"; }
 
 # Install what building, demo and tests need. Does only what is missing.
 setup:
@@ -58,6 +68,23 @@ test: ready
 test-full-size: ready
 	scripts/full_size.sh
 
+# Make the Debian package of what was built, in target/deb.
+deb: all
+	PG_CONFIG="$(PG_CONFIG_PATH)" scripts/deb.sh
+
+# Install the Debian package into a clean Debian, use it there, and purge it. Needs root.
+test-deb: deb
+	PG_CONFIG="$(PG_CONFIG_PATH)" scripts/test_deb.sh
+
+# Carry out the Dockerfile step by step in folders, without a container engine, and use the result. Needs root.
+check-image:
+	PG_CONFIG="$(PG_CONFIG_PATH)" scripts/check_image.sh
+
+# Make the source archive of the last commit, for PGXN, in target/dist.
+dist:
+	mkdir -p target/dist
+	git archive --prefix=pg_clip-$(VERSION)/ --output=target/dist/pg_clip-$(VERSION).zip HEAD
+
 ready: setup
 	+$(MAKE) all
 	+$(SUDO) $(MAKE) install PG_CONFIG="$(PG_CONFIG_PATH)"
@@ -70,4 +97,4 @@ clean:
 help:
 	@awk '/^# /{text = substr($$0, 3)} /^[a-z-]+:/{if (text != "") {sub(":.*", ""); printf "make %-16s %s\n", $$0, text}; text = ""}' Makefile
 
-.PHONY: all install uninstall setup demo test test-full-size ready clean help
+.PHONY: all install uninstall setup demo test test-full-size deb test-deb check-image dist ready clean help

@@ -63,6 +63,9 @@ check_rust() {
         fail "cargo is missing." "Install Rust $least or newer: with rustup, or your distribution's package if it is new enough."
     version=$(rustc --version | cut -d ' ' -f 2)
     at_least "$least" "$version" || fail "Rust $version is too old, pg_clip needs $least." "Run: rustup update stable"
+    # pgrx formats the bindings to the server's headers with it. A minimal toolchain has none, though rustup's proxy is there.
+    rustfmt --version >/dev/null 2>&1 ||
+        fail "rustfmt is missing, which the build needs." "Run: rustup component add rustfmt (or install your distribution's rustfmt)"
 }
 
 # ---- apt

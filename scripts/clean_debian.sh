@@ -1,0 +1,91 @@
+#!/usr/bin/env bash
+# A clean Debian in a folder, for trials of packages and images. Needs root and debootstrap.
+#
+#   clean_debian.sh make DIR             a fresh copy of this machine's release, as small as the official images have it
+#   clean_debian.sh run DIR COMMAND…     run a command as root in it, in namespaces of its own
+#   clean_debian.sh remove DIR
+#
+# The system that is copied is kept in target/debootstrap, and so are the packages that apt fetches.
+# Mounts and processes are the namespaces' own: they end with the command, however it ends.
+# CLEAN_DEBIAN_VOLUMES=PATHS makes all read-only for run, but for these folders, which begin empty.
+set -euo pipefail
+cache=$(realpath "$(dirname "$0")/..")/target/debootstrap
+
+fail() {
+    printf 'clean_debian.sh: %s\n' "$@" >&2
+    exit 1
+}
+
+[ $# -ge 2 ] || fail "usage: clean_debian.sh make|run|remove DIR" "Its head says more: ${BASH_SOURCE[0]}"
+[ "$(id -u)" = 0 ] || fail "this needs root." "Run it with sudo, or as root."
+verb=$1
+directory=$(realpath --no-symlinks "$2")
+shift 2
+
+# apt's sources of Debian itself, as this machine has them: mirror, suite, components.
+sources() {
+    # shellcheck disable=SC2016 # the variables are apt's own
+    apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' 'Origin: Debian' | sed 's/^/deb /' | sort -u
+}
+
+make_base() {
+    local suite mirror
+    command -v debootstrap >/dev/null || fail "debootstrap is not installed." "Run: apt-get install debootstrap"
+    # shellcheck source=/dev/null
+    suite=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+    mirror=$(sources | awk -v suite="$suite" '$3 == suite {print $2; exit}')
+    [ -n "$mirror" ] || fail "apt knows no mirror of Debian ${suite:-(unknown)}." "Run: apt-get update"
+    echo "clean_debian.sh: fetching Debian $suite" >&2
+    rm -rf "$cache/base" "$cache/base.new"
+    mkdir -p "$cache/archives/partial"
+    debootstrap --variant=minbase "$suite" "$cache/base.new" "$mirror" >"$cache/log" 2>&1 ||
+        fail "debootstrap failed: $cache/log says why."
+    sources >"$cache/base.new/etc/apt/sources.list"
+    # Services do not start by themselves.
+    printf '#!/bin/sh\nexit 101\n' >"$cache/base.new/usr/sbin/policy-rc.d"
+    chmod 755 "$cache/base.new/usr/sbin/policy-rc.d"
+    rm -rf "$cache"/base.new/var/cache/apt/archives/*.deb
+    mv "$cache/base.new" "$cache/base"
+}
+
+# In the namespaces: the folder becomes the root of all.
+enter() {
+    local volume
+    mount --make-rprivate /
+    mount --bind "$directory" "$directory"
+    mkdir -p "$directory/var/cache/apt/archives"
+    mount --bind "$cache/archives" "$directory/var/cache/apt/archives"
+    # Names are resolved as this machine does.
+    cp /etc/resolv.conf "$directory/etc/resolv.conf"
+    if [ -n "${CLEAN_DEBIAN_VOLUMES:-}" ]; then
+        mount -o remount,ro,bind "$directory"
+        for volume in $CLEAN_DEBIAN_VOLUMES; do
+            mount -t tmpfs -o "mode=$(stat -c %a "$directory$volume"),uid=$(stat -c %u "$directory$volume")" tmpfs "$directory$volume"
+        done
+    fi
+    mount -t proc proc "$directory/proc"
+    mount --rbind /dev "$directory/dev"
+    exec chroot "$directory" /usr/bin/env -i HOME=/root LANG=C.UTF-8 TERM=dumb DEBIAN_FRONTEND=noninteractive \
+        PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"
+}
+
+case $verb in
+make)
+    [ -e "$cache/base" ] || make_base
+    mkdir -p "$cache/archives/partial" "$directory"
+    rm -rf "$directory"
+    cp -a --reflink=auto "$cache/base" "$directory"
+    ;;
+run)
+    exec unshare --mount --pid --fork --kill-child "$0" enter "$directory" "$@"
+    ;;
+enter)
+    enter "$@"
+    ;;
+remove)
+    rm -rf --one-file-system "$directory"
+    ;;
+*)
+    fail "$verb is none of: make, run, remove"
+    ;;
+esac

@@ -1,0 +1,68 @@
+//! What packages rely on: one version everywhere, and an uninstallation that leaves nothing.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use e2e::root;
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap()
+}
+
+#[test]
+fn every_file_names_one_version() {
+    let meta: serde_json::Value = serde_json::from_str(&read("META.json")).unwrap();
+    let provided = &meta["provides"]["pg_clip"];
+    assert_eq!(meta["version"], VERSION);
+    assert_eq!(provided["version"], VERSION);
+    assert_eq!(provided["file"], format!("sql/pg_clip--{VERSION}.sql"));
+    for key in ["file", "docfile"] {
+        assert!(root().join(provided[key].as_str().unwrap()).exists(), "META.json names a {key} that is not there");
+    }
+    assert!(read("pg_clip.control").contains(&format!("\ndefault_version = '{VERSION}'\n")));
+    assert!(read("CHANGELOG.md").starts_with(&format!("## {VERSION} (")));
+}
+
+/// All that is not a folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+fn make(target: &str, destination: &Path) -> String {
+    let mut command = Command::new("make");
+    // The variables of a make that runs this test are not for this one.
+    command.env_remove("MAKEFLAGS").env_remove("MAKELEVEL").current_dir(root()).arg(target);
+    command.arg(format!("DESTDIR={}", destination.display()));
+    command.arg(format!("PG_CONFIG={}", std::env::var("PG_CONFIG").unwrap_or("pg_config".to_owned())));
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn uninstalling_leaves_added_models_and_nothing_else() {
+    let destination = std::env::temp_dir().join(format!("pg_clip-packaging-{}", std::process::id()));
+    make("install", &destination);
+    let installed = files(&destination);
+    for end in ["bin/pgclip", "pg_clip.so", "pg_clip.control", "models/emoji/onnx/text_model.onnx"] {
+        assert!(installed.iter().any(|path| path.ends_with(end)), "{end} was not installed");
+    }
+
+    let manifest = installed.iter().find(|path| path.ends_with("models/emoji/pg_clip.json")).unwrap();
+    let added = manifest.parent().unwrap().with_file_name("added").join("pg_clip.json");
+    std::fs::create_dir(added.parent().unwrap()).unwrap();
+    std::fs::write(&added, "{}").unwrap();
+    let said = make("uninstall", &destination);
+    assert!(said.contains("stay") && said.ends_with("\nadded\n"), "{said}");
+    assert_eq!(files(&destination), [added.as_path()]);
+
+    std::fs::remove_dir_all(added.parent().unwrap()).unwrap();
+    assert!(!make("uninstall", &destination).contains("stay"));
+    assert_eq!(files(&destination), Vec::<PathBuf>::new());
+    std::fs::remove_dir_all(&destination).unwrap();
+}
