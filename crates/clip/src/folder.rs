@@ -17,6 +17,9 @@ const MAX_JSON_BYTES: u64 = 128 * 1024 * 1024;
 /// Bits of a mode that let group or others write.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
+/// Of a folder: who may write into it may remove only what is his own.
+const STICKY: u32 = 0o1000;
+
 /// A folder and the name by which errors speak of it: paths are for superusers only.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Folder<'a> {
@@ -80,9 +83,11 @@ impl Folder<'_> {
                 return refuse(file, "its folder can be written by others than its owner, or is owned by another user");
             }
         }
-        // The folder of all models may be a link: that is the administrator's choice.
-        match fs::metadata(&path).map_err(|error| self.unreadable(file, error))? {
-            models if is_open_to_others(&models).is_some() => refuse(
+        // The folder of all models may be a link: that is the administrator's choice. Where it is sticky, as /tmp is,
+        // others can put models of their own beside this one, which are refused for their owner, but not replace it.
+        let models = fs::metadata(&path).map_err(|error| self.unreadable(file, error))?;
+        match is_open_to_others(&models) {
+            Some(_) if models.mode() & STICKY == 0 || !is_owner_trusted(&models) => refuse(
                 file,
                 "the folder of all models can be written by others than its owner, or is owned by another user",
             ),
@@ -93,14 +98,15 @@ impl Folder<'_> {
 
 /// Why a file cannot be trusted; nothing if it can.
 pub(crate) fn is_open_to_others(metadata: &Metadata) -> Option<&'static str> {
-    let own = nix::unistd::geteuid().as_raw();
-    match metadata {
-        open if open.mode() & WRITABLE_BY_OTHERS != 0 => Some("it can be written by others than its owner"),
-        foreign if foreign.uid() != 0 && foreign.uid() != own => {
-            Some("it is owned by a user who is neither root nor the one who runs this")
-        }
-        _ => None,
+    if metadata.mode() & WRITABLE_BY_OTHERS != 0 {
+        return Some("it can be written by others than its owner");
     }
+    (!is_owner_trusted(metadata)).then_some("it is owned by a user who is neither root nor the one who runs this")
+}
+
+/// Whoever runs this can be trusted with it, and root anyway.
+fn is_owner_trusted(metadata: &Metadata) -> bool {
+    metadata.uid() == 0 || metadata.uid() == nix::unistd::geteuid().as_raw()
 }
 
 /// Whether a path that a file names stays within the folder.

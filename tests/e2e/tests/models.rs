@@ -3,6 +3,7 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::process::Command;
 
 use e2e::{Cluster, root, run, sqlstate};
 use postgres::Client;
@@ -78,6 +79,12 @@ fn a_model_that_changed_is_refused() {
     assert!(detail(&error).contains("digest"), "{}", detail(&error));
 }
 
+/// Give a file to another user, which takes root: the one who runs the tests, or sudo's.
+fn chown(path: &Path, owner: &str) {
+    let script = "if [ \"$(id -u)\" = 0 ]; then chown \"$@\"; else sudo chown \"$@\"; fi";
+    run(Command::new("sh").args(["-c", script, "sh", owner]).arg(path));
+}
+
 #[test]
 fn files_that_others_could_change_are_refused() {
     let cluster = Cluster::start();
@@ -105,6 +112,14 @@ fn files_that_others_could_change_are_refused() {
         chmod(path, kept);
         assert_eq!(dimensions(&mut cluster.connect(), "wide"), 48);
     }
+
+    // In a sticky folder, others can put theirs beside ours, but not replace it.
+    chmod(&cluster.models(), 0o1777);
+    assert_eq!(dimensions(&mut cluster.connect(), "wide"), 48);
+    chown(&folder.join("config.json"), "nobody");
+    refused("owned by a user");
+    chown(&folder.join("config.json"), "root");
+    chmod(&cluster.models(), 0o755);
 
     let aside = cluster.directory.join("aside.onnx");
     fs::rename(&graph, &aside).unwrap();
