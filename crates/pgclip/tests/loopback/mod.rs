@@ -3,6 +3,8 @@
 //! It answers as huggingface.co does, logs every request, and fails where a test says so.
 #![allow(dead_code, reason = "not every test uses every fault")]
 
+pub mod scene;
+
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
