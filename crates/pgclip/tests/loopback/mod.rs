@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "not every test uses every fault")]
 
 pub mod scene;
+mod stored;
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -12,33 +13,9 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use sha1::Sha1;
-use sha2::{Digest, Sha256};
+pub use stored::Stored;
 
 pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
-
-/// A file of the repository.
-#[derive(Clone)]
-pub struct Stored {
-    pub path: String,
-    pub bytes: Vec<u8>,
-    pub lfs: bool,
-}
-
-impl Stored {
-    pub fn new(path: &str, bytes: &[u8], lfs: bool) -> Self {
-        Self { path: path.into(), bytes: bytes.into(), lfs }
-    }
-
-    /// Name of its blob in the cache.
-    pub fn id(&self) -> String {
-        if self.lfs { hex(&Sha256::digest(&self.bytes)) } else { self.blob_id() }
-    }
-
-    fn blob_id(&self) -> String {
-        hex(&Sha1::new_with_prefix(format!("blob {}\0", self.bytes.len())).chain_update(&self.bytes).finalize())
-    }
-}
 
 /// What goes wrong with one answer.
 #[derive(Clone)]
@@ -51,7 +28,7 @@ pub enum Fault {
     Short(usize),
     /// Another byte among the right ones.
     Garbled,
-    /// Another byte among the right ones, without a length to tell where the body ends, and one byte too many.
+    /// One byte too many, without a length to tell so before.
     Endless,
     /// Send the file from its beginning, whatever was asked.
     WithoutRange,
@@ -296,8 +273,4 @@ fn error(stream: &mut TcpStream, status: u16, code: &str) -> Option<()> {
 
 fn encoded(path: &str) -> String {
     path.replace(' ', "%20")
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
