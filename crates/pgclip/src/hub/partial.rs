@@ -73,6 +73,11 @@ impl<'a> Partial<'a> {
 
     /// The bytes are right: they become the blob.
     pub(super) fn keep(&self, cache: &Cache) -> Result<(), HubError> {
+        let written = self.file.metadata().map_err(|error| HubError::cache(&self.path, &error))?.len();
+        if written != self.size {
+            let reason = "another process wrote it too: its file system does not keep locks".into();
+            return Err(HubError::Cache { path: self.path.display().to_string(), reason });
+        }
         let blob = cache.blob(self.checksum);
         fs::rename(&self.path, &blob).map_err(|error| HubError::cache(&blob, &error))
     }

@@ -10,7 +10,7 @@ use super::error::HubError;
 use super::http::LOOK_EVERY;
 use super::{Interrupted, Progress};
 
-/// Attempts without a new byte, the first among them.
+/// Attempts that fail in a row without a new byte between them.
 const ATTEMPTS: u32 = 5;
 /// The longest wait that a server can ask for.
 const LONGEST_WAIT: u64 = 300;
