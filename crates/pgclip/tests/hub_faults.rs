@@ -59,6 +59,7 @@ fn a_server_without_ranges_starts_over() {
     scene.assert_has(&snapshot, &model());
     let begins: Vec<_> = heard.lines.borrow().iter().filter(|line| line.starts_with("begin")).cloned().collect();
     assert_eq!(begins, vec!["begin onnx/model.onnx 4000000 0"; 2]);
+    assert_eq!(scene.hub.ranges(), [None, Some("bytes=1000000-".to_owned())]);
 }
 
 #[test]
