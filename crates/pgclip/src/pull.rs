@@ -39,6 +39,9 @@ impl Session {
         let bars = Bars::default();
         let hub = Hub::from_environment(interrupted)?;
         let repository = hub.repository(repository, revision, &bars)?;
+        if repository.cached {
+            eprintln!("pgclip: the hub was not asked: {} is what was fetched before", repository.revision);
+        }
         let mut choices = choices.into_choices();
         let folder = fetch(&hub, &repository, &name, &choices, &bars)?;
         choices.source = Some(Source { repository: repository.name.clone(), revision: repository.revision.clone() });

@@ -195,6 +195,21 @@ fn folders_that_cannot_be_trusted_or_used_are_refused_and_leave_nothing() {
 }
 
 #[test]
+fn an_ambiguous_output_is_taken_if_it_is_named() {
+    let scratch = Scratch::new();
+    let folder = model("broken/no_projection");
+    let named = ["--json", "add", "photos", "--text-output", "pooler_output", "--image-output", "last_hidden_state"];
+    let (code, message) = told(&scratch.pgclip(&named).arg(&folder).output().unwrap());
+    assert_eq!(code, 1, "{message}");
+    assert!(message.contains("say how to pool it"), "{message}");
+    let added = json(&scratch.pgclip(&named).args(["--image-pooling", "cls"]).arg(&folder).output().unwrap());
+    assert_eq!(added["text"]["graph"]["output"], "pooler_output");
+    assert_eq!(added["image"]["graph"]["pooling"], "cls");
+    let (_, message) = told(&scratch.pgclip(&["add", "other", "--text-output", "nose"]).arg(&folder).output().unwrap());
+    assert!(message.contains("no output \"nose\""), "{message}");
+}
+
+#[test]
 fn the_cache_of_the_hub_is_a_folder_like_any_other() {
     let scratch = Scratch::new();
     let repository = scratch.0.join("models--someone--clip");
