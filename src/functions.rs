@@ -217,7 +217,7 @@ fn default_model() -> String {
     if name.as_bytes() == settings::EMBEDDED_MODEL.to_bytes() && !WARNED.replace(true) {
         ErrorReport::new(PgSqlErrorCode::ERRCODE_WARNING, "using the embedded model \"emoji\"", "pg_clip")
             .set_detail("It is there for a first try: it knows emoji, not photographs.")
-            .set_hint("Add a CLIP model to \"clip.model_path\" and set \"clip.default_model\" to its name.")
+            .set_hint("For photographs, run \"pgclip pull openai/clip-vit-base-patch32\" on the server, and set \"clip.default_model\" to the model it adds.")
             .report(PgLogLevel::WARNING);
     }
     name
