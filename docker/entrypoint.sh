@@ -4,8 +4,9 @@
 # Models that the image brings are copied into the volume /var/lib/pg_clip/models where they are missing, and
 # `pgclip prepare` saves there what connections share. Neither is done by root, and neither keeps the server from starting.
 set -euo pipefail
-models=/var/lib/pg_clip/models
-own=/usr/local/share/pg_clip/models
+# Elsewhere only in tests.
+models=${PG_CLIP_VOLUME:-/var/lib/pg_clip/models}
+own=${PG_CLIP_OWN_MODELS:-/usr/local/share/pg_clip/models}
 
 say() { printf 'pg_clip: %s\n' "$@" >&2; }
 

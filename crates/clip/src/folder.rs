@@ -60,6 +60,10 @@ impl Folder<'_> {
         if !is_inside(file) {
             return refuse(file, "it is not inside the folder");
         }
+        // The folder of all models may be a link: that is the administrator's choice. A path without a parent has none.
+        let models = fs::metadata(self.path.parent().unwrap_or(self.path));
+        let models = models.map_err(|error| self.unreadable(file, error))?;
+        let trust = Trust::of(&models);
         let mut path = self.path.join(file);
         let found = metadata(&path)?;
         if found.is_symlink() {
@@ -71,7 +75,7 @@ impl Folder<'_> {
         if found.nlink() > 1 {
             return refuse(file, "it has a hard link elsewhere");
         }
-        if let Some(reason) = is_open_to_others(&found) {
+        if let Some(reason) = trust.objection(&found) {
             return refuse(file, reason);
         }
         while path.pop() && path.starts_with(self.path) {
@@ -79,15 +83,14 @@ impl Folder<'_> {
             if !found.is_dir() {
                 return refuse(file, "its folder is a symbolic link");
             }
-            if is_open_to_others(&found).is_some() {
+            if trust.objection(&found).is_some() {
                 return refuse(file, "its folder can be written by others than its owner, or is owned by another user");
             }
         }
-        // The folder of all models may be a link: that is the administrator's choice. Where it is sticky, as /tmp is,
-        // others can put models of their own beside this one, which are refused for their owner, but not replace it.
-        let models = fs::metadata(&path).map_err(|error| self.unreadable(file, error))?;
-        match is_open_to_others(&models) {
-            Some(_) if models.mode() & STICKY == 0 || !is_owner_trusted(&models) => refuse(
+        // Where it is sticky, as /tmp is, others can put models of their own beside this one, which are refused for
+        // their owner, but not replace it.
+        match trust.objection(&models) {
+            Some(_) if models.mode() & STICKY == 0 || !trust.owner(&models) => refuse(
                 file,
                 "the folder of all models can be written by others than its owner, or is owned by another user",
             ),
@@ -96,17 +99,29 @@ impl Folder<'_> {
     }
 }
 
-/// Why a file cannot be trusted; nothing if it can.
-pub(crate) fn is_open_to_others(metadata: &Metadata) -> Option<&'static str> {
-    if metadata.mode() & WRITABLE_BY_OTHERS != 0 {
-        return Some("it can be written by others than its owner");
-    }
-    (!is_owner_trusted(metadata)).then_some("it is owned by a user who is neither root nor the one who runs this")
+/// Whose files can be trusted.
+struct Trust {
+    /// Who runs this; for root, who owns the models: that is the server's user, whom root only helps.
+    user: u32,
 }
 
-/// Whoever runs this can be trusted with it, and root anyway.
-fn is_owner_trusted(metadata: &Metadata) -> bool {
-    metadata.uid() == 0 || metadata.uid() == nix::unistd::geteuid().as_raw()
+impl Trust {
+    fn of(models: &Metadata) -> Self {
+        let user = nix::unistd::geteuid();
+        Self { user: if user.is_root() { models.uid() } else { user.as_raw() } }
+    }
+
+    fn owner(&self, metadata: &Metadata) -> bool {
+        metadata.uid() == 0 || metadata.uid() == self.user
+    }
+
+    /// Why a file cannot be trusted; nothing if it can.
+    fn objection(&self, metadata: &Metadata) -> Option<&'static str> {
+        if metadata.mode() & WRITABLE_BY_OTHERS != 0 {
+            return Some("it can be written by others than its owner");
+        }
+        (!self.owner(metadata)).then_some("it is owned by a user who is neither root nor the server's")
+    }
 }
 
 /// Whether a path that a file names stays within the folder.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -65,4 +66,50 @@ fn uninstalling_leaves_added_models_and_nothing_else() {
     assert!(!make("uninstall", &destination).contains("stay"));
     assert_eq!(files(&destination), Vec::<PathBuf>::new());
     std::fs::remove_dir_all(&destination).unwrap();
+}
+
+/// The image's entry point, between stand-ins for what the official image brings.
+#[test]
+fn the_entry_point_brings_models_and_starts_the_server_whatever_comes_of_it() {
+    let scratch = std::env::temp_dir().join(format!("pg_clip-entrypoint-{}", std::process::id()));
+    let (programs, own, volume) = (scratch.join("bin"), scratch.join("own"), scratch.join("volume"));
+    for folder in [&programs, &own, &volume] {
+        std::fs::create_dir_all(folder).unwrap();
+    }
+    let program = |name: &str, script: &str| {
+        let path = programs.join(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    let command = root().join("target/release/pgclip");
+    let runtime = root().join("target/onnxruntime/libonnxruntime.so");
+    let pgclip = |models: &Path| {
+        let mut pgclip = Command::new(&command);
+        pgclip.arg("--model-path").arg(models).arg("--onnxruntime").arg(&runtime);
+        pgclip
+    };
+    program("gosu", "shift; exec \"$@\"");
+    program("docker-entrypoint.sh", "echo started \"$@\"");
+    program("pgclip", &format!("exec {} --model-path {} \"$@\"", command.display(), volume.display()));
+    e2e::run(pgclip(&own).args(["add", "emoji"]).arg(root().join("models/emoji")));
+
+    let start = || {
+        let output = Command::new(root().join("docker/entrypoint.sh"))
+            .args(["postgres", "-c", "port=1"])
+            .env("PATH", format!("{}:{}", programs.display(), std::env::var("PATH").unwrap()))
+            .env("PG_CLIP_VOLUME", &volume)
+            .env("PG_CLIP_OWN_MODELS", &own)
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), "started postgres -c port=1\n", "{said}");
+        said
+    };
+    let said = start();
+    assert!(said.contains("copied the model emoji") && said.contains("nothing to prepare"), "{said}");
+    e2e::run(pgclip(&volume).args(["verify", "emoji"]));
+    assert!(!start().contains("copied"), "what is there is left alone");
+    program("pgclip", "echo out of order; exit 1");
+    assert!(start().contains("out of order"), "the server starts all the same");
+    std::fs::remove_dir_all(&scratch).unwrap();
 }
