@@ -68,23 +68,26 @@ pub(crate) fn interruptible<T>(
             }
         });
         // No second thread can be had (a limit on processes): the work is still worth doing, only not interruptible.
-        let _finish = Finish { done: &done, watcher: watcher.as_ref().ok() };
+        let _finish = Finish { done: &done, watcher: watcher.ok() };
         work()
     });
     if stopped.load(Ordering::Acquire) { Err(Error::Interrupted) } else { Ok(result) }
 }
 
-/// Tells the watcher that the work is over, however it ended.
+/// Tells the watcher that the work is over, however it ended, and waits for the thread itself: a scope ends as soon as
+/// the thread's work has, when the system still has the thread.
 struct Finish<'a, 'scope> {
     done: &'a AtomicBool,
-    watcher: Option<&'a ScopedJoinHandle<'scope, ()>>,
+    watcher: Option<ScopedJoinHandle<'scope, ()>>,
 }
 
 impl Drop for Finish<'_, '_> {
     fn drop(&mut self) {
         self.done.store(true, Ordering::Release);
-        if let Some(watcher) = self.watcher {
+        if let Some(watcher) = self.watcher.take() {
             watcher.thread().unpark();
+            // The watcher does not panic; if it did, the work is over all the same.
+            watcher.join().ok();
         }
     }
 }
