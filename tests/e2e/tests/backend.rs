@@ -18,6 +18,15 @@ fn threads(pid: i32) -> Vec<String> {
     tasks.filter_map(|task| fs::read_to_string(task.unwrap().path().join("status")).ok()).collect()
 }
 
+/// The threads, once there are no more than expected: one that was joined may be listed for some microseconds more.
+fn settled(pid: i32, expected: usize) -> Vec<String> {
+    let begun = Instant::now();
+    while threads(pid).len() > expected && begun.elapsed() < Duration::from_secs(1) {
+        std::thread::yield_now();
+    }
+    threads(pid)
+}
+
 /// Signals that a thread blocks, as its status tells them.
 fn blocked(status: &str) -> u64 {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap();
@@ -45,12 +54,7 @@ fn inference_with_one_thread_leaves_no_thread_socket_or_file() {
     let mask = blocked(&threads(pid)[0]);
     let before = open_files(pid);
     work(&mut client);
-    // A thread that was joined may be listed for some microseconds more.
-    let begun = Instant::now();
-    while threads(pid).len() > 1 && begun.elapsed() < Duration::from_secs(1) {
-        std::thread::yield_now();
-    }
-    let after = threads(pid);
+    let after = settled(pid, 1);
     assert_eq!(after.len(), 1, "{after:#?}");
     assert_eq!(blocked(&after[0]), mask, "the signal mask was not restored");
     assert_eq!(open_files(pid), before);
@@ -95,7 +99,7 @@ fn threads_of_the_pool_are_born_with_signals_blocked() {
     let pid = pid(&mut client);
     client.batch_execute("SET clip.threads = 3").unwrap();
     work(&mut client);
-    let threads = threads(pid);
+    let threads = settled(pid, 5);
     // Two towers, two threads each beside the backend's own.
     assert_eq!(threads.len(), 5, "{threads:#?}");
     // SIGHUP, SIGINT, SIGUSR1, SIGUSR2, SIGALRM and SIGTERM: bits are numbers less one.
@@ -106,7 +110,7 @@ fn threads_of_the_pool_are_born_with_signals_blocked() {
         assert_eq!(blocked(thread) & handled, handled, "{thread}");
     }
     client.batch_execute("SET clip.threads = 1; SELECT clip_prewarm('wide')").unwrap();
-    assert_eq!(self::threads(pid).len(), 1, "towers were not loaded anew");
+    assert_eq!(settled(pid, 1).len(), 1, "towers were not loaded anew");
 }
 
 #[test]
