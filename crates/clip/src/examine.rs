@@ -7,6 +7,7 @@ use crate::embedding::Embedding;
 use crate::error::{Error, Tower};
 use crate::folder::Folder;
 use crate::layout::{Layout, beside};
+use crate::logits::Logits;
 use crate::manifest::{Manifest, Source, digest_file};
 use crate::model::Options;
 use crate::onnx::Onnx;
@@ -39,6 +40,16 @@ pub struct TowerChoices {
     pub output: Option<String>,
     /// How one row is made of it, if it has a row per token or patch.
     pub pooling: Option<Pooling>,
+}
+
+impl Choices {
+    /// Take over what was learned, where nothing else was said.
+    pub(crate) fn learn(&mut self, found: Option<Logits>) {
+        if let Some((scale, bias)) = found {
+            self.logit_scale = self.logit_scale.or(Some(scale));
+            self.logit_bias = self.logit_bias.or(bias);
+        }
+    }
 }
 
 /// Equal to the last digits that differ between kernels for different shapes.
@@ -86,12 +97,11 @@ pub(crate) fn examine(
         };
         let [one, other] = PROBES.map(|probe| tokens.encode(probe).map(|encoded| encoded.ids));
         let (one, other) = (one?, other?);
-        let padded = run(&[&one], text.context_length)?;
+        let padded =
+            [run(&[&one], text.context_length)?, run(&[&other], text.context_length)?].map(|mut row| row.remove(0));
         // A graph of one length refuses any other; one that looks at the padding gives another embedding.
-        text.natural_length = [&one, &other].into_iter().all(|ids| {
-            let natural = run(&[ids.as_slice()], ids.len());
-            let padded = run(&[ids.as_slice()], text.context_length);
-            natural.and_then(|natural| Ok(natural[0].cosine(&padded?[0]) > SAME)).unwrap_or(false)
+        text.natural_length = [&one, &other].into_iter().zip(&padded).all(|(ids, padded)| {
+            run(&[ids.as_slice()], ids.len()).is_ok_and(|natural| natural[0].cosine(padded) > SAME)
         });
         if !text.graph.alone {
             let together = run(&[&one, &other], text.context_length);

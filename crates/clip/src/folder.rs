@@ -3,16 +3,21 @@
 //! A model's files decide what runs in the server, so they are treated like code. External crates: `serde_json`, `nix`.
 
 use std::fs::{self, Metadata};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
 use crate::error::Error;
+use crate::pixels::reserve;
+use crate::watch::Interrupted;
 
 /// Configuration files are a few kilobytes; a tokenizer's vocabulary can reach tens of megabytes.
 const MAX_JSON_BYTES: u64 = 128 * 1024 * 1024;
+
+/// A piece of a file.
+const CHUNK: usize = 1024 * 1024;
 
 /// Bits of a mode that let group or others write.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
@@ -43,6 +48,27 @@ impl Folder<'_> {
 
     pub(crate) fn json<T: DeserializeOwned>(&self, file: &str) -> Result<T, Error> {
         serde_json::from_slice(&self.read(file)?).map_err(|error| Error::invalid(self.model, file, error))
+    }
+
+    /// Hand over a file, open as `reader`, in pieces small enough to notice an interrupt at once.
+    pub(crate) fn read_through(
+        &self,
+        file: &str,
+        reader: &mut impl Read,
+        interrupted: Interrupted,
+        mut take: impl FnMut(&[u8]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut chunk = reserve(CHUNK)?;
+        chunk.resize(CHUNK, 0);
+        loop {
+            if interrupted() {
+                return Err(Error::Interrupted);
+            }
+            match reader.read(&mut chunk).map_err(|error| self.unreadable(file, error))? {
+                0 => return Ok(()),
+                read => take(&chunk[..read])?,
+            }
+        }
     }
 
     pub(crate) fn unreadable(&self, file: &str, error: io::Error) -> Error {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -16,9 +16,6 @@ pub const MANIFEST_FILE: &str = "pg_clip.json";
 
 /// Raised when a reader of the old format would misunderstand the new one.
 const FORMAT_VERSION: u32 = 1;
-
-/// A chunk of hashing: small enough to notice an interrupt at once.
-const CHUNK: usize = 1024 * 1024;
 
 /// What `pg_clip.json` says.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -144,21 +141,12 @@ impl Manifest {
 pub(crate) fn digest_file(folder: Folder<'_>, file: &str, interrupted: Interrupted) -> Result<FileDigest, Error> {
     let mut reader = File::open(folder.path.join(file)).map_err(|error| folder.unreadable(file, error))?;
     let mut hash = Sha256::new();
-    let mut chunk = crate::pixels::reserve(CHUNK)?;
-    chunk.resize(CHUNK, 0);
     let mut size = 0;
-    loop {
-        if interrupted() {
-            return Err(Error::Interrupted);
-        }
-        match reader.read(&mut chunk).map_err(|error| folder.unreadable(file, error))? {
-            0 => break,
-            n => {
-                hash.update(&chunk[..n]);
-                size += n as u64;
-            }
-        }
-    }
+    folder.read_through(file, &mut reader, interrupted, |chunk| {
+        hash.update(chunk);
+        size += chunk.len() as u64;
+        Ok(())
+    })?;
     Ok(FileDigest { sha256: hex(&hash.finalize()), size })
 }
 

@@ -4,7 +4,7 @@
 //! whatever a killed process leaves has a name that is no model's, and the next one that adds or removes sweeps it up.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -25,9 +25,6 @@ const MAX_NAME: usize = 100;
 
 /// What is written or removed right now has such a name, which no model has.
 const UNFINISHED: &str = ".unfinished-";
-
-/// A chunk of copying: small enough to notice an interrupt at once.
-const CHUNK: usize = 1024 * 1024;
 
 /// Graphs of CLIP models end at some gigabytes; a file that is larger is something else.
 const MAX_FILE_BYTES: u64 = 64 << 30;
@@ -99,35 +96,31 @@ pub fn add(
         return Err(Error::ModelExists { name: name.into() });
     }
     let from = Folder { path: source, model: name };
-    let mut config = Configuration::read(from)?;
-    let (_, tokenizer_files) = tokens::describe(from, &config)?;
+    let published = Configuration::read(from)?;
+    let (_, tokenizer_files) = tokens::describe(from, &published)?;
     let mut layout = Layout::find_in(from, choices)?;
 
     let work = Work::begin(model_path, name)?;
     let into = Folder { path: &work.path, model: name };
     let mut copy = Copy { from, into: &work, interrupted: options.interrupted, progress };
-    for file in config.files.iter().chain(&tokenizer_files) {
+    for file in published.files.iter().chain(&tokenizer_files) {
         copy.file(file, MAX_FILE_BYTES)?;
     }
+    // Of the copy: what is published might change meanwhile.
+    let config = Configuration::read(into)?;
     let mut choices = choices.clone();
-    if let Some((scale, bias)) = logits::from_safetensors(from)? {
-        choices.logit_scale = choices.logit_scale.or(Some(scale));
-        choices.logit_bias = choices.logit_bias.or(bias);
-    }
+    choices.learn(logits::from_safetensors(from)?);
     if layout.is_whole() {
         let whole = layout.text.clone();
         layout = copy.towers(&whole)?;
         if choices.logit_scale.is_none() {
-            let measured = logits::measure(into, &whole, &config, options)?;
-            (choices.logit_scale, choices.logit_bias) =
-                measured.map_or((None, None), |(scale, bias)| (Some(scale), bias));
+            choices.learn(logits::measure(into, &whole, &config, options)?);
         }
         work.discard(&whole)?;
     } else {
         copy.graph(&layout.text)?;
         copy.graph(&layout.image)?;
     }
-    config.files.sort();
     let manifest = examine(into, config, &layout, &choices, options)?;
     let json = manifest.to_json().map_err(|error| work.failed(error))?;
     work.write(MANIFEST_FILE, json.as_bytes())?;
@@ -289,20 +282,14 @@ impl Copy<'_, '_> {
             ));
         }
         let mut target = self.into.create(file)?;
-        let mut chunk = vec![0; CHUNK];
         let mut done = 0;
-        loop {
-            if (self.interrupted)() {
-                return Err(Error::Interrupted);
-            }
+        (self.progress)(file, size, done);
+        self.from.read_through(file, &mut source, self.interrupted, |chunk| {
+            target.write_all(chunk).map_err(|error| self.into.failed(error))?;
+            done += chunk.len() as u64;
             (self.progress)(file, size, done);
-            let read = source.read(&mut chunk).map_err(|error| self.from.unreadable(file, error))?;
-            if read == 0 {
-                break;
-            }
-            target.write_all(&chunk[..read]).map_err(|error| self.into.failed(error))?;
-            done += read as u64;
-        }
+            Ok(())
+        })?;
         target.sync_all().map_err(|error| self.into.failed(error))
     }
 
