@@ -85,6 +85,12 @@ pub fn report(error: Error) -> ErrorReport {
                 .set_detail(format!("File \"{file}\": {reason}."))
                 .set_hint("Model files must belong to root or to the server's user, and be writable by nobody else.")
         }
+        // Told as a warning: the model works without.
+        Error::NotPrepared { model, reason } => {
+            new(Code::ERRCODE_WARNING, format!("connections do not share the weights of model \"{model}\""))
+                .set_detail(format!("Each has its own copy: {reason}."))
+                .set_hint(format!("On the server, \"pgclip prepare {model}\" prepares them."))
+        }
         // Only the command adds and removes models.
         Error::ModelExists { name } => {
             new(Code::ERRCODE_DUPLICATE_OBJECT, format!("model \"{name}\" already exists"))

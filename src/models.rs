@@ -13,7 +13,9 @@ use std::path::PathBuf;
 
 use clip::{Embedding, Error, MANIFEST_FILE, Model, Options, TextEmbedding};
 use lru::LruCache;
+use pgrx::PgLogLevel;
 
+use crate::error::report;
 use crate::interrupt::interrupted;
 use crate::settings;
 
@@ -24,6 +26,8 @@ const MAX_CACHED_TEXT: usize = 4096;
 pub struct Open {
     pub model: Model,
     pub cache_hits: u64,
+    /// Whether it was said that its weights are not shared.
+    warned: bool,
     stamp: Stamp,
 }
 
@@ -55,12 +59,27 @@ thread_local! {
 
 /// Do something with the model `name`, opened if it is not yet.
 pub fn with<T>(name: &str, act: impl FnOnce(&mut Model, &Options) -> Result<T, Error>) -> Result<T, Error> {
-    BACKEND.with_borrow_mut(|backend| act(&mut backend.open(name)?.model, &settings::options()))
+    let done = BACKEND.with_borrow_mut(|backend| act(&mut backend.open(name)?.model, &settings::options()));
+    warn_if_not_prepared(name);
+    done
 }
 
 /// Embed one text, or remember its embedding.
 pub fn embed_text(name: &str, text: &str) -> Result<Embedding, Error> {
-    BACKEND.with_borrow_mut(|backend| backend.embed_text(name, text))
+    let embedding = BACKEND.with_borrow_mut(|backend| backend.embed_text(name, text));
+    warn_if_not_prepared(name);
+    embedding
+}
+
+/// Say once that a model's weights are not shared, if so: nothing is borrowed meanwhile, as Postgres is called.
+fn warn_if_not_prepared(name: &str) {
+    let reason = BACKEND.with_borrow_mut(|backend| {
+        let open = backend.open.get_mut(name)?;
+        open.model.take_not_prepared().filter(|_| !std::mem::replace(&mut open.warned, true))
+    });
+    if let Some(reason) = reason {
+        report(reason).report(PgLogLevel::WARNING);
+    }
 }
 
 /// Forget the towers of one model, or of all, and say how many there were.
@@ -82,7 +101,7 @@ impl Backend {
         let stamp = Stamp::of(folder, name)?;
         if self.open.get(name).is_none_or(|open| open.stamp != stamp) {
             let model = Model::open(&stamp.folder, name, interrupted)?;
-            self.open.insert(name.into(), Open { model, cache_hits: 0, stamp });
+            self.open.insert(name.into(), Open { model, cache_hits: 0, warned: false, stamp });
         }
         self.open.get_mut(name).ok_or_else(|| unreachable!("a model is gone after it was opened. This is a bug."))
     }

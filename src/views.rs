@@ -25,13 +25,14 @@ fn clip_models() -> TableIterator<
         name!(is_default, bool),
     ),
 > {
-    let (path, default) = (settings::model_path(), settings::default_model());
+    let (path, default, runtime) = (settings::model_path(), settings::default_model(), settings::onnxruntime_path());
     TableIterator::new(clip::store::names(&path).into_iter().map(move |name| {
         // A folder that cannot be used is listed without what is unknown of it: using it says why.
         let manifest =
             clip::store::folder_of(&path, &name).and_then(|folder| Model::open(&folder, &name, interrupted)).ok();
         let manifest = manifest.as_ref().map(Model::manifest);
         let is_default = name == default;
+        let prepared = clip::store::check_prepared(&path, &name, &runtime).is_ok();
         (
             name,
             manifest.map(|manifest| manifest.family.clone()),
@@ -41,7 +42,7 @@ fn clip_models() -> TableIterator<
             manifest.map(|manifest| manifest.digest.clone()),
             manifest.map(|manifest| manifest.size_bytes() as i64),
             manifest.and_then(|manifest| manifest.license.clone()),
-            false,
+            prepared,
             is_default,
         )
     }))
@@ -77,7 +78,7 @@ fn clip_loaded_models() -> TableIterator<
                 usage.items as i64,
                 usage.total_time.as_secs_f64() * 1e3,
                 cache_hits,
-                "private",
+                if usage.shared { "shared" } else { "private" },
             ));
         }
     });
@@ -103,7 +104,7 @@ fn clip_diagnose() -> TableIterator<'static, (name!(item, &'static str), name!(v
             Runtime::load(&options.runtime).map_or_else(|error| error.to_string(), |it| it.build_info().into()),
         ),
         ("telemetry", telemetry().into()),
-        ("CPU features", cpu_features()),
+        ("CPU features", clip::cpu_features()),
         ("model path", path(settings::model_path())),
         ("models", clip::store::names(&settings::model_path()).join(", ")),
         ("default model", settings::default_model()),
@@ -121,26 +122,6 @@ fn telemetry() -> &'static str {
         true => "off",
         false => "not switched off",
     }
-}
-
-/// What decides which of ONNX Runtime's kernels run.
-fn cpu_features() -> String {
-    let mut features = Vec::new();
-    #[cfg(target_arch = "x86_64")]
-    {
-        for (name, present) in [
-            ("avx2", is_x86_feature_detected!("avx2")),
-            ("fma", is_x86_feature_detected!("fma")),
-            ("avx512f", is_x86_feature_detected!("avx512f")),
-            ("avx512vnni", is_x86_feature_detected!("avx512vnni")),
-        ] {
-            if present {
-                features.push(name);
-            }
-        }
-    }
-    features.insert(0, std::env::consts::ARCH);
-    features.join(" ")
 }
 
 /// Microseconds between 1970 and 2000, the beginnings of Unix's and of Postgres' time.

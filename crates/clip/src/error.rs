@@ -10,6 +10,8 @@ pub enum Tower {
 }
 
 impl Tower {
+    pub(crate) const BOTH: [Self; 2] = [Self::Text, Self::Image];
+
     pub fn name(self) -> &'static str {
         match self {
             Self::Text => "text",
@@ -51,6 +53,8 @@ pub enum Error {
     ModelChanged { model: String, file: String },
     /// A file of the model's folder could be changed by someone who does not answer for the server.
     ModelUnsafe { model: String, file: String, reason: &'static str },
+    /// What was prepared of a model for all processes is not there, or not beyond doubt; the model itself can be used.
+    NotPrepared { model: String, reason: String },
     /// There is a model of that name already.
     ModelExists { name: String },
     /// The folder of all models cannot be written, or what is written there cannot be kept.
@@ -112,6 +116,9 @@ impl fmt::Display for Error {
             }
             Self::ModelUnsafe { model, file, reason } => {
                 write!(f, "\"{file}\" of model \"{model}\" cannot be trusted: {reason}")
+            }
+            Self::NotPrepared { model, reason } => {
+                write!(f, "the weights of model \"{model}\" cannot be shared: {reason}")
             }
             Self::ModelExists { name } => write!(f, "model \"{name}\" exists already"),
             Self::Store { path, reason } => write!(f, "could not write \"{path}\": {reason}"),

@@ -12,7 +12,7 @@ use crate::manifest::{Manifest, Source, digest_file};
 use crate::model::Options;
 use crate::onnx::Onnx;
 use crate::pixels::reserve;
-use crate::runtime::{Graph, Output, Rows, Runtime};
+use crate::runtime::{Form, Graph, Output, Rows, Runtime};
 use crate::spec::{GraphSpec, Pooling};
 use crate::tokens::{self, Tokens};
 
@@ -53,7 +53,7 @@ impl Choices {
 }
 
 /// Equal to the last digits that differ between kernels for different shapes.
-const SAME: f64 = 0.999_99;
+pub(crate) const SAME: f64 = 0.999_99;
 
 const PROBES: [&str; 2] = ["a photo of a cat", "two dogs"];
 
@@ -174,7 +174,8 @@ impl Probe<'_> {
         let runtime = Runtime::load(&self.options.runtime)?;
         let path = self.folder.path.join(file);
         let (which, nothing) = ((self.folder.model, tower), (String::new(), None));
-        let mut graph = Graph::open(runtime, &path, which, nothing, self.options.threads, self.options.interrupted)?;
+        let form = Form::Published(&path);
+        let mut graph = Graph::open(runtime, form, which, nothing, self.options.threads, self.options.interrupted)?;
         let (output, pooling) = self.choose_output(&graph.outputs(), tower).map_err(invalid)?;
         graph.choose(output.clone(), pooling);
         Ok((graph, GraphSpec { file: file.into(), data, output, pooling, alone: facts.scaled_by_content }))
@@ -214,6 +215,36 @@ impl Probe<'_> {
             )),
         }
     }
+}
+
+/// What a tower of a finished model makes of the probes, one at a time.
+pub(crate) fn probe(
+    graph: &mut Graph,
+    folder: Folder<'_>,
+    manifest: &Manifest,
+    tower: Tower,
+    options: &Options,
+) -> Result<Vec<Embedding>, Error> {
+    let mut found = Vec::new();
+    match tower {
+        Tower::Text => {
+            let spec = &manifest.text;
+            let tokens = Tokens::open(folder, spec)?;
+            for probe in PROBES {
+                let ids = tokens.encode(probe)?.ids;
+                let (ids, mask) = tokens::rows(&[&ids], spec.context_length, spec.pad_id, spec.pad_left)?;
+                found.extend(embeddings(&graph.run_texts(1, &ids, &mask, options.interrupted)?, folder, tower)?);
+            }
+        }
+        Tower::Image => {
+            let spec = &manifest.image;
+            for picture in test_pictures(spec.samples())? {
+                let rows = graph.run_images(1, &picture, (spec.width, spec.height), options.interrupted)?;
+                found.extend(embeddings(&rows, folder, tower)?);
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// Whether the graph was exported for one text or picture at a time.

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod config;
+mod cpu;
 mod embedding;
 mod error;
 mod examine;
@@ -20,12 +21,14 @@ mod manifest;
 mod model;
 mod onnx;
 mod pixels;
+mod prepared;
 mod runtime;
 mod spec;
 pub mod store;
 mod tokens;
 mod watch;
 
+pub use cpu::cpu_features;
 pub use embedding::Embedding;
 pub use error::{Error, Tower};
 pub use examine::{Choices, TowerChoices};

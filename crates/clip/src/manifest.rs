@@ -7,9 +7,9 @@ use std::io;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::error::Error;
+use crate::error::{Error, Tower};
 use crate::folder::{Folder, is_inside};
-use crate::spec::{ImageSpec, TextSpec};
+use crate::spec::{GraphSpec, ImageSpec, TextSpec};
 use crate::watch::Interrupted;
 
 pub const MANIFEST_FILE: &str = "pg_clip.json";
@@ -123,6 +123,19 @@ impl Manifest {
         std::iter::once(&self.text.tokenizer).chain(self.text.graph.files()).chain(self.image.graph.files())
     }
 
+    /// The graph of a tower.
+    pub(crate) fn graph(&self, tower: Tower) -> &GraphSpec {
+        match tower {
+            Tower::Text => &self.text.graph,
+            Tower::Image => &self.image.graph,
+        }
+    }
+
+    /// Bytes of the files that hold a tower.
+    pub(crate) fn tower_bytes(&self, tower: Tower) -> u64 {
+        self.graph(tower).files().filter_map(|file| self.files.get(file)).map(|file| file.size).sum()
+    }
+
     /// Bytes of all files.
     pub fn size_bytes(&self) -> u64 {
         self.files.values().map(|file| file.size).sum()
@@ -148,6 +161,11 @@ pub(crate) fn digest_file(folder: Folder<'_>, file: &str, interrupted: Interrupt
         Ok(())
     })?;
     Ok(FileDigest { sha256: hex(&hash.finalize()), size })
+}
+
+/// Sha256 of bytes, in hexadecimal.
+pub(crate) fn digest(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
 }
 
 fn hex(bytes: &[u8]) -> String {

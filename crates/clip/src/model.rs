@@ -11,7 +11,8 @@ use crate::error::{Error, Tower};
 use crate::folder::Folder;
 use crate::manifest::Manifest;
 use crate::pixels::{self, Limits, reserve};
-use crate::runtime::{Graph, Runtime};
+use crate::prepared;
+use crate::runtime::{Form, Graph, Runtime};
 use crate::spec::{GraphSpec, Levels};
 use crate::tokens::{self, Encoded, Tokens};
 use crate::watch::Interrupted;
@@ -59,7 +60,12 @@ pub struct Model {
     tokens: Option<Tokens>,
     text: Option<Loaded>,
     image: Option<Loaded>,
+    /// Why a tower that is loaded does not share its weights.
+    not_prepared: Option<Error>,
 }
+
+/// From this size on, the weights that connections do not share are worth a word: 32 MiB.
+const SHARING_PAYS: u64 = 32 << 20;
 
 /// A tower in memory and what it has done.
 struct Loaded {
@@ -73,6 +79,8 @@ struct Loaded {
 pub struct Usage {
     pub loaded_at: SystemTime,
     pub load_time: Duration,
+    /// Whether its weights are mapped from files that all processes share.
+    pub shared: bool,
     pub calls: u64,
     /// Texts or pictures.
     pub items: u64,
@@ -91,7 +99,7 @@ impl Model {
             manifest.verify(folder, file, interrupted)?;
         }
         let levels = manifest.image.levels();
-        Ok(Self { path: path.into(), manifest, levels, tokens: None, text: None, image: None })
+        Ok(Self { path: path.into(), manifest, levels, tokens: None, text: None, image: None, not_prepared: None })
     }
 
     pub fn manifest(&self) -> &Manifest {
@@ -120,26 +128,33 @@ impl Model {
             return Ok(());
         }
         let started = Instant::now();
-        let name = &self.manifest.name;
-        let spec = match tower {
-            Tower::Text => &self.manifest.text.graph,
-            Tower::Image => &self.manifest.image.graph,
-        };
+        let folder = Folder { path: &self.path, model: &self.manifest.name };
         let runtime = Runtime::load(&options.runtime)?;
-        for file in spec.files() {
-            self.manifest.verify(Folder { path: &self.path, model: name }, file, options.interrupted)?;
-        }
-        let (path, output) = (self.path.join(&spec.file), (spec.output.clone(), spec.pooling));
-        let graph = Graph::open(runtime, &path, (name, tower), output, options.threads, options.interrupted)?;
+        let (graph, shared) = match prepared::open(folder, &self.manifest, tower, runtime, options) {
+            Ok((graph, bytes)) => (graph, bytes > 0),
+            Err(reason @ Error::NotPrepared { .. }) => {
+                if self.manifest.tower_bytes(tower) >= SHARING_PAYS {
+                    self.not_prepared = Some(reason);
+                }
+                (self.manifest.open_published(folder, tower, runtime, options)?, false)
+            }
+            Err(error) => return Err(error),
+        };
         let usage = Usage {
             loaded_at: SystemTime::now(),
             load_time: started.elapsed(),
+            shared,
             calls: 0,
             items: 0,
             total_time: Duration::ZERO,
         };
         *slot = Some(Loaded { graph, threads: options.threads, usage });
         Ok(())
+    }
+
+    /// Why a tower that was loaded since the last time does not share its weights though that would pay.
+    pub fn take_not_prepared(&mut self) -> Option<Error> {
+        self.not_prepared.take()
     }
 
     /// Forget the loaded towers and say how many there were.
@@ -267,6 +282,23 @@ impl Usage {
 }
 
 impl Manifest {
+    /// Open a tower as it was published, after reading all of it to see that it is.
+    fn open_published(
+        &self,
+        folder: Folder<'_>,
+        tower: Tower,
+        runtime: &Runtime,
+        options: &Options,
+    ) -> Result<Graph, Error> {
+        let spec = self.graph(tower);
+        for file in spec.files() {
+            self.verify(folder, file, options.interrupted)?;
+        }
+        let (file, output) = (folder.path.join(&spec.file), (spec.output.clone(), spec.pooling));
+        let form = Form::Published(&file);
+        Graph::open(runtime, form, (folder.model, tower), output, options.threads, options.interrupted)
+    }
+
     /// Make an embedding of a row, which must have as many dimensions as the manifest says.
     fn embedding(&self, row: &[f32], tower: Tower) -> Result<Embedding, Error> {
         if row.len() != self.dimensions {

@@ -11,8 +11,10 @@ use prost::bytes::Bytes;
 use crate::error::Error;
 use crate::folder::{Folder, is_inside};
 
-/// Operators that ONNX Runtime brings itself. Any other needs a library of the model's own, which is never loaded.
-const DOMAINS: [&str; 4] = ["", "ai.onnx", "ai.onnx.ml", "com.microsoft"];
+/// Operators that ONNX Runtime brings itself, the last two where it has optimised a graph. Any other needs a library of
+/// the model's own, which is never loaded.
+const DOMAINS: [&str; 6] =
+    ["", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc", "com.ms.internal.nhwc"];
 
 /// Scales that depend on all that is in one run: another text or picture in it changes the result.
 const SCALED_BY_CONTENT: [&str; 3] = ["DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"];
@@ -123,9 +125,19 @@ struct Named {
 pub(crate) struct Facts {
     /// Files that hold its weights, by their paths beside it.
     pub data: BTreeSet<String>,
+    /// The pieces of those files that it reads.
+    pub pieces: Vec<Piece>,
     /// Whether a text or picture gets another embedding in company.
     pub scaled_by_content: bool,
     pub inputs: Vec<String>,
+}
+
+/// Where a tensor's bytes, or those that ONNX Runtime packed of it, are in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Piece {
+    pub offset: u64,
+    /// Nothing where the piece ends with the file.
+    pub length: Option<u64>,
 }
 
 /// An ONNX file in memory.
@@ -143,7 +155,7 @@ impl Onnx {
         Self::parse(bytes).map_err(|reason| Error::invalid(folder.model, file, reason))
     }
 
-    fn parse(bytes: Vec<u8>) -> Result<Self, Refusal> {
+    pub(crate) fn parse(bytes: Vec<u8>) -> Result<Self, Refusal> {
         let mut model = decode::<ModelProto>(&Bytes::from(bytes), "model")?;
         let graph = model.graph.take().ok_or("it is no ONNX file: there is no graph in it")?;
         Ok(Self { model, graph })
@@ -240,12 +252,30 @@ impl Facts {
     fn read_tensors<'a>(&mut self, tensors: impl Iterator<Item = &'a Bytes>) -> Result<(), Refusal> {
         for tensor in tensors {
             let tensor: TensorProto = decode(tensor, "tensor")?;
-            for entry in tensor.external_data.into_iter().filter(|entry| entry.key == "location") {
-                if !is_inside(&entry.value) {
-                    return Err("its weights are in a file that is not inside the folder".into());
-                }
-                self.data.insert(entry.value);
+            if tensor.external_data.is_empty() {
+                continue;
             }
+            let mut whole = Piece { offset: 0, length: None };
+            for Entry { key, value } in tensor.external_data {
+                match key.as_str() {
+                    "location" if !is_inside(&value) => {
+                        return Err("its weights are in a file that is not inside the folder".into());
+                    }
+                    "location" => drop(self.data.insert(value)),
+                    "offset" => whole.offset = number(&value)?,
+                    "length" => whole.length = Some(number(&value)?),
+                    // KEY|OFFSET;LENGTH;CHECKSUM|…
+                    packed if packed.starts_with("prepacked_") => {
+                        for piece in value.split('|').skip(1) {
+                            let (offset, rest) = piece.split_once(';').ok_or("a packed tensor has no place")?;
+                            let length = rest.split(';').next().unwrap_or_default();
+                            self.pieces.push(Piece { offset: number(offset)?, length: Some(number(length)?) });
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            self.pieces.push(whole);
         }
         Ok(())
     }
@@ -265,6 +295,10 @@ fn reads(node: &NodeProto, names: &mut Vec<String>, depth: usize) -> Result<(), 
         }
     }
     Ok(())
+}
+
+fn number(text: &str) -> Result<u64, Refusal> {
+    text.parse().map_err(|_| format!("{text:?} is no place in a file"))
 }
 
 fn names(entries: &[Bytes]) -> Result<Vec<String>, Refusal> {
@@ -329,6 +363,23 @@ mod tests {
         }
         let facts = onnx(vec![], vec![weights("w", Some("model.onnx_data")), weights("v", None)]).facts().unwrap();
         assert_eq!(facts.data, BTreeSet::from(["model.onnx_data".into()]));
+        assert_eq!(facts.pieces, [Piece { offset: 0, length: None }]);
+    }
+
+    #[test]
+    fn packed_weights_have_places_too() {
+        let tensor = |entries: &[(&str, &str)]| {
+            let entry = |&(key, value): &(&str, &str)| Entry { key: key.into(), value: value.into() };
+            let external_data = entries.iter().map(entry).collect();
+            onnx(vec![], vec![TensorProto { name: "w".into(), external_data }.encode_to_vec().into()]).facts()
+        };
+        let packed = ("prepacked_0", "MatMul+14|128;64;0|256;32;0");
+        let facts = tensor(&[("location", "d"), ("offset", "64"), ("length", "16"), packed]).unwrap();
+        let piece = |offset, length| Piece { offset, length: Some(length) };
+        assert_eq!(facts.pieces, [piece(128, 64), piece(256, 32), piece(64, 16)]);
+        for broken in ["MatMul|x;1;0", "MatMul|64", "MatMul|-64;1;0", "MatMul|64;;0"] {
+            assert!(tensor(&[("location", "d"), ("prepacked_0", broken)]).is_err(), "{broken}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use half::f16;
 use ort::environment::{Environment, ThreadManager};
 use ort::ep::CPU;
 use ort::logging::LogLevel;
-use ort::session::builder::GraphOptimizationLevel;
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{RunOptions, Session, SessionInputValue, SessionOutputs};
 use ort::value::{DynValue, Outlet, Tensor, TensorElementType, TensorRef, ValueType};
 
@@ -90,6 +90,19 @@ impl ThreadManager for Pool {
     }
 }
 
+/// A graph file, and who wrote it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Form<'a> {
+    /// As its maker published it: optimised at each load, weights copied into this process.
+    Published(&'a Path),
+    /// As [`Graph::prepare`] saved it: optimised, weights in a file beside it that all processes map.
+    Prepared(&'a Path),
+}
+
+/// Tensors of so many bytes or more are saved outside a prepared graph. Whatever is packed of tensors this large fills
+/// whole lines of 64 bytes, so that all begin where aligned reads want them; the others are a few hundred kilobytes.
+const MIN_MAPPED_BYTES: &str = "65536";
+
 /// One graph, ready to run.
 pub(crate) struct Graph {
     session: Session,
@@ -112,14 +125,40 @@ impl Graph {
     /// Open the graph of a tower.
     pub(crate) fn open(
         runtime: &Runtime,
-        file: &Path,
+        form: Form<'_>,
         (model, tower): (&str, Tower),
         output: (String, Option<Pooling>),
         threads: usize,
         interrupted: Interrupted,
     ) -> Result<Self, Error> {
-        let (session, run) = open_session(runtime, file, (model, Some(tower)), threads, interrupted)?;
+        let (file, level) = match form {
+            Form::Published(file) => (file, GraphOptimizationLevel::All),
+            Form::Prepared(file) => (file, GraphOptimizationLevel::Disable),
+        };
+        let options = |builder: SessionBuilder| Ok(builder.with_optimization_level(level)?);
+        let (session, run) = open_session(runtime, file, (model, Some(tower)), threads, options, interrupted)?;
         Ok(Self { session, run, output, model: model.into(), tower: Some(tower) })
+    }
+
+    /// Save the graph of a tower, optimised and packed for this processor, as `into` with its weights in `data` beside it.
+    ///
+    /// There is no `data` where no tensor is large.
+    pub(crate) fn prepare(
+        runtime: &Runtime,
+        file: &Path,
+        (model, tower): (&str, Tower),
+        (into, data): (&Path, &str),
+        interrupted: Interrupted,
+    ) -> Result<(), Error> {
+        let options = |builder: SessionBuilder| {
+            Ok(builder
+                .with_optimization_level(GraphOptimizationLevel::All)?
+                .with_optimized_model_path(into)?
+                .with_config_entry("session.optimized_model_external_initializers_file_name", data)?
+                .with_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", MIN_MAPPED_BYTES)?
+                .with_config_entry("session.save_external_prepacked_constant_initializers", "1")?)
+        };
+        open_session(runtime, file, (model, Some(tower)), 1, options, interrupted).map(drop)
     }
 
     /// Open a graph that has both towers.
@@ -130,7 +169,8 @@ impl Graph {
         threads: usize,
         interrupted: Interrupted,
     ) -> Result<Self, Error> {
-        let (session, run) = open_session(runtime, file, (model, None), threads, interrupted)?;
+        let options = |builder: SessionBuilder| Ok(builder.with_optimization_level(GraphOptimizationLevel::All)?);
+        let (session, run) = open_session(runtime, file, (model, None), threads, options, interrupted)?;
         Ok(Self { session, run, output: (String::new(), None), model: model.into(), tower: None })
     }
 
@@ -324,12 +364,12 @@ fn open_session(
     file: &Path,
     (model, tower): (&str, Option<Tower>),
     threads: usize,
+    options: impl FnOnce(SessionBuilder) -> ort::Result<SessionBuilder>,
     interrupted: Interrupted,
 ) -> Result<(Session, RunOptions), Error> {
     let failed = |error: ort::Error| inference_failed(model, tower, error.message());
     let builder = || -> ort::Result<_> {
-        Ok(Session::builder(&runtime.environment)?
-            .with_optimization_level(GraphOptimizationLevel::All)?
+        Ok(options(Session::builder(&runtime.environment)?)?
             .with_intra_threads(threads)?
             .with_intra_op_spinning(false)?
             .with_thread_manager(Pool)?

@@ -9,7 +9,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 
 use crate::config::Configuration;
-use crate::error::Error;
+use crate::error::{Error, Tower};
 use crate::examine::{Choices, examine};
 use crate::folder::{Folder, files_of, is_inside};
 use crate::layout::{Layout, beside};
@@ -17,6 +17,8 @@ use crate::logits;
 use crate::manifest::{MANIFEST_FILE, Manifest};
 use crate::model::Options;
 use crate::onnx::Onnx;
+use crate::prepared::{self, PREPARED, RECORD, is_prepared};
+use crate::runtime::Runtime;
 use crate::tokens;
 use crate::watch::Interrupted;
 
@@ -139,6 +141,48 @@ pub fn remove(model_path: &Path, name: &str) -> Result<(), Error> {
     File::open(model_path).and_then(|models| models.sync_all()).map_err(failed)
 }
 
+/// Save a stored model's graphs so that all processes share their weights, for this processor and this ONNX Runtime.
+///
+/// What was prepared for others is removed. Says whether anything had to be done.
+pub fn prepare(model_path: &Path, name: &str, options: &Options) -> Result<bool, Error> {
+    let path = folder_of(model_path, name)?;
+    let folder = Folder { path: &path, model: name };
+    let manifest = Manifest::read(folder)?;
+    let runtime = Runtime::load(&options.runtime)?;
+    if prepared::check(folder, &manifest, runtime).is_ok() {
+        return Ok(false);
+    }
+    let work = Work::begin(model_path, name)?;
+    let target = Folder { path: &work.path, model: name };
+    for tower in Tower::BOTH {
+        for file in prepared::save(folder, &manifest, tower, target.path, options)? {
+            let file = File::open(work.path.join(file)).map_err(|error| work.failed(error))?;
+            work.finish(&file)?;
+        }
+    }
+    work.write(RECORD, prepared::seal(target, &manifest, runtime, options.interrupted)?.as_bytes())?;
+    prepared::try_out(folder, target, &manifest, options)?;
+
+    let all = path.join(PREPARED);
+    match fs::remove_dir_all(&all) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(work.failed(error)),
+        _ => {}
+    }
+    make_folder(&all).map_err(|error| work.failed(error))?;
+    match work.publish(&path.join(prepared::folder_for(&manifest, runtime))) {
+        // Another process was quicker.
+        Err(Error::ModelExists { .. }) => Ok(false),
+        done => done.map(|()| true),
+    }
+}
+
+/// Whether processes share the weights of a stored model, with the ONNX Runtime at `runtime`; if not, why.
+pub fn check_prepared(model_path: &Path, name: &str, runtime: &Path) -> Result<(), Error> {
+    let path = folder_of(model_path, name)?;
+    let folder = Folder { path: &path, model: name };
+    prepared::check(folder, &Manifest::read(folder)?, Runtime::load(runtime)?)
+}
+
 /// Everything about a stored model that is not as it was when it was added.
 pub fn verify(model_path: &Path, name: &str, interrupted: Interrupted) -> Result<Vec<Finding>, Error> {
     let path = folder_of(model_path, name)?;
@@ -160,8 +204,11 @@ pub fn verify(model_path: &Path, name: &str, interrupted: Interrupted) -> Result
         }
     }
     let files = files_of(&path).map_err(|error| store_error(&path, &error))?;
-    let unexpected = files.iter().filter(|file| !manifest.files.contains_key(*file) && *file != MANIFEST_FILE);
+    let is_known = |file: &String| manifest.files.contains_key(file) || file == MANIFEST_FILE || is_prepared(file);
+    let unexpected = files.iter().filter(|file| !is_known(file));
     findings.extend(unexpected.map(|file| finding(file, "it does not belong to the model")));
+    let prepared = prepared::verify(folder, &manifest, interrupted)?;
+    findings.extend(prepared.iter().map(|(file, problem)| finding(file, problem)));
     Ok(findings)
 }
 
@@ -196,10 +243,9 @@ impl Work {
         DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(model_path).map_err(failed)?;
         let _turn = sweep(model_path)?;
         let path = model_path.join(format!("{UNFINISHED}{name}-{}", std::process::id()));
-        fs::create_dir(&path).map_err(failed)?;
+        make_folder(&path).map_err(failed)?;
         let lock = File::open(&path).map_err(failed)?;
         lock.try_lock().map_err(|error| failed(error.into()))?;
-        fs::set_permissions(&path, Permissions::from_mode(FOLDER_MODE)).map_err(failed)?;
         Ok(Self { path, _lock: lock, models: model_path.into() })
     }
 
@@ -208,8 +254,7 @@ impl Work {
         let path = self.path.join(file);
         let mut missing: Vec<_> = path.ancestors().skip(1).take_while(|folder| !folder.is_dir()).collect();
         while let Some(folder) = missing.pop() {
-            fs::create_dir(folder).map_err(|error| self.failed(error))?;
-            fs::set_permissions(folder, Permissions::from_mode(FOLDER_MODE)).map_err(|error| self.failed(error))?;
+            make_folder(folder).map_err(|error| self.failed(error))?;
         }
         let file = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&path);
         let file = file.map_err(|error| self.failed(error))?;
@@ -220,6 +265,12 @@ impl Work {
     fn write(&self, file: &str, bytes: &[u8]) -> Result<(), Error> {
         let mut file = self.create(file)?;
         file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|error| self.failed(error))
+    }
+
+    /// Let everyone read a file that something else wrote, and make it durable.
+    fn finish(&self, file: &File) -> Result<(), Error> {
+        let finished = file.set_permissions(Permissions::from_mode(FILE_MODE)).and_then(|()| file.sync_all());
+        finished.map_err(|error| self.failed(error))
     }
 
     fn discard(&self, file: &str) -> Result<(), Error> {
@@ -237,7 +288,7 @@ impl Work {
         }
         // A rename replaces no folder that has something in it: of two that add one name, the first wins.
         match fs::rename(&self.path, folder) {
-            Ok(()) => sync(&self.models).map_err(|error| self.failed(error)),
+            Ok(()) => sync(folder.parent().unwrap_or(&self.models)).map_err(|error| self.failed(error)),
             Err(error) if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) => {
                 Err(Error::ModelExists { name: folder.file_name().unwrap_or_default().to_string_lossy().into_owned() })
             }
@@ -255,6 +306,12 @@ impl Drop for Work {
         // After a publication there is nothing; whatever else cannot be removed, the next sweep tries again.
         fs::remove_dir_all(&self.path).ok();
     }
+}
+
+/// A folder that must not be there yet, open to everyone to read whatever the umask.
+fn make_folder(path: &Path) -> io::Result<()> {
+    fs::create_dir(path)?;
+    fs::set_permissions(path, Permissions::from_mode(FOLDER_MODE))
 }
 
 fn store_error(path: &Path, error: &io::Error) -> Error {

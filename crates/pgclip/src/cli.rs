@@ -93,9 +93,11 @@ pub enum Verb {
         #[arg(long)]
         force: bool,
     },
-    /// Prepare models for sharing between connections
+    /// Prepare models so that all connections share one copy of their weights
     ///
-    /// This version has nothing to prepare: each connection reads the graphs itself.
+    /// `add` and `pull` do it by themselves. It is needed again after the processor or ONNX Runtime has changed, and after
+    /// model files were copied or restored from a backup.
+    #[command(after_help = PREPARE)]
     Prepare {
         /// [default: all]
         names: Vec<String>,
@@ -128,6 +130,14 @@ Nothing is fetched. What is added is a copy: the folder may go away afterwards."
 const VERIFY: &str = "\
 Compares every file with the digest it was added with, and reports files that others could change, links, and files that
 do not belong there.";
+
+const PREPARE: &str = "\
+Examples:
+  pgclip prepare                  all models, as after a new ONNX Runtime
+  pgclip prepare photos
+
+Saves each graph as ONNX Runtime optimises and packs it for this processor, beside the model, in up to twice its size.
+What is prepared already is left as it is. Connections that are open keep what they have.";
 
 const REMOVE: &str = "\
 Examples:

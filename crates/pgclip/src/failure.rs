@@ -63,8 +63,11 @@ impl From<Error> for Failure {
             ),
             Error::ModelUnsafe { .. } => failure.hint("A model's files are code: keep them where only their owner can write."),
             Error::ModelChanged { .. } => failure.hint("Restore the file, or add the new files as a model of another name."),
+            Error::NotPrepared { .. } => failure.hint(
+                "The model works without: each connection then has weights of its own. ONNX Runtime 1.31 or newer prepares best.",
+            ),
             Error::Store { .. } => {
-                failure.hint("Nothing of the model was kept. Free some space, or run this as a user who may write there (often root).")
+                failure.hint("Nothing that was begun was kept. Free some space, or run this as a user who may write there (often root).")
             }
             Error::RuntimeMissing { .. } | Error::RuntimeLoaded { .. } => {
                 failure.hint("Name ONNX Runtime's library, 1.22 or newer: --onnxruntime FILE")

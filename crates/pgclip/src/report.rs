@@ -42,10 +42,11 @@ pub fn size(bytes: u64) -> String {
     indicatif::DecimalBytes(bytes).to_string()
 }
 
-/// A manifest for programs, with what a person would add up.
-pub fn describe(manifest: &Manifest) -> Result<serde_json::Value, Failure> {
+/// A manifest for programs, with what a person would add up, and whether connections share the weights.
+pub fn describe(manifest: &Manifest, prepared: bool) -> Result<serde_json::Value, Failure> {
     let mut value = serde_json::to_value(manifest).map_err(Failure::new)?;
     value["size_bytes"] = json!(manifest.size_bytes());
+    value["prepared"] = json!(prepared);
     Ok(value)
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use clip::{Choices, Format, Limits, MANIFEST_FILE, Manifest, Options, Overflow, Resize, store};
+use clip::{Choices, Error, Format, Limits, MANIFEST_FILE, Manifest, Options, Overflow, Resize, store};
 use serde_json::json;
 
 use crate::catalog::CATALOG;
@@ -34,11 +34,24 @@ impl Session {
             store::add(folder, &models, name, choices, &options, &mut |file, size, done| bar.set(file, size, done));
         bar.finish();
         let manifest = added?;
+        // The model is there and works, whatever becomes of this.
+        let prepared = match store::prepare(&models, name, &options) {
+            Ok(_) => true,
+            Err(Error::Interrupted) => {
+                return Err(Failure::from(Error::Interrupted)
+                    .hint(format!("{name} is added; pgclip prepare {name} does the rest.")));
+            }
+            Err(error) => {
+                eprintln!("pgclip: {name} is added, but connections cannot share its weights: {error}");
+                eprintln!("  To try again: pgclip prepare {name}");
+                false
+            }
+        };
         if self.json {
-            return report::json(&report::describe(&manifest)?);
+            return report::json(&report::describe(&manifest, prepared)?);
         }
         report::line(&format!("Added {name} to {}", models.display()))?;
-        report::line(&summary(&manifest))?;
+        report::line(&summary(&manifest, prepared))?;
         report::line(&format!("\nUse it:  SELECT clip_embed_text('a red car', '{name}');"))
     }
 
@@ -47,39 +60,42 @@ impl Session {
         let listed = store::names(&models).into_iter().map(|name| (store::manifest(&models, &name), name));
         if self.json {
             let rows = listed.map(|(manifest, name)| match manifest {
-                Ok(manifest) => report::describe(&manifest),
+                Ok(manifest) => report::describe(&manifest, self.is_prepared(&models, &name)),
                 Err(error) => Ok(json!({"name": name, "error": error.to_string()})),
             });
             return report::json(&rows.collect::<Result<Vec<_>, _>>()?);
         }
-        let row = |(manifest, name): (Result<Manifest, clip::Error>, String)| match manifest {
+        let row = |(manifest, name): (Result<Manifest, Error>, String)| match manifest {
             Ok(manifest) => [
-                name,
+                name.clone(),
                 manifest.family.clone(),
                 manifest.dimensions.to_string(),
                 format!("{} x {}", manifest.image.width, manifest.image.height),
                 report::size(manifest.size_bytes()),
                 manifest.digest[..12].into(),
+                yes_or_no(self.is_prepared(&models, &name)).into(),
                 manifest.license.clone().unwrap_or_default(),
             ],
             Err(error) => {
-                [name, format!("cannot be used: {error}"), "".into(), "".into(), "".into(), "".into(), "".into()]
+                let unknown = || String::new();
+                let reason = format!("cannot be used: {error}");
+                [name, reason, unknown(), unknown(), unknown(), unknown(), unknown(), unknown()]
             }
         };
         let rows: Vec<_> = listed.map(row).collect();
         if rows.is_empty() {
             eprintln!("There are no models in {} yet: pgclip catalog lists some to pull.", models.display());
         }
-        report::table(["NAME", "FAMILY", "DIMENSIONS", "PIXELS", "SIZE", "DIGEST", "LICENCE"], &rows)
+        report::table(["NAME", "FAMILY", "DIMENSIONS", "PIXELS", "SIZE", "DIGEST", "PREPARED", "LICENCE"], &rows)
     }
 
     pub fn show(&self, name: &str) -> Result<(), Failure> {
         let models = self.place.models()?;
         let manifest = store::manifest(&models, name)?;
         if self.json {
-            return report::json(&report::describe(&manifest)?);
+            return report::json(&report::describe(&manifest, self.is_prepared(&models, name))?);
         }
-        report::line(&summary(&manifest))?;
+        report::line(&summary(&manifest, self.is_prepared(&models, name)))?;
         report::line(&format!("{:16}{}", "folder", models.join(name).display()))?;
         let files = manifest.files.iter();
         let rows: Vec<_> = files.map(|(file, is)| [file.clone(), report::size(is.size), is.sha256.clone()]).collect();
@@ -131,13 +147,45 @@ impl Session {
 
     pub fn prepare(&self, names: &[String]) -> Result<(), Failure> {
         let models = self.place.models()?;
-        for name in names {
+        let options = options(&self.place)?;
+        let names = if names.is_empty() { store::names(&models) } else { names.to_vec() };
+        for name in &names {
             store::folder_of(&models, name)?;
         }
-        if self.json {
-            return report::json(&json!({"prepared": []}));
+        let mut prepared = Vec::new();
+        let mut failures = Vec::new();
+        for name in &names {
+            match store::prepare(&models, name, &options) {
+                Ok(done) => {
+                    if !self.json {
+                        report::line(&format!("{name}: {}", if done { "prepared" } else { "was prepared already" }))?;
+                    }
+                    prepared.push(name);
+                }
+                Err(Error::Interrupted) => return Err(Error::Interrupted.into()),
+                // One broken model is no reason to leave the others as they are.
+                Err(error) => {
+                    eprintln!("pgclip: {name}: {error}");
+                    failures.push(Failure::from(error));
+                }
+            }
         }
-        report::line("There is nothing to prepare in this version: each connection reads the graphs itself.")
+        if self.json {
+            report::json(&json!({"prepared": prepared}))?;
+        }
+        match (failures.pop(), names.len()) {
+            (None, _) => Ok(()),
+            (Some(failure), 1) => Err(failure),
+            (Some(failure), all) => {
+                let message = format!("{} of {all} models could not be prepared", failures.len() + 1);
+                Err(Failure { message, ..failure })
+            }
+        }
+    }
+
+    /// Whether connections share the weights of a model.
+    fn is_prepared(&self, models: &Path, name: &str) -> bool {
+        self.place.runtime().is_ok_and(|runtime| store::check_prepared(models, name, &runtime).is_ok())
     }
 
     pub fn catalog(&self) -> Result<(), Failure> {
@@ -176,7 +224,11 @@ fn options(place: &Place) -> Result<Options, Failure> {
     })
 }
 
-fn summary(manifest: &Manifest) -> String {
+fn yes_or_no(answer: bool) -> &'static str {
+    if answer { "yes" } else { "no" }
+}
+
+fn summary(manifest: &Manifest, prepared: bool) -> String {
     let (text, image) = (&manifest.text, &manifest.image);
     let resize = match image.resize {
         None => "as they are".into(),
@@ -203,6 +255,7 @@ fn summary(manifest: &Manifest) -> String {
         ),
         ("digest", manifest.digest.clone()),
         ("size", report::size(manifest.size_bytes())),
+        ("prepared", yes_or_no(prepared).into()),
     ];
     let optional = [
         ("logit scale", manifest.logit_scale.map(|scale| scale.to_string())),
