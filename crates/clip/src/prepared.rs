@@ -301,7 +301,7 @@ impl Piece {
     /// Whether reading it from a mapped file of `size` bytes cannot crash.
     fn is_safe(self, size: u64) -> bool {
         let end = self.length.and_then(|length| self.offset.checked_add(length));
-        self.offset % ALIGNMENT == 0 && end.is_some_and(|end| end <= size)
+        self.offset.is_multiple_of(ALIGNMENT) && end.is_some_and(|end| end <= size)
     }
 }
 

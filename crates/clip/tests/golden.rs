@@ -2,57 +2,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+mod support;
 
-use clip::{Choices, Embedding, Error, Format, Limits, Manifest, Model, Options, Overflow, Tower, store};
+use std::path::PathBuf;
+
+use clip::{Choices, Embedding, Error, Model, Options, Overflow, Tower};
 use serde_json::Value;
+use support::{Store, fixtures, options};
 
 /// Cosine to the reference, at the least.
 const EXACT: f64 = 0.999_9;
 
 /// The same where edges are drawn in halved colour: the worst case for a JPEG decoder's upsampling, which is not libjpeg's.
 const DRAWN: (&[&str], f64) = (&["progressive.jpg", "rgb_420.jpg"], 0.999);
-
-fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures")
-}
-
-fn options() -> Options {
-    Options {
-        runtime: std::path::absolute(fixtures().join("../../target/onnxruntime/libonnxruntime.so")).unwrap(),
-        threads: 1,
-        batch_size: 32,
-        overflow: Overflow::Truncate,
-        limits: Limits { bytes: 1 << 25, pixels: 64_000_000, formats: Format::ALL.to_vec() },
-        interrupted: || false,
-    }
-}
-
-/// A folder with models that were added to it, gone when the tests are.
-struct Store(PathBuf);
-
-impl Store {
-    fn new() -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        Self(std::env::temp_dir().join(format!("pg_clip-store-{}-{number}", std::process::id())))
-    }
-
-    fn add(&self, folder: &Path, name: &str, choices: &Choices) -> Result<Manifest, Error> {
-        store::add(folder, &self.0, name, choices, &options(), &mut |_, _, _| {})
-    }
-
-    fn open(&self, name: &str) -> Model {
-        Model::open(&self.0.join(name), name, || false).unwrap()
-    }
-}
-
-impl Drop for Store {
-    fn drop(&mut self) {
-        std::fs::remove_dir_all(&self.0).ok();
-    }
-}
 
 /// A fixture model, and the store that it was added to.
 fn open(name: &str) -> (Store, Model) {
@@ -73,8 +35,15 @@ fn cosine(ours: &Embedding, theirs: &Value) -> f64 {
     ours.as_slice().iter().zip(theirs).map(|(&a, b)| f64::from(a) * b).sum()
 }
 
+/// Embeddings of a model as it was published, then as it was prepared.
+fn compare(name: &str, store: &Store, golden: &Value) {
+    compare_one(name, store.open(name), golden);
+    assert_eq!(store.prepare(name), Ok(true), "{name}");
+    compare_one(name, store.open(name), golden);
+}
+
 /// Embeddings of all golden texts and pictures of a model, in one batch, and each alone.
-fn compare(name: &str, mut model: Model, golden: &Value) {
+fn compare_one(name: &str, mut model: Model, golden: &Value) {
     let texts = golden["texts"].as_array().unwrap();
     let images = golden["images"].as_array().unwrap();
     assert!(texts.len() >= 12 && images.len() >= 12);
@@ -116,8 +85,8 @@ fn compare(name: &str, mut model: Model, golden: &Value) {
 #[test]
 fn embeddings_are_those_of_transformers() {
     for name in ["wide", "narrow", "bidirectional"] {
-        let (_store, model) = open(name);
-        compare(name, model, &golden(name));
+        let (store, _) = open(name);
+        compare(name, &store, &golden(name));
     }
 }
 
@@ -132,7 +101,7 @@ fn embeddings_at_full_size_are_those_of_transformers() {
     let name = folder.file_name().unwrap().to_str().unwrap();
     let store = Store::new();
     store.add(&folder, name, &Choices::default()).unwrap();
-    compare(name, store.open(name), &golden);
+    compare(name, &store, &golden);
 }
 
 /// Exports of other families and in other layouts: name, variant, and whether short texts need no padding.
@@ -166,7 +135,7 @@ fn embeddings_of_every_family_are_those_of_the_reference() {
             let difference = ours.zip(theirs).map_or(0.0, |(ours, theirs)| (ours / theirs - 1.0).abs());
             assert!(difference < 1e-4, "{name}: {ours:?} {theirs:?}");
         }
-        compare(name, store.open(name), &golden);
+        compare(name, &store, &golden);
     }
 }
 

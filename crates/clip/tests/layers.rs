@@ -13,9 +13,9 @@ const DOORS: [(&str, &[&str]); 11] = [
     ("prost::", &["onnx.rs"]),
     ("half::", &["runtime.rs"]),
     ("sha2::", &["manifest.rs"]),
-    ("serde_json", &["config.rs", "folder.rs", "logits.rs", "manifest.rs", "tokens.rs"]),
+    ("serde_json", &["config.rs", "folder.rs", "logits.rs", "manifest.rs", "prepared.rs", "tokens.rs"]),
     ("pgrx", &[]),
-    ("std::env", &[]),
+    ("std::env::var", &[]),
     ("println!", &[]),
 ];
 

@@ -1,0 +1,216 @@
+//! Prepared weights: shared where there is no doubt about them; else the published graph, and the same embeddings.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::fs::{self, OpenOptions, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use clip::{Choices, Embedding, Error, Tower, store};
+use sha2::{Digest, Sha256};
+use support::{Store, fixtures, options};
+
+/// The embedded model: the smallest one with tensors that are large enough to be mapped in both towers.
+const MODEL: &str = "emoji";
+
+fn prepared_store() -> Store {
+    let store = Store::new();
+    let folder = fixtures().join("../../models").join(MODEL);
+    store.add(&folder, MODEL, &Choices::default()).unwrap();
+    assert_eq!(store.prepare(MODEL), Ok(true));
+    store
+}
+
+/// The folder of what was prepared.
+fn files(store: &Store) -> PathBuf {
+    let mut folders = fs::read_dir(store.0.join(MODEL).join("prepared")).unwrap();
+    let folder = folders.next().unwrap().unwrap().path();
+    assert!(folders.next().is_none());
+    folder
+}
+
+/// The embedding of a text, and whether the weights that made it are shared.
+fn embed(store: &Store) -> (Embedding, bool) {
+    let mut model = store.open(MODEL);
+    let embedding = model.embed_texts(&["red apple"], &options()).unwrap().remove(0).embedding;
+    (embedding, model.usage(Tower::Text).unwrap().shared)
+}
+
+fn problem(store: &Store) -> String {
+    match store::check_prepared(&store.0, MODEL, &options().runtime) {
+        Err(Error::NotPrepared { reason, .. }) => reason,
+        Err(other) => other.to_string(),
+        Ok(()) => "there is no doubt about it".into(),
+    }
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Replace a piece of a file, of the same length, and let the record say that it was always so.
+fn forge(store: &Store, file: &str, from: &[u8], to: &[u8]) {
+    assert_eq!(from.len(), to.len());
+    let path = files(store).join(file);
+    let mut bytes = fs::read(&path).unwrap();
+    let before = sha256(&bytes);
+    let at = bytes.windows(from.len()).position(|window| window == from).unwrap();
+    bytes[at..at + to.len()].copy_from_slice(to);
+    fs::write(&path, &bytes).unwrap();
+    let record = files(store).join("prepared.json");
+    let text = fs::read_to_string(&record).unwrap().replace(&before, &sha256(&bytes));
+    fs::write(&record, text).unwrap();
+    seal(store);
+}
+
+/// Let the record give the files' times as they are now.
+fn seal(store: &Store) {
+    use std::os::unix::fs::MetadataExt;
+    let record = files(store).join("prepared.json");
+    let mut json: serde_json::Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
+    for (file, seal) in json["files"].as_object_mut().unwrap() {
+        let found = fs::metadata(files(store).join(file)).unwrap();
+        seal["digest"]["size"] = found.len().into();
+        seal["modified"] = vec![found.mtime(), found.mtime_nsec()].into();
+        seal["changed"] = vec![found.ctime(), found.ctime_nsec()].into();
+    }
+    fs::write(&record, json.to_string()).unwrap();
+}
+
+#[test]
+fn prepared_weights_are_shared_and_give_the_same_embeddings() {
+    let store = Store::new();
+    store.add(&fixtures().join("../../models").join(MODEL), MODEL, &Choices::default()).unwrap();
+    assert_eq!(problem(&store), "they were never prepared");
+    let (published, shared) = embed(&store);
+    assert!(!shared);
+
+    assert_eq!(store.prepare(MODEL), Ok(true));
+    assert_eq!(store.prepare(MODEL), Ok(false), "there was nothing left to do");
+    assert_eq!(store::check_prepared(&store.0, MODEL, &options().runtime), Ok(()));
+    let (prepared, shared) = embed(&store);
+    assert!(shared);
+    assert!(published.cosine(&prepared) > 0.999_999_9);
+    assert_eq!(store::verify(&store.0, MODEL, || false), Ok(vec![]));
+    let modes = fs::read_dir(files(&store)).unwrap().map(|file| file.unwrap().metadata().unwrap().permissions().mode());
+    assert!(modes.into_iter().all(|mode| mode & 0o777 == 0o644));
+}
+
+/// What is wrong, what is said of it, and how it is made so.
+type Damage = (&'static str, fn(&Store));
+
+#[test]
+fn what_is_in_doubt_is_not_mapped_and_the_published_graph_is_used() {
+    let (published, _) = {
+        let store = Store::new();
+        store.add(&fixtures().join("../../models").join(MODEL), MODEL, &Choices::default()).unwrap();
+        embed(&store)
+    };
+    let damages: [Damage; 13] = [
+        ("changed, copied or restored", |store| {
+            let file = OpenOptions::new().write(true).open(files(store).join("text.data")).unwrap();
+            file.set_len(4096).unwrap();
+        }),
+        ("changed, copied or restored", |store| {
+            let mut bytes = fs::read(files(store).join("text.data")).unwrap();
+            bytes[12345] ^= 1;
+            fs::write(files(store).join("text.data"), bytes).unwrap();
+        }),
+        ("changed, copied or restored", |store| {
+            let path = files(store).join("text.data");
+            fs::copy(&path, path.with_extension("copy")).unwrap();
+            fs::rename(path.with_extension("copy"), path).unwrap();
+        }),
+        ("end beyond its end", |store| {
+            let file = OpenOptions::new().write(true).open(files(store).join("text.data")).unwrap();
+            file.set_len(4096).unwrap();
+            seal(store);
+        }),
+        ("not aligned", |store| {
+            // The length of the number stays, so that the graph stays well-formed.
+            let (before, offset) = first_offset(store);
+            let moved = (offset.parse::<u64>().unwrap() + 4).to_string();
+            forge(store, "text.onnx", &[&before, offset.as_bytes()].concat(), &[&before, moved.as_bytes()].concat());
+        }),
+        ("was not prepared", |store| forge(store, "text.onnx", b"text.data", b"othr.data")),
+        ("not inside the folder", |store| forge(store, "text.onnx", b"text.data", b"../a.data")),
+        ("is not the file that was prepared", |store| {
+            fs::copy(files(store).join("image.onnx"), files(store).join("text.onnx")).unwrap();
+            seal(store);
+        }),
+        ("for another model", |store| {
+            let record = files(store).join("prepared.json");
+            let digest = store.open(MODEL).manifest().digest.clone();
+            let text = fs::read_to_string(&record).unwrap().replace(&digest, &digest.replace('1', "2"));
+            fs::write(record, text).unwrap();
+        }),
+        ("another ONNX Runtime or another processor", |store| {
+            fs::rename(files(store), store.0.join(MODEL).join("prepared/0123456789abcdef")).unwrap();
+        }),
+        ("prepared.json", |store| fs::write(files(store).join("prepared.json"), b"{\"format").unwrap()),
+        ("symbolic link", |store| {
+            let path = files(store).join("text.data");
+            fs::rename(&path, path.with_extension("real")).unwrap();
+            std::os::unix::fs::symlink("text.real", path).unwrap();
+        }),
+        ("written by others", |store| {
+            fs::set_permissions(files(store).join("text.data"), Permissions::from_mode(0o666)).unwrap();
+        }),
+    ];
+    for (expected, damage) in damages {
+        let store = prepared_store();
+        damage(&store);
+        let problem = problem(&store);
+        assert!(problem.contains(expected), "expected {expected:?}, found {problem:?}");
+        let (embedding, shared) = embed(&store);
+        assert!(!shared, "{expected}");
+        assert!(published.cosine(&embedding) > 0.999_999_9, "{expected}");
+        // Preparing again heals it.
+        assert_eq!(store.prepare(MODEL), Ok(true), "{expected}");
+        assert!(embed(&store).1, "{expected}");
+        assert_eq!(store::verify(&store.0, MODEL, || false), Ok(vec![]), "{expected}");
+    }
+}
+
+/// The first offset other than zero that the text tower's graph gives, and the bytes before it.
+fn first_offset(store: &Store) -> (Vec<u8>, String) {
+    let bytes = fs::read(files(store).join("text.onnx")).unwrap();
+    let key = b"offset\x12";
+    let places = bytes.windows(key.len()).enumerate().filter(|(_, window)| window == key);
+    let values = places.map(|(at, _)| at + key.len() + 1);
+    let offsets = values.map(|at| {
+        let text = &bytes[at..at + usize::from(bytes[at - 1])];
+        (bytes[at - key.len() - 1..at].to_vec(), String::from_utf8(text.to_vec()).unwrap())
+    });
+    offsets.into_iter().find(|(_, offset)| offset != "0").unwrap()
+}
+
+#[test]
+fn verify_reads_what_was_prepared() {
+    let store = prepared_store();
+    let path = files(&store).join("image.data");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[4321] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    fs::write(files(&store).join("left.over"), b"").unwrap();
+    let findings = store::verify(&store.0, MODEL, || false).unwrap();
+    let mut found: Vec<_> =
+        findings.iter().map(|finding| (finding.file.rsplit('/').next().unwrap(), &*finding.problem)).collect();
+    found.sort();
+    assert_eq!(
+        found,
+        [("image.data", "it is not the file that was prepared"), ("left.over", "it does not belong to the model"),]
+    );
+}
+
+#[test]
+fn a_model_that_changed_is_not_prepared() {
+    let store = prepared_store();
+    fs::remove_dir_all(store.0.join(MODEL).join("prepared")).unwrap();
+    fs::write(store.0.join(MODEL).join("onnx/text_model.onnx"), b"another").unwrap();
+    assert!(matches!(store.prepare(MODEL), Err(Error::ModelChanged { file, .. }) if file == "onnx/text_model.onnx"));
+    assert!(!store.0.join(MODEL).join("prepared").exists());
+    assert_eq!(fs::read_dir(&store.0).unwrap().count(), 1, "something half-made was left");
+}
