@@ -20,6 +20,7 @@ use crate::manifest::{FileDigest, Manifest, digest, digest_file};
 use crate::model::Options;
 use crate::onnx::{Onnx, Piece};
 use crate::runtime::{Form, Graph, Runtime};
+use crate::spec::GraphSpec;
 use crate::watch::Interrupted;
 
 /// Where they are in a model's folder; in it, a folder per key.
@@ -43,6 +44,8 @@ const KEY_DIGITS: usize = 16;
 struct Record {
     format_version: u32,
     key: Key,
+    /// What it was made of: the graphs as they were published.
+    published: BTreeMap<String, Seal>,
     files: BTreeMap<String, Seal>,
 }
 
@@ -121,18 +124,29 @@ pub(crate) fn save(
 
 /// The text of `prepared.json` for the files that were saved into `target`.
 pub(crate) fn seal(
+    folder: Folder<'_>,
     target: Folder<'_>,
     manifest: &Manifest,
     runtime: &Runtime,
     interrupted: Interrupted,
 ) -> Result<String, Error> {
-    let seal = |file: String| {
+    let of_published = |file: &String| {
+        let digest =
+            manifest.files.get(file).cloned().ok_or_else(|| doubt(folder, format_args!("{file:?} is unknown")))?;
+        Ok((file.clone(), Seal::of(folder, file, digest)?))
+    };
+    let of_saved = |file: String| {
         let digest = digest_file(target, &file, interrupted)?;
         Ok((file.clone(), Seal::of(target, &file, digest)?))
     };
-    let files = files_of(target.path).map_err(|error| target.unreadable(PREPARED, error))?;
-    let files = files.into_iter().map(seal).collect::<Result<_, Error>>()?;
-    let record = Record { format_version: FORMAT_VERSION, key: Key::of(manifest, runtime), files };
+    let saved = files_of(target.path).map_err(|error| target.unreadable(PREPARED, error))?;
+    let graphs = Tower::BOTH.into_iter().flat_map(|tower| manifest.graph(tower).files());
+    let record = Record {
+        format_version: FORMAT_VERSION,
+        key: Key::of(manifest, runtime),
+        published: graphs.map(of_published).collect::<Result<_, Error>>()?,
+        files: saved.into_iter().map(of_saved).collect::<Result<_, Error>>()?,
+    };
     let json = serde_json::to_string_pretty(&record);
     json.map(|json| json + "\n").map_err(|error| target.unreadable(RECORD, error.into()))
 }
@@ -173,8 +187,9 @@ pub(crate) fn open(
 ) -> Result<(Graph, u64), Error> {
     let within = folder_for(manifest, runtime);
     let opened = find(folder, manifest, runtime).and_then(|record| {
-        let shared = check_tower(folder, &within, &record, tower)?;
         let spec = manifest.graph(tower);
+        check_published(folder, &record, spec)?;
+        let shared = check_tower(folder, &within, &record, tower)?;
         let file = folder.path.join(&within).join(graph_file(tower));
         let output = (spec.output.clone(), spec.pooling);
         let (form, which) = (Form::Prepared(&file), (folder.model, tower));
@@ -191,7 +206,10 @@ pub(crate) fn open(
 pub(crate) fn check(folder: Folder<'_>, manifest: &Manifest, runtime: &Runtime) -> Result<(), Error> {
     let record = find(folder, manifest, runtime)?;
     let within = folder_for(manifest, runtime);
-    Tower::BOTH.into_iter().try_for_each(|tower| check_tower(folder, &within, &record, tower).map(drop))
+    Tower::BOTH.into_iter().try_for_each(|tower| {
+        check_published(folder, &record, manifest.graph(tower))?;
+        check_tower(folder, &within, &record, tower).map(drop)
+    })
 }
 
 /// What is wrong with the prepared files of a model, whatever they were prepared for: file and problem.
@@ -266,18 +284,15 @@ fn read(folder: Folder<'_>, file: &str) -> Result<Record, Error> {
     }
 }
 
+/// Refuse what was made of files that were touched since: whoever opens them as they are now says what is wrong.
+fn check_published(folder: Folder<'_>, record: &Record, spec: &GraphSpec) -> Result<(), Error> {
+    spec.files().try_for_each(|file| check_untouched(folder, file, record.published.get(file)).map(drop))
+}
+
 /// Refuse a tower's files unless they are as they were left and safe to map; and how many bytes will be mapped.
 fn check_tower(folder: Folder<'_>, within: &str, record: &Record, tower: Tower) -> Result<u64, Error> {
     let path = |file: &str| Path::new(within).join(file).to_string_lossy().into_owned();
-    let unchanged = |file: &str| {
-        let path = path(file);
-        folder.check(&path)?;
-        let seal = record.files.get(file).ok_or_else(|| doubt(folder, format_args!("{file:?} was not prepared")))?;
-        match *seal == Seal::of(folder, &path, seal.digest.clone())? {
-            true => Ok(seal.digest.size),
-            false => Err(doubt(folder, format_args!("{file:?} was changed, copied or restored since it was prepared"))),
-        }
-    };
+    let unchanged = |file: &str| check_untouched(folder, &path(file), record.files.get(file));
     let (graph, data) = (graph_file(tower), data_file(tower));
     unchanged(&graph)?;
     // What says where to read is small: it is read through, whatever its times say.
@@ -294,6 +309,16 @@ fn check_tower(folder: Folder<'_>, within: &str, record: &Record, tower: Tower) 
     match facts.pieces.iter().find(|piece| !piece.is_safe(size)) {
         Some(_) => Err(doubt(folder, format_args!("{data:?} has pieces that are not aligned, or end beyond its end"))),
         None => Ok(size),
+    }
+}
+
+/// Refuse a file that is not as it was left, or that others could change; and how large it is.
+fn check_untouched(folder: Folder<'_>, file: &str, left: Option<&Seal>) -> Result<u64, Error> {
+    folder.check(file)?;
+    let left = left.ok_or_else(|| doubt(folder, format_args!("{file:?} was not there when they were prepared")))?;
+    match *left == Seal::of(folder, file, left.digest.clone())? {
+        true => Ok(left.digest.size),
+        false => Err(doubt(folder, format_args!("{file:?} was changed, copied or restored since they were prepared"))),
     }
 }
 

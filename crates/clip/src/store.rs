@@ -160,7 +160,7 @@ pub fn prepare(model_path: &Path, name: &str, options: &Options) -> Result<bool,
             work.finish(&file)?;
         }
     }
-    work.write(RECORD, prepared::seal(target, &manifest, runtime, options.interrupted)?.as_bytes())?;
+    work.write(RECORD, prepared::seal(folder, target, &manifest, runtime, options.interrupted)?.as_bytes())?;
     prepared::try_out(folder, target, &manifest, options)?;
 
     let all = path.join(PREPARED);

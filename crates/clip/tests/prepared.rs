@@ -108,7 +108,11 @@ fn what_is_in_doubt_is_not_mapped_and_the_published_graph_is_used() {
         store.add(&fixtures().join("../../models").join(MODEL), MODEL, &Choices::default()).unwrap();
         embed(&store)
     };
-    let damages: [Damage; 13] = [
+    let damages: [Damage; 14] = [
+        ("\"onnx/text_model.onnx\" was changed, copied or restored", |store| {
+            let path = store.0.join(MODEL).join("onnx/text_model.onnx");
+            fs::write(&path, fs::read(&path).unwrap()).unwrap();
+        }),
         ("changed, copied or restored", |store| {
             let file = OpenOptions::new().write(true).open(files(store).join("text.data")).unwrap();
             file.set_len(4096).unwrap();
@@ -134,7 +138,7 @@ fn what_is_in_doubt_is_not_mapped_and_the_published_graph_is_used() {
             let moved = (offset.parse::<u64>().unwrap() + 4).to_string();
             forge(store, "text.onnx", &[&before, offset.as_bytes()].concat(), &[&before, moved.as_bytes()].concat());
         }),
-        ("was not prepared", |store| forge(store, "text.onnx", b"text.data", b"othr.data")),
+        ("a file that was not prepared", |store| forge(store, "text.onnx", b"text.data", b"othr.data")),
         ("not inside the folder", |store| forge(store, "text.onnx", b"text.data", b"../a.data")),
         ("is not the file that was prepared", |store| {
             fs::copy(files(store).join("image.onnx"), files(store).join("text.onnx")).unwrap();

@@ -79,6 +79,11 @@ impl Cluster {
     }
 
     pub fn connect_as(&self, user: &str) -> Client {
+        self.config(user).connect(NoTls).unwrap()
+    }
+
+    /// How to connect, for those who want to say more.
+    pub fn config(&self, user: &str) -> Config {
         let output = self.script("env").output().unwrap();
         let variables = String::from_utf8(output.stdout).unwrap();
         let value = |name: &str| {
@@ -87,7 +92,7 @@ impl Cluster {
         };
         let mut config = Config::new();
         config.host_path(value("PGHOST")).port(value("PGPORT").parse().unwrap()).dbname("postgres").user(user);
-        config.connect(NoTls).unwrap()
+        config
     }
 }
 
