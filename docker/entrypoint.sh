@@ -33,7 +33,7 @@ prepare_models() {
     fi
     copy_models
     if output=$(pgclip prepare 2>&1); then
-        say "${output:-there is nothing to prepare}"
+        say "${output:-there are no models}"
     else
         say "models could not be prepared, so each connection loads them for itself:" "$output"
     fi

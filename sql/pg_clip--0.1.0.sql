@@ -68,7 +68,7 @@ COMMENT ON COLUMN clip_models.image_size IS 'height in pixels to which images ar
 COMMENT ON COLUMN clip_models.digest IS 'sha256 over all that decides a vector';
 COMMENT ON COLUMN clip_models.size_bytes IS 'size of its files in bytes';
 COMMENT ON COLUMN clip_models.license IS 'licence of its weights';
-COMMENT ON COLUMN clip_models.prepared IS 'whether connections can share its weights';
+COMMENT ON COLUMN clip_models.prepared IS 'whether connections share its weights; if not, run pgclip prepare';
 COMMENT ON COLUMN clip_models.is_default IS 'whether clip.default_model names it';
 
 CREATE FUNCTION _clip_loaded_models()
@@ -87,7 +87,7 @@ COMMENT ON COLUMN clip_loaded_models.calls IS 'calls since then';
 COMMENT ON COLUMN clip_loaded_models.items IS 'texts or images in those calls';
 COMMENT ON COLUMN clip_loaded_models.total_ms IS 'milliseconds that those calls took';
 COMMENT ON COLUMN clip_loaded_models.cache_hits IS 'texts whose vectors were remembered instead';
-COMMENT ON COLUMN clip_loaded_models.weights IS 'shared between connections, or private to this one';
+COMMENT ON COLUMN clip_loaded_models.weights IS 'shared between connections, or private to this one (see pgclip prepare)';
 
 CREATE FUNCTION clip_prewarm(model text DEFAULT NULL, tower text DEFAULT 'both') RETURNS void
 	AS 'MODULE_PATHNAME', 'clip_prewarm_wrapper' LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000;

@@ -4,7 +4,7 @@
 
 use clip::{Error, Format, MANIFEST_FILE};
 use pgrx::pg_sys::panic::ErrorReport;
-use pgrx::{PgSqlErrorCode, pg_sys};
+use pgrx::{PgLogLevel, PgSqlErrorCode, pg_sys};
 
 /// How to put a model in place, wherever one is missing or broken.
 const ADD_MODEL: &str = "On the server, \"pgclip pull NAME\" or \"pgclip add NAME DIR\" adds a model.";
@@ -131,6 +131,14 @@ pub fn report(error: Error) -> ErrorReport {
             let detail = element + report.detail().unwrap_or(report.message());
             report.set_detail(detail)
         }
+    }
+}
+
+/// Say what is no failure. A parallel worker lives for one query and would say it in each: the session does.
+pub fn warn(report: ErrorReport) {
+    // SAFETY: an integer that the server sets before any of our code runs.
+    if unsafe { pg_sys::ParallelWorkerNumber } < 0 {
+        report.report(PgLogLevel::WARNING);
     }
 }
 

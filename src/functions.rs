@@ -8,7 +8,7 @@ use pgrx::pg_sys::panic::{ErrorReport, ErrorReportable};
 use pgrx::prelude::*;
 
 use crate::datum::{Varlena, VarlenaArray, Vector};
-use crate::error::{invalid_argument, null_argument, report};
+use crate::error::{invalid_argument, null_argument, report, warn};
 use crate::models::{self, only};
 use crate::settings;
 
@@ -215,10 +215,10 @@ fn default_model() -> String {
     }
     let name = settings::default_model();
     if name.as_bytes() == settings::EMBEDDED_MODEL.to_bytes() && !WARNED.replace(true) {
-        ErrorReport::new(PgSqlErrorCode::ERRCODE_WARNING, "using the embedded model \"emoji\"", "pg_clip")
+        let report = ErrorReport::new(PgSqlErrorCode::ERRCODE_WARNING, "using the embedded model \"emoji\"", "pg_clip")
             .set_detail("It is there for a first try: it knows emoji, not photographs.")
-            .set_hint("For photographs, run \"pgclip pull openai/clip-vit-base-patch32\" on the server, and set \"clip.default_model\" to the model it adds.")
-            .report(PgLogLevel::WARNING);
+            .set_hint("For photographs, run \"pgclip pull openai/clip-vit-base-patch32\" on the server, and set \"clip.default_model\" to the model it adds.");
+        warn(report);
     }
     name
 }

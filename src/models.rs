@@ -13,9 +13,8 @@ use std::path::PathBuf;
 
 use clip::{Embedding, Error, MANIFEST_FILE, Model, Options, TextEmbedding};
 use lru::LruCache;
-use pgrx::PgLogLevel;
 
-use crate::error::report;
+use crate::error::{report, warn};
 use crate::interrupt::interrupted;
 use crate::settings;
 
@@ -78,7 +77,7 @@ fn warn_if_not_prepared(name: &str) {
         open.model.take_not_prepared().filter(|_| !std::mem::replace(&mut open.warned, true))
     });
     if let Some(reason) = reason {
-        report(reason).report(PgLogLevel::WARNING);
+        warn(report(reason));
     }
 }
 

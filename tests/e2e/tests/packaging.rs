@@ -90,7 +90,8 @@ fn the_entry_point_brings_models_and_starts_the_server_whatever_comes_of_it() {
     };
     program("gosu", "shift; exec \"$@\"");
     program("docker-entrypoint.sh", "echo started \"$@\"");
-    program("pgclip", &format!("exec {} --model-path {} \"$@\"", command.display(), volume.display()));
+    let (command, models, library) = (command.display(), volume.display(), runtime.display());
+    program("pgclip", &format!("exec {command} --model-path {models} --onnxruntime {library} \"$@\""));
     e2e::run(pgclip(&own).args(["add", "emoji"]).arg(root().join("models/emoji")));
 
     let start = || {
@@ -106,9 +107,10 @@ fn the_entry_point_brings_models_and_starts_the_server_whatever_comes_of_it() {
         said
     };
     let said = start();
-    assert!(said.contains("copied the model emoji") && said.contains("nothing to prepare"), "{said}");
+    assert!(said.contains("copied the model emoji") && said.contains("emoji: prepared"), "{said}");
     e2e::run(pgclip(&volume).args(["verify", "emoji"]));
-    assert!(!start().contains("copied"), "what is there is left alone");
+    let said = start();
+    assert!(!said.contains("copied") && said.contains("prepared already"), "what is there is left alone: {said}");
     program("pgclip", "echo out of order; exit 1");
     assert!(start().contains("out of order"), "the server starts all the same");
     std::fs::remove_dir_all(&scratch).unwrap();

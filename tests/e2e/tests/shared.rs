@@ -54,7 +54,7 @@ fn two_connections_have_one_copy() {
     let mut clients = [cluster.connect(), cluster.connect()];
     for client in &mut clients {
         client.query_one("SELECT vector_dims(clip_embed_text('a cat', 'emoji'))", &[]).unwrap();
-        let picture = e2e::picture("rgb.png");
+        let picture = e2e::picture("rgb_444.jpg");
         client.query_one("SELECT vector_dims(clip_embed_image($1, 'emoji'))", &[&picture]).unwrap();
         let shared = |tower: &str| (tower.to_owned(), "shared".to_owned());
         assert_eq!(weights(client), [shared("image"), shared("text")]);
