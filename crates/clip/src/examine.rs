@@ -217,34 +217,28 @@ impl Probe<'_> {
     }
 }
 
-/// What a tower of a finished model makes of the probes, one at a time.
+/// What a tower of a finished model makes of the first probe.
 pub(crate) fn probe(
     graph: &mut Graph,
     folder: Folder<'_>,
     manifest: &Manifest,
     tower: Tower,
     options: &Options,
-) -> Result<Vec<Embedding>, Error> {
-    let mut found = Vec::new();
-    match tower {
+) -> Result<Embedding, Error> {
+    let rows = match tower {
         Tower::Text => {
             let spec = &manifest.text;
-            let tokens = Tokens::open(folder, spec)?;
-            for probe in PROBES {
-                let ids = tokens.encode(probe)?.ids;
-                let (ids, mask) = tokens::rows(&[&ids], spec.context_length, spec.pad_id, spec.pad_left)?;
-                found.extend(embeddings(&graph.run_texts(1, &ids, &mask, options.interrupted)?, folder, tower)?);
-            }
+            let ids = Tokens::open(folder, spec)?.encode(PROBES[0])?.ids;
+            let (ids, mask) = tokens::rows(&[&ids], spec.context_length, spec.pad_id, spec.pad_left)?;
+            graph.run_texts(1, &ids, &mask, options.interrupted)?
         }
         Tower::Image => {
             let spec = &manifest.image;
-            for picture in test_pictures(spec.samples())? {
-                let rows = graph.run_images(1, &picture, (spec.width, spec.height), options.interrupted)?;
-                found.extend(embeddings(&rows, folder, tower)?);
-            }
+            let [_, stripes] = test_pictures(spec.samples())?;
+            graph.run_images(1, &stripes, (spec.width, spec.height), options.interrupted)?
         }
-    }
-    Ok(found)
+    };
+    manifest.embedding(rows.iter().next().unwrap_or_default(), tower)
 }
 
 /// Whether the graph was exported for one text or picture at a time.

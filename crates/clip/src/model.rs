@@ -300,7 +300,7 @@ impl Manifest {
     }
 
     /// Make an embedding of a row, which must have as many dimensions as the manifest says.
-    fn embedding(&self, row: &[f32], tower: Tower) -> Result<Embedding, Error> {
+    pub(crate) fn embedding(&self, row: &[f32], tower: Tower) -> Result<Embedding, Error> {
         if row.len() != self.dimensions {
             let reason = format!("it gave {} dimensions, expected {}", row.len(), self.dimensions);
             return Err(Error::Inference { model: self.name.clone(), tower, reason });

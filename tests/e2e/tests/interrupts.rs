@@ -11,19 +11,25 @@ const SOON: Duration = Duration::from_millis(600);
 
 const SLOW: &str = "SELECT clip_embed_image($1, 'slow')::text";
 
+/// One server for all: adding the slow model runs it several times.
 #[test]
-fn a_picture_of_the_slow_model_takes_seconds() {
+fn long_inferences_end_when_they_shall() {
     let cluster = Cluster::start();
     cluster.add("slow");
+    a_picture_of_the_slow_model_takes_seconds(&cluster);
+    statement_timeout_ends_one_long_inference(&cluster);
+    a_cancel_ends_one_long_inference_and_the_next_call_works(&cluster);
+    a_termination_ends_one_long_inference_and_only_that_connection(&cluster);
+    a_batch_stops_between_its_elements(&cluster);
+}
+
+fn a_picture_of_the_slow_model_takes_seconds(cluster: &Cluster) {
     let started = Instant::now();
     cluster.connect().query_one(SLOW, &[&picture("rgb_444.jpg")]).unwrap();
     assert!(started.elapsed() > Duration::from_secs(2), "{:?}: the tests below prove nothing", started.elapsed());
 }
 
-#[test]
-fn statement_timeout_ends_one_long_inference() {
-    let cluster = Cluster::start();
-    cluster.add("slow");
+fn statement_timeout_ends_one_long_inference(cluster: &Cluster) {
     let mut client = cluster.connect();
     client.batch_execute("SELECT clip_prewarm('slow', 'image'); SET statement_timeout = '200ms'").unwrap();
     let started = Instant::now();
@@ -36,10 +42,7 @@ fn statement_timeout_ends_one_long_inference() {
     client.query_one("SELECT clip_embed_text('still here', 'slow')::text", &[]).unwrap();
 }
 
-#[test]
-fn a_cancel_ends_one_long_inference_and_the_next_call_works() {
-    let cluster = Cluster::start();
-    cluster.add("slow");
+fn a_cancel_ends_one_long_inference_and_the_next_call_works(cluster: &Cluster) {
     let mut client = cluster.connect();
     client.batch_execute("SELECT clip_prewarm('slow', 'image')").unwrap();
     let token = client.cancel_token();
@@ -58,10 +61,7 @@ fn a_cancel_ends_one_long_inference_and_the_next_call_works() {
     client.query_one("SELECT clip_embed_image($1, 'narrow')::text", &[&picture("rgb_444.jpg")]).unwrap();
 }
 
-#[test]
-fn a_termination_ends_one_long_inference_and_only_that_connection() {
-    let cluster = Cluster::start();
-    cluster.add("slow");
+fn a_termination_ends_one_long_inference_and_only_that_connection(cluster: &Cluster) {
     let mut client = cluster.connect();
     let mut other = cluster.connect();
     let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0);
@@ -77,10 +77,7 @@ fn a_termination_ends_one_long_inference_and_only_that_connection() {
     other.batch_execute("SELECT clip_embed_text('still here', 'narrow')").unwrap();
 }
 
-#[test]
-fn a_batch_stops_between_its_elements() {
-    let cluster = Cluster::start();
-    cluster.add("slow");
+fn a_batch_stops_between_its_elements(cluster: &Cluster) {
     let mut client = cluster.connect();
     client.batch_execute("SET statement_timeout = '300ms'").unwrap();
     let started = Instant::now();
