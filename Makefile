@@ -44,6 +44,7 @@ install:
 	install -m 644 pg_clip.control sql/pg_clip--*.sql "$(EXTENSIONDIR)"
 	$(if $(MODEL_FILES),install -m 644 $(MODEL_FILES) "$(MODELDIR)")
 	$(if $(MODEL_GRAPHS),install -m 644 $(MODEL_GRAPHS) "$(MODELDIR)/onnx")
+	$(if $(DESTDIR),,$(if $(wildcard $(RUNTIME)),$(if $(MODEL_GRAPHS),"$(BINDIR)/pgclip" --pg-config "$(PG_CONFIG_PATH)" prepare emoji)))
 
 # Remove what `make install` copied. Models that were added later stay.
 uninstall:

@@ -59,8 +59,8 @@ guitar
 trumpet'
 [ "$(cat "$root/tmp/found")" = "$expected" ] || fail "the search found something else:" "$(cat "$root/tmp/found")"
 
-step "purging it, and what may have been prepared of its model"
-inside touch "$("$PG_CONFIG" --sharedir)/pg_clip/models/emoji/prepared"
+step "purging it, and what was prepared of its model"
+inside pgclip show emoji | grep -Eq '^prepared +yes' || fail "the package's model is not prepared."
 inside rm "$("$PG_CONFIG" --pkglibdir)/vector.so"
 (cd "$root$("$PG_CONFIG" --sharedir)/extension" && rm vector.control vector--*.sql)
 inside apt-get -qy purge "$package" >"$root.log" 2>&1 || fail "the package cannot be purged: $root.log says why."

@@ -111,6 +111,55 @@ fn a_model_is_added_shown_verified_and_removed() {
 }
 
 #[test]
+fn what_is_shared_is_prepared_when_a_model_is_added_and_anew_where_it_is_gone() {
+    let scratch = Scratch::new();
+    run(scratch.pgclip(&["add", "photos"]).arg(family("external")));
+    let shown =
+        |scratch: &Scratch| json(&scratch.pgclip(&["show", "photos", "--json"]).output().unwrap())["prepared"].clone();
+    assert_eq!(shown(&scratch), true);
+    fs::remove_dir_all(scratch.models().join("photos/prepared")).unwrap();
+    assert_eq!(shown(&scratch), false);
+    let said = |output: Output| (output.status.code(), String::from_utf8(output.stdout).unwrap());
+    assert_eq!(said(scratch.pgclip(&["prepare"]).output().unwrap()), (Some(0), "photos: prepared\n".into()));
+    assert_eq!(
+        said(scratch.pgclip(&["prepare"]).output().unwrap()),
+        (Some(0), "photos: was prepared already\n".into())
+    );
+    assert_eq!(json(&scratch.pgclip(&["prepare", "--json"]).output().unwrap())["prepared"][0], "photos");
+    assert_eq!(shown(&scratch), true);
+
+    // A copy of the folder is another one, and has to be prepared in its place.
+    copy(&scratch.models().join("photos"), &scratch.0.join("copy"));
+    fs::remove_dir_all(scratch.models().join("photos")).unwrap();
+    copy(&scratch.0.join("copy"), &scratch.models().join("photos"));
+    assert_eq!(shown(&scratch), false);
+    assert_eq!(told(&scratch.pgclip(&["verify"]).output().unwrap()).0, 0, "its contents are right");
+    run(scratch.pgclip(&["prepare", "photos"]));
+    assert_eq!(shown(&scratch), true);
+
+    // One broken model keeps no other from being prepared, and is told.
+    run(scratch.pgclip(&["add", "broken"]).arg(family("pooling")));
+    fs::write(scratch.models().join("broken/onnx/text_model.onnx"), b"another").unwrap();
+    fs::remove_dir_all(scratch.models().join("photos/prepared")).unwrap();
+    let (code, error) = told(&scratch.pgclip(&["prepare"]).output().unwrap());
+    assert!(code == 1 && error.contains("broken") && error.contains("1 of 2"), "{code} {error}");
+    assert_eq!(shown(&scratch), true);
+}
+
+#[test]
+fn the_command_reports_nothing_to_the_maker_of_the_runtime() {
+    let scratch = Scratch::new();
+    let home = scratch.0.join("home");
+    fs::create_dir(&home).unwrap();
+    run(scratch.pgclip(&["add", "photos"]).arg(family("external")).env("HOME", &home).env_remove("XDG_CACHE_HOME"));
+    assert_eq!(
+        fs::read_dir(&home).unwrap().count(),
+        0,
+        "ONNX Runtime's telemetry keeps its database in the home folder"
+    );
+}
+
+#[test]
 fn everyone_may_read_what_is_added_and_only_the_owner_write() {
     let scratch = Scratch::new();
     let add =
