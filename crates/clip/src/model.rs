@@ -15,7 +15,7 @@ use crate::prepared;
 use crate::runtime::{Form, Graph, Runtime};
 use crate::spec::{GraphSpec, Levels};
 use crate::tokens::{self, Encoded, Tokens};
-use crate::watch::Interrupted;
+use crate::watch::{self, Interrupted};
 
 /// How the caller wants the work done. None of it changes a vector.
 #[derive(Clone, Debug)]
@@ -216,18 +216,22 @@ impl Model {
     pub fn embed_images(&mut self, images: &[&[u8]], options: &Options) -> Result<Vec<Embedding>, Error> {
         let size = (self.manifest.image.width, self.manifest.image.height);
         let batch_size = batch_size(options, &self.manifest.image.graph, MAX_IMAGE_BATCH);
+        let samples = self.manifest.image.samples();
         let mut embeddings = reserve(images.len())?;
+        let mut pixels = reserve(batch_size.min(images.len()) * samples)?;
         let started = Instant::now();
         for (number, batch) in images.chunks(batch_size).enumerate() {
             let first = number * batch_size;
-            let mut pixels = reserve(batch.len() * self.manifest.image.samples())?;
-            for (index, image) in batch.iter().enumerate() {
+            pixels.resize(batch.len() * samples, 0.0);
+            let jobs = batch.iter().zip(pixels.chunks_exact_mut(samples)).enumerate();
+            let (spec, levels, limits) = (&self.manifest.image, &self.levels, &options.limits);
+            // First on all cores that are granted to make tensors, then on all to run the tower: none waits for another.
+            watch::in_parallel(options.threads, jobs, |(index, (image, tensor))| {
                 if (options.interrupted)() {
                     return Err(Error::Interrupted);
                 }
-                pixels::tensor(image, &self.manifest.image, &self.levels, &options.limits, &mut pixels)
-                    .map_err(|error| error.at(first + index))?;
-            }
+                pixels::tensor(image, spec, levels, limits, tensor).map_err(|error| error.at(first + index))
+            })?;
             self.load(Tower::Image, options)?;
             let Some(loaded) = &mut self.image else {
                 unreachable!("a tower is not there after it was loaded. This is a bug.")

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard};
 use std::thread::{self, Builder, JoinHandle, Scope, ScopedJoinHandle};
 use std::time::Duration;
 
@@ -34,13 +35,58 @@ pub(crate) fn spawn(work: impl FnOnce() + Send + 'static) -> io::Result<JoinHand
     with_signals_blocked(|| Builder::new().name("pg_clip pool".into()).spawn(work))
 }
 
-fn spawn_watcher<'scope, 'env>(
+fn spawn_scoped<'scope, 'env>(
     scope: &'scope Scope<'scope, 'env>,
-    watch: impl FnOnce() + Send + 'scope,
+    builder: Builder,
+    work: impl FnOnce() + Send + 'scope,
 ) -> io::Result<ScopedJoinHandle<'scope, ()>> {
-    with_signals_blocked(|| {
-        Builder::new().name("pg_clip watcher".into()).stack_size(WATCHER_STACK).spawn_scoped(scope, watch)
-    })
+    with_signals_blocked(|| builder.spawn_scoped(scope, work))
+}
+
+/// Do `work` on each job, in this thread and in `threads - 1` others that end before this function returns.
+///
+/// Jobs are begun in their order. After a failure none is begun; of several failures the first in order is returned.
+pub(crate) fn in_parallel<J: Send>(
+    threads: usize,
+    jobs: impl Iterator<Item = J> + Send,
+    work: impl Fn(J) -> Result<(), Error> + Sync,
+) -> Result<(), Error> {
+    let jobs = Mutex::new(jobs.enumerate());
+    let failed = AtomicBool::new(false);
+    let first: Mutex<Option<(usize, Error)>> = Mutex::new(None);
+    let work_through = || {
+        loop {
+            let job = if failed.load(Ordering::Acquire) { None } else { unpoisoned(&jobs).next() };
+            let Some((index, job)) = job else { return };
+            if let Err(error) = work(job) {
+                failed.store(true, Ordering::Release);
+                let mut first = unpoisoned(&first);
+                if first.as_ref().is_none_or(|&(other, _)| index < other) {
+                    *first = Some((index, error));
+                }
+            }
+        }
+    };
+    thread::scope(|scope| {
+        let others = 1..threads;
+        // Where no thread can be had, those that are there do the work.
+        let others: Vec<_> = others
+            .map_while(|_| spawn_scoped(scope, Builder::new().name("pg_clip worker".into()), work_through).ok())
+            .collect();
+        work_through();
+        for other in others {
+            // A worker does not panic: decoders are caught where they are called.
+            other.join().ok();
+        }
+    });
+    match first.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) {
+        Some((_, error)) => Err(error),
+        None => Ok(()),
+    }
+}
+
+fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 /// Do `work` in this thread while a second one calls `stop` as soon as `interrupted` says so.
@@ -57,7 +103,8 @@ pub(crate) fn interruptible<T>(
     let done = AtomicBool::new(false);
     let stopped = AtomicBool::new(false);
     let result = thread::scope(|scope| {
-        let watcher = spawn_watcher(scope, || {
+        let builder = Builder::new().name("pg_clip watcher".into()).stack_size(WATCHER_STACK);
+        let watcher = spawn_scoped(scope, builder, || {
             while !done.load(Ordering::Acquire) {
                 if interrupted() {
                     stopped.store(true, Ordering::Release);
@@ -113,6 +160,40 @@ mod tests {
         };
         let stop = || sender.send(()).unwrap();
         assert_eq!(interruptible(|| ASKED.load(Ordering::Acquire), stop, work), Err(Error::Interrupted));
+    }
+
+    #[test]
+    fn jobs_are_done_once_each_by_several_threads() {
+        let mut done = [0; 100];
+        in_parallel(4, done.iter_mut(), |place| {
+            *place += 1;
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(done, [1; 100]);
+    }
+
+    #[test]
+    fn of_several_failures_the_first_in_order_is_told_and_no_more_is_begun() {
+        let begun = Mutex::new(Vec::new());
+        let both = std::sync::Barrier::new(2);
+        let failed = in_parallel(2, 0..100_u64, |job| {
+            unpoisoned(&begun).push(job);
+            // The second job has failed when the first one does.
+            match job {
+                0 => {
+                    both.wait();
+                    Err(Error::OutOfMemory { bytes: 0 })
+                }
+                _ => {
+                    let failure = Err(Error::OutOfMemory { bytes: job });
+                    both.wait();
+                    failure
+                }
+            }
+        });
+        assert_eq!(failed, Err(Error::OutOfMemory { bytes: 0 }));
+        assert!(begun.into_inner().unwrap().len() <= 3);
     }
 
     #[test]

@@ -134,3 +134,29 @@ fn limits_are_checked_before_anything_is_read() {
     assert_eq!(embed(&mut client, &picture("rgb_444.jpg")), Err(SqlState::INVALID_BINARY_REPRESENTATION));
     assert!(embed(&mut client, &picture("grey.png")).is_ok());
 }
+
+#[test]
+fn pictures_of_a_batch_are_decoded_on_all_granted_cores_with_the_same_vectors_and_errors() {
+    let cluster = Cluster::start();
+    let mut client = cluster.connect();
+    let good: Vec<Vec<u8>> =
+        ["rgb_444.jpg", "tall.png", "lossy.webp", "palette.png", "rgb_420.jpg"].map(picture).into();
+    let batch = "SELECT embedding::text FROM clip_embed_images($1, 'narrow')";
+    let embed = |client: &mut Client, threads: u32, pictures: &[Vec<u8>]| {
+        client.batch_execute(&format!("SET clip.threads = {threads}")).unwrap();
+        let rows = client.query(batch, &[&pictures])?;
+        Ok::<Vec<String>, postgres::Error>(rows.iter().map(|row| row.get(0)).collect())
+    };
+    let many: Vec<_> = good.iter().cycle().take(20).cloned().collect();
+    let alone = embed(&mut client, 1, &many).unwrap();
+    assert_eq!(alone.len(), 20);
+    assert_eq!(embed(&mut client, 3, &many).unwrap(), alone);
+    // Several are broken: the first is named.
+    let mut broken = many.clone();
+    broken[12] = b"no picture".to_vec();
+    broken[13].truncate(100);
+    let error = embed(&mut client, 3, &broken).unwrap_err();
+    assert_eq!(sqlstate(&error), &SqlState::INVALID_BINARY_REPRESENTATION);
+    assert!(error.as_db_error().unwrap().detail().unwrap().starts_with("Element 13 "), "{error:?}");
+    assert_eq!(embed(&mut client, 3, &good).unwrap(), alone[..5]);
+}

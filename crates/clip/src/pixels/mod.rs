@@ -43,17 +43,28 @@ pub fn image_info(bytes: &[u8], limits: &Limits) -> Result<ImageInfo, Error> {
     })
 }
 
-/// Append the tensor of one picture, `[3, height, width]`, to `tensor`.
+/// The tensor of one picture, `[3, height, width]`: what the image tower of such a model reads.
+pub fn image_tensor(bytes: &[u8], spec: &ImageSpec, limits: &Limits) -> Result<Vec<f32>, Error> {
+    let mut samples = reserve(spec.samples())?;
+    samples.resize(spec.samples(), 0.0);
+    tensor(bytes, spec, &spec.levels(), limits, &mut samples)?;
+    Ok(samples)
+}
+
+/// Write the tensor of one picture, `[3, height, width]`, to `tensor`, which has that size.
 pub(crate) fn tensor(
     bytes: &[u8],
     spec: &ImageSpec,
     levels: &Levels,
     limits: &Limits,
-    tensor: &mut Vec<f32>,
+    tensor: &mut [f32],
 ) -> Result<(), Error> {
     let crop = crop(decode::decode(bytes, limits, spec.exif_orientation)?, spec)?;
-    for (channel, levels) in levels.0.iter().enumerate() {
-        tensor.extend(crop.bytes.iter().skip(channel).step_by(3).map(|&byte| levels[usize::from(byte)]));
+    let planes = tensor.chunks_exact_mut(spec.samples() / 3);
+    for (channel, (levels, plane)) in levels.0.iter().zip(planes).enumerate() {
+        for (sample, pixel) in plane.iter_mut().zip(crop.bytes.chunks_exact(3)) {
+            *sample = levels[usize::from(pixel[channel])];
+        }
     }
     Ok(())
 }
@@ -222,8 +233,7 @@ mod tests {
             // A short header, then little-endian f32 in the order [3, 224, 224].
             let theirs = array[array.len() - 4 * 3 * 224 * 224..].chunks_exact(4);
             let bytes = std::fs::read(data.join(image["file"].as_str().unwrap())).unwrap();
-            let mut ours = Vec::new();
-            tensor(&bytes, &spec, &spec.levels(), &limits(), &mut ours).unwrap();
+            let ours = image_tensor(&bytes, &spec, &limits()).unwrap();
             // One level is 1 / 255 / std.
             let stds: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
             let levels = ours.iter().zip(theirs).enumerate().map(|(index, (ours, theirs))| {
