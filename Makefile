@@ -67,7 +67,16 @@ test: ready
 
 # The exactness tests at full size: random weights in the shape of ViT-B/32, compared with transformers.
 test-full-size: ready
-	scripts/full_size.sh
+	scripts/full_size.sh test
+
+# Measure pg_clip against what people use instead, and write the figures into docs/performance.md. Takes most of an hour.
+# PARTS="latency bulk search" chooses, PG_CLIP_BENCH_ROWS="10000 100000" leaves out the million.
+bench: ready
+	PG_CONFIG="$(PG_CONFIG_PATH)" scripts/bench.sh $(PARTS)
+
+# A minute of it, on the embedded model, as information.
+bench-quick: ready
+	PG_CONFIG="$(PG_CONFIG_PATH)" scripts/bench.sh quick
 
 # Make the Debian package of what was built, in target/deb.
 deb: all
@@ -98,4 +107,4 @@ clean:
 help:
 	@awk '/^# /{text = substr($$0, 3)} /^[a-z-]+:/{if (text != "") {sub(":.*", ""); printf "make %-16s %s\n", $$0, text}; text = ""}' Makefile
 
-.PHONY: all install uninstall setup demo test test-full-size deb test-deb check-image dist ready clean help
+.PHONY: all install uninstall setup demo test test-full-size bench bench-quick deb test-deb check-image dist ready clean help

@@ -1,19 +1,39 @@
 #!/usr/bin/env bash
-# The exactness tests at full size: random weights in the shape of ViT-B/32, and what transformers makes of them.
+# Models of full size with random weights: real cost and real numerics, where published weights cannot be fetched.
+#
+#   full_size.sh make SHAPE     make target/full-size/SHAPE (vit-b-32: 600 MB, vit-l-14: 1.7 GB), if it is not there
+#   full_size.sh test           the exactness tests at the size of ViT-B/32, against what transformers makes of it
+#
 # Needs OpenAI's tokenizer.json and tokenizer_config.json, which are not part of the project: PG_CLIP_TOKENIZER names
-# their folder. Fetches torch and transformers into target/python (some gigabytes), writes 600 MB into target/full-size.
+# their folder. Fetches torch and transformers into target/python (some gigabytes).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 tokenizer=${PG_CLIP_TOKENIZER:-../shared/data/tokenizer/clip-vit-base-patch32}
-[ -e "$tokenizer/tokenizer.json" ] || {
-    echo "full_size.sh: set PG_CLIP_TOKENIZER to a folder with CLIP's tokenizer.json and tokenizer_config.json." >&2
-    exit 1
-}
-model=$PWD/target/full-size/vit-b-32
-if [ ! -e "$model/golden.json" ]; then
+
+make_model() {
+    local model=target/full-size/$1
+    [ ! -e "$model/onnx/vision_model.onnx" ] || return 0
+    [ -e "$tokenizer/tokenizer.json" ] || {
+        echo "full_size.sh: set PG_CLIP_TOKENIZER to a folder with CLIP's tokenizer.json and tokenizer_config.json." >&2
+        exit 1
+    }
     [ -e target/python/bin/python ] || python3 -m venv target/python
     target/python/bin/pip install --quiet --requirement tests/fixtures/requirements.txt
-    target/python/bin/python tests/fixtures/make_full_size.py "$model" --tokenizer "$tokenizer"
-fi
-PG_CLIP_FULL_SIZE=$model cargo test --release --target-dir target -p clip --test golden -- --nocapture full_size
+    # Only the tests compare with transformers, and only at one size.
+    target/python/bin/python tests/fixtures/make_full_size.py "$model" --tokenizer "$tokenizer" --shape "$1" \
+        $([ "$1" = vit-b-32 ] || echo --no-golden)
+}
+
+case "${1:-} ${2:-}" in
+"make vit-b-32" | "make vit-l-14") make_model "$2" ;;
+"test ")
+    make_model vit-b-32
+    PG_CLIP_FULL_SIZE=$PWD/target/full-size/vit-b-32 \
+        cargo test --release --target-dir target -p clip --test golden -- --nocapture full_size
+    ;;
+*)
+    echo "usage: full_size.sh make vit-b-32|vit-l-14, or full_size.sh test" >&2
+    exit 2
+    ;;
+esac

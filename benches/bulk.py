@@ -1,0 +1,138 @@
+"""Many photos into a table, on all cores: inside the database, and by clients that compute and insert."""
+
+import os
+import threading
+import time
+
+from common import CORES, connect, median, photos, save, timed
+from peers import PEERS, make_folders
+
+PHOTOS = int(os.environ.get("PG_CLIP_BENCH_PHOTOS", 334))
+ROUNDS = 3
+MODEL = "vit-b-32"
+# What serves each of them best: tried from 1 to 32.
+BATCH = 16
+
+
+def prepare(files: list[bytes]) -> None:
+    with connect() as connection:
+        connection.execute("DROP TABLE IF EXISTS photo, embedded")
+        connection.execute("CREATE TABLE photo (id int PRIMARY KEY, data bytea NOT NULL, embedding vector(512))")
+        connection.execute("ALTER TABLE photo ALTER data SET STORAGE EXTERNAL")
+        with connection.cursor().copy("COPY photo (id, data) FROM STDIN (FORMAT binary)") as copy:
+            copy.set_types(["int4", "bytea"])
+            for number, data in enumerate(files):
+                copy.write_row((number, data))
+        connection.execute("CREATE TABLE embedded (id int, embedding vector(512))")
+        connection.execute("VACUUM ANALYZE photo")
+
+
+def empty() -> None:
+    with connect() as connection:
+        connection.execute("TRUNCATE embedded")
+        connection.execute("UPDATE photo SET embedding = NULL WHERE embedding IS NOT NULL")
+
+
+def insert_select() -> None:
+    with connect(threads=CORES) as connection:
+        connection.execute(f"INSERT INTO embedded SELECT id, clip_embed_image(data, '{MODEL}') FROM photo")
+
+
+def insert_batches() -> None:
+    with connect(threads=CORES) as connection:
+        connection.execute(f"""
+            INSERT INTO embedded SELECT ids[ordinality], embedding
+            FROM (SELECT array_agg(id) AS ids, array_agg(data) AS data FROM photo GROUP BY id / 64) AS chunk,
+                 clip_embed_images(chunk.data, '{MODEL}')""")
+
+
+def update() -> None:
+    with connect(threads=CORES) as connection:
+        connection.execute(f"UPDATE photo SET embedding = clip_embed_image(data, '{MODEL}')")
+
+
+def insert_by_connections() -> None:
+    def part(number):
+        with connect(threads=1) as connection:
+            connection.execute(f"INSERT INTO embedded SELECT id, clip_embed_image(data, '{MODEL}') FROM photo WHERE id %% %s = %s",
+                               (CORES, number))
+    threads = [threading.Thread(target=part, args=(number,)) for number in range(CORES)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def parallel_query() -> None:
+    with connect(threads=1) as connection:
+        connection.execute(f"SET max_parallel_workers_per_gather = {CORES - 1}")
+        connection.execute("SET min_parallel_table_scan_size = 0")
+        connection.execute("DROP TABLE IF EXISTS made")
+        connection.execute(f"CREATE TABLE made AS SELECT id, clip_embed_image(data, '{MODEL}') AS embedding FROM photo")
+
+
+DATABASE = {"INSERT … SELECT clip_embed_image": insert_select, "INSERT … SELECT FROM clip_embed_images": insert_batches,
+            "UPDATE … SET clip_embed_image": update, "one connection per core": insert_by_connections,
+            "CREATE TABLE AS, parallel query": parallel_query}
+
+
+def client(embed, files: list[bytes]):
+    """Compute in batches, insert each by binary COPY, which is faster than executemany."""
+    import numpy as np
+
+    def run():
+        with connect() as connection, connection.cursor().copy("COPY embedded FROM STDIN (FORMAT binary)") as copy:
+            copy.write(b"PGCOPY\n\xff\r\n\0" + bytes(8))
+            for first in range(0, len(files), BATCH):
+                for number, row in enumerate(embed(files[first:first + BATCH]), first):
+                    vector = np.array([len(row), 0], dtype=">i2").tobytes() + row.astype(">f4").tobytes()
+                    copy.write(b"\0\2" + b"\0\0\0\4" + number.to_bytes(4) + len(vector).to_bytes(4) + vector)
+            copy.write(b"\xff\xff")
+    return run
+
+
+def count() -> int:
+    with connect() as connection:
+        return connection.execute("SELECT count(*) FROM embedded").fetchone()[0]
+
+
+def growth(files: list[bytes]) -> list[dict]:
+    """Milliseconds per photo as there are more of them."""
+    found = []
+    for rows in (10, 100, len(files)):
+        empty()
+        with connect(threads=CORES) as connection:
+            spent = timed(lambda: connection.execute(
+                f"INSERT INTO embedded SELECT id, clip_embed_image(data, '{MODEL}') FROM photo WHERE id < {rows}"))
+        found.append({"rows": rows, "ms_per_photo": spent / rows})
+    return found
+
+
+def main() -> None:
+    make_folders()
+    files = photos(PHOTOS)
+    prepare(files)
+    contestants, failed = dict(DATABASE), {}
+    for name, make in PEERS.items():
+        try:
+            embed = make()
+            embed(files[:BATCH])
+            contestants[name] = client(embed, files)
+        except Exception as error:
+            failed[name] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            print(f"bench: {name} cannot be run: {failed[name]}", flush=True)
+    times = {name: [] for name in contestants}
+    for number in range(ROUNDS):
+        for name, run in contestants.items():
+            empty()
+            times[name].append(timed(run))
+            print(f"bench: bulk, round {number + 1}, {name}: {PHOTOS / times[name][-1] * 1e3:.1f} photos/s", flush=True)
+            if run not in (update, parallel_query):
+                assert count() == PHOTOS, name
+    rates = {name: PHOTOS / median(spent) * 1e3 for name, spent in times.items()}
+    save("bulk", {"photos": PHOTOS, "rounds": ROUNDS, "photos_per_second": rates, "in_database": list(DATABASE),
+                  "failed": failed, "growth": growth(files)})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""What the parts of the benchmark share: the server, models, texts and photos, times, memory, and where results go."""
+
+import datetime
+import io
+import json
+import os
+import platform
+import statistics
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import psycopg
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+OUT = ROOT / "target" / "bench"
+DATA = ROOT.parent / "shared" / "data"
+CORES = len(os.sched_getaffinity(0))
+
+# Mean and deviation of CLIP's pictures.
+MEAN = np.array([0.48145466, 0.4578275, 0.40821073], dtype=np.float32)
+STD = np.array([0.26862954, 0.26130258, 0.27577711], dtype=np.float32)
+
+
+def connect(**settings) -> psycopg.Connection:
+    """A new connection; settings are pg_clip's, without their prefix."""
+    connection = psycopg.connect("dbname=postgres", autocommit=True, prepare_threshold=0)
+    for name, value in settings.items():
+        connection.execute(f"SET clip.{name} = '{value}'")
+    return connection
+
+
+def save(name: str, result: dict) -> None:
+    OUT.mkdir(parents=True, exist_ok=True)
+    (OUT / f"{name}.json").write_text(json.dumps({"machine": machine()} | result, indent=1) + "\n")
+    print(f"bench: wrote target/bench/{name}.json", flush=True)
+
+
+def machine() -> dict:
+    """What the figures were measured on."""
+    cpu = next(line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name"))
+    with connect() as connection:
+        server = connection.execute("SHOW server_version").fetchone()[0]
+        vector = connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()[0]
+        diagnosis = dict(connection.execute("SELECT * FROM clip_diagnose()").fetchall())
+    memory = int(next(line.split()[1] for line in open("/proc/meminfo") if line.startswith("MemTotal"))) // 1024**2
+    commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout
+    return {"date": datetime.date.today().isoformat(), "commit": commit.strip(), "cpu": cpu, "cores": CORES,
+            "memory": f"{memory} GiB", "kernel": platform.release().split("-")[0], "postgres": server.split()[0],
+            "pgvector": vector, "pg_clip": diagnosis["pg_clip"], "features": diagnosis["CPU features"],
+            "onnxruntime": onnxruntime.__version__}
+
+
+def median(values) -> float:
+    return statistics.median(values)
+
+
+def timed(work) -> float:
+    """Milliseconds."""
+    begun = time.perf_counter()
+    work()
+    return (time.perf_counter() - begun) * 1e3
+
+
+def interleaved(rounds: int, **contestants) -> dict[str, list[float]]:
+    """Milliseconds of each contestant in each round: what disturbs the machine disturbs all of them."""
+    times = {name: [] for name in contestants}
+    for number in range(rounds):
+        for name, work in contestants.items():
+            times[name].append(timed(lambda: work(number)))
+    return times
+
+
+def session(graph: Path, threads: int = 1) -> onnxruntime.InferenceSession:
+    """The floor: ONNX Runtime's own interface, with its defaults but for threads and spinning, as pg_clip sets them."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+def photos(count: int) -> list[bytes]:
+    """JPEG files of 640 x 480 pixels: crops of the reference photos, or drawn ones where those are not here."""
+    folder = OUT / "photos"
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / f"{number:05}.jpg" for number in range(count)]
+    if not all(file.exists() for file in files):
+        draw = np.random.default_rng(7)
+        sources = [Image.open(file).convert("RGB") for file in sorted((DATA / "images/photos").glob("*.jpg"))]
+        for file in files:
+            if sources:
+                source = sources[draw.integers(len(sources))]
+                share = draw.uniform(0.6, 1)
+                width, height = (int(side * share) for side in source.size)
+                left, top = draw.integers(source.width - width + 1), draw.integers(source.height - height + 1)
+                picture = source.crop((left, top, left + width, top + height)).resize((640, 480), Image.BICUBIC)
+            else:
+                coarse = draw.integers(0, 256, (12, 16, 3), dtype=np.uint8)
+                picture = Image.fromarray(coarse).resize((640, 480), Image.BICUBIC)
+            picture.save(file, quality=90)
+    return [file.read_bytes() for file in files]
+
+
+def pillow_tensor(jpeg: bytes, side: int = 224) -> np.ndarray:
+    """What CLIPImageProcessorPil does, by hand and so without its overhead: Pillow and numpy."""
+    picture = Image.open(io.BytesIO(jpeg)).convert("RGB")
+    width, height = picture.size
+    size = (side, int(side * height / width)) if width <= height else (int(side * width / height), side)
+    picture = picture.resize(size, Image.BICUBIC)
+    left, top = (size[0] - side) // 2, (size[1] - side) // 2
+    pixels = np.asarray(picture.crop((left, top, left + side, top + side)), dtype=np.float32)
+    pixels = (pixels * np.float32(1 / 255) - MEAN) / STD
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def memory(pid: int) -> dict[str, float]:
+    """Megabytes of a process: its share of all (PSS), and what is its own and no file's (anonymous)."""
+    found = {}
+    for line in open(f"/proc/{pid}/smaps_rollup"):
+        words = line.split()
+        if words[-1] == "kB":
+            found[words[0][:-1]] = int(words[1]) / 1024
+    private = found["Private_Clean"] + found["Private_Dirty"]
+    return {"pss": found["Pss"], "private": private, "anonymous": found["Anonymous"]}
+
+
+def server_processes() -> list[int]:
+    """The postmaster and its children."""
+    with connect() as connection:
+        data = connection.execute("SHOW data_directory").fetchone()[0]
+    postmaster = int(Path(data, "postmaster.pid").read_text().split()[0])
+    children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
+    return [postmaster, *map(int, children)]

@@ -1,0 +1,158 @@
+"""HNSW end to end: recall and latency at growing numbers of rows, and many connections that search by text."""
+
+import json
+import os
+import subprocess
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+from common import CORES, DATA, connect, median, memory, save, server_processes, timed
+
+SIZES = [int(size) for size in os.environ.get("PG_CLIP_BENCH_ROWS", "10000 100000 1000000").split()]
+EF_SEARCH = (40, 100, 200, 400)
+QUERIES = 200
+CONNECTIONS = (1, 4, 16, 64)
+SECONDS = 20
+MODEL = "vit-b-32"
+
+
+def normalised(rows: np.ndarray) -> np.ndarray:
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def real_vectors() -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Text vectors of class names, picture vectors, and the names; drawn ones where the reference data is not here."""
+    folder = DATA / "embeddings"
+    if not folder.exists():
+        draw = np.random.default_rng(3)
+        return normalised(draw.standard_normal((2000, 512))), normalised(draw.standard_normal((7, 512)) + 1), SAMPLE_NAMES
+    names, text = [], []
+    for part, labels in [("lvis_v1_clip_a+cname", "lvis_names"), ("oid_clip_a+cname", "oid_names")]:
+        rows = np.load(folder / "detic_clip_vitb32_text" / f"{part}.npy").astype(np.float32)
+        text.append(rows if rows.shape[1] == 512 else rows.T)
+        found = json.loads((folder / "detic_clip_vitb32_text" / f"{labels}.json").read_text())
+        names.extend(str(name) for name in found)
+    images = np.load(folder / "clip_retrieval_vitb32/image_embeddings_f16.npy").astype(np.float32)
+    return normalised(np.concatenate(text)), normalised(images), names
+
+
+SAMPLE_NAMES = [f"{colour} {thing}" for colour in ("red", "green", "blue", "white", "black")
+                for thing in ("car", "dog", "chair", "boat", "house", "shoe", "cup", "tree", "bird", "lamp")]
+
+
+def rows_around(text: np.ndarray, images: np.ndarray, count: int) -> np.ndarray:
+    """Picture-like vectors: around the texts, moved to where pictures are, each with noise of its own."""
+    draw = np.random.default_rng(11)
+    shift = images.mean(axis=0) - text.mean(axis=0)
+    rows = np.empty((count, 512), dtype=np.float32)
+    for first in range(0, count, 50_000):
+        size = min(50_000, count - first)
+        noise = draw.standard_normal((size, 512), dtype=np.float32) * (0.6 / 512 ** 0.5)
+        rows[first:first + size] = normalised(text[draw.integers(len(text), size=size)] + shift + noise)
+    return rows
+
+
+def load(rows: np.ndarray) -> None:
+    """By binary COPY, in pgvector's format."""
+    row = np.dtype([("fields", ">i2"), ("id_size", ">i4"), ("id", ">i4"), ("size", ">i4"), ("dim", ">i2"), ("unused", ">i2"),
+                    ("x", ">f4", 512)])
+    with connect() as connection:
+        connection.execute("DROP TABLE IF EXISTS item")
+        connection.execute("CREATE TABLE item (id int, embedding vector(512))")
+        with connection.cursor().copy("COPY item FROM STDIN (FORMAT binary)") as copy:
+            copy.write(b"PGCOPY\n\xff\r\n\0" + bytes(8))
+            for first in range(0, len(rows), 10_000):
+                part = rows[first:first + 10_000]
+                block = np.zeros(len(part), dtype=row)
+                block["fields"], block["id_size"], block["size"], block["dim"] = 2, 4, 4 + 4 * 512, 512
+                block["id"], block["x"] = np.arange(first, first + len(part)), part
+                copy.write(block.tobytes())
+            copy.write(b"\xff\xff")
+        connection.execute("VACUUM ANALYZE item")
+
+
+def exact(rows: np.ndarray, queries: np.ndarray, k: int = 10) -> np.ndarray:
+    best = []
+    for query in queries:
+        scores = rows @ query
+        found = np.argpartition(-scores, k)[:k]
+        best.append(found[np.argsort(-scores[found])])
+    return np.array(best)
+
+
+def measure(rows: np.ndarray, queries: np.ndarray) -> dict:
+    load(rows)
+    with connect() as connection:
+        connection.execute("SET maintenance_work_mem = '6GB'")
+        connection.execute(f"SET max_parallel_maintenance_workers = {max(1, CORES - 1)}")
+        build = timed(lambda: connection.execute("CREATE INDEX ON item USING hnsw (embedding vector_cosine_ops)")) / 1e3
+        size = connection.execute("SELECT pg_relation_size('item_embedding_idx')").fetchone()[0]
+        connection.execute("SELECT count(*) FROM item").fetchone()
+        truth = exact(rows, queries)
+        found = []
+        for ef_search in EF_SEARCH:
+            connection.execute(f"SET hnsw.ef_search = {ef_search}")
+            times, hits = [], 0
+            for query, best in zip(queries, truth):
+                value = "[" + ",".join(f"{number:.7g}" for number in query) + "]"
+                statement = "SELECT id FROM item ORDER BY embedding <=> %s::vector LIMIT 10"
+                begun = time.perf_counter()
+                ids = [row[0] for row in connection.execute(statement, (value,)).fetchall()]
+                times.append((time.perf_counter() - begun) * 1e3)
+                hits += len(set(ids) & set(best.tolist()))
+            found.append({"ef_search": ef_search, "recall": hits / truth.size, "ms": median(times)})
+    return {"rows": len(rows), "build_s": build, "index_mb": size / 2**20, "searches": found}
+
+
+def end_to_end(connections: int, names: list[str]) -> dict:
+    """pgbench: each query embeds a text, not remembered, and searches. Latencies once every connection has begun."""
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder, "search.sql")
+        script.write_text(f"\\set number random(1, {len(names)})\nSELECT id FROM item ORDER BY embedding <=> (SELECT clip_embed_text("
+                          f"'a photo of a ' || name, '{MODEL}') FROM query WHERE id = :number) LIMIT 10;\n")
+        command = ["pgbench", "--no-vacuum", f"--client={connections}", f"--jobs={min(CORES, connections)}", f"--time={SECONDS}",
+                   f"--file={script}", "--log", f"--log-prefix={folder}/log", "--protocol=prepared", "postgres"]
+        environment = os.environ | {"PGOPTIONS": "-c clip.query_cache_size=0"}
+        run = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        time.sleep(SECONDS * 0.75)
+        total = sum(memory(pid)["pss"] for pid in server_processes() if Path(f"/proc/{pid}").exists())
+        output, _ = run.communicate()
+        lines = [line.split() for file in Path(folder).glob("log*") for line in file.read_text().splitlines()]
+    ends = [(int(line[0]), int(line[4]) + int(line[5]) / 1e6, int(line[2]) / 1e3) for line in lines]
+    first = {}
+    for client, end, spent in sorted(ends, key=lambda entry: entry[1]):
+        first.setdefault(client, (end, spent))
+    ready = max(end for end, _ in first.values())
+    warm = [spent for _, end, spent in ends if end - spent / 1e3 >= ready]
+    p50, p95, p99 = np.percentile(warm, [50, 95, 99])
+    last = max(end for _, end, _ in ends)
+    return {"connections": connections, "per_second": len(warm) / (last - ready), "p50": p50, "p95": p95, "p99": p99,
+            "first_ms": max(spent for _, spent in first.values()), "total_pss": total,
+            "errors": output.count("ERROR") + output.count("aborted"), "succeeded": run.returncode == 0}
+
+
+def main() -> None:
+    text, images, names = real_vectors()
+    queries = text[np.random.default_rng(5).choice(len(text), QUERIES, replace=False)]
+    with connect() as connection:
+        connection.execute("DROP TABLE IF EXISTS query")
+        connection.execute("CREATE TABLE query (id int PRIMARY KEY, name text)")
+        connection.cursor().executemany("INSERT INTO query VALUES (%s, %s)", list(enumerate(names, 1)))
+        connection.execute("ANALYZE query")
+    sizes, concurrency = [], []
+    for size in SIZES:
+        sizes.append(measure(rows_around(text, images, size), queries))
+        print(f"bench: {size} rows: {sizes[-1]}", flush=True)
+        if size == min(100_000, max(SIZES)):
+            for connections in CONNECTIONS:
+                concurrency.append(end_to_end(connections, names))
+                print(f"bench: {concurrency[-1]}", flush=True)
+        save("search", {"sizes": sizes, "concurrency": concurrency, "real": DATA.exists()})
+
+
+if __name__ == "__main__":
+    main()

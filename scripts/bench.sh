@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# Measures, on a throw-away server: `make bench` says how.
+#
+#   bench.sh [PART…]    parts: latency bulk search render; without any, all. Results go to target/bench/*.json, from there
+#                       `render` writes tables and plots into docs/
+#   bench.sh quick      a minute, on the embedded model; prints some lines
+#
+# Installs what it needs into target/python (torch and transformers, some gigabytes) or, for quick, target/python-quick.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+step() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }
+
+# environment FOLDER REQUIREMENTS…: what is installed already takes no network.
+environment() {
+    local folder=$1 stamp
+    shift
+    stamp=$folder/$(cat "$@" | sha256sum | cut -c 1-16)
+    if [ ! -e "$stamp" ]; then
+        step "Installing $* into $folder"
+        [ -e "$folder/bin/python" ] || python3 -m venv "$folder"
+        # shellcheck disable=SC2046 # each file is an argument
+        "$folder/bin/pip" install --quiet $(printf -- '--requirement %s ' "$@")
+        touch "$stamp"
+    fi
+}
+
+scratch=$(mktemp -d "${TMPDIR:-/tmp}/pg_clip-bench.XXXXXX")
+chmod 755 "$scratch"
+trap 'scripts/cluster.sh stop "$scratch/cluster"; rm -rf "$scratch"' EXIT
+
+# start SETTING…: a server, and the variables that clients need.
+start() {
+    scripts/cluster.sh start "$scratch/cluster" "$@"
+    # shellcheck disable=SC2046 # NAME=VALUE, without spaces
+    export $(scripts/cluster.sh env "$scratch/cluster")
+    PATH=$("${PG_CONFIG:-pg_config}" --bindir):$PATH
+    psql -Xqc 'CREATE EXTENSION pg_clip CASCADE' 2>/dev/null
+}
+
+if [ "${1:-}" = quick ]; then
+    environment target/python-quick benches/requirements-quick.txt
+    start
+    exec_python=target/python-quick/bin/python
+    "$exec_python" benches/quick.py
+    exit
+fi
+
+environment target/python tests/fixtures/requirements.txt benches/requirements.txt
+parts=("$@")
+[ ${#parts[@]} -gt 0 ] || parts=(latency bulk search render)
+
+if [ "${parts[*]}" != render ]; then
+    step "Making the models, if they are not there"
+    scripts/full_size.sh make vit-b-32
+    scripts/full_size.sh make vit-l-14
+    cargo build --quiet --release --target-dir target --package clip --example pixels
+    export PG_CLIP_BENCH_MODELS=$scratch/models
+    add() { target/release/pgclip --model-path "$scratch/models" --onnxruntime target/onnxruntime/libonnxruntime.so add "$@" >/dev/null; }
+    add emoji models/emoji
+    add vit-b-32 target/full-size/vit-b-32
+    add vit-b-32-private target/full-size/vit-b-32
+    rm -rf "$scratch/models/vit-b-32-private/prepared"
+    case " ${parts[*]} " in *" latency "*) add vit-l-14 target/full-size/vit-l-14 ;; esac
+    # Loading a million rows shall measure the index, not the log.
+    start "clip.model_path = '$scratch/models'" "shared_buffers = '1GB'" "max_connections = 100" "wal_level = minimal" \
+        "max_wal_senders = 0" "max_wal_size = '32GB'" "synchronous_commit = off" "client_min_messages = error"
+fi
+for part in "${parts[@]}"; do
+    step "$part"
+    target/python/bin/python "benches/$part.py"
+done
