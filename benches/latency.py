@@ -1,13 +1,15 @@
 """One text, one picture, a repeated text, and the first call of a connection, against ONNX Runtime alone."""
 
-import os
+import io
 import subprocess
 import sys
 
 import numpy as np
+from PIL import Image
 from tokenizers import Tokenizer
 
-from common import CORES, ROOT, connect, interleaved, median, memory, photos, pillow_tensor, save, session, timed
+from common import ROOT, connect, interleaved, median, memory, photos, pillow_tensor, save, session, timed
+from full_size import MODELS, SHAPES
 
 TEXT, IMAGE = "onnx/text_model.onnx", "onnx/vision_model.onnx"
 SUBJECTS = ["red car", "small dog", "wooden chair", "glass of water", "sailing boat", "grey elephant", "city at night",
@@ -21,7 +23,8 @@ def texts(folder, count: int, shortest: int, longest: int) -> list[tuple[str, li
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     found = []
     for number in range(100_000):
-        text = f"a photo of a {SUBJECTS[number % 10]} {SETTINGS[number // 10 % 8]}, number {number}"
+        places = " ".join(SETTINGS[(number + place) % 8] for place in range(number // 10 % 6))
+        text = f"a photo of a {SUBJECTS[number % 10]} {places} {number}"
         ids = tokenizer.encode(text).ids
         if shortest <= len(ids) <= longest:
             found.append((text, ids))
@@ -138,17 +141,13 @@ def clients(folder) -> dict:
 
 
 def main() -> None:
-    from full_size import MODELS, SHAPES
     base, large = (SHAPES[name] for name in ("vit-b-32", "vit-l-14"))
     big = ROOT / "target/bench/12-megapixels.jpg"
     if not big.exists():
-        from PIL import Image
-        import io
         Image.open(io.BytesIO(photos(1)[0])).resize((4000, 3000), Image.BICUBIC).save(big, quality=90)
     vga = ROOT / "target/bench/photos/00000.jpg"
     png = vga.with_suffix(".png")
     if not png.exists():
-        from PIL import Image
         Image.open(vga).save(png)
     forms = {"prepared": "vit-b-32", "not prepared": "vit-b-32-private"}
     save("latency", {
