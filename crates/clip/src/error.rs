@@ -10,7 +10,7 @@ pub enum Tower {
 }
 
 impl Tower {
-    pub(crate) const BOTH: [Self; 2] = [Self::Text, Self::Image];
+    pub const BOTH: [Self; 2] = [Self::Text, Self::Image];
 
     pub fn name(self) -> &'static str {
         match self {

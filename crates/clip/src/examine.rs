@@ -158,6 +158,7 @@ pub(crate) fn examine(
         logit_bias: choices.logit_bias,
         license: choices.license.clone(),
         source: choices.source.clone(),
+        quantized_from: None,
         text,
         image,
         files,
@@ -215,6 +216,21 @@ impl Probe<'_> {
             )),
         }
     }
+}
+
+/// Run a tower of a finished model as it was published: it must give an embedding.
+pub(crate) fn try_tower(
+    folder: Folder<'_>,
+    manifest: &Manifest,
+    tower: Tower,
+    options: &Options,
+) -> Result<Embedding, Error> {
+    let spec = manifest.graph(tower);
+    let (file, output) = (folder.path.join(&spec.file), (spec.output.clone(), spec.pooling));
+    let runtime = Runtime::load(&options.runtime)?;
+    let (form, which) = (Form::Published(&file), (folder.model, tower));
+    let mut graph = Graph::open(runtime, form, which, output, 1, options.interrupted)?;
+    probe(&mut graph, folder, manifest, tower, options)
 }
 
 /// What a tower of a finished model makes of the first probe.

@@ -22,6 +22,7 @@ mod model;
 mod onnx;
 mod pixels;
 mod prepared;
+mod quantize;
 mod runtime;
 mod spec;
 pub mod store;

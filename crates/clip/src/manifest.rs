@@ -40,6 +40,9 @@ pub struct Manifest {
     /// Where the files came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
+    /// Digest of the model whose weights were made smaller to give this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantized_from: Option<String>,
     pub text: TextSpec,
     pub image: ImageSpec,
     /// The files that decide an embedding, by path within the folder.
@@ -128,6 +131,13 @@ impl Manifest {
         match tower {
             Tower::Text => &self.text.graph,
             Tower::Image => &self.image.graph,
+        }
+    }
+
+    pub(crate) fn graph_mut(&mut self, tower: Tower) -> &mut GraphSpec {
+        match tower {
+            Tower::Text => &mut self.text.graph,
+            Tower::Image => &mut self.image.graph,
         }
     }
 

@@ -17,41 +17,42 @@ const DOMAINS: [&str; 6] =
     ["", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc", "com.ms.internal.nhwc"];
 
 /// Scales that depend on all that is in one run: another text or picture in it changes the result.
-const SCALED_BY_CONTENT: [&str; 3] = ["DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"];
+pub(crate) const SCALED_BY_CONTENT: [&str; 3] =
+    ["DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"];
 
 /// Graphs within graphs (branches, loops) go no deeper in any export.
 const MAX_DEPTH: usize = 8;
 
 #[derive(Clone, PartialEq, Message)]
-struct ModelProto {
+pub(crate) struct ModelProto {
     #[prost(int64, optional, tag = "1")]
-    ir_version: Option<i64>,
+    pub ir_version: Option<i64>,
     #[prost(message, optional, tag = "7")]
-    graph: Option<GraphProto>,
+    pub graph: Option<GraphProto>,
     #[prost(bytes = "bytes", repeated, tag = "8")]
-    opset_import: Vec<Bytes>,
+    pub opset_import: Vec<Bytes>,
     #[prost(bytes = "bytes", repeated, tag = "14")]
-    metadata_props: Vec<Bytes>,
+    pub metadata_props: Vec<Bytes>,
     #[prost(bytes = "bytes", repeated, tag = "25")]
-    functions: Vec<Bytes>,
+    pub functions: Vec<Bytes>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct GraphProto {
+pub(crate) struct GraphProto {
     #[prost(bytes = "bytes", repeated, tag = "1")]
-    node: Vec<Bytes>,
+    pub node: Vec<Bytes>,
     #[prost(string, optional, tag = "2")]
-    name: Option<String>,
+    pub name: Option<String>,
     #[prost(bytes = "bytes", repeated, tag = "5")]
-    initializer: Vec<Bytes>,
+    pub initializer: Vec<Bytes>,
     #[prost(bytes = "bytes", repeated, tag = "11")]
-    input: Vec<Bytes>,
+    pub input: Vec<Bytes>,
     #[prost(bytes = "bytes", repeated, tag = "12")]
-    output: Vec<Bytes>,
+    pub output: Vec<Bytes>,
     #[prost(bytes = "bytes", repeated, tag = "14")]
-    quantization_annotation: Vec<Bytes>,
+    pub quantization_annotation: Vec<Bytes>,
     #[prost(bytes = "bytes", repeated, tag = "15")]
-    sparse_initializer: Vec<Bytes>,
+    pub sparse_initializer: Vec<Bytes>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -63,29 +64,35 @@ struct FunctionProto {
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct NodeProto {
+pub(crate) struct NodeProto {
     #[prost(string, repeated, tag = "1")]
-    input: Vec<String>,
+    pub input: Vec<String>,
     #[prost(string, repeated, tag = "2")]
-    output: Vec<String>,
+    pub output: Vec<String>,
     #[prost(string, tag = "4")]
-    op_type: String,
+    pub op_type: String,
     #[prost(message, repeated, tag = "5")]
-    attribute: Vec<AttributeProto>,
+    pub attribute: Vec<AttributeProto>,
     #[prost(string, tag = "7")]
-    domain: String,
+    pub domain: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct AttributeProto {
+pub(crate) struct AttributeProto {
+    #[prost(string, tag = "1")]
+    pub name: String,
+    #[prost(int64, optional, tag = "3")]
+    pub i: Option<i64>,
     #[prost(bytes = "bytes", optional, tag = "5")]
-    tensor: Option<Bytes>,
+    pub tensor: Option<Bytes>,
     #[prost(message, optional, tag = "6")]
-    graph: Option<GraphProto>,
+    pub graph: Option<GraphProto>,
     #[prost(bytes = "bytes", repeated, tag = "10")]
-    tensors: Vec<Bytes>,
+    pub tensors: Vec<Bytes>,
     #[prost(message, repeated, tag = "11")]
-    graphs: Vec<GraphProto>,
+    pub graphs: Vec<GraphProto>,
+    #[prost(int32, optional, tag = "20")]
+    pub kind: Option<i32>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -97,20 +104,31 @@ struct SparseTensorProto {
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct TensorProto {
+pub(crate) struct TensorProto {
+    #[prost(int64, repeated, packed = "false", tag = "1")]
+    pub dims: Vec<i64>,
+    #[prost(int32, optional, tag = "2")]
+    pub data_type: Option<i32>,
+    #[prost(float, repeated, tag = "4")]
+    pub float_data: Vec<f32>,
     #[prost(string, tag = "8")]
-    name: String,
+    pub name: String,
+    #[prost(bytes = "bytes", optional, tag = "9")]
+    pub raw_data: Option<Bytes>,
     #[prost(message, repeated, tag = "13")]
-    external_data: Vec<Entry>,
+    pub external_data: Vec<Entry>,
+    /// 1 where the data is in a file.
+    #[prost(int32, optional, tag = "14")]
+    pub data_location: Option<i32>,
 }
 
 /// A pair of strings.
 #[derive(Clone, PartialEq, Message)]
-struct Entry {
+pub(crate) struct Entry {
     #[prost(string, tag = "1")]
-    key: String,
+    pub key: String,
     #[prost(string, tag = "2")]
-    value: String,
+    pub value: String,
 }
 
 /// An input or output.
@@ -142,12 +160,12 @@ pub(crate) struct Piece {
 
 /// An ONNX file in memory.
 pub(crate) struct Onnx {
-    model: ModelProto,
-    graph: GraphProto,
+    pub model: ModelProto,
+    pub graph: GraphProto,
 }
 
 /// The reason why a file is refused.
-type Refusal = String;
+pub(crate) type Refusal = String;
 
 impl Onnx {
     pub(crate) fn read(folder: Folder<'_>, file: &str) -> Result<Self, Error> {
@@ -255,34 +273,16 @@ impl Facts {
             if tensor.external_data.is_empty() {
                 continue;
             }
-            let mut whole = Piece { offset: 0, length: None };
-            for Entry { key, value } in tensor.external_data {
-                match key.as_str() {
-                    "location" if !is_inside(&value) => {
-                        return Err("its weights are in a file that is not inside the folder".into());
-                    }
-                    "location" => drop(self.data.insert(value)),
-                    "offset" => whole.offset = number(&value)?,
-                    "length" => whole.length = Some(number(&value)?),
-                    // KEY|OFFSET;LENGTH;CHECKSUM|…
-                    packed if packed.starts_with("prepacked_") => {
-                        for piece in value.split('|').skip(1) {
-                            let (offset, rest) = piece.split_once(';').ok_or("a packed tensor has no place")?;
-                            let length = rest.split(';').next().unwrap_or_default();
-                            self.pieces.push(Piece { offset: number(offset)?, length: Some(number(length)?) });
-                        }
-                    }
-                    _ => {}
-                }
-            }
-            self.pieces.push(whole);
+            let (file, mut pieces) = tensor.place()?;
+            self.data.insert(file);
+            self.pieces.append(&mut pieces);
         }
         Ok(())
     }
 }
 
 /// The names that a node reads, those that its branches and loops read from outside them included.
-fn reads(node: &NodeProto, names: &mut Vec<String>, depth: usize) -> Result<(), Refusal> {
+pub(crate) fn reads(node: &NodeProto, names: &mut Vec<String>, depth: usize) -> Result<(), Refusal> {
     if depth > MAX_DEPTH {
         return Err("its graphs are nested too deeply".into());
     }
@@ -297,11 +297,38 @@ fn reads(node: &NodeProto, names: &mut Vec<String>, depth: usize) -> Result<(), 
     Ok(())
 }
 
+impl TensorProto {
+    /// The file that holds a tensor that is outside, and where in it: the tensor itself first, then what was packed of it.
+    pub(crate) fn place(&self) -> Result<(String, Vec<Piece>), Refusal> {
+        let (mut file, mut whole, mut packed) = (String::new(), Piece { offset: 0, length: None }, Vec::new());
+        for Entry { key, value } in &self.external_data {
+            match key.as_str() {
+                "location" => file = value.clone(),
+                "offset" => whole.offset = number(value)?,
+                "length" => whole.length = Some(number(value)?),
+                // KEY|OFFSET;LENGTH;CHECKSUM|…
+                key if key.starts_with("prepacked_") => {
+                    for piece in value.split('|').skip(1) {
+                        let (offset, rest) = piece.split_once(';').ok_or("a packed tensor has no place")?;
+                        let length = rest.split(';').next().unwrap_or_default();
+                        packed.push(Piece { offset: number(offset)?, length: Some(number(length)?) });
+                    }
+                }
+                _ => {}
+            }
+        }
+        match is_inside(&file) {
+            true => Ok((file, [vec![whole], packed].concat())),
+            false => Err("its weights are in a file that is not inside the folder".into()),
+        }
+    }
+}
+
 fn number(text: &str) -> Result<u64, Refusal> {
     text.parse().map_err(|_| format!("{text:?} is no place in a file"))
 }
 
-fn names(entries: &[Bytes]) -> Result<Vec<String>, Refusal> {
+pub(crate) fn names(entries: &[Bytes]) -> Result<Vec<String>, Refusal> {
     entries.iter().map(|entry| Ok(decode::<Named>(entry, "name")?.name)).collect()
 }
 
@@ -315,7 +342,7 @@ fn keep_tensors(tensors: &[Bytes], wanted: &HashSet<String>) -> Result<Vec<Bytes
     Ok(kept)
 }
 
-fn decode<T: Message + Default>(bytes: &Bytes, what: &str) -> Result<T, Refusal> {
+pub(crate) fn decode<T: Message + Default>(bytes: &Bytes, what: &str) -> Result<T, Refusal> {
     T::decode(bytes.clone()).map_err(|error| format!("it is no ONNX file, or a damaged one: {what}: {error}"))
 }
 
@@ -338,7 +365,7 @@ mod tests {
     fn weights(name: &str, location: Option<&str>) -> Bytes {
         let entry = |value: &str| Entry { key: "location".into(), value: value.into() };
         let external_data = location.map(entry).into_iter().collect();
-        TensorProto { name: name.into(), external_data }.encode_to_vec().into()
+        TensorProto { name: name.into(), external_data, ..TensorProto::default() }.encode_to_vec().into()
     }
 
     fn onnx(node: Vec<Bytes>, initializer: Vec<Bytes>) -> Onnx {
@@ -371,12 +398,16 @@ mod tests {
         let tensor = |entries: &[(&str, &str)]| {
             let entry = |&(key, value): &(&str, &str)| Entry { key: key.into(), value: value.into() };
             let external_data = entries.iter().map(entry).collect();
-            onnx(vec![], vec![TensorProto { name: "w".into(), external_data }.encode_to_vec().into()]).facts()
+            onnx(
+                vec![],
+                vec![TensorProto { name: "w".into(), external_data, ..TensorProto::default() }.encode_to_vec().into()],
+            )
+            .facts()
         };
         let packed = ("prepacked_0", "MatMul+14|128;64;0|256;32;0");
         let facts = tensor(&[("location", "d"), ("offset", "64"), ("length", "16"), packed]).unwrap();
         let piece = |offset, length| Piece { offset, length: Some(length) };
-        assert_eq!(facts.pieces, [piece(128, 64), piece(256, 32), piece(64, 16)]);
+        assert_eq!(facts.pieces, [piece(64, 16), piece(128, 64), piece(256, 32)]);
         for broken in ["MatMul|x;1;0", "MatMul|64", "MatMul|-64;1;0", "MatMul|64;;0"] {
             assert!(tensor(&[("location", "d"), ("prepacked_0", broken)]).is_err(), "{broken}");
         }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cpu::cpu_features;
 use crate::error::{Error, Tower};
-use crate::examine::{SAME, probe};
+use crate::examine::{SAME, probe, try_tower};
 use crate::folder::{Folder, files_of};
 use crate::manifest::{FileDigest, Manifest, digest, digest_file};
 use crate::model::Options;
@@ -162,14 +162,12 @@ pub(crate) fn try_out(
     let record = read(target, RECORD)?;
     for tower in Tower::BOTH {
         check_tower(target, "", &record, tower)?;
+        let published = try_tower(folder, manifest, tower, options)?;
         let spec = manifest.graph(tower);
-        let embed = |form: Form<'_>| {
-            let output = (spec.output.clone(), spec.pooling);
-            let mut graph = Graph::open(runtime, form, (folder.model, tower), output, 1, options.interrupted)?;
-            probe(&mut graph, folder, manifest, tower, options)
-        };
-        let published = embed(Form::Published(&folder.path.join(&spec.file)))?;
-        let prepared = embed(Form::Prepared(&target.path.join(graph_file(tower))))?;
+        let (file, output) = (target.path.join(graph_file(tower)), (spec.output.clone(), spec.pooling));
+        let (form, which) = (Form::Prepared(&file), (folder.model, tower));
+        let mut graph = Graph::open(runtime, form, which, output, 1, options.interrupted)?;
+        let prepared = probe(&mut graph, folder, manifest, tower, options)?;
         if published.cosine(&prepared) <= SAME {
             return Err(doubt(folder, format_args!("the prepared {} tower gives other embeddings", tower.name())));
         }

@@ -10,14 +10,15 @@ use std::path::{Path, PathBuf};
 
 use crate::config::Configuration;
 use crate::error::{Error, Tower};
-use crate::examine::{Choices, examine};
+use crate::examine::{Choices, examine, try_tower};
 use crate::folder::{Folder, files_of, is_inside};
 use crate::layout::{Layout, beside};
 use crate::logits;
-use crate::manifest::{MANIFEST_FILE, Manifest};
+use crate::manifest::{MANIFEST_FILE, Manifest, digest_file};
 use crate::model::Options;
 use crate::onnx::Onnx;
 use crate::prepared::{self, PREPARED, RECORD, is_prepared};
+use crate::quantize;
 use crate::runtime::Runtime;
 use crate::tokens;
 use crate::watch::Interrupted;
@@ -57,6 +58,15 @@ pub fn check_name(name: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// Refuse what cannot be the name of a new model.
+pub fn check_free(model_path: &Path, name: &str) -> Result<(), Error> {
+    check_name(name)?;
+    match model_path.join(name).symlink_metadata() {
+        Ok(_) => Err(Error::ModelExists { name: name.into() }),
+        Err(_) => Ok(()),
+    }
+}
+
 /// The folder of the model `name`. Only a plain name of a folder is accepted.
 pub fn folder_of(model_path: &Path, name: &str) -> Result<PathBuf, Error> {
     check_name(name)?;
@@ -93,10 +103,7 @@ pub fn add(
     options: &Options,
     progress: Progress<'_>,
 ) -> Result<Manifest, Error> {
-    check_name(name)?;
-    if model_path.join(name).symlink_metadata().is_ok() {
-        return Err(Error::ModelExists { name: name.into() });
-    }
+    check_free(model_path, name)?;
     let from = Folder { path: source, model: name };
     let published = Configuration::read(from)?;
     let (_, tokenizer_files) = tokens::describe(from, &published)?;
@@ -174,6 +181,57 @@ pub fn prepare(model_path: &Path, name: &str, options: &Options) -> Result<bool,
         Err(Error::ModelExists { .. }) => Ok(false),
         done => done.map(|()| true),
     }
+}
+
+/// Make a new model of a stored one, with 8-bit weights in these towers, and publish it as `new_name`.
+///
+/// The recipe is that of the stored model, which is not touched. A text or picture is run alone: in company it would get
+/// another embedding.
+pub fn quantize(
+    model_path: &Path,
+    name: &str,
+    new_name: &str,
+    towers: &[Tower],
+    options: &Options,
+    progress: Progress<'_>,
+) -> Result<Manifest, Error> {
+    check_free(model_path, new_name)?;
+    let path = folder_of(model_path, name)?;
+    let from = Folder { path: &path, model: name };
+    let stored = Manifest::read(from)?;
+    for file in stored.files.keys() {
+        stored.verify(from, file, options.interrupted)?;
+    }
+    let work = Work::begin(model_path, new_name)?;
+    let into = Folder { path: &work.path, model: new_name };
+    let mut manifest =
+        Manifest { name: new_name.into(), quantized_from: Some(stored.digest.clone()), ..stored.clone() };
+    let mut copy = Copy { from, into: &work, interrupted: options.interrupted, progress };
+    let is_graph =
+        |file: &String| Tower::BOTH.into_iter().any(|tower| stored.graph(tower).files().any(|of| of == file));
+    for file in stored.files.keys().filter(|file| !is_graph(file)) {
+        copy.file(file, MAX_FILE_BYTES)?;
+    }
+    for tower in Tower::BOTH {
+        let spec = manifest.graph_mut(tower);
+        if towers.contains(&tower) {
+            let graph = quantize::quantize(&Onnx::read(from, &spec.file)?, from, &spec.file);
+            work.write(&spec.file, &graph.map_err(|reason| Error::invalid(name, &spec.file, reason))?)?;
+            (spec.data, spec.alone) = (Vec::new(), true);
+        } else {
+            copy.graph(&spec.file)?;
+        }
+    }
+    let digest = |file: String| Ok((file.clone(), digest_file(into, &file, options.interrupted)?));
+    let files = files_of(&work.path).map_err(|error| work.failed(error))?;
+    manifest.files = files.into_iter().map(digest).collect::<Result<_, Error>>()?;
+    let manifest = manifest.seal()?;
+    for tower in Tower::BOTH {
+        try_tower(into, &manifest, tower, options)?;
+    }
+    work.write(MANIFEST_FILE, manifest.to_json().map_err(|error| work.failed(error))?.as_bytes())?;
+    work.publish(&model_path.join(new_name))?;
+    Ok(manifest)
 }
 
 /// Whether processes share the weights of a stored model, with the ONNX Runtime at `runtime`; if not, why.

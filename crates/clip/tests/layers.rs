@@ -10,7 +10,7 @@ const DOORS: [(&str, &[&str]); 11] = [
     ("tokenizers::", &["tokens.rs"]),
     ("image::", &["decode.rs", "header.rs"]),
     ("nix::", &["folder.rs", "watch.rs"]),
-    ("prost::", &["onnx.rs"]),
+    ("prost::", &["onnx.rs", "quantize.rs"]),
     ("half::", &["runtime.rs"]),
     ("sha2::", &["manifest.rs"]),
     ("serde_json", &["config.rs", "folder.rs", "logits.rs", "manifest.rs", "prepared.rs", "tokens.rs"]),

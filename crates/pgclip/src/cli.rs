@@ -102,6 +102,15 @@ pub enum Verb {
         /// [default: all]
         names: Vec<String>,
     },
+    /// Make a faster model of a stored one, with 8-bit weights
+    #[command(after_help = QUANTIZE)]
+    Quantize {
+        name: String,
+        /// [default: NAME-int8]
+        new_name: Option<String>,
+        #[command(flatten)]
+        samples: QuantizeArguments,
+    },
     /// List the models that `pull` knows by name
     Catalog,
     /// Print the completions of a shell
@@ -139,12 +148,43 @@ Examples:
 Saves each graph as ONNX Runtime optimises and packs it for this processor, beside the model, in up to twice its size.
 What is prepared already is left as it is. Connections that are open keep what they have.";
 
+const QUANTIZE: &str = "\
+Examples:
+  pgclip quantize photos --images ./some-photos --texts queries.txt
+  pgclip quantize photos photos-fast --tower image
+
+The weights of matrix products become bytes with a scale per column. The new model has a digest of its own; its vectors are
+near those of the original, not equal to them: never mix the two in one column. The report says how near, on the samples
+given; built-in texts and drawn pictures, which stand in where none are given, say little. The gain is large on processors
+with VNNI, small on others.";
+
 const REMOVE: &str = "\
 Examples:
   pgclip rm photos --database shop --database archive
   pgclip rm photos --force
 
 Connections that use the model keep it until they end.";
+
+/// What is made smaller, and on what it is compared.
+#[derive(Args)]
+pub struct QuantizeArguments {
+    /// Which tower gets 8-bit weights
+    #[arg(long, value_enum, default_value_t = TowerArgument::Both)]
+    pub tower: TowerArgument,
+    /// Pictures to compare on: files, or folders of files
+    #[arg(long, value_name = "FILE|DIR", num_args = 1..)]
+    pub images: Vec<PathBuf>,
+    /// Texts to compare on, one per line
+    #[arg(long, value_name = "FILE")]
+    pub texts: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum TowerArgument {
+    Both,
+    Text,
+    Image,
+}
 
 /// What the files of a model leave open.
 #[derive(Args, Default)]

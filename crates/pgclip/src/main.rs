@@ -8,6 +8,7 @@ mod cli;
 mod failure;
 mod place;
 mod pull;
+mod quantize;
 mod report;
 mod usage;
 mod verbs;
@@ -62,6 +63,7 @@ fn run(verb: Verb, session: &Session) -> Result<(), Failure> {
         Verb::Verify { names } => session.verify(&names),
         Verb::Rm { name, database, force } => session.remove(&name, &database, force),
         Verb::Prepare { names } => session.prepare(&names),
+        Verb::Quantize { name, new_name, samples } => session.quantize(&name, new_name, &samples),
         Verb::Catalog => session.catalog(),
         Verb::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "pgclip", &mut std::io::stdout());

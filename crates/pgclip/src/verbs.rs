@@ -34,19 +34,7 @@ impl Session {
             store::add(folder, &models, name, choices, &options, &mut |file, size, done| bar.set(file, size, done));
         bar.finish();
         let manifest = added?;
-        // The model is there and works, whatever becomes of this.
-        let prepared = match store::prepare(&models, name, &options) {
-            Ok(_) => true,
-            Err(Error::Interrupted) => {
-                return Err(Failure::from(Error::Interrupted)
-                    .hint(format!("{name} is added; pgclip prepare {name} does the rest.")));
-            }
-            Err(error) => {
-                eprintln!("pgclip: {name} is added, but connections cannot share its weights: {error}");
-                eprintln!("  To try again: pgclip prepare {name}");
-                false
-            }
-        };
+        let prepared = prepare_added(&models, name, &options)?;
         if self.json {
             return report::json(&report::describe(&manifest, prepared)?);
         }
@@ -212,8 +200,24 @@ impl Session {
     }
 }
 
+/// Let connections share a model that was just added. It is there and works, whatever becomes of this.
+pub fn prepare_added(models: &Path, name: &str, options: &Options) -> Result<bool, Failure> {
+    match store::prepare(models, name, options) {
+        Ok(_) => Ok(true),
+        Err(Error::Interrupted) => {
+            Err(Failure::from(Error::Interrupted)
+                .hint(format!("{name} is added; pgclip prepare {name} does the rest.")))
+        }
+        Err(error) => {
+            eprintln!("pgclip: {name} is added, but connections cannot share its weights: {error}");
+            eprintln!("  To try again: pgclip prepare {name}");
+            Ok(false)
+        }
+    }
+}
+
 /// How models are run that are added. No picture and no text of a user is seen.
-fn options(place: &Place) -> Result<Options, Failure> {
+pub fn options(place: &Place) -> Result<Options, Failure> {
     Ok(Options {
         runtime: place.runtime()?,
         threads: 1,
