@@ -56,12 +56,27 @@ if [ "${parts[*]}" != render ]; then
     scripts/full_size.sh make vit-l-14
     cargo build --quiet --release --target-dir target --package clip --example pixels
     export PG_CLIP_BENCH_MODELS=$scratch/models
-    add() { target/release/pgclip --model-path "$scratch/models" --onnxruntime target/onnxruntime/libonnxruntime.so add "$@" >/dev/null; }
-    add emoji models/emoji
-    add vit-b-32 target/full-size/vit-b-32
-    add vit-b-32-private target/full-size/vit-b-32
-    rm -rf "$scratch/models/vit-b-32-private/prepared"
-    case " ${parts[*]} " in *" latency "*) add vit-l-14 target/full-size/vit-l-14 ;; esac
+    pgclip() { target/release/pgclip --model-path "$scratch/models" --onnxruntime target/onnxruntime/libonnxruntime.so "$@"; }
+    mkdir -p target/bench
+    {
+        pgclip add emoji models/emoji
+        pgclip add vit-b-32 target/full-size/vit-b-32
+    } >/dev/null
+    case " ${parts[*]} " in *" latency "*)
+        {
+            pgclip add vit-b-32-private target/full-size/vit-b-32
+            rm -rf "$scratch/models/vit-b-32-private/prepared"
+            pgclip add vit-l-14 target/full-size/vit-l-14
+        } >/dev/null
+        ;;
+    esac
+    case " ${parts[*]} " in *" bulk "*)
+        photos=../shared/data/images/photos
+        samples=()
+        [ ! -d "$photos" ] || samples=(--images "$photos")
+        pgclip --json quantize vit-b-32 "${samples[@]}" >target/bench/quantize.json
+        ;;
+    esac
     # Loading a million rows shall measure the index, not the log.
     start "clip.model_path = '$scratch/models'" "shared_buffers = '1GB'" "max_connections = 100" "wal_level = minimal" \
         "max_wal_senders = 0" "max_wal_size = '32GB'" "synchronous_commit = off" "client_min_messages = error"

@@ -263,6 +263,36 @@ fn quantize_columns(values: &[f32], columns: usize) -> Option<(Vec<u8>, Vec<f32>
 mod tests {
     use super::*;
 
+    /// The weights are, bit for bit, those of onnxruntime's quantize_dynamic.
+    #[test]
+    fn weights_are_those_of_onnxruntime() {
+        let fixtures = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures"));
+        let golden = std::fs::read(fixtures.join("golden/quantized.json")).unwrap();
+        let golden: serde_json::Value = serde_json::from_slice(&golden).unwrap();
+        let path = fixtures.join("models/wide");
+        let folder = Folder { path: &path, model: "wide" };
+        for (tower, file) in [("text", "onnx/text_model.onnx"), ("image", "onnx/vision_model.onnx")] {
+            let made = quantize(&Onnx::read(folder, file).unwrap(), folder, file).unwrap();
+            let made = Onnx::parse(made).unwrap();
+            let tensors = made.graph.initializer.iter().map(|tensor| decode::<TensorProto>(tensor, "tensor").unwrap());
+            let tensors: HashMap<String, TensorProto> = tensors.map(|tensor| (tensor.name.clone(), tensor)).collect();
+            let weights = golden[tower]["weights"].as_object().unwrap();
+            assert!(weights.len() >= 13, "{tower}");
+            assert_eq!(tensors.keys().filter(|name| name.ends_with("_quantized")).count(), weights.len(), "{tower}");
+            for (name, digests) in weights {
+                assert!(!tensors.contains_key(name), "{tower}: {name} is there twice");
+                for (what, digest) in ["quantized", "scale"].into_iter().zip(digests.as_array().unwrap()) {
+                    let raw = tensors[&format!("{name}_{what}")].raw_data.clone().unwrap();
+                    assert_eq!(crate::manifest::digest(&raw), digest.as_str().unwrap(), "{tower}: {name}_{what}");
+                }
+            }
+            let facts = made.facts().unwrap();
+            assert!(facts.scaled_by_content && facts.data.is_empty());
+            let again = quantize(&made, folder, file).unwrap_err();
+            assert!(again.contains("already"), "{again}");
+        }
+    }
+
     #[test]
     fn each_column_has_a_scale_of_its_own_and_zero_stays_zero() {
         let (bytes, scales) = quantize_columns(&[1.0, 0.0, 200.0, -0.5, 0.0, -254.0], 3).unwrap();

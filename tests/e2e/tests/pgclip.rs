@@ -147,6 +147,43 @@ fn what_is_shared_is_prepared_when_a_model_is_added_and_anew_where_it_is_gone() 
 }
 
 #[test]
+fn a_model_is_quantised_under_a_new_name_with_a_report() {
+    let scratch = Scratch::new();
+    run(scratch.pgclip(&["add", "photos"]).arg(model("wide")));
+    let pictures = root().join("tests/fixtures/images");
+    let texts = scratch.0.join("texts");
+    fs::write(&texts, "a red car\n\na small dog\ntwo cats\n").unwrap();
+    let mut quantize = scratch.pgclip(&["--json", "quantize", "photos", "--texts"]);
+    let made = json(&quantize.arg(&texts).arg("--images").arg(&pictures).output().unwrap());
+    assert_eq!((&made["name"], &made["prepared"]), (&"photos-int8".into(), &true.into()));
+    let comparison = made["comparison"].as_array().unwrap();
+    let samples: Vec<_> =
+        comparison.iter().map(|of| (of["tower"].as_str().unwrap(), of["samples"].as_u64().unwrap())).collect();
+    assert_eq!(samples, [("text", 3), ("image", fs::read_dir(&pictures).unwrap().count() as u64)]);
+    for tower in comparison {
+        let least = tower["least_cosine"].as_f64().unwrap();
+        assert!(least > 0.99 && least < 1.0, "{tower}");
+        assert!(tower["original_ms"].as_f64().unwrap() > 0.0 && tower["quantized_ms"].as_f64().unwrap() > 0.0);
+    }
+    // Without samples, and one tower alone: a table that says what it is worth.
+    let output = scratch.pgclip(&["quantize", "photos", "fast", "--tower", "image"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && said.contains("SAME NEAREST") && said.contains("say little"), "{said}");
+    assert!(!said.contains("\ntext "), "{said}");
+    assert_eq!(scratch.entries(), ["fast", "photos", "photos-int8"]);
+
+    let failed = |arguments: &[&str]| told(&scratch.pgclip(arguments).output().unwrap());
+    assert_eq!(failed(&["quantize", "photos"]).0, 1, "the name is taken");
+    assert_eq!(failed(&["quantize", "none"]).0, 3);
+    assert_eq!(failed(&["quantize", "photos", "other", "--tower", "left"]).0, 2);
+    let (code, error) = failed(&["quantize", "photos", "other", "--texts", "/nowhere"]);
+    assert!(code == 1 && error.contains("/nowhere"), "{error}");
+    let (code, error) = failed(&["quantize", "photos", "other", "--images", texts.to_str().unwrap()]);
+    assert!(code == 1 && error.contains("left out") && error.contains("no picture"), "{error}");
+    assert_eq!(scratch.entries(), ["fast", "photos", "photos-int8"]);
+}
+
+#[test]
 fn the_command_reports_nothing_to_the_maker_of_the_runtime() {
     let scratch = Scratch::new();
     let home = scratch.0.join("home");
