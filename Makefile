@@ -69,8 +69,7 @@ test: ready
 test-full-size: ready
 	scripts/full_size.sh test
 
-# Measure pg_clip against what people use instead, and write the figures into docs/performance.md. Takes most of an hour.
-# PARTS="latency bulk search" chooses, PG_CLIP_BENCH_ROWS="10000 100000" leaves out the million.
+# Measure against what people use instead, for docs/performance.md; takes an hour. PARTS="latency render" chooses.
 bench: ready
 	PG_CONFIG="$(PG_CONFIG_PATH)" scripts/bench.sh $(PARTS)
 

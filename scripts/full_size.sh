@@ -21,8 +21,9 @@ make_model() {
     [ -e target/python/bin/python ] || python3 -m venv target/python
     target/python/bin/pip install --quiet --requirement tests/fixtures/requirements.txt
     # Only the tests compare with transformers, and only at one size.
-    target/python/bin/python tests/fixtures/make_full_size.py "$model" --tokenizer "$tokenizer" --shape "$1" \
-        $([ "$1" = vit-b-32 ] || echo --no-golden)
+    local golden=()
+    [ "$1" = vit-b-32 ] || golden=(--no-golden)
+    target/python/bin/python tests/fixtures/make_full_size.py "$model" --tokenizer "$tokenizer" --shape "$1" "${golden[@]}"
 }
 
 case "${1:-} ${2:-}" in

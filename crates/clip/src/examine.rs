@@ -225,11 +225,9 @@ pub(crate) fn try_tower(
     tower: Tower,
     options: &Options,
 ) -> Result<Embedding, Error> {
-    let spec = manifest.graph(tower);
-    let (file, output) = (folder.path.join(&spec.file), (spec.output.clone(), spec.pooling));
+    let file = folder.path.join(&manifest.graph(tower).file);
     let runtime = Runtime::load(&options.runtime)?;
-    let (form, which) = (Form::Published(&file), (folder.model, tower));
-    let mut graph = Graph::open(runtime, form, which, output, 1, options.interrupted)?;
+    let mut graph = manifest.open(tower, Form::Published(&file), runtime, options)?;
     probe(&mut graph, folder, manifest, tower, options)
 }
 

@@ -28,6 +28,7 @@ mod spec;
 pub mod store;
 mod tokens;
 mod watch;
+mod work;
 
 pub use cpu::cpu_features;
 pub use embedding::Embedding;

@@ -226,7 +226,7 @@ impl Model {
             let jobs = batch.iter().zip(pixels.chunks_exact_mut(samples)).enumerate();
             let (spec, levels, limits) = (&self.manifest.image, &self.levels, &options.limits);
             // First on all cores that are granted to make tensors, then on all to run the tower: none waits for another.
-            watch::in_parallel(options.threads, jobs, |(index, (image, tensor))| {
+            watch::in_parallel(options.threads.min(batch.len()), jobs, |(index, (image, tensor))| {
                 if (options.interrupted)() {
                     return Err(Error::Interrupted);
                 }
@@ -286,6 +286,19 @@ impl Usage {
 }
 
 impl Manifest {
+    /// Open a tower in one of its forms.
+    pub(crate) fn open(
+        &self,
+        tower: Tower,
+        form: Form<'_>,
+        runtime: &Runtime,
+        options: &Options,
+    ) -> Result<Graph, Error> {
+        let spec = self.graph(tower);
+        let output = (spec.output.clone(), spec.pooling);
+        Graph::open(runtime, form, (&self.name, tower), output, options.threads, options.interrupted)
+    }
+
     /// Open a tower as it was published, after reading all of it to see that it is.
     fn open_published(
         &self,
@@ -298,9 +311,7 @@ impl Manifest {
         for file in spec.files() {
             self.verify(folder, file, options.interrupted)?;
         }
-        let (file, output) = (folder.path.join(&spec.file), (spec.output.clone(), spec.pooling));
-        let form = Form::Published(&file);
-        Graph::open(runtime, form, (folder.model, tower), output, options.threads, options.interrupted)
+        self.open(tower, Form::Published(&folder.path.join(&spec.file)), runtime, options)
     }
 
     /// Make an embedding of a row, which must have as many dimensions as the manifest says.

@@ -163,10 +163,8 @@ pub(crate) fn try_out(
     for tower in Tower::BOTH {
         check_tower(target, "", &record, tower)?;
         let published = try_tower(folder, manifest, tower, options)?;
-        let spec = manifest.graph(tower);
-        let (file, output) = (target.path.join(graph_file(tower)), (spec.output.clone(), spec.pooling));
-        let (form, which) = (Form::Prepared(&file), (folder.model, tower));
-        let mut graph = Graph::open(runtime, form, which, output, 1, options.interrupted)?;
+        let file = target.path.join(graph_file(tower));
+        let mut graph = manifest.open(tower, Form::Prepared(&file), runtime, options)?;
         let prepared = probe(&mut graph, folder, manifest, tower, options)?;
         if published.cosine(&prepared) <= SAME {
             return Err(doubt(folder, format_args!("the prepared {} tower gives other embeddings", tower.name())));
@@ -185,13 +183,10 @@ pub(crate) fn open(
 ) -> Result<(Graph, u64), Error> {
     let within = folder_for(manifest, runtime);
     let opened = find(folder, manifest, runtime).and_then(|record| {
-        let spec = manifest.graph(tower);
-        check_published(folder, &record, spec)?;
+        check_published(folder, &record, manifest.graph(tower))?;
         let shared = check_tower(folder, &within, &record, tower)?;
         let file = folder.path.join(&within).join(graph_file(tower));
-        let output = (spec.output.clone(), spec.pooling);
-        let (form, which) = (Form::Prepared(&file), (folder.model, tower));
-        let graph = Graph::open(runtime, form, which, output, options.threads, options.interrupted)?;
+        let graph = manifest.open(tower, Form::Prepared(&file), runtime, options)?;
         Ok((graph, shared))
     });
     opened.map_err(|error| match error {

@@ -1,0 +1,51 @@
+"""Where the time goes: ONNX Runtime alone by pictures and threads in a run, and the steps of a connection's first text."""
+
+import numpy as np
+
+from common import CORES, connect, median, memory, photos, save, session, timed
+from full_size import SHAPES
+
+MODEL = "vit-b-32"
+ROUNDS = 7
+# Multiplications and additions of ViT-B/32's image tower, by open_clip's count.
+GFLOP = 8.82
+
+
+def runs() -> list[dict]:
+    found = []
+    for threads in sorted({1, CORES}):
+        graph = session(SHAPES[MODEL] / "onnx/vision_model.onnx", threads)
+        for batch in (1, 2, 4, 8, 16):
+            pixels = np.random.default_rng(1).standard_normal((batch, 3, 224, 224), dtype=np.float32)
+            graph.run(["image_embeds"], {"pixel_values": pixels})
+            times = [timed(lambda: graph.run(["image_embeds"], {"pixel_values": pixels})) / batch for _ in range(max(4, 48 // batch))]
+            found.append({"threads": threads, "batch": batch, "ms": median(times), "gflops": GFLOP / median(times) * 1e3})
+    return found
+
+
+def warm(count: int = 160) -> float:
+    """Milliseconds per picture of clip_embed_images on all cores, decoding included, the model loaded before."""
+    with connect(threads=CORES) as connection:
+        files = photos(count)
+        connection.execute("SELECT clip_prewarm(%s, 'image')", (MODEL,))
+        statement = "SELECT count(*) FROM clip_embed_images(%s::bytea[], %s)"
+        return median(timed(lambda: connection.execute(statement, (files, MODEL)).fetchone()) for _ in range(3)) / count
+
+
+def first_text() -> dict:
+    steps = {"tokenizer": [], "tokenizer_mb": [], "library": [], "weights": [], "run": []}
+    for _ in range(ROUNDS):
+        with connect() as connection:
+            pid = connection.execute("SELECT pg_backend_pid()").fetchone()[0]
+            connection.execute("SELECT clip_unload()")
+            before = memory(pid)["anonymous"]
+            steps["tokenizer"].append(timed(lambda: connection.execute("SELECT clip_token_count('a red car', %s)", (MODEL,))))
+            steps["tokenizer_mb"].append(memory(pid)["anonymous"] - before)
+            steps["library"].append(timed(lambda: connection.execute("SELECT * FROM clip_diagnose()").fetchall()))
+            steps["weights"].append(timed(lambda: connection.execute("SELECT clip_prewarm(%s, 'text')", (MODEL,))))
+            steps["run"].append(timed(lambda: connection.execute("SELECT clip_embed_text('a red car', %s)", (MODEL,)).fetchone()))
+    return {name: median(values) for name, values in steps.items()}
+
+
+if __name__ == "__main__":
+    save("breakdown", {"runs": runs(), "warm_ms": warm(), "first_text": first_text()})

@@ -1,0 +1,207 @@
+"""Tables and plots of what was measured, into docs/: the text between marks in docs/performance.md is written anew."""
+
+import json
+import re
+
+import matplotlib
+
+matplotlib.use("svg")
+import matplotlib.pyplot as plt
+
+from common import OUT, ROOT
+
+DOCS = ROOT / "docs"
+PAGE = DOCS / "performance.md"
+OURS, THEIRS, INT8 = "#336791", "#b0b0b0", "#7fb3d5"
+
+
+def load(name: str) -> dict | None:
+    file = OUT / f"{name}.json"
+    return json.loads(file.read_text()) if file.exists() else None
+
+
+def table(titles: list[str], rows: list[list]) -> str:
+    cells = [[str(cell) for cell in row] for row in rows]
+    lines = ["| " + " | ".join(titles) + " |", "|" + "---|" * len(titles)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in cells])
+
+
+def where(machine: dict) -> str:
+    features = [word for word in machine["features"].split() if word in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "asimd")]
+    return (f"{machine['date']}, commit {machine['commit']}: {machine['cores']} cores of {machine['cpu']} ({', '.join(features)}), "
+            f"{machine['memory']}, Linux {machine['kernel']}, PostgreSQL {machine['postgres']}, pgvector {machine['pgvector']}, "
+            f"ONNX Runtime {machine['onnxruntime']}.")
+
+
+def latency(found: dict) -> dict[str, str]:
+    shapes = [("ViT-B/32", found["text"], found["image"]), ("ViT-L/14", found["large_text"], found["large_image"])]
+    rows = []
+    for shape, text, image in shapes:
+        if text is None:
+            continue
+        rows.append([f"{shape}, text of {text['tokens']} tokens", f"{text['floor']:.1f}", f"{text['pg_clip']:.1f}",
+                     f"{text['pg_clip'] / text['floor']:.2f}", f"{text['padded']:.1f} (padded to 77)"])
+        rows.append([f"{shape}, JPEG of 640 × 480", f"{image['floor']:.1f}", f"{image['pg_clip']:.1f}",
+                     f"{image['pg_clip'] / image['floor']:.2f}", f"{image['pillow_and_onnxruntime']:.1f} (Pillow + onnxruntime)"])
+    long = found["long_text"]
+    rows.insert(1, [f"ViT-B/32, text of {long['tokens']} tokens", f"{long['floor']:.1f}", f"{long['pg_clip']:.1f}",
+                    f"{long['pg_clip'] / long['floor']:.2f}", f"{long['padded']:.1f} (padded to 77)"])
+    first, memory = found["first_call"], found["memory"]
+    backends = [[label, f"{of['plain']:.0f}", f"{of['text']['private']:.0f}", f"{of['both']['private']:.0f}",
+                 f"{of['text']['total_pss']:.0f}", f"{of['both']['total_pss']:.0f}"] for label, of in memory.items()]
+    connections = next(iter(memory.values()))["connections"]
+    clients = "; ".join(f"{name} {value:.0f} MB" for name, value in found["clients"].items() if isinstance(value, float))
+    return {
+        "where": where(found["machine"]),
+        "latency": table(["milliseconds, one core", "ONNX Runtime alone", "pg_clip, by SQL", "ratio", "other"], rows)
+        + f"\n\nA text that the connection remembers takes {found['repeated_us']:.1f} µs.",
+        "pixels": table(["decode, resize, normalise; milliseconds", "pg_clip", "Pillow + numpy", "ratio"],
+                        [[of["picture"], f"{of['pg_clip']:.1f}", f"{of['pillow']:.1f}", f"{of['pillow'] / of['pg_clip']:.2f}"]
+                         for of in found["pixels"]]),
+        "first": table(["first call of a connection, milliseconds", "text", "picture"],
+                       [[label, f"{of['text']:.0f}", f"{of['image']:.0f}"] for label, of in first.items()]),
+        "memory": table(["megabytes", "before any call", "of its own, text tower", "of its own, both towers",
+                         f"PSS of {connections}, text", f"PSS of {connections}, both"], backends)
+        + f"\n\nA client process that embeds photos itself has of its own: {clients}.",
+    }
+
+
+def bulk(found: dict, quantised: dict | None) -> dict[str, str]:
+    rates = found["photos_per_second"]
+    clients = {name: rate for name, rate in rates.items() if name not in found["in_database"] + found["eight_bits"]}
+    fastest = max(clients.values())
+    ordered = sorted(rates, key=rates.get, reverse=True)
+
+    def kind(name):
+        if name in found["in_database"]:
+            return "pg_clip"
+        return "pg_clip, 8 bits" if name in found["eight_bits"] else "client"
+
+    figure, axes = plt.subplots(figsize=(8, 4.2))
+    colours = {"pg_clip": OURS, "pg_clip, 8 bits": INT8, "client": THEIRS}
+    axes.barh(ordered[::-1], [rates[name] for name in ordered[::-1]], color=[colours[kind(name)] for name in ordered[::-1]])
+    axes.set_xlabel(f"photos of 640 × 480 per second, {found['machine']['cores']} cores")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    plot(figure, "bulk")
+    failed = "".join(f"\n\n{name} could not be run: {reason}" for name, reason in found["failed"].items())
+    result = {
+        "bulk": table([f"{found['photos']} photos into a table", "where", "photos per second", "to the fastest client"],
+                      [[name, kind(name), f"{rates[name]:.1f}", f"{rates[name] / fastest:.2f}"] for name in ordered]) + failed,
+        "growth": table(["photos in one INSERT … SELECT", "milliseconds per photo"],
+                        [[of["rows"], f"{of['ms_per_photo']:.1f}"] for of in found["growth"]]),
+    }
+    if quantised:
+        rows = [[of["tower"], of["samples"], f"{of['least_cosine']:.5f}", f"{of['mean_cosine']:.5f}",
+                 f"{of['same_nearest']} of {of['samples']}", f"{of['original_ms']:.1f}", f"{of['quantized_ms']:.1f}",
+                 f"{of['original_ms'] / of['quantized_ms']:.2f}"] for of in quantised["comparison"]]
+        result["quantize"] = table(["tower", "samples", "least cosine", "mean cosine", "same nearest", "32 bits, ms", "8 bits, ms",
+                                    "faster"], rows)
+    return result
+
+
+def search(found: dict) -> dict[str, str]:
+    rows = [[f"{size['rows']:,}", f"{size['build_s']:.0f}", f"{size['index_mb']:.0f}", of["ef_search"], f"{of['recall']:.3f}",
+             f"{of['ms']:.1f}"] for size in found["sizes"] for of in size["searches"]]
+    figure, axes = plt.subplots(figsize=(8, 3.6))
+    for size in found["sizes"]:
+        axes.plot([of["ms"] for of in size["searches"]], [of["recall"] for of in size["searches"]], marker="o",
+                  label=f"{size['rows']:,} rows")
+    axes.set_xlabel("milliseconds per search (ef_search 40, 100, 200, 400)")
+    axes.set_ylabel("recall@10")
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    plot(figure, "recall")
+    load = [[of["connections"], f"{of['per_second']:.0f}", f"{of['p50']:.0f}", f"{of['p95']:.0f}", f"{of['p99']:.0f}",
+             f"{of['p99'] / of['p50']:.1f}", f"{of['first_ms']:.0f}", f"{of['total_pss']:.0f}", of["errors"]]
+            for of in found["concurrency"]]
+    return {
+        "search": table(["rows", "index built in, s", "index, MB", "ef_search", "recall@10", "ms"], rows),
+        "concurrency": table(["connections", "searches per second", "p50, ms", "p95", "p99", "p99 / p50", "slowest first call",
+                              "PSS of the server, MB", "errors"], load),
+    }
+
+
+def targets(latency: dict | None, bulk: dict | None, search: dict | None) -> dict[str, str]:
+    rows = []
+
+    def row(what, target, value, met):
+        rows.append([what, target, value, "yes" if met else "**no**"])
+
+    if latency:
+        text, image = latency["text"], latency["image"]
+        ratio = text["pg_clip"] / text["floor"]
+        row("one text, warm, not remembered, 8 to 16 tokens", "≤ 1.10 × the floor", f"{ratio:.2f} ×", ratio <= 1.10)
+        ratio = text["padded"] / text["pg_clip"]
+        row("the same, to a pipeline that pads to 77", "≥ 5 × faster", f"{ratio:.1f} ×", ratio >= 5)
+        least = image["floor"] + 4
+        row("one JPEG of 640 × 480, warm", "≤ 1.10 × (floor + 4 ms)", f"{image['pg_clip'] / least:.2f} ×", image["pg_clip"] <= 1.1 * least)
+        ratio = latency["pixels"][0]["pillow"] / latency["pixels"][0]["pg_clip"]
+        row("decode, resize, normalise", "faster than Pillow + numpy", f"{ratio:.2f} × faster", ratio > 1)
+        row("repeated text", "≤ 50 µs", f"{latency['repeated_us']:.1f} µs", latency["repeated_us"] <= 50)
+        first = latency["first_call"]["prepared"]["text"]
+        row("first text of a connection", "≤ 200 ms", f"{first:.0f} ms", first <= 200)
+        memory = latency["memory"]["prepared"]
+        row("private memory, text tower", "≤ 65 MB", f"{memory['text']['private']:.0f} MB", memory["text"]["private"] <= 65)
+        row("private memory, both towers", "≤ 90 MB", f"{memory['both']['private']:.0f} MB", memory["both"]["private"] <= 90)
+    if bulk:
+        rates = bulk["photos_per_second"]
+        ours = max(rates[name] for name in bulk["in_database"])
+        theirs = max(rate for name, rate in rates.items() if name not in bulk["in_database"] + bulk["eight_bits"])
+        row(f"{bulk['photos']} photos into a table, all cores", "≥ 1.3 × the fastest client", f"{ours / theirs:.2f} ×", ours >= 1.3 * theirs)
+        fast = max(rates[name] for name in bulk["eight_bits"])
+        row("the same with 8-bit weights", "", f"{fast / theirs:.2f} ×", fast >= 1.3 * theirs)
+    many = next((of for of in search["concurrency"] if of["connections"] == 64), None) if search else None
+    if many:
+        row("64 connections that search by text: memory", "total PSS ≤ 3 GB", f"{many['total_pss'] / 1024:.1f} GB", many["total_pss"] <= 3072)
+        fine = many["errors"] == 0 and many["succeeded"]
+        row("64 connections: errors", "none", f"{many['errors']}", fine)
+        row("64 connections: latency", "p99 ≤ 4 × p50", f"{many['p99'] / many['p50']:.1f} ×", many["p99"] <= 4 * many["p50"])
+    return {"targets": table(["what", "target", "measured", "met"], rows)}
+
+
+def breakdown(found: dict) -> dict[str, str]:
+    rows = [[of["threads"], of["batch"], f"{of['ms']:.1f}", f"{of['gflops']:.0f}"] for of in found["runs"]]
+    most = max(found["runs"], key=lambda of: of["threads"])["threads"]
+    rows.append([most, "8, by `clip_embed_images`, decoding included", f"{found['warm_ms']:.1f}", ""])
+    first = found["first_text"]
+    steps = [["read the tokenizer", f"{first['tokenizer']:.0f}"], ["load ONNX Runtime's library", f"{first['library']:.0f}"],
+             ["check and map the weights", f"{first['weights']:.0f}"], ["embed", f"{first['run']:.0f}"]]
+    return {
+        "runs": table(["threads", "pictures in a run of ONNX Runtime alone", "ms per picture", "GFLOP/s"], rows),
+        "first_text": table(["step of a connection's first text", "milliseconds"], steps)
+        + f"\n\nThe tokenizer takes {first['tokenizer_mb']:.0f} MB of the connection's own memory.",
+    }
+
+
+def plot(figure, name: str) -> None:
+    # No date and no random ids: the same figures give the same file.
+    figure.savefig(DOCS / f"performance-{name}.svg", metadata={"Date": None})
+    plt.close(figure)
+
+
+def main() -> None:
+    plt.rcParams["svg.hashsalt"] = "pg_clip"
+    found = {name: load(name) for name in ("latency", "bulk", "search")}
+    blocks = targets(*found.values())
+    if found["latency"]:
+        blocks |= latency(found["latency"])
+    if found["bulk"]:
+        blocks |= bulk(found["bulk"], load("quantize"))
+    if found["search"]:
+        blocks |= search(found["search"])
+    if load("breakdown"):
+        blocks |= breakdown(load("breakdown"))
+    page = PAGE.read_text()
+    for name, text in blocks.items():
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)", re.DOTALL)
+        if not pattern.search(page):
+            raise SystemExit(f"docs/performance.md has no block {name}")
+        page = pattern.sub(lambda match: match[1] + text + match[2], page)
+    PAGE.write_text(page)
+    print("bench: wrote docs/performance.md and its plots")
+
+
+if __name__ == "__main__":
+    main()
