@@ -127,10 +127,16 @@ def memory(pid: int) -> dict[str, float]:
     return {"pss": found["Pss"], "private": private, "anonymous": found["Anonymous"]}
 
 
-def server_processes() -> list[int]:
-    """The postmaster and its children."""
+def server_pss() -> float:
+    """Megabytes of the postmaster and its children, what they share counted once."""
     with connect() as connection:
         data = connection.execute("SHOW data_directory").fetchone()[0]
     postmaster = int(Path(data, "postmaster.pid").read_text().split()[0])
     children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
-    return [postmaster, *map(int, children)]
+    total = 0.0
+    for pid in [postmaster, *map(int, children)]:
+        try:
+            total += memory(pid)["pss"]
+        except (FileNotFoundError, ProcessLookupError):
+            pass  # It has ended meanwhile.
+    return total

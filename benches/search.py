@@ -4,13 +4,12 @@ import json
 import os
 import subprocess
 import tempfile
-import threading
 import time
 from pathlib import Path
 
 import numpy as np
 
-from common import CORES, DATA, connect, median, memory, save, server_processes, timed
+from common import CORES, DATA, connect, median, save, server_pss, timed
 
 SIZES = [int(size) for size in os.environ.get("PG_CLIP_BENCH_ROWS", "10000 100000 1000000").split()]
 EF_SEARCH = (40, 100, 200, 400)
@@ -119,7 +118,7 @@ def end_to_end(connections: int, names: list[str]) -> dict:
         environment = os.environ | {"PGOPTIONS": "-c clip.query_cache_size=0"}
         run = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         time.sleep(SECONDS * 0.75)
-        total = sum(memory(pid)["pss"] for pid in server_processes() if Path(f"/proc/{pid}").exists())
+        total = server_pss()
         output, _ = run.communicate()
         lines = [line.split() for file in Path(folder).glob("log*") for line in file.read_text().splitlines()]
     ends = [(int(line[0]), int(line[4]) + int(line[5]) / 1e6, int(line[2]) / 1e3) for line in lines]
@@ -128,7 +127,7 @@ def end_to_end(connections: int, names: list[str]) -> dict:
         first.setdefault(client, (end, spent))
     ready = max(end for end, _ in first.values())
     warm = [spent for _, end, spent in ends if end - spent / 1e3 >= ready]
-    p50, p95, p99 = np.percentile(warm, [50, 95, 99])
+    p50, p95, p99 = np.percentile(warm, [50, 95, 99]).tolist()
     last = max(end for _, end, _ in ends)
     return {"connections": connections, "per_second": len(warm) / (last - ready), "p50": p50, "p95": p95, "p99": p99,
             "first_ms": max(spent for _, spent in first.values()), "total_pss": total,
