@@ -40,12 +40,34 @@ def insert_select() -> None:
         connection.execute(f"INSERT INTO embedded SELECT id, clip_embed_image(data, '{MODEL}') FROM photo")
 
 
-def insert_batches(model: str = MODEL) -> None:
-    with connect(threads=CORES) as connection:
+def insert_batches(model: str = MODEL, threads: int = CORES, of: int = 1, part: int = 0) -> None:
+    """Of each `of` chunks of 64 photos, the one of that number."""
+    with connect(threads=threads) as connection:
         connection.execute(f"""
             INSERT INTO embedded SELECT ids[ordinality], embedding
-            FROM (SELECT array_agg(id) AS ids, array_agg(data) AS data FROM photo GROUP BY id / 64) AS chunk,
+            FROM (SELECT array_agg(id) AS ids, array_agg(data) AS data FROM photo WHERE id / 64 % {of} = {part} GROUP BY id / 64) AS chunk,
                  clip_embed_images(chunk.data, '{model}')""")
+
+
+def insert_batches_int8() -> None:
+    insert_batches(f"{MODEL}-int8")
+
+
+def by_connections(work) -> None:
+    """On one connection per core at once."""
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(CORES)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def insert_batches_by_connections(model: str = MODEL) -> None:
+    by_connections(lambda number: insert_batches(model, 1, CORES, number))
+
+
+def insert_batches_by_connections_int8() -> None:
+    insert_batches_by_connections(f"{MODEL}-int8")
 
 
 def update() -> None:
@@ -58,11 +80,7 @@ def insert_by_connections() -> None:
         with connect(threads=1) as connection:
             connection.execute(f"INSERT INTO embedded SELECT id, clip_embed_image(data, '{MODEL}') FROM photo WHERE id %% %s = %s",
                                (CORES, number))
-    threads = [threading.Thread(target=part, args=(number,)) for number in range(CORES)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    by_connections(part)
 
 
 def parallel_query() -> None:
@@ -73,15 +91,13 @@ def parallel_query() -> None:
         connection.execute(f"CREATE TABLE made AS SELECT id, clip_embed_image(data, '{MODEL}') AS embedding FROM photo")
 
 
-def insert_batches_int8() -> None:
-    insert_batches(f"{MODEL}-int8")
-
-
-DATABASE = {"INSERT … SELECT clip_embed_image": insert_select, "INSERT … SELECT FROM clip_embed_images": insert_batches,
-            "UPDATE … SET clip_embed_image": update, "one connection per core": insert_by_connections,
+DATABASE = {"INSERT … SELECT clip_embed_image": insert_select, "INSERT … FROM clip_embed_images": insert_batches,
+            "UPDATE … SET clip_embed_image": update, "clip_embed_image, a connection per core": insert_by_connections,
+            "clip_embed_images, a connection per core": insert_batches_by_connections,
             "CREATE TABLE AS, parallel query": parallel_query}
 # Other weights than the rest: faster, and nearly the same vectors.
-EIGHT_BITS = {"FROM clip_embed_images, 8-bit weights": insert_batches_int8}
+EIGHT_BITS = {"FROM clip_embed_images, 8-bit weights": insert_batches_int8,
+              "a connection per core, 8-bit weights": insert_batches_by_connections_int8}
 
 
 def client(embed, files: list[bytes]):

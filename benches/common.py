@@ -132,11 +132,12 @@ def server_pss() -> float:
     with connect() as connection:
         data = connection.execute("SHOW data_directory").fetchone()[0]
     postmaster = int(Path(data, "postmaster.pid").read_text().split()[0])
-    children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
     total = 0.0
-    for pid in [postmaster, *map(int, children)]:
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            total += memory(pid)["pss"]
+            parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+            if postmaster in (int(process.name), parent):
+                total += memory(int(process.name))["pss"]
         except (FileNotFoundError, ProcessLookupError):
             pass  # It has ended meanwhile.
     return total

@@ -113,17 +113,21 @@ def search(found: dict) -> dict[str, str]:
     axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     plot(figure, "recall")
-    load = [[of["connections"], f"{of['per_second']:.0f}", f"{of['p50']:.0f}", f"{of['p95']:.0f}", f"{of['p99']:.0f}",
-             f"{of['p99'] / of['p50']:.1f}", f"{of['first_ms']:.0f}", f"{of['total_pss']:.0f}", of["errors"]]
-            for of in found["concurrency"]]
     return {
         "search": table(["rows", "index built in, s", "index, MB", "ef_search", "recall@10", "ms"], rows),
-        "concurrency": table(["connections", "searches per second", "p50, ms", "p95", "p99", "p99 / p50", "slowest first call",
-                              "PSS of the server, MB", "errors"], load),
     }
 
 
-def targets(latency: dict | None, bulk: dict | None, search: dict | None) -> dict[str, str]:
+def concurrency(found: dict) -> dict[str, str]:
+    rows = [[of["connections"], f"{of['per_second']:.0f}", f"{of['p50']:.0f}", f"{of['p95']:.0f}", f"{of['p99']:.0f}",
+             f"{of['p99'] / of['p50']:.1f}", f"{of['first_ms']:.0f}", f"{of['total_pss']:.0f}", of["errors"]]
+            for of in found["concurrency"]]
+    titles = ["connections", "searches per second", "p50, ms", "p95", "p99", "p99 / p50", "slowest first call", "PSS of the server, MB",
+              "errors"]
+    return {"concurrency": table(titles, rows)}
+
+
+def targets(latency: dict | None, bulk: dict | None, concurrency: dict | None) -> dict[str, str]:
     rows = []
 
     def row(what, target, value, met):
@@ -152,7 +156,7 @@ def targets(latency: dict | None, bulk: dict | None, search: dict | None) -> dic
         row(f"{bulk['photos']} photos into a table, all cores", "≥ 1.3 × the fastest client", f"{ours / theirs:.2f} ×", ours >= 1.3 * theirs)
         fast = max(rates[name] for name in bulk["eight_bits"])
         row("the same with 8-bit weights", "", f"{fast / theirs:.2f} ×", fast >= 1.3 * theirs)
-    many = next((of for of in search["concurrency"] if of["connections"] == 64), None) if search else None
+    many = next((of for of in concurrency["concurrency"] if of["connections"] == 64), None) if concurrency else None
     if many:
         row("64 connections that search by text: memory", "total PSS ≤ 3 GB", f"{many['total_pss'] / 1024:.1f} GB", many["total_pss"] <= 3072)
         fine = many["errors"] == 0 and many["succeeded"]
@@ -183,22 +187,20 @@ def plot(figure, name: str) -> None:
 
 def main() -> None:
     plt.rcParams["svg.hashsalt"] = "pg_clip"
-    found = {name: load(name) for name in ("latency", "bulk", "search")}
-    blocks = targets(*found.values())
-    if found["latency"]:
-        blocks |= latency(found["latency"])
-    if found["bulk"]:
-        blocks |= bulk(found["bulk"], load("quantize"))
-    if found["search"]:
-        blocks |= search(found["search"])
-    if load("breakdown"):
-        blocks |= breakdown(load("breakdown"))
+    names = ("latency", "bulk", "concurrency", "search", "breakdown")
+    found = {name: load(name) for name in names}
+    blocks = targets(found["latency"], found["bulk"], found["concurrency"])
+    blocks |= latency(found["latency"]) if found["latency"] else {}
+    blocks |= bulk(found["bulk"], load("quantize")) if found["bulk"] else {}
+    blocks |= search(found["search"]) if found["search"] else {}
+    blocks |= concurrency(found["concurrency"]) if found["concurrency"] else {}
+    blocks |= breakdown(found["breakdown"]) if found["breakdown"] else {}
     page = PAGE.read_text()
     for name, text in blocks.items():
-        pattern = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)", re.DOTALL)
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         if not pattern.search(page):
             raise SystemExit(f"docs/performance.md has no block {name}")
-        page = pattern.sub(lambda match: match[1] + text + match[2], page)
+        page = pattern.sub(lambda match: match[1] + text + "\n" + match[2], page)
     PAGE.write_text(page)
     print("bench: wrote docs/performance.md and its plots")
 

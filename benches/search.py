@@ -1,22 +1,16 @@
-"""HNSW end to end: recall and latency at growing numbers of rows, and many connections that search by text."""
+"""HNSW: recall and latency at growing numbers of rows."""
 
 import json
 import os
-import subprocess
-import tempfile
 import time
-from pathlib import Path
 
 import numpy as np
 
-from common import CORES, DATA, connect, median, save, server_pss, timed
+from common import CORES, DATA, connect, median, save, timed
 
 SIZES = [int(size) for size in os.environ.get("PG_CLIP_BENCH_ROWS", "10000 100000 1000000").split()]
 EF_SEARCH = (40, 100, 200, 400)
 QUERIES = 200
-CONNECTIONS = (1, 4, 16, 64)
-SECONDS = 20
-MODEL = "vit-b-32"
 
 
 def normalised(rows: np.ndarray) -> np.ndarray:
@@ -83,12 +77,18 @@ def exact(rows: np.ndarray, queries: np.ndarray, k: int = 10) -> np.ndarray:
     return np.array(best)
 
 
-def measure(rows: np.ndarray, queries: np.ndarray) -> dict:
-    load(rows)
+def build_index() -> float:
+    """Seconds."""
     with connect() as connection:
         connection.execute("SET maintenance_work_mem = '6GB'")
         connection.execute(f"SET max_parallel_maintenance_workers = {max(1, CORES - 1)}")
-        build = timed(lambda: connection.execute("CREATE INDEX ON item USING hnsw (embedding vector_cosine_ops)")) / 1e3
+        return timed(lambda: connection.execute("CREATE INDEX ON item USING hnsw (embedding vector_cosine_ops)")) / 1e3
+
+
+def measure(rows: np.ndarray, queries: np.ndarray) -> dict:
+    load(rows)
+    build = build_index()
+    with connect() as connection:
         size = connection.execute("SELECT pg_relation_size('item_embedding_idx')").fetchone()[0]
         connection.execute("SELECT count(*) FROM item").fetchone()
         truth = exact(rows, queries)
@@ -107,50 +107,14 @@ def measure(rows: np.ndarray, queries: np.ndarray) -> dict:
     return {"rows": len(rows), "build_s": build, "index_mb": size / 2**20, "searches": found}
 
 
-def end_to_end(connections: int, names: list[str]) -> dict:
-    """pgbench: each query embeds a text, not remembered, and searches. Latencies once every connection has begun."""
-    with tempfile.TemporaryDirectory() as folder:
-        script = Path(folder, "search.sql")
-        script.write_text(f"\\set number random(1, {len(names)})\nSELECT id FROM item ORDER BY embedding <=> (SELECT clip_embed_text("
-                          f"'a photo of a ' || name, '{MODEL}') FROM query WHERE id = :number) LIMIT 10;\n")
-        command = ["pgbench", "--no-vacuum", f"--client={connections}", f"--jobs={min(CORES, connections)}", f"--time={SECONDS}",
-                   f"--file={script}", "--log", f"--log-prefix={folder}/log", "--protocol=prepared", "postgres"]
-        environment = os.environ | {"PGOPTIONS": "-c clip.query_cache_size=0"}
-        run = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        time.sleep(SECONDS * 0.75)
-        total = server_pss()
-        output, _ = run.communicate()
-        lines = [line.split() for file in Path(folder).glob("log*") for line in file.read_text().splitlines()]
-    ends = [(int(line[0]), int(line[4]) + int(line[5]) / 1e6, int(line[2]) / 1e3) for line in lines]
-    first = {}
-    for client, end, spent in sorted(ends, key=lambda entry: entry[1]):
-        first.setdefault(client, (end, spent))
-    ready = max(end for end, _ in first.values())
-    warm = [spent for _, end, spent in ends if end - spent / 1e3 >= ready]
-    p50, p95, p99 = np.percentile(warm, [50, 95, 99]).tolist()
-    last = max(end for _, end, _ in ends)
-    return {"connections": connections, "per_second": len(warm) / (last - ready), "p50": p50, "p95": p95, "p99": p99,
-            "first_ms": max(spent for _, spent in first.values()), "total_pss": total,
-            "errors": output.count("ERROR") + output.count("aborted"), "succeeded": run.returncode == 0}
-
-
 def main() -> None:
-    text, images, names = real_vectors()
+    text, images, _ = real_vectors()
     queries = text[np.random.default_rng(5).choice(len(text), QUERIES, replace=False)]
-    with connect() as connection:
-        connection.execute("DROP TABLE IF EXISTS query")
-        connection.execute("CREATE TABLE query (id int PRIMARY KEY, name text)")
-        connection.cursor().executemany("INSERT INTO query VALUES (%s, %s)", list(enumerate(names, 1)))
-        connection.execute("ANALYZE query")
-    sizes, concurrency = [], []
+    sizes = []
     for size in SIZES:
         sizes.append(measure(rows_around(text, images, size), queries))
         print(f"bench: {size} rows: {sizes[-1]}", flush=True)
-        if size == min(100_000, max(SIZES)):
-            for connections in CONNECTIONS:
-                concurrency.append(end_to_end(connections, names))
-                print(f"bench: {concurrency[-1]}", flush=True)
-        save("search", {"sizes": sizes, "concurrency": concurrency, "real": DATA.exists()})
+        save("search", {"sizes": sizes, "real": DATA.exists()})
 
 
 if __name__ == "__main__":

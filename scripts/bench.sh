@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures, on a throw-away server: `make bench` says how.
 #
-#   bench.sh [PART…]    parts: latency bulk breakdown search render; without any, all. Results go to target/bench/*.json, from there
+#   bench.sh [PART…]    parts: latency bulk breakdown search concurrency render; without any, all. Results go to target/bench/*.json, from there
 #                       `render` writes tables and plots into docs/
 #   bench.sh quick      a minute, on the embedded model; prints some lines
 #
@@ -48,7 +48,7 @@ fi
 
 environment target/python tests/fixtures/requirements.txt benches/requirements.txt
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(latency bulk breakdown search render)
+[ ${#parts[@]} -gt 0 ] || parts=(latency bulk breakdown search concurrency render)
 
 if [ "${parts[*]}" != render ]; then
     step "Making the models, if they are not there"

@@ -1,0 +1,64 @@
+"""Many connections that embed a text, which is not remembered, and search by it: latencies and memory."""
+
+import os
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from common import CORES, connect, save, server_pss
+from search import build_index, load, real_vectors, rows_around
+
+ROWS = 100_000
+CONNECTIONS = (1, 4, 16, 64)
+SECONDS = 30
+MODEL = "vit-b-32"
+
+
+def end_to_end(connections: int, names: list[str]) -> dict:
+    """pgbench: each query embeds a text, not remembered, and searches. Latencies once every connection has begun."""
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder, "search.sql")
+        script.write_text(f"\\set number random(1, {len(names)})\nSELECT id FROM item ORDER BY embedding <=> (SELECT clip_embed_text("
+                          f"'a photo of a ' || name, '{MODEL}') FROM query WHERE id = :number) LIMIT 10;\n")
+        command = ["pgbench", "--no-vacuum", f"--client={connections}", f"--jobs={min(CORES, connections)}", f"--time={SECONDS}",
+                   f"--file={script}", "--log", f"--log-prefix={folder}/log", "--protocol=prepared", "postgres"]
+        environment = os.environ | {"PGOPTIONS": "-c clip.query_cache_size=0"}
+        run = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        time.sleep(SECONDS * 0.75)
+        total = server_pss()
+        output, _ = run.communicate()
+        lines = [line.split() for file in Path(folder).glob("log*") for line in file.read_text().splitlines()]
+    ends = [(int(line[0]), int(line[4]) + int(line[5]) / 1e6, int(line[2]) / 1e3) for line in lines]
+    first = {}
+    for client, end, spent in sorted(ends, key=lambda entry: entry[1]):
+        first.setdefault(client, (end, spent))
+    ready = max(end for end, _ in first.values())
+    warm = [spent for _, end, spent in ends if end - spent / 1e3 >= ready]
+    p50, p95, p99 = np.percentile(warm, [50, 95, 99]).tolist()
+    last = max(end for _, end, _ in ends)
+    return {"connections": connections, "per_second": len(warm) / (last - ready), "p50": p50, "p95": p95, "p99": p99,
+            "first_ms": max(spent for _, spent in first.values()), "total_pss": total,
+            "errors": output.count("ERROR") + output.count("aborted"), "succeeded": run.returncode == 0}
+
+
+def main() -> None:
+    text, images, names = real_vectors()
+    load(rows_around(text, images, ROWS))
+    build_index()
+    with connect() as connection:
+        connection.execute("DROP TABLE IF EXISTS query")
+        connection.execute("CREATE TABLE query (id int PRIMARY KEY, name text)")
+        connection.cursor().executemany("INSERT INTO query VALUES (%s, %s)", list(enumerate(names, 1)))
+        connection.execute("ANALYZE query")
+    found = []
+    for connections in CONNECTIONS:
+        found.append(end_to_end(connections, names))
+        print(f"bench: {found[-1]}", flush=True)
+    save("concurrency", {"rows": ROWS, "concurrency": found})
+
+
+if __name__ == "__main__":
+    main()
