@@ -1,6 +1,7 @@
 """Many connections that embed a text, which is not remembered, and search by it: latencies and memory."""
 
 import os
+import signal
 import subprocess
 import tempfile
 import time
@@ -13,7 +14,7 @@ from search import build_index, load, real_vectors, rows_around
 
 ROWS = 100_000
 CONNECTIONS = (1, 4, 16, 64)
-SECONDS = 30
+SECONDS = 20
 MODEL = "vit-b-32"
 
 
@@ -26,10 +27,17 @@ def end_to_end(connections: int, names: list[str]) -> dict:
         command = ["pgbench", "--no-vacuum", f"--client={connections}", f"--jobs={min(CORES, connections)}", f"--time={SECONDS}",
                    f"--file={script}", "--log", f"--log-prefix={folder}/log", "--protocol=prepared", "postgres"]
         environment = os.environ | {"PGOPTIONS": "-c clip.query_cache_size=0"}
-        run = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        run = subprocess.run(command, env=environment, capture_output=True, text=True)
+        output = run.stdout + run.stderr
+        # Once more for the memory: a busy machine takes seconds to add it up, so the clients are held meanwhile.
+        again = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(SECONDS * 0.75)
+        again.send_signal(signal.SIGSTOP)
         total = server_pss()
-        output, _ = run.communicate()
+        again.kill()
+        again.wait()
+        for file in Path(folder).glob(f"log.{again.pid}*"):
+            file.unlink()
         lines = [line.split() for file in Path(folder).glob("log*") for line in file.read_text().splitlines()]
     ends = [(int(line[0]), int(line[4]) + int(line[5]) / 1e6, int(line[2]) / 1e3) for line in lines]
     first = {}
