@@ -1,9 +1,11 @@
-"""Where the time goes: ONNX Runtime alone by pictures and threads in a run, and the steps of a connection's first text."""
+"""Where the time goes: ONNX Runtime alone by pictures and threads in a run, a text's way to the server and back, and the steps of a
+connection's first text."""
 
 import numpy as np
 
-from common import CORES, connect, median, memory, photos, save, session, timed
+from common import CORES, connect, interleaved, median, memory, photos, save, session, timed
 from full_size import SHAPES
+from latency import texts
 
 MODEL = "vit-b-32"
 ROUNDS = 7
@@ -32,6 +34,21 @@ def warm(count: int = 160) -> float:
         return median(timed(lambda: connection.execute(statement, (files, MODEL)).fetchone()) for _ in range(3)) / count
 
 
+def protocol(count: int = 100) -> dict[str, float]:
+    """Milliseconds per text: each by a statement of its own, and all by one statement."""
+    sample = [text for text, _ in texts(SHAPES[MODEL], count, 8, 16)]
+    with connect(query_cache_size=0, threads=1) as connection:
+        connection.execute("SELECT clip_prewarm(%s, 'text')", (MODEL,))
+        one = "SELECT vector_dims(clip_embed_text(%s, %s))"
+        all_of_them = "SELECT count(clip_embed_text(input, %s)) FROM unnest(%s::text[]) AS input"
+        times = interleaved(
+            ROUNDS,
+            each=lambda _: [connection.execute(one, (text, MODEL)).fetchone() for text in sample],
+            together=lambda _: connection.execute(all_of_them, (MODEL, sample)).fetchone(),
+        )
+    return {name: median(values) / count for name, values in times.items()}
+
+
 def first_text() -> dict:
     steps = {"tokenizer": [], "tokenizer_mb": [], "library": [], "weights": [], "run": []}
     for _ in range(ROUNDS):
@@ -48,4 +65,4 @@ def first_text() -> dict:
 
 
 if __name__ == "__main__":
-    save("breakdown", {"runs": runs(), "warm_ms": warm(), "first_text": first_text()})
+    save("breakdown", {"runs": runs(), "warm_ms": warm(), "protocol": protocol(), "first_text": first_text()})

@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import statistics
-import subprocess
 import time
 from pathlib import Path
 
@@ -47,8 +46,7 @@ def machine() -> dict:
         vector = connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()[0]
         diagnosis = dict(connection.execute("SELECT * FROM clip_diagnose()").fetchall())
     memory = int(next(line.split()[1] for line in open("/proc/meminfo") if line.startswith("MemTotal"))) // 1024**2
-    commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout
-    return {"date": datetime.date.today().isoformat(), "commit": commit.strip(), "cpu": cpu, "cores": CORES,
+    return {"date": datetime.date.today().isoformat(), "commit": os.environ["PG_CLIP_BENCH_COMMIT"], "cpu": cpu, "cores": CORES,
             "memory": f"{memory} GiB", "kernel": platform.release().split("-")[0], "postgres": server.split()[0],
             "pgvector": vector, "pg_clip": diagnosis["pg_clip"], "features": diagnosis["CPU features"],
             "onnxruntime": onnxruntime.__version__}

@@ -2,12 +2,13 @@
 
 import io
 import sys
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from common import CORES, ROOT, memory, pillow_tensor, session
-from full_size import SHAPES
+from full_size import MODELS, SHAPES
 
 BASE = SHAPES["vit-b-32"]
 # The same weights as the graphs, in the files that torch reads.
@@ -53,14 +54,19 @@ def transformers_onnxruntime(threads: int = CORES):
     return embed
 
 
-def pillow_onnxruntime(threads: int = CORES):
+def pillow_onnxruntime(threads: int = CORES, folder: Path = BASE):
     """Pillow and numpy by hand, and the graph in ONNX Runtime: the leanest that Python can do."""
-    graph = session(BASE / "onnx/vision_model.onnx", threads)
+    graph = session(folder / "onnx/vision_model.onnx", threads)
 
     def embed(batch):
         pixels = np.stack([pillow_tensor(jpeg) for jpeg in batch])
         return normalised(graph.run(["image_embeds"], {"pixel_values": pixels})[0])
     return embed
+
+
+def pillow_onnxruntime_int8(threads: int = CORES):
+    """The same, with the graph that `pgclip quantize` made."""
+    return pillow_onnxruntime(threads, MODELS / "vit-b-32-int8")
 
 
 def sentence_transformers(threads: int = CORES):

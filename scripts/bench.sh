@@ -6,6 +6,7 @@
 #   bench.sh quick      a minute, on the embedded model; prints some lines
 #
 # Installs what it needs into target/python (torch and transformers, some gigabytes) or, for quick, target/python-quick.
+# The server and its models are in TMPDIR, else /tmp: up to 15 GB, which must be a disk's, not memory's.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -58,6 +59,9 @@ if [ "${parts[*]}" != render ]; then
     export PG_CLIP_BENCH_MODELS=$scratch/models
     pgclip() { target/release/pgclip --model-path "$scratch/models" --onnxruntime target/onnxruntime/libonnxruntime.so "$@"; }
     mkdir -p target/bench
+    # What is measured was built before: a commit that is made meanwhile is not it.
+    PG_CLIP_BENCH_COMMIT=$(git rev-parse --short HEAD)
+    export PG_CLIP_BENCH_COMMIT
     {
         pgclip add emoji models/emoji
         pgclip add vit-b-32 target/full-size/vit-b-32
