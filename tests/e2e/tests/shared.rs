@@ -78,7 +78,7 @@ fn what_is_in_doubt_is_said_once_and_the_connection_lives() {
     run(std::process::Command::new("cp").arg("-r").arg(root().join("tests/fixtures/families/external")).arg(&folder));
     for entry in fs::read_dir(folder.join("onnx")).unwrap() {
         let path = entry.unwrap().path();
-        if !path.extension().is_some_and(|extension| extension == "onnx") {
+        if path.extension().is_none_or(|extension| extension != "onnx") {
             OpenOptions::new().write(true).open(path).unwrap().set_len(40 << 20).unwrap();
         }
     }
