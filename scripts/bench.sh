@@ -42,8 +42,7 @@ start() {
 if [ "${1:-}" = quick ]; then
     environment target/python-quick benches/requirements-quick.txt
     start
-    exec_python=target/python-quick/bin/python
-    "$exec_python" benches/quick.py
+    target/python-quick/bin/python benches/quick.py
     exit
 fi
 

@@ -60,12 +60,11 @@ pub enum TextOverflow {
     Error,
 }
 
-/// Official builds of ONNX Runtime since 1.29 report usage to their maker unless this is set before they are loaded.
+/// Before ONNX Runtime is loaded: see [`clip::TELEMETRY_OFF`].
 pub fn disable_telemetry() {
-    // SAFETY: called from _PG_init, when the process has one thread.
-    unsafe {
-        std::env::set_var("ORT_DISABLE_TELEMETRY", "1");
-        std::env::set_var("ORT_TELEMETRY_DISABLED", "1");
+    for name in clip::TELEMETRY_OFF {
+        // SAFETY: called from _PG_init, when the process has one thread.
+        unsafe { std::env::set_var(name, "1") };
     }
 }
 

@@ -118,7 +118,7 @@ fn clip_diagnose() -> TableIterator<'static, (name!(item, &'static str), name!(v
 }
 
 fn telemetry() -> &'static str {
-    match std::env::var_os("ORT_DISABLE_TELEMETRY").is_some_and(|value| value == "1") {
+    match clip::TELEMETRY_OFF.iter().all(|name| std::env::var_os(name).is_some_and(|value| value == "1")) {
         true => "off",
         false => "not switched off",
     }

@@ -38,7 +38,7 @@ pub use layout::{wanted, weights_of};
 pub use manifest::{FileDigest, MANIFEST_FILE, Manifest, Source};
 pub use model::{Model, Options, Overflow, TextEmbedding, Usage};
 pub use pixels::{Filter, Format, ImageInfo, Limits, image_info, image_tensor};
-pub use runtime::Runtime;
+pub use runtime::{Runtime, TELEMETRY_OFF};
 pub use spec::{GraphSpec, ImageSpec, Pooling, Resize, TextSpec};
 pub use tokens::MAX_TEXT_BYTES;
 pub use watch::Interrupted;

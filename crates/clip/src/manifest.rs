@@ -123,7 +123,12 @@ impl Manifest {
 
     /// The files that an embedding needs.
     fn needed(&self) -> impl Iterator<Item = &String> {
-        std::iter::once(&self.text.tokenizer).chain(self.text.graph.files()).chain(self.image.graph.files())
+        std::iter::once(&self.text.tokenizer).chain(self.graph_files())
+    }
+
+    /// The files of both towers.
+    pub(crate) fn graph_files(&self) -> impl Iterator<Item = &String> {
+        Tower::BOTH.into_iter().flat_map(|tower| self.graph(tower).files())
     }
 
     /// The graph of a tower.

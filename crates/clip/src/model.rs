@@ -92,9 +92,7 @@ impl Model {
     pub fn open(path: &Path, name: &str, interrupted: Interrupted) -> Result<Self, Error> {
         let folder = Folder { path, model: name };
         let manifest = Manifest::read(folder)?;
-        let weights = |file: &&String| {
-            manifest.text.graph.files().chain(manifest.image.graph.files()).any(|weights| weights == *file)
-        };
+        let weights = |file: &&String| manifest.graph_files().any(|weights| weights == *file);
         for file in manifest.files.keys().filter(|file| !weights(file)) {
             manifest.verify(folder, file, interrupted)?;
         }

@@ -140,11 +140,10 @@ pub(crate) fn seal(
         Ok((file.clone(), Seal::of(target, &file, digest)?))
     };
     let saved = files_of(target.path).map_err(|error| target.unreadable(PREPARED, error))?;
-    let graphs = Tower::BOTH.into_iter().flat_map(|tower| manifest.graph(tower).files());
     let record = Record {
         format_version: FORMAT_VERSION,
         key: Key::of(manifest, runtime),
-        published: graphs.map(of_published).collect::<Result<_, Error>>()?,
+        published: manifest.graph_files().map(of_published).collect::<Result<_, Error>>()?,
         files: saved.into_iter().map(of_saved).collect::<Result<_, Error>>()?,
     };
     let json = serde_json::to_string_pretty(&record);
@@ -181,8 +180,7 @@ pub(crate) fn open(
     runtime: &Runtime,
     options: &Options,
 ) -> Result<(Graph, u64), Error> {
-    let within = folder_for(manifest, runtime);
-    let opened = find(folder, manifest, runtime).and_then(|record| {
+    let opened = find(folder, manifest, runtime).and_then(|(within, record)| {
         check_published(folder, &record, manifest.graph(tower))?;
         let shared = check_tower(folder, &within, &record, tower)?;
         let file = folder.path.join(&within).join(graph_file(tower));
@@ -197,8 +195,7 @@ pub(crate) fn open(
 
 /// Whether both towers could be opened from what was prepared; if not, why.
 pub(crate) fn check(folder: Folder<'_>, manifest: &Manifest, runtime: &Runtime) -> Result<(), Error> {
-    let record = find(folder, manifest, runtime)?;
-    let within = folder_for(manifest, runtime);
+    let (within, record) = find(folder, manifest, runtime)?;
     Tower::BOTH.into_iter().try_for_each(|tower| {
         check_published(folder, &record, manifest.graph(tower))?;
         check_tower(folder, &within, &record, tower).map(drop)
@@ -246,8 +243,8 @@ pub(crate) fn is_prepared(file: &str) -> bool {
     file.strip_prefix(PREPARED).is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// The record of what was prepared for here and now.
-fn find(folder: Folder<'_>, manifest: &Manifest, runtime: &Runtime) -> Result<Record, Error> {
+/// What was prepared for here and now: its folder and its record.
+fn find(folder: Folder<'_>, manifest: &Manifest, runtime: &Runtime) -> Result<(String, Record), Error> {
     let key = Key::of(manifest, runtime);
     let within = key.folder();
     if !folder.path.join(&within).exists() {
@@ -259,7 +256,7 @@ fn find(folder: Folder<'_>, manifest: &Manifest, runtime: &Runtime) -> Result<Re
     }
     let record = read(folder, &format!("{within}/{RECORD}"))?;
     match record.key == key {
-        true => Ok(record),
+        true => Ok((within, record)),
         false => Err(doubt(folder, "they were prepared for another model, ONNX Runtime or processor")),
     }
 }

@@ -21,6 +21,10 @@ use crate::pixels::reserve;
 use crate::spec::Pooling;
 use crate::watch::{self, Interrupted};
 
+/// Official builds of the library since 1.29 report usage to their maker unless these variables of the environment are "1"
+/// before it is loaded: the documented one, and an earlier spelling.
+pub const TELEMETRY_OFF: [&str; 2] = ["ORT_DISABLE_TELEMETRY", "ORT_TELEMETRY_DISABLED"];
+
 static LOADED: Mutex<Option<&'static Runtime>> = Mutex::new(None);
 
 /// The loaded library. There is at most one in a process.

@@ -193,8 +193,7 @@ pub fn quantize(
     let mut manifest =
         Manifest { name: new_name.into(), quantized_from: Some(stored.digest.clone()), ..stored.clone() };
     let mut copy = Copy { from, into: &work, interrupted: options.interrupted, progress };
-    let is_graph =
-        |file: &String| Tower::BOTH.into_iter().any(|tower| stored.graph(tower).files().any(|of| of == file));
+    let is_graph = |file: &String| stored.graph_files().any(|graph| graph == file);
     for file in stored.files.keys().filter(|file| !is_graph(file)) {
         copy.file(file, MAX_FILE_BYTES)?;
     }

@@ -21,12 +21,11 @@ use cli::{Cli, Verb};
 use failure::Failure;
 use verbs::{STOP, Session};
 
-/// Official builds of ONNX Runtime since 1.29 report usage to their maker unless this is set before they are loaded.
+/// Before ONNX Runtime is loaded: see [`clip::TELEMETRY_OFF`].
 fn disable_telemetry() {
-    // SAFETY: the first thing that the process does, when it has one thread.
-    unsafe {
-        std::env::set_var("ORT_DISABLE_TELEMETRY", "1");
-        std::env::set_var("ORT_TELEMETRY_DISABLED", "1");
+    for name in clip::TELEMETRY_OFF {
+        // SAFETY: the first thing that the process does, when it has one thread.
+        unsafe { std::env::set_var(name, "1") };
     }
 }
 

@@ -57,8 +57,7 @@ impl Session {
     pub fn quantize(&self, name: &str, new_name: Option<String>, wanted: &QuantizeArguments) -> Result<(), Failure> {
         let models = self.place.models()?;
         let new_name = new_name.unwrap_or_else(|| format!("{name}-int8"));
-        let limits = Limits { bytes: MAX_BYTES, pixels: MAX_PIXELS, formats: Format::ALL.to_vec() };
-        let options = Options { limits, ..options(&self.place)? };
+        let options = Options { limits: limits(), ..options(&self.place)? };
         let towers: &[Tower] = match wanted.tower {
             TowerArgument::Both => &[Tower::Text, Tower::Image],
             TowerArgument::Text => &[Tower::Text],
@@ -162,6 +161,10 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
+fn limits() -> Limits {
+    Limits { bytes: MAX_BYTES, pixels: MAX_PIXELS, formats: Format::ALL.to_vec() }
+}
+
 fn unreadable(path: &Path, error: impl std::fmt::Display) -> Failure {
     Failure::new(format!("{}: {error}", path.display()))
 }
@@ -187,7 +190,7 @@ fn images(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, Failure> {
         }
     }
     files.sort();
-    let limits = Limits { bytes: MAX_BYTES, pixels: MAX_PIXELS, formats: Format::ALL.to_vec() };
+    let limits = limits();
     let mut images = Vec::new();
     for file in files {
         let bytes = fs::read(&file).map_err(|error| unreadable(&file, error))?;
