@@ -99,6 +99,1129 @@ CREATE FUNCTION clip_unload(model text DEFAULT NULL) RETURNS integer
 COMMENT ON FUNCTION clip_unload(text)
 	IS 'free the memory of a model, or of all, in this connection; returns the number of towers freed';
 
+-- rows that embed themselves
+--
+-- What embeds a column is an ordinary trigger of its table, and that trigger is the only record of it: its arguments name
+-- the mode, the model, the model's digest and what an error does; its condition names the columns. So it follows a
+-- renamed column, does not let one be dropped unawares, belongs to the table's owner, and is in every dump of the table.
+
+CREATE FUNCTION clip_auto_embed_row() RETURNS trigger
+	AS 'MODULE_PATHNAME', 'clip_auto_embed_row_wrapper' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION clip_auto_embed_row()
+	IS 'BEFORE ROW trigger that embeds a column; its arguments are mode, model, digest of the model, on_error';
+
+-- The primary key of a table, or else a unique index that names every row.
+CREATE FUNCTION _clip_key(relation regclass, OUT names name[], OUT types text[], OUT operators text[], OUT built_in boolean) RETURNS SETOF record
+	LANGUAGE sql STABLE ROWS 1
+BEGIN ATOMIC
+SELECT array_agg(a.attname ORDER BY k.n) AS names,
+       array_agg(format_type(a.atttypid, a.atttypmod) ORDER BY k.n) AS types,
+       array_agg(format('OPERATOR(%I.%s)', o.nspname, o.oprname) ORDER BY k.n) AS operators,
+       bool_and(o.nspname = 'pg_catalog') AS built_in
+  FROM pg_index AS i
+ CROSS JOIN LATERAL unnest(i.indkey::int2[], i.indclass::oid[]) WITH ORDINALITY AS k (attnum, opclass, n)
+  JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+  JOIN pg_opclass AS oc ON oc.oid = k.opclass
+  JOIN pg_amop AS am ON am.amopfamily = oc.opcfamily AND am.amopstrategy = 3
+   AND am.amoplefttype = oc.opcintype AND am.amoprighttype = oc.opcintype
+  JOIN (SELECT o.oid, o.oprname, n.nspname FROM pg_operator AS o JOIN pg_namespace AS n ON n.oid = o.oprnamespace) AS o
+    ON o.oid = am.amopopr
+ WHERE i.indrelid = relation AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL
+   AND k.n <= i.indnkeyatts AND NOT 0 = ANY (i.indkey::int2[])
+ GROUP BY i.indexrelid, i.indisprimary, i.indnkeyatts
+HAVING bool_and(a.attnotnull) AND count(*) = i.indnkeyatts
+ ORDER BY i.indisprimary DESC, i.indexrelid
+ LIMIT 1;
+END;
+COMMENT ON FUNCTION _clip_key(regclass) IS 'internal: columns, types and equality operators of the key by which rows are found again';
+
+CREATE FUNCTION _clip_vector_schema() RETURNS name
+	LANGUAGE sql STABLE
+RETURN (SELECT n.nspname FROM pg_type AS t JOIN pg_namespace AS n ON n.oid = t.typnamespace WHERE t.oid = 'vector'::regtype);
+COMMENT ON FUNCTION _clip_vector_schema() IS 'internal: where pgvector is';
+
+-- One row per column that has a model: from clip_auto_embed, or from clip_adopt (then source is NULL).
+CREATE VIEW _clip_columns AS
+SELECT t.oid AS trigger_oid,
+       t.tgrelid::regclass AS relation,
+       c.relowner AS owner,
+       c.relkind,
+       -- Children in inheritance have triggers of their own; partitions are part of their table.
+       CASE c.relkind WHEN 'p' THEN '' ELSE 'ONLY ' END || format('%I.%I', n.nspname, c.relname) AS rows_of,
+       t.tgname AS trigger_name,
+       a.args[1] AS mode,
+       a.args[2] AS model,
+       a.args[3] AS digest,
+       a.args[4] AS on_error,
+       source.attname AS source,
+       source.atttypid::regtype AS source_type,
+       target.attname AS target,
+       key.names AS key_names,
+       key.types AS key_types,
+       key.operators AS key_operators,
+       key.built_in AS key_built_in
+  FROM pg_trigger AS t
+  JOIN pg_class AS c ON c.oid = t.tgrelid
+  JOIN pg_namespace AS n ON n.oid = c.relnamespace
+ CROSS JOIN LATERAL (SELECT string_to_array(encode(t.tgargs, 'escape'), '\000')) AS a (args)
+  JOIN LATERAL (
+       SELECT attname
+         FROM pg_depend AS d
+         JOIN pg_attribute AS a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+        WHERE d.classid = 'pg_trigger'::regclass AND d.objid = t.oid
+          AND d.refclassid = 'pg_class'::regclass AND d.refobjid = t.tgrelid
+          AND a.attnum > 0 AND a.atttypid = 'vector'::regtype
+       ) AS target ON true
+  LEFT JOIN LATERAL (
+       SELECT attname, atttypid
+         FROM pg_depend AS d
+         JOIN pg_attribute AS a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+        WHERE d.classid = 'pg_trigger'::regclass AND d.objid = t.oid
+          AND d.refclassid = 'pg_class'::regclass AND d.refobjid = t.tgrelid
+          AND a.attnum > 0 AND a.atttypid <> 'vector'::regtype
+       ) AS source ON true
+  LEFT JOIN LATERAL _clip_key(t.tgrelid) AS key ON true
+ WHERE t.tgfoid = 'clip_auto_embed_row()'::regprocedure AND t.tgparentid = 0;
+COMMENT ON VIEW _clip_columns IS 'internal: columns that have a model, with what SQL about them needs';
+
+CREATE TABLE _clip_failures (
+	relation regclass NOT NULL,
+	trigger_name name NOT NULL,
+	key jsonb NOT NULL,
+	source_md5 text NOT NULL,
+	sqlstate text NOT NULL,
+	message text NOT NULL,
+	attempts integer NOT NULL,
+	first_failed_at timestamptz NOT NULL,
+	last_failed_at timestamptz NOT NULL,
+	retry_at timestamptz NOT NULL,
+	PRIMARY KEY (relation, trigger_name, key)
+);
+COMMENT ON TABLE _clip_failures IS 'internal: rows of the view clip_failures';
+SELECT pg_extension_config_dump('_clip_failures', 'WHERE relation IN (SELECT c.oid FROM pg_catalog.pg_class AS c)');
+
+-- Not dumped: it says what processes do now. The entry with pid 0 says when a queue was last seen empty.
+CREATE TABLE _clip_activity (
+	relation oid NOT NULL,
+	trigger_name name NOT NULL,
+	pid integer NOT NULL,
+	kind text NOT NULL,
+	started_at timestamptz NOT NULL,
+	reported_at timestamptz NOT NULL,
+	total bigint,
+	embedded bigint NOT NULL,
+	failed bigint NOT NULL,
+	PRIMARY KEY (relation, trigger_name, pid)
+);
+COMMENT ON TABLE _clip_activity IS 'internal: what backfills and workers have done';
+
+CREATE VIEW _clip_work_done AS SELECT * FROM _clip_activity WHERE has_table_privilege(relation, 'SELECT');
+COMMENT ON VIEW _clip_work_done IS 'internal: activity on tables that the role may read';
+
+-- The functions that write there. Each asks whether its caller may change the table in question, then writes with the
+-- rights of the extension's owner.
+CREATE FUNCTION _clip_record_failure(relation regclass, trigger_name text, key jsonb, source_md5 text, sqlstate text,
+	message text, retry boolean) RETURNS void
+	AS 'MODULE_PATHNAME', 'clip_record_failure_wrapper' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION _clip_record_failure(regclass, text, jsonb, text, text, text, boolean)
+	IS 'internal: note that a row could not be embedded';
+
+CREATE FUNCTION _clip_forget_failures(relation regclass, trigger_name text, keys jsonb[]) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'clip_forget_failures_wrapper' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION _clip_forget_failures(regclass, text, jsonb[])
+	IS 'internal: forget the failures of some rows, or, if NULL, of all';
+
+CREATE FUNCTION _clip_report_activity(relation regclass, trigger_name text, kind text, total bigint, embedded bigint,
+	failed bigint) RETURNS void
+	AS 'MODULE_PATHNAME', 'clip_report_activity_wrapper' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION _clip_report_activity(regclass, text, text, bigint, bigint, bigint)
+	IS 'internal: add to what this process has done; kind NULL ends its entry, kind "empty" notes that the queue is';
+
+CREATE FUNCTION _clip_wake_worker() RETURNS void
+	AS 'MODULE_PATHNAME', 'clip_wake_worker_wrapper' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION _clip_wake_worker() IS 'internal: see to it that a worker runs once this transaction has committed';
+
+CREATE FUNCTION _clip_require_no_transaction(what text, instead text) RETURNS void
+	AS 'MODULE_PATHNAME', 'clip_require_no_transaction_wrapper' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION _clip_require_no_transaction(text, text) IS 'internal: refuse to be in a transaction block, where nothing can be committed';
+
+CREATE FUNCTION _clip_resolve_model(model text) RETURNS TABLE (name text, digest text, dimensions integer)
+	AS 'MODULE_PATHNAME', 'clip_resolve_model_wrapper' LANGUAGE C VOLATILE ROWS 1;
+COMMENT ON FUNCTION _clip_resolve_model(text) IS 'internal: the model of that name, or the default one';
+
+CREATE FUNCTION _clip_embed_each(texts text[], images bytea[], model text, digest text, tolerant boolean)
+	RETURNS TABLE (ordinality integer, embedding vector, sqlstate text, message text)
+	AS 'MODULE_PATHNAME', 'clip_embed_each_wrapper' LANGUAGE C VOLATILE COST 10000 ROWS 64;
+COMMENT ON FUNCTION _clip_embed_each(text[], bytea[], text, text, boolean)
+	IS 'internal: embed some rows with the model of that digest; if tolerant, a bad element becomes a row with its error';
+
+CREATE FUNCTION _clip_most_bytes(image boolean) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'clip_most_bytes_wrapper' LANGUAGE C STABLE STRICT;
+COMMENT ON FUNCTION _clip_most_bytes(boolean) IS 'internal: the largest image, or text, that is read at all';
+
+CREATE VIEW clip_failures AS
+SELECT f.relation, c.target, NULLIF(f.key, 'null') AS key, f.sqlstate, f.message, f.attempts, f.first_failed_at, f.last_failed_at,
+       NULLIF(f.retry_at, 'infinity') AS retry_at
+  FROM _clip_failures AS f
+  JOIN _clip_columns AS c USING (relation, trigger_name)
+ WHERE has_table_privilege(f.relation, 'SELECT');
+COMMENT ON VIEW clip_failures IS 'rows that could not be embedded, of tables that you may read';
+COMMENT ON COLUMN clip_failures.relation IS 'the table';
+COMMENT ON COLUMN clip_failures.target IS 'the column that has no vector';
+COMMENT ON COLUMN clip_failures.key IS 'the key of the row; NULL if the whole column fails, as when its model is missing';
+COMMENT ON COLUMN clip_failures.sqlstate IS 'SQLSTATE of the last error';
+COMMENT ON COLUMN clip_failures.message IS 'message and detail of the last error';
+COMMENT ON COLUMN clip_failures.attempts IS 'how often it was tried';
+COMMENT ON COLUMN clip_failures.first_failed_at IS 'when it failed first';
+COMMENT ON COLUMN clip_failures.last_failed_at IS 'when it failed last';
+COMMENT ON COLUMN clip_failures.retry_at IS 'when it is tried again; NULL: after clip_retry, or when its source changes';
+
+CREATE VIEW _clip_failed AS
+SELECT relation, trigger_name, key, source_md5
+  FROM _clip_failures
+ WHERE retry_at > now() AND has_table_privilege(relation, 'SELECT');
+COMMENT ON VIEW _clip_failed IS 'internal: failures that are not to be tried again yet, unless the source has changed';
+
+-- Embed the rows of a cursor: key as text[] written as text, id (the key as jsonb), size, source. "last" is the key of
+-- the last one, NULL once there are no more. No search_path is set here and in _clip_pass: the table's own triggers run
+-- within, and may need theirs.
+CREATE FUNCTION _clip_fill(todo refcursor, relation regclass, trigger_name name, most integer, tolerant boolean,
+	OUT embedded bigint, OUT failed bigint, OUT last text)
+	LANGUAGE plpgsql VOLATILE
+AS $$
+#variable_conflict use_column
+DECLARE
+	-- One run of an image tower; enough texts to find some of like length.
+	most_images CONSTANT integer := 8;
+	most_texts CONSTANT integer := 128;
+	-- Images of a window are in memory together.
+	most_window_bytes CONSTANT bigint := 33554432;
+	col @extschema@._clip_columns%ROWTYPE;
+	is_image boolean;
+	most_bytes bigint;
+	most_rows integer;
+	store text;
+	had_failures boolean;
+	finished boolean := false;
+	seen bigint := 0;
+	r record;
+	e record;
+	n integer;
+	bytes bigint;
+	keys text[];
+	ids jsonb[];
+	texts text[];
+	images bytea[];
+	stored jsonb[];
+BEGIN
+	SELECT * INTO STRICT col FROM @extschema@._clip_columns AS c
+	 WHERE c.relation = _clip_fill.relation AND c.trigger_name = _clip_fill.trigger_name;
+	is_image := col.source_type = 'pg_catalog.bytea'::pg_catalog.regtype;
+	most_bytes := @extschema@._clip_most_bytes(is_image);
+	most_rows := CASE WHEN is_image THEN most_images ELSE most_texts END;
+	had_failures := EXISTS (SELECT FROM @extschema@.clip_failures AS f WHERE f.relation = col.relation AND f.target = col.target);
+	store := format(
+		'WITH e AS MATERIALIZED (SELECT * FROM @extschema@._clip_embed_each($1, $2, $3, $4, $5)), '
+		'u AS (UPDATE %s AS t SET %I = e.embedding FROM e '
+		'WHERE e.embedding IS NOT NULL AND t.%I IS NULL AND %s RETURNING e.ordinality) '
+		'SELECT e.ordinality, e.sqlstate, e.message, u.ordinality IS NOT NULL AS stored '
+		'FROM e LEFT JOIN u ON u.ordinality OPERATOR(pg_catalog.=) e.ordinality',
+		col.rows_of, col.target, col.target,
+		(SELECT string_agg(format('t.%I %s ((($6)[e.ordinality])::pg_catalog.text[])[%s]::%s', name, operator, i, type), ' AND ' ORDER BY i)
+		   FROM unnest(col.key_names, col.key_operators, col.key_types) WITH ORDINALITY AS k (name, operator, type, i)));
+	embedded := 0;
+	failed := 0;
+	LOOP
+		n := 0;
+		bytes := 0;
+		keys := '{}';
+		ids := '{}';
+		texts := NULL;
+		images := NULL;
+		WHILE n < most_rows AND seen < most AND bytes < most_window_bytes LOOP
+			FETCH todo INTO r;
+			finished := NOT FOUND;
+			EXIT WHEN finished;
+			seen := seen + 1;
+			last := r.key;
+			IF r.size > most_bytes THEN
+				-- Said without reading it, so that one such row cannot exhaust the memory.
+				IF NOT tolerant THEN
+					RAISE EXCEPTION USING ERRCODE = 'program_limit_exceeded', MESSAGE = format('%s is too large', CASE WHEN is_image THEN 'image' ELSE 'text' END),
+						DETAIL = format('It has %s bytes; the limit is %s.', r.size, most_bytes);
+				END IF;
+				failed := failed + 1;
+				PERFORM @extschema@._clip_record_failure(col.relation, col.trigger_name, r.id, '', '54000',
+					format('%s is too large: it has %s bytes; the limit is %s.', CASE WHEN is_image THEN 'image' ELSE 'text' END, r.size, most_bytes),
+					false);
+			ELSE
+				n := n + 1;
+				bytes := bytes + r.size;
+				keys[n] := r.key;
+				ids[n] := r.id;
+				IF is_image THEN
+					images[n] := r.source;
+				ELSE
+					texts[n] := r.source;
+				END IF;
+			END IF;
+		END LOOP;
+		IF n > 0 THEN
+			stored := '{}';
+			FOR e IN EXECUTE store USING texts, images, col.model, col.digest, tolerant, keys LOOP
+				IF e.stored THEN
+					embedded := embedded + 1;
+					stored := stored || ids[e.ordinality];
+				ELSIF e.sqlstate IS NOT NULL THEN
+					failed := failed + 1;
+					PERFORM @extschema@._clip_record_failure(col.relation, col.trigger_name, ids[e.ordinality],
+						CASE WHEN is_image THEN md5(images[e.ordinality]) ELSE md5(texts[e.ordinality]) END, e.sqlstate, e.message,
+						col.mode = 'queue' AND col.on_error = 'error');
+				END IF;
+			END LOOP;
+			IF had_failures THEN
+				PERFORM @extschema@._clip_forget_failures(col.relation, col.trigger_name, stored);
+			END IF;
+		END IF;
+		EXIT WHEN finished OR seen >= most;
+	END LOOP;
+	IF finished THEN
+		last := NULL;
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION _clip_fill(refcursor, regclass, name, integer, boolean) IS 'internal: embed the rows of a cursor and store their vectors';
+
+-- What of a row, under its alias, is needed to embed it.
+CREATE FUNCTION _clip_row(col _clip_columns, alias text) RETURNS text
+	LANGUAGE sql IMMUTABLE
+	SET search_path = pg_catalog, pg_temp
+RETURN (SELECT format('SELECT ARRAY[%s]::pg_catalog.text AS key, pg_catalog.jsonb_build_object(%s) AS id, '
+               'pg_catalog.octet_length(%s.%I)::pg_catalog.int8 AS size, %s.%I AS source',
+               string_agg(format('%s.%I::pg_catalog.text', alias, name), ', ' ORDER BY i),
+               string_agg(format('%L, %s.%I', name, alias, name), ', ' ORDER BY i),
+               alias, (col).source, alias, (col).source)
+          FROM unnest((col).key_names) WITH ORDINALITY AS k (name, i));
+COMMENT ON FUNCTION _clip_row(_clip_columns, text) IS 'internal: the select list of rows to embed';
+
+-- Which rows wait: all without a vector, but those that failed and are not to be tried yet.
+CREATE FUNCTION _clip_waiting(col _clip_columns) RETURNS text
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	waiting text := format(' FROM %s AS t WHERE t.%I IS NULL AND t.%I IS NOT NULL', col.rows_of, col.target, col.source);
+BEGIN
+	IF EXISTS (SELECT FROM @extschema@._clip_failed AS f WHERE f.relation = col.relation AND f.trigger_name = col.trigger_name) THEN
+		waiting := waiting || format(' AND NOT EXISTS (SELECT FROM @extschema@._clip_failed AS f '
+			'WHERE f.relation OPERATOR(pg_catalog.=) %s::pg_catalog.oid AND f.trigger_name OPERATOR(pg_catalog.=) %L::pg_catalog.name '
+			'AND f.key OPERATOR(pg_catalog.=) pg_catalog.jsonb_build_object(%s) '
+			'AND (f.source_md5 OPERATOR(pg_catalog.=) ''''::pg_catalog.text OR f.source_md5 OPERATOR(pg_catalog.=) pg_catalog.md5(t.%I)))',
+			col.relation::oid, col.trigger_name,
+			(SELECT string_agg(format('%L, t.%I', name, name), ', ' ORDER BY i) FROM unnest(col.key_names) WITH ORDINALITY AS k (name, i)),
+			col.source);
+	END IF;
+	RETURN waiting;
+END
+$$;
+COMMENT ON FUNCTION _clip_waiting(_clip_columns) IS 'internal: the FROM and WHERE of rows that wait';
+
+CREATE FUNCTION _clip_any_pending(relation regclass, trigger_name name) RETURNS boolean
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
+AS $$
+DECLARE
+	col @extschema@._clip_columns%ROWTYPE;
+	found_one boolean;
+BEGIN
+	SELECT * INTO STRICT col FROM @extschema@._clip_columns AS c
+	 WHERE c.relation = _clip_any_pending.relation AND c.trigger_name = _clip_any_pending.trigger_name;
+	EXECUTE format('SELECT EXISTS (SELECT%s)', @extschema@._clip_waiting(col)) INTO found_one;
+	RETURN found_one;
+END
+$$;
+COMMENT ON FUNCTION _clip_any_pending(regclass, name) IS 'internal: whether a row waits';
+
+CREATE FUNCTION _clip_pass(relation regclass, trigger_name name, most integer, after text,
+	OUT embedded bigint, OUT failed bigint, OUT last text)
+	LANGUAGE plpgsql VOLATILE
+	-- In the order of the key, by its index, so that a pass reads the table once however many batches it takes.
+	SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+	col @extschema@._clip_columns%ROWTYPE;
+	todo refcursor;
+	query text;
+	names text;
+BEGIN
+	SELECT * INTO STRICT col FROM @extschema@._clip_columns AS c
+	 WHERE c.relation = _clip_pass.relation AND c.trigger_name = _clip_pass.trigger_name;
+	SELECT string_agg(format('t.%I', name), ', ' ORDER BY i) INTO names FROM unnest(col.key_names) WITH ORDINALITY AS k (name, i);
+	query := @extschema@._clip_row(col, 't') || @extschema@._clip_waiting(col);
+	IF after IS NOT NULL AND col.key_built_in THEN
+		query := query || format(' AND ROW(%s) OPERATOR(pg_catalog.>) ROW(%s)', names,
+			(SELECT string_agg(format('($1::pg_catalog.text[])[%s]::%s', i, type), ', ' ORDER BY i)
+			   FROM unnest(col.key_types) WITH ORDINALITY AS k (type, i)));
+	END IF;
+	OPEN todo NO SCROLL FOR EXECUTE query || format(' ORDER BY %s LIMIT %s FOR NO KEY UPDATE OF t SKIP LOCKED', names, most) USING after;
+	SELECT f.embedded, f.failed, f.last INTO embedded, failed, last
+	  FROM @extschema@._clip_fill(todo, col.relation, col.trigger_name, most, true) AS f;
+	CLOSE todo;
+	IF last IS NULL AND EXISTS (SELECT FROM @extschema@.clip_failures AS f WHERE f.relation = col.relation AND f.target = col.target) THEN
+		-- Rows that are gone, or have got a vector otherwise.
+		EXECUTE format('SELECT @extschema@._clip_forget_failures($1, $2, (SELECT COALESCE(pg_catalog.array_agg(f.key), ''{}'') FROM @extschema@.clip_failures AS f '
+			'WHERE f.relation OPERATOR(pg_catalog.=) $1 AND f.target OPERATOR(pg_catalog.=) %L::pg_catalog.name AND NOT EXISTS (SELECT FROM '
+			'(SELECT pg_catalog.jsonb_build_object(%s) AS key FROM %s AS t WHERE t.%I IS NULL AND t.%I IS NOT NULL) AS w WHERE w.key OPERATOR(pg_catalog.=) f.key)))',
+			col.target, (SELECT string_agg(format('%L, t.%I', name, name), ', ' ORDER BY i) FROM unnest(col.key_names) WITH ORDINALITY AS k (name, i)),
+			col.rows_of, col.target, col.source) USING col.relation, col.trigger_name;
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION _clip_pass(regclass, name, integer, text)
+	IS 'internal: embed the next rows that have no vector, and say how far the pass has come; NULL at its end';
+
+CREATE FUNCTION clip_auto_embed_statement() RETURNS trigger
+	LANGUAGE plpgsql VOLATILE
+AS $$
+#variable_conflict use_column
+DECLARE
+	col @extschema@._clip_columns%ROWTYPE;
+	todo refcursor;
+	query text;
+BEGIN
+	SELECT * INTO col FROM @extschema@._clip_columns AS c WHERE c.relation = TG_RELID AND c.trigger_name = TG_ARGV[0]::pg_catalog.name;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+			MESSAGE = format('trigger "%s" of table "%s" needs trigger "%s"', TG_NAME, TG_TABLE_NAME, TG_ARGV[0]),
+			HINT = 'Drop the trigger, or call clip_auto_embed_drop and clip_auto_embed.';
+	END IF;
+	query := @extschema@._clip_row(col, 'n') || format(' FROM clip_new AS n WHERE n.%I IS NULL AND n.%I IS NOT NULL', col.target, col.source);
+	IF TG_OP = 'UPDATE' THEN
+		-- What had no vector before, and has the same source, is left to a backfill.
+		query := query || format(' AND NOT EXISTS (SELECT FROM clip_old AS o WHERE %s AND o.%I IS NULL AND o.%I OPERATOR(pg_catalog.=) n.%I)',
+			(SELECT string_agg(format('n.%I %s o.%I', name, operator, name), ' AND ' ORDER BY i)
+			   FROM unnest(col.key_names, col.key_operators) WITH ORDINALITY AS k (name, operator, i)),
+			col.target, col.source, col.source);
+	END IF;
+	OPEN todo NO SCROLL FOR EXECUTE query;
+	PERFORM @extschema@._clip_fill(todo, col.relation, col.trigger_name, 2147483647, col.on_error = 'null');
+	CLOSE todo;
+	RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION clip_auto_embed_statement()
+	IS 'AFTER STATEMENT trigger that embeds all rows of a statement at once; its argument is the name of the table''s row trigger';
+
+CREATE FUNCTION _clip_column(relation regclass, target name) RETURNS _clip_columns
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	col @extschema@._clip_columns%ROWTYPE;
+BEGIN
+	IF relation IS NULL OR target IS NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'relation and target must not be null';
+	END IF;
+	SELECT * INTO col FROM @extschema@._clip_columns AS c WHERE c.relation = _clip_column.relation AND c.target = _clip_column.target;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = format('column "%s" of table %s has no model', target, relation),
+			HINT = 'The view clip_auto_embed_status lists the columns that have; clip_auto_embed makes one, clip_adopt stamps one.';
+	END IF;
+	RETURN col;
+END
+$$;
+COMMENT ON FUNCTION _clip_column(regclass, name) IS 'internal: a column that has a model, or a clear error';
+
+CREATE FUNCTION _clip_require_owner(relation regclass) RETURNS void
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF NOT (SELECT pg_has_role(c.relowner, 'USAGE') FROM pg_class AS c WHERE c.oid = relation) THEN
+		RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = format('must be owner of table %s', relation);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION _clip_require_owner(regclass) IS 'internal: refuse who does not own the table';
+
+CREATE FUNCTION _clip_pending_index(relation regclass, source name, target name) RETURNS regclass
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+RETURN (SELECT i.indexrelid::regclass
+          FROM pg_index AS i
+         WHERE i.indrelid = relation AND pg_get_expr(i.indpred, i.indrelid) = format('((%I IS NULL) AND (%I IS NOT NULL))', target, source)
+         ORDER BY i.indexrelid LIMIT 1);
+COMMENT ON FUNCTION _clip_pending_index(regclass, name, name) IS 'internal: the index of the rows that wait';
+
+CREATE FUNCTION _clip_vector_index(relation regclass, target name) RETURNS regclass
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+RETURN (SELECT i.indexrelid::regclass
+          FROM pg_index AS i
+          JOIN pg_class AS c ON c.oid = i.indexrelid
+          JOIN pg_am AS am ON am.oid = c.relam AND am.amname IN ('hnsw', 'ivfflat')
+          JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+         WHERE i.indrelid = relation AND a.attname = target
+         ORDER BY i.indexrelid LIMIT 1);
+COMMENT ON FUNCTION _clip_vector_index(regclass, name) IS 'internal: the index that serves searches';
+
+CREATE FUNCTION _clip_create_triggers(relation regclass, source name, target name, trigger_name name, mode text, model text, digest text,
+	on_error text) RETURNS text[]
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+RETURN ARRAY[format('CREATE TRIGGER %I BEFORE INSERT OR UPDATE ON %s FOR EACH ROW WHEN (NEW.%I IS NOT NULL OR NEW.%I IS NOT NULL) '
+           'EXECUTE FUNCTION @extschema@.clip_auto_embed_row(%L, %L, %L, %L)',
+           trigger_name, relation, source, target, mode, model, digest, on_error)]
+       || CASE mode WHEN 'statement' THEN ARRAY[
+           format('CREATE TRIGGER %I AFTER INSERT ON %s REFERENCING NEW TABLE AS clip_new FOR EACH STATEMENT '
+               'EXECUTE FUNCTION @extschema@.clip_auto_embed_statement(%L)', trigger_name || '_insert', relation, trigger_name),
+           format('CREATE TRIGGER %I AFTER UPDATE ON %s REFERENCING OLD TABLE AS clip_old NEW TABLE AS clip_new FOR EACH STATEMENT '
+               'EXECUTE FUNCTION @extschema@.clip_auto_embed_statement(%L)', trigger_name || '_update', relation, trigger_name)]
+       ELSE '{}' END;
+COMMENT ON FUNCTION _clip_create_triggers(regclass, name, name, name, text, text, text, text) IS 'internal: the DDL of a column''s triggers';
+
+CREATE FUNCTION _clip_drop_triggers(relation regclass, trigger_name name) RETURNS text[]
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+RETURN (SELECT array_agg(format('DROP TRIGGER %I ON %s', t.tgname, relation) ORDER BY t.tgname)
+          FROM pg_trigger AS t
+         WHERE t.tgrelid = relation AND t.tgparentid = 0 AND t.tgname IN (trigger_name, trigger_name || '_insert', trigger_name || '_update')
+           AND t.tgfoid IN ('@extschema@.clip_auto_embed_row()'::regprocedure, '@extschema@.clip_auto_embed_statement()'::regprocedure));
+COMMENT ON FUNCTION _clip_drop_triggers(regclass, name) IS 'internal: the DDL that removes a column''s triggers';
+
+CREATE FUNCTION _clip_execute(statements text[], dry_run boolean) RETURNS text
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	statement text;
+BEGIN
+	IF statements IS NULL OR statements = '{}' THEN
+		RETURN '-- nothing to do';
+	END IF;
+	IF NOT dry_run THEN
+		FOREACH statement IN ARRAY statements LOOP
+			EXECUTE statement;
+		END LOOP;
+	END IF;
+	RETURN array_to_string(statements, E';\n') || ';';
+END
+$$;
+COMMENT ON FUNCTION _clip_execute(text[], boolean) IS 'internal: run statements, or only show them';
+
+CREATE FUNCTION clip_auto_embed(relation regclass, source name, target name DEFAULT 'embedding', model text DEFAULT NULL,
+	mode text DEFAULT 'row', create_index boolean DEFAULT true, dry_run boolean DEFAULT false, on_error text DEFAULT 'error')
+	RETURNS text
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	vectors CONSTANT text := @extschema@._clip_vector_schema();
+	-- pgvector's limit for an index on vector.
+	most_indexed CONSTANT integer := 2000;
+	tab pg_class%ROWTYPE;
+	source_column pg_attribute%ROWTYPE;
+	target_column pg_attribute%ROWTYPE;
+	col @extschema@._clip_columns%ROWTYPE;
+	chosen record;
+	filled boolean := false;
+	statements text[] := '{}';
+	done text;
+BEGIN
+	IF relation IS NULL OR source IS NULL OR target IS NULL OR mode IS NULL OR create_index IS NULL OR dry_run IS NULL OR on_error IS NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'only the argument model may be null';
+	END IF;
+	IF mode NOT IN ('row', 'statement', 'queue') THEN
+		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('invalid value for parameter "mode": "%s"', mode),
+			HINT = 'Available values: "row", "statement" and "queue".';
+	END IF;
+	IF on_error <> 'error' AND on_error <> (CASE mode WHEN 'queue' THEN 'skip' ELSE 'null' END) THEN
+		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('invalid value for parameter "on_error": "%s"', on_error),
+			DETAIL = format('The mode is "%s".', mode),
+			HINT = 'Available values: "error"; in modes "row" and "statement" also "null"; in mode "queue" also "skip".';
+	END IF;
+	SELECT * INTO tab FROM pg_class AS c WHERE c.oid = relation;
+	PERFORM @extschema@._clip_require_owner(relation);
+	IF tab.relkind NOT IN ('r', 'p') THEN
+		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('%s is not a table', relation),
+			HINT = 'Rows embed themselves in ordinary and partitioned tables; of a view, name the table below it.';
+	END IF;
+	IF tab.relispartition THEN
+		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('%s is a partition', relation),
+			HINT = 'Name the partitioned table: its partitions follow.';
+	END IF;
+	SELECT * INTO source_column FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = source AND a.attnum > 0 AND NOT a.attisdropped;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION USING ERRCODE = 'undefined_column', MESSAGE = format('column "%s" of table %s does not exist', source, relation);
+	END IF;
+	IF source_column.atttypid NOT IN ('text'::regtype, 'varchar'::regtype, 'bytea'::regtype) THEN
+		RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch', MESSAGE = format('column "%s" has type %s', source, format_type(source_column.atttypid, source_column.atttypmod)),
+			HINT = 'Texts are text or varchar; pictures are the bytes of image files, in bytea.';
+	END IF;
+	IF source_column.attgenerated <> '' THEN
+		RAISE EXCEPTION USING ERRCODE = 'invalid_column_reference', MESSAGE = format('column "%s" is generated', source),
+			DETAIL = 'Its value is not known yet when triggers run.',
+			HINT = 'Let a trigger fill an ordinary column instead; clip_auto_embed''s trigger runs after it.';
+	END IF;
+	SELECT * INTO target_column FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = target AND a.attnum > 0 AND NOT a.attisdropped;
+	SELECT * INTO col FROM @extschema@._clip_columns AS c WHERE c.relation = clip_auto_embed.relation AND c.target = clip_auto_embed.target;
+
+	-- The model, and what may not change.
+	IF col.mode <> 'stamp' AND col.source <> source THEN
+		RAISE EXCEPTION USING ERRCODE = 'duplicate_object', MESSAGE = format('column "%s" of table %s is embedded from column "%s" already', target, relation, col.source),
+			HINT = 'Name another target, or call clip_auto_embed_drop first.';
+	END IF;
+	SELECT * INTO chosen FROM @extschema@._clip_resolve_model(COALESCE(model, col.model));
+	IF col.digest <> chosen.digest THEN
+		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+			MESSAGE = format('column "%s" of table %s holds vectors of model "%s"', target, relation, col.model),
+			DETAIL = format('Model "%s" is another: vectors of two models cannot be compared.', chosen.name),
+			HINT = 'CALL clip_reembed changes the model of a column while searches go on.';
+	END IF;
+	IF model IS NULL AND col.model <> current_setting('clip.default_model') THEN
+		RAISE WARNING USING MESSAGE = format('column "%s" of table %s keeps model "%s"', target, relation, col.model),
+			DETAIL = format('The default model is now "%s".', current_setting('clip.default_model')),
+			HINT = 'CALL clip_reembed changes the model of a column.';
+	END IF;
+
+	-- The column.
+	IF target_column.attname IS NULL THEN
+		statements := statements || format('ALTER TABLE %s ADD COLUMN %I %I.vector(%s)', relation, target, vectors, chosen.dimensions);
+	ELSIF target_column.atttypid <> format('%I.vector', vectors)::regtype OR target_column.atttypmod <> chosen.dimensions THEN
+		RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch',
+			MESSAGE = format('column "%s" has type %s', target, format_type(target_column.atttypid, target_column.atttypmod)),
+			DETAIL = format('Vectors of model "%s" are of type vector(%s).', chosen.name, chosen.dimensions),
+			HINT = 'Name another target: a column that does not exist is added.';
+	ELSIF target_column.attgenerated <> '' THEN
+		RAISE EXCEPTION USING ERRCODE = 'invalid_column_reference', MESSAGE = format('column "%s" is generated', target),
+			HINT = 'It embeds itself already. Name another target.';
+	ELSIF col.model IS NULL THEN
+		EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE %I IS NOT NULL)', relation, target) INTO filled;
+		IF filled THEN
+			RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+				MESSAGE = format('column "%s" of table %s holds vectors of an unknown model', target, relation),
+				HINT = format('If model "%s" made them, say so: SELECT clip_adopt(''%s'', ''%s'', ''%s''). Else name another target.',
+					chosen.name, relation, target, chosen.name);
+		END IF;
+	END IF;
+
+	-- The triggers.
+	IF mode IN ('statement', 'queue') AND NOT EXISTS (SELECT FROM @extschema@._clip_key(relation)) THEN
+		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('table %s has no primary key', relation),
+			DETAIL = format('Mode "%s" finds rows again by their key.', mode),
+			HINT = 'Add a primary key, or a unique index over columns that are not null; or use mode "row".';
+	END IF;
+	IF mode = 'queue' AND tab.relpersistence = 't' THEN
+		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('table %s is temporary', relation),
+			DETAIL = 'Workers do not see tables of other sessions.', HINT = 'Use mode "row" or "statement".';
+	END IF;
+	IF col.mode IS DISTINCT FROM mode OR col.on_error IS DISTINCT FROM on_error THEN
+		IF col.trigger_name IS NOT NULL THEN
+			statements := statements || @extschema@._clip_drop_triggers(relation, col.trigger_name);
+		END IF;
+		-- The name begins with zz because triggers fire in the order of their names: those that write the source come first.
+		statements := statements || @extschema@._clip_create_triggers(relation, source, target, COALESCE(col.trigger_name, left('zz_clip_' || target, 50)::name),
+			mode, chosen.name, chosen.digest, on_error);
+	END IF;
+
+	-- The indexes.
+	IF mode = 'queue' AND @extschema@._clip_pending_index(relation, source, target) IS NULL THEN
+		statements := statements || format('CREATE INDEX ON %s (%s) WHERE %I IS NULL AND %I IS NOT NULL', relation,
+			(SELECT string_agg(quote_ident(name), ', ' ORDER BY i) FROM @extschema@._clip_key(relation), unnest(names) WITH ORDINALITY AS k (name, i)), target, source);
+	ELSIF mode <> 'queue' AND col.mode = 'queue' AND @extschema@._clip_pending_index(relation, source, target) IS NOT NULL THEN
+		statements := statements || format('DROP INDEX %s', @extschema@._clip_pending_index(relation, source, target));
+	END IF;
+	IF create_index AND @extschema@._clip_vector_index(relation, target) IS NULL THEN
+		IF chosen.dimensions > most_indexed THEN
+			RAISE EXCEPTION USING ERRCODE = 'program_limit_exceeded', MESSAGE = format('vectors with %s dimensions cannot be indexed', chosen.dimensions),
+				DETAIL = format('The limit of pgvector is %s.', most_indexed), HINT = 'Pass create_index => false; an index on a cast to halfvec takes up to 4000.';
+		END IF;
+		statements := statements || format('CREATE INDEX ON %s USING hnsw (%I %I.vector_cosine_ops)', relation, target, vectors);
+	END IF;
+
+	done := @extschema@._clip_execute(statements, dry_run);
+	IF mode = 'queue' AND NOT dry_run THEN
+		PERFORM @extschema@._clip_wake_worker();
+	ELSIF mode <> 'queue' AND col.model IS NULL THEN
+		EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE %I IS NOT NULL)', relation, source) INTO filled;
+		IF filled THEN
+			done := done || format(E'\n-- For the rows that are there already: CALL clip_backfill(''%s'', ''%s'')', relation, target);
+		END IF;
+	END IF;
+	RETURN done;
+END
+$$;
+COMMENT ON FUNCTION clip_auto_embed(regclass, name, name, text, text, boolean, boolean, text)
+	IS 'let the rows of a table embed themselves: adds the column, its triggers and its index; returns the statements it ran';
+
+CREATE FUNCTION clip_auto_embed_drop(relation regclass, target name DEFAULT 'embedding', keep_column boolean DEFAULT true) RETURNS text
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	col @extschema@._clip_columns%ROWTYPE;
+	statements text[];
+	pending regclass;
+BEGIN
+	IF keep_column IS NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'keep_column must not be null';
+	END IF;
+	SELECT * INTO col FROM @extschema@._clip_column(relation, target);
+	PERFORM @extschema@._clip_require_owner(relation);
+	PERFORM @extschema@._clip_forget_failures(relation, col.trigger_name, NULL);
+	statements := @extschema@._clip_drop_triggers(relation, col.trigger_name);
+	pending := @extschema@._clip_pending_index(relation, col.source, target);
+	IF pending IS NOT NULL THEN
+		statements := statements || format('DROP INDEX %s', pending);
+	END IF;
+	IF NOT keep_column THEN
+		statements := statements || format('ALTER TABLE %s DROP COLUMN %I', relation, target);
+	END IF;
+	RETURN @extschema@._clip_execute(statements, false);
+END
+$$;
+COMMENT ON FUNCTION clip_auto_embed_drop(regclass, name, boolean)
+	IS 'end what clip_auto_embed or clip_adopt began; the column and its index stay, unless keep_column is false';
+
+CREATE FUNCTION clip_adopt(relation regclass, target name, model text) RETURNS text
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	col @extschema@._clip_columns%ROWTYPE;
+	chosen record;
+	target_column pg_attribute%ROWTYPE;
+	trigger_name name;
+	statements text[] := '{}';
+BEGIN
+	IF relation IS NULL OR target IS NULL OR model IS NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'relation, target and model must not be null';
+	END IF;
+	PERFORM @extschema@._clip_require_owner(relation);
+	SELECT * INTO chosen FROM @extschema@._clip_resolve_model(model);
+	SELECT * INTO target_column FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = target AND a.attnum > 0 AND NOT a.attisdropped;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION USING ERRCODE = 'undefined_column', MESSAGE = format('column "%s" of table %s does not exist', target, relation);
+	END IF;
+	IF target_column.atttypid <> format('%I.vector', @extschema@._clip_vector_schema())::regtype OR target_column.atttypmod NOT IN (-1, chosen.dimensions) THEN
+		RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch',
+			MESSAGE = format('column "%s" has type %s', target, format_type(target_column.atttypid, target_column.atttypmod)),
+			DETAIL = format('Vectors of model "%s" are of type vector(%s).', chosen.name, chosen.dimensions);
+	END IF;
+	SELECT * INTO col FROM @extschema@._clip_columns AS c WHERE c.relation = clip_adopt.relation AND c.target = clip_adopt.target;
+	IF col.mode <> 'stamp' THEN
+		RAISE EXCEPTION USING ERRCODE = 'duplicate_object', MESSAGE = format('column "%s" of table %s is embedded with model "%s"', target, relation, col.model),
+			HINT = 'CALL clip_reembed changes the model of a column.';
+	END IF;
+	IF col.digest IS DISTINCT FROM chosen.digest THEN
+		trigger_name := COALESCE(col.trigger_name, left('zz_clip_' || target, 50)::name);
+		IF col.mode IS NOT NULL THEN
+			statements := @extschema@._clip_drop_triggers(relation, trigger_name);
+		END IF;
+		-- Disabled: it says whose the vectors are, and costs nothing.
+		statements := statements || format('CREATE TRIGGER %I BEFORE INSERT OR UPDATE ON %s FOR EACH ROW WHEN (NEW.%I IS NOT NULL) '
+				'EXECUTE FUNCTION @extschema@.clip_auto_embed_row(%L, %L, %L, %L)', trigger_name, relation, target, 'stamp', chosen.name, chosen.digest, 'error')
+			|| format('ALTER TABLE %s DISABLE TRIGGER %I', relation, trigger_name);
+	END IF;
+	RETURN @extschema@._clip_execute(statements, false);
+END
+$$;
+COMMENT ON FUNCTION clip_adopt(regclass, name, text)
+	IS 'record that a model made the vectors that a column holds already; returns the statements it ran';
+
+CREATE FUNCTION clip_retry(relation regclass, target name DEFAULT 'embedding') RETURNS bigint
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	col @extschema@._clip_columns%ROWTYPE;
+BEGIN
+	SELECT * INTO col FROM @extschema@._clip_column(relation, target);
+	PERFORM @extschema@._clip_require_owner(relation);
+	IF col.mode = 'queue' THEN
+		PERFORM @extschema@._clip_wake_worker();
+	END IF;
+	RETURN @extschema@._clip_forget_failures(relation, col.trigger_name, NULL);
+END
+$$;
+COMMENT ON FUNCTION clip_retry(regclass, name)
+	IS 'forget the failures of a column, so that its worker or the next backfill tries them again; returns their number';
+
+-- A column whose rows can be embedded later, or a clear error.
+CREATE FUNCTION _clip_fillable(relation regclass, target name, batch_size integer) RETURNS _clip_columns
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	col @extschema@._clip_columns%ROWTYPE;
+BEGIN
+	SELECT * INTO col FROM @extschema@._clip_column(relation, target);
+	IF batch_size IS NULL OR batch_size NOT BETWEEN 1 AND 10000 THEN
+		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'batch_size must be between 1 and 10000';
+	END IF;
+	IF col.source IS NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('column "%s" of table %s was adopted', target, relation),
+			DETAIL = 'It is not known from which column it is embedded.', HINT = 'Call clip_auto_embed, which takes it over.';
+	END IF;
+	IF col.key_names IS NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('table %s has no primary key', relation),
+			DETAIL = 'Rows are found again by their key.', HINT = 'Add a primary key, or a unique index over columns that are not null.';
+	END IF;
+	RETURN col;
+END
+$$;
+COMMENT ON FUNCTION _clip_fillable(regclass, name, integer) IS 'internal: a column whose rows can be embedded later, or a clear error';
+
+CREATE FUNCTION clip_backfill_batch(relation regclass, target name DEFAULT 'embedding', batch_size integer DEFAULT 64) RETURNS bigint
+	LANGUAGE plpgsql VOLATILE
+AS $$
+#variable_conflict use_column
+DECLARE
+	col @extschema@._clip_columns%ROWTYPE;
+	step record;
+	after text;
+BEGIN
+	SELECT * INTO col FROM @extschema@._clip_fillable(relation, target, batch_size);
+	-- A batch that only failed is not the end.
+	LOOP
+		SELECT * INTO step FROM @extschema@._clip_pass(relation, col.trigger_name, batch_size, after);
+		after := step.last;
+		EXIT WHEN step.embedded > 0 OR after IS NULL;
+	END LOOP;
+	RETURN step.embedded;
+END
+$$;
+COMMENT ON FUNCTION clip_backfill_batch(regclass, name, integer)
+	IS 'embed up to batch_size rows that have no vector, in this transaction; returns how many, 0 when none is left';
+
+CREATE FUNCTION _clip_count_pending(relation regclass, trigger_name name) RETURNS bigint
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	col @extschema@._clip_columns%ROWTYPE;
+	n bigint;
+BEGIN
+	SELECT * INTO STRICT col FROM @extschema@._clip_columns AS c
+	 WHERE c.relation = _clip_count_pending.relation AND c.trigger_name = _clip_count_pending.trigger_name;
+	EXECUTE format('SELECT count(*) FROM %s WHERE %I IS NULL AND %I IS NOT NULL', col.rows_of, col.target, col.source) INTO n;
+	RETURN n;
+END
+$$;
+COMMENT ON FUNCTION _clip_count_pending(regclass, name) IS 'internal: the number of rows that have a source and no vector';
+
+CREATE PROCEDURE clip_backfill(relation regclass, target name DEFAULT 'embedding', batch_size integer DEFAULT 64)
+	LANGUAGE plpgsql
+AS $$
+#variable_conflict use_column
+DECLARE
+	col @extschema@._clip_columns%ROWTYPE;
+	step record;
+	after text;
+	this_pass bigint;
+	embedded bigint := 0;
+	failed bigint := 0;
+BEGIN
+	PERFORM @extschema@._clip_require_no_transaction('CALL clip_backfill', 'In a transaction, call clip_backfill_batch until it returns 0.');
+	SELECT * INTO col FROM @extschema@._clip_fillable(relation, target, batch_size);
+	PERFORM @extschema@._clip_report_activity(relation, col.trigger_name, NULL, 0, 0, 0);
+	PERFORM @extschema@._clip_report_activity(relation, col.trigger_name, 'backfill', @extschema@._clip_count_pending(relation, col.trigger_name), 0, 0);
+	COMMIT;
+	-- Rows that others have locked are left to them; what they leave is found by another pass.
+	LOOP
+		this_pass := 0;
+		LOOP
+			SELECT * INTO step FROM @extschema@._clip_pass(relation, col.trigger_name, batch_size, after);
+			after := step.last;
+			this_pass := this_pass + step.embedded;
+			failed := failed + step.failed;
+			PERFORM @extschema@._clip_report_activity(relation, col.trigger_name, 'backfill', NULL, step.embedded, step.failed);
+			COMMIT;
+			EXIT WHEN after IS NULL;
+		END LOOP;
+		embedded := embedded + this_pass;
+		EXIT WHEN this_pass = 0;
+	END LOOP;
+	PERFORM @extschema@._clip_report_activity(relation, col.trigger_name, NULL, 0, 0, 0);
+	COMMIT;
+	IF failed > 0 THEN
+		RAISE WARNING USING MESSAGE = format('%s rows of %s embedded, %s failed', embedded, relation, failed), HINT = 'The view clip_failures says which, and why.';
+	ELSE
+		RAISE NOTICE '% rows of % embedded', embedded, relation;
+	END IF;
+END
+$$;
+COMMENT ON PROCEDURE clip_backfill(regclass, name, integer)
+	IS 'embed all rows that have no vector, batch by batch, with a commit after each; several can run at once';
+
+-- The one index that clip_reembed can make anew: on the column alone, of pgvector.
+CREATE FUNCTION _clip_reembed_plan(relation regclass, target name, model text,
+	OUT shadow name, OUT shadow_trigger name, OUT same boolean, OUT index_names name[], OUT statements text[])
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	col @extschema@._clip_columns%ROWTYPE;
+	next_col @extschema@._clip_columns%ROWTYPE;
+	chosen record;
+	number smallint;
+	obstacles text;
+BEGIN
+	SELECT * INTO col FROM @extschema@._clip_fillable(relation, target, 1);
+	PERFORM @extschema@._clip_require_owner(relation);
+	SELECT * INTO chosen FROM @extschema@._clip_resolve_model(model);
+	same := col.digest = chosen.digest;
+	IF same THEN
+		RETURN;
+	END IF;
+	shadow := left(target, 54) || '_reembed';
+	SELECT a.attnum INTO number FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = target;
+	-- What hangs on the column and cannot be carried over is said before the work, not after it.
+	SELECT string_agg(pg_describe_object(d.classid, d.objid, d.objsubid), ', ') INTO obstacles
+	  FROM pg_depend AS d
+	 WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = relation AND d.refobjsubid = number
+	   AND NOT (d.classid = 'pg_trigger'::regclass AND d.objid = col.trigger_oid)
+	   AND NOT (d.classid = 'pg_class'::regclass AND EXISTS (
+	            SELECT FROM pg_index AS i WHERE i.indexrelid = d.objid AND i.indrelid = relation
+	               AND (d.objid = @extschema@._clip_pending_index(relation, col.source, target)
+	                    OR i.indnatts = 1 AND i.indexprs IS NULL AND i.indpred IS NULL)));
+	IF obstacles IS NOT NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'dependent_objects_still_exist', MESSAGE = format('column "%s" of table %s cannot be replaced', target, relation),
+			DETAIL = format('These depend on it: %s.', obstacles), HINT = 'Drop them, and create them again afterwards.';
+	END IF;
+	SELECT array_agg(c.relname ORDER BY c.oid) INTO index_names
+	  FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
+	 WHERE i.indrelid = relation AND i.indnatts = 1 AND i.indkey[0] = number AND i.indpred IS NULL;
+	SELECT * INTO next_col FROM @extschema@._clip_columns AS c WHERE c.relation = _clip_reembed_plan.relation AND c.target = shadow;
+	IF next_col.digest = chosen.digest THEN
+		-- Left by one that was interrupted: go on where it stopped.
+		shadow_trigger := next_col.trigger_name;
+		statements := '{}';
+		RETURN;
+	END IF;
+	IF next_col.digest IS NOT NULL THEN
+		statements := @extschema@._clip_drop_triggers(relation, next_col.trigger_name) || format('ALTER TABLE %s DROP COLUMN %I', relation, shadow);
+	ELSIF EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = shadow) THEN
+		RAISE EXCEPTION USING ERRCODE = 'duplicate_column', MESSAGE = format('column "%s" of table %s already exists', shadow, relation),
+			HINT = 'The new vectors are built in a column of that name: rename or drop it.';
+	ELSE
+		statements := '{}';
+	END IF;
+	shadow_trigger := left('zz_clip_' || shadow, 50);
+	statements := statements
+		|| format('ALTER TABLE %s ADD COLUMN %I %I.vector(%s)', relation, shadow, @extschema@._clip_vector_schema(), chosen.dimensions)
+		|| @extschema@._clip_create_triggers(relation, col.source, shadow, shadow_trigger, col.mode, chosen.name, chosen.digest, col.on_error)
+		-- Made while the column is empty and filled row by row: an index built at the end would stop all writing meanwhile.
+		|| (SELECT COALESCE(array_agg(format('CREATE INDEX %I ON %s USING %I (%I %I.%I)%s', left(c.relname, 54) || '_reembed', relation, am.amname, shadow,
+		                             n.nspname, oc.opcname, ' WITH (' || array_to_string(c.reloptions, ', ') || ')') ORDER BY c.oid), '{}')
+		      FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid JOIN pg_am AS am ON am.oid = c.relam
+		      JOIN pg_opclass AS oc ON oc.oid = i.indclass[0] JOIN pg_namespace AS n ON n.oid = oc.opcnamespace
+		     WHERE i.indrelid = relation AND i.indnatts = 1 AND i.indkey[0] = number AND i.indpred IS NULL);
+	IF col.mode = 'queue' THEN
+		statements := statements || format('CREATE INDEX ON %s (%s) WHERE %I IS NULL AND %I IS NOT NULL', relation,
+			(SELECT string_agg(quote_ident(name), ', ' ORDER BY i) FROM unnest(col.key_names) WITH ORDINALITY AS k (name, i)), shadow, col.source);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION _clip_reembed_plan(regclass, name, text) IS 'internal: what clip_reembed has to make, or why it cannot';
+
+CREATE FUNCTION _clip_reembed_swap(relation regclass, target name, shadow name, index_names name[]) RETURNS boolean
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	old_col @extschema@._clip_columns%ROWTYPE;
+	new_col @extschema@._clip_columns%ROWTYPE;
+	old_attribute pg_attribute%ROWTYPE;
+	lacking bigint;
+	statements text[];
+	grants text[];
+	index_name name;
+	pending regclass;
+BEGIN
+	PERFORM @extschema@._clip_require_owner(relation);
+	EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', relation);
+	SELECT * INTO old_col FROM @extschema@._clip_column(relation, target);
+	SELECT * INTO new_col FROM @extschema@._clip_column(relation, shadow);
+	SELECT * INTO old_attribute FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = target;
+	-- No row may lose a vector that it had, unless it is known to fail with the new model.
+	EXECUTE format('SELECT count(*) FROM %s AS t WHERE t.%I IS NOT NULL AND t.%I IS NOT NULL AND t.%I IS NULL '
+		'AND NOT EXISTS (SELECT FROM @extschema@._clip_failed AS f WHERE f.relation = %s::oid AND f.trigger_name = %L AND f.key = jsonb_build_object(%s))',
+		old_col.rows_of, old_col.source, target, shadow, relation::oid, new_col.trigger_name,
+		(SELECT string_agg(format('%L, t.%I', name, name), ', ' ORDER BY i) FROM unnest(old_col.key_names) WITH ORDINALITY AS k (name, i))) INTO lacking;
+	IF lacking > 0 THEN
+		RETURN false;
+	END IF;
+	SELECT array_agg(format('GRANT %s (%I) ON %s TO %s%s', privilege_type, target, relation,
+	                 CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END, CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END))
+	  INTO grants FROM aclexplode(old_attribute.attacl);
+	PERFORM @extschema@._clip_forget_failures(relation, old_col.trigger_name, NULL);
+	pending := @extschema@._clip_pending_index(relation, old_col.source, target);
+	statements := @extschema@._clip_drop_triggers(relation, old_col.trigger_name);
+	IF pending IS NOT NULL THEN
+		statements := statements || format('DROP INDEX %s', pending);
+	END IF;
+	statements := statements
+		|| format('ALTER TABLE %s DROP COLUMN %I', relation, target)
+		|| format('ALTER TABLE %s RENAME COLUMN %I TO %I', relation, shadow, target);
+	IF old_attribute.attnotnull THEN
+		statements := statements || format('ALTER TABLE %s ALTER COLUMN %I SET NOT NULL', relation, target);
+	END IF;
+	FOREACH index_name IN ARRAY COALESCE(index_names, '{}') LOOP
+		statements := statements || format('ALTER INDEX %I.%I RENAME TO %I',
+			(SELECT n.nspname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = relation),
+			left(index_name, 54) || '_reembed', index_name);
+	END LOOP;
+	PERFORM @extschema@._clip_execute(statements || grants, false);
+	RETURN true;
+END
+$$;
+COMMENT ON FUNCTION _clip_reembed_swap(regclass, name, name, name[])
+	IS 'internal: let the new vectors take the place of the old; false if rows still lack theirs';
+
+CREATE PROCEDURE clip_reembed(relation regclass, target name, model text, batch_size integer DEFAULT 64)
+	LANGUAGE plpgsql
+AS $$
+DECLARE
+	plan record;
+BEGIN
+	PERFORM @extschema@._clip_require_no_transaction('CALL clip_reembed', 'Call it outside: it takes its time, and keeps what it has done.');
+	SELECT * INTO plan FROM @extschema@._clip_reembed_plan(relation, target, model);
+	IF plan.same THEN
+		RAISE NOTICE 'column "%" of table % holds vectors of that model already', target, relation;
+		RETURN;
+	END IF;
+	PERFORM @extschema@._clip_execute(plan.statements, false);
+	COMMIT;
+	-- From here on rows that are written get both vectors.
+	LOOP
+		CALL @extschema@.clip_backfill(relation, plan.shadow, batch_size);
+		EXIT WHEN @extschema@._clip_reembed_swap(relation, target, plan.shadow, plan.index_names);
+		COMMIT;
+	END LOOP;
+	COMMIT;
+END
+$$;
+COMMENT ON PROCEDURE clip_reembed(regclass, name, text, integer)
+	IS 'change the model of a column: new vectors and index are built beside the old, which serve until they are replaced at once';
+
+-- what is going on
+
+CREATE FUNCTION _clip_auto_embed_status()
+	RETURNS TABLE (relation regclass, source name, target name, model text, model_state text, mode text, on_error text, index regclass,
+		"rows" bigint, embedded bigint, pending bigint, failed bigint, oldest_pending timestamptz, rate real, time_left interval)
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	-- Tables up to this many rows are counted; of larger ones, statistics tell.
+	most_counted CONSTANT bigint := 1000000;
+	col @extschema@._clip_columns%ROWTYPE;
+	estimate real;
+	empty_source real;
+	empty_target real;
+BEGIN
+	FOR col IN SELECT * FROM @extschema@._clip_columns AS c ORDER BY c.relation::text, c.target LOOP
+		relation := col.relation;
+		source := col.source;
+		target := col.target;
+		model := col.model;
+		mode := NULLIF(col.mode, 'stamp');
+		on_error := CASE WHEN col.source IS NOT NULL THEN col.on_error END;
+		index := @extschema@._clip_vector_index(col.relation, col.target);
+		SELECT CASE WHEN m.digest = col.digest THEN 'ok' WHEN m.name IS NULL THEN 'missing' WHEN m.digest IS NULL THEN 'broken' ELSE 'another' END
+		  INTO model_state FROM (SELECT) AS one LEFT JOIN @extschema@.clip_models AS m ON m.name = col.model;
+		"rows" := NULL;
+		embedded := NULL;
+		pending := NULL;
+		failed := NULL;
+		oldest_pending := NULL;
+		rate := NULL;
+		time_left := NULL;
+		IF has_table_privilege(col.relation, 'SELECT') THEN
+			-- reltuples is -1 before the first ANALYZE: then pages tell whether the table is small.
+			SELECT sum(CASE WHEN c.reltuples >= 0 THEN c.reltuples ELSE pg_relation_size(c.oid) / 100 END) INTO estimate
+			  FROM pg_class AS c
+			 WHERE c.oid = col.relation AND c.relkind = 'r' OR c.oid IN (SELECT p.relid FROM pg_partition_tree(col.relation) AS p WHERE p.isleaf);
+			IF COALESCE(estimate, 0) <= most_counted THEN
+				EXECUTE format('SELECT count(*), count(%1$I), count(*) FILTER (WHERE %1$I IS NULL AND %3$s) FROM %2$s',
+					col.target, col.rows_of, CASE WHEN col.source IS NULL THEN 'false' ELSE format('%I IS NOT NULL', col.source) END) INTO "rows", embedded, pending;
+			ELSE
+				SELECT max(s.null_frac) FILTER (WHERE s.attname = col.source), max(s.null_frac) FILTER (WHERE s.attname = col.target)
+				  INTO empty_source, empty_target
+				  FROM pg_stats AS s JOIN pg_class AS c ON c.oid = col.relation JOIN pg_namespace AS n ON n.oid = c.relnamespace
+				 WHERE s.schemaname = n.nspname AND s.tablename = c.relname;
+				"rows" := estimate;
+				embedded := estimate * (1 - empty_target);
+				IF col.mode = 'queue' THEN
+					pending := @extschema@._clip_count_pending(col.relation, col.trigger_name);
+				ELSIF col.source IS NOT NULL THEN
+					pending := greatest(0, estimate * (empty_target - empty_source));
+				END IF;
+			END IF;
+			SELECT count(*) INTO failed FROM @extschema@.clip_failures AS f WHERE f.relation = col.relation AND f.target = col.target AND f.key IS NOT NULL;
+			-- Failed rows have no vector either, but nothing waits for them.
+			pending := CASE WHEN pending > failed THEN pending - failed WHEN pending IS NOT NULL THEN 0 END;
+			SELECT max(a.reported_at) FILTER (WHERE a.pid = 0),
+			       sum(a.embedded / NULLIF(extract(epoch FROM a.reported_at - a.started_at), 0)) FILTER (WHERE a.pid <> 0 AND a.reported_at > now() - interval '10 seconds')
+			  INTO oldest_pending, rate
+			  FROM @extschema@._clip_work_done AS a WHERE a.relation = col.relation AND a.trigger_name = col.trigger_name;
+			time_left := CASE WHEN rate > 0 THEN make_interval(secs => pending / rate) END;
+			oldest_pending := CASE WHEN pending > 0 THEN oldest_pending END;
+		END IF;
+		RETURN NEXT;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION _clip_auto_embed_status() IS 'internal: rows of the view clip_auto_embed_status';
+
+CREATE VIEW clip_auto_embed_status AS SELECT * FROM _clip_auto_embed_status();
+COMMENT ON VIEW clip_auto_embed_status IS 'columns that have a model, and how far they are; counts are NULL for tables that you may not read';
+COMMENT ON COLUMN clip_auto_embed_status.relation IS 'the table';
+COMMENT ON COLUMN clip_auto_embed_status.source IS 'the column of texts or images; NULL if the vectors were adopted';
+COMMENT ON COLUMN clip_auto_embed_status.target IS 'the column of vectors';
+COMMENT ON COLUMN clip_auto_embed_status.model IS 'the model that made the vectors';
+COMMENT ON COLUMN clip_auto_embed_status.model_state IS 'ok; missing; broken; or another, if the model of that name is not the one that made the vectors';
+COMMENT ON COLUMN clip_auto_embed_status.mode IS 'row, statement or queue; NULL if the vectors were adopted';
+COMMENT ON COLUMN clip_auto_embed_status.on_error IS 'what an error does: error, null or skip';
+COMMENT ON COLUMN clip_auto_embed_status.index IS 'the index that serves searches';
+COMMENT ON COLUMN clip_auto_embed_status."rows" IS 'rows of the table; an estimate above a million';
+COMMENT ON COLUMN clip_auto_embed_status.embedded IS 'rows that have a vector; an estimate above a million';
+COMMENT ON COLUMN clip_auto_embed_status.pending IS 'rows that have a source and no vector, and have not failed; of large tables counted in mode queue only';
+COMMENT ON COLUMN clip_auto_embed_status.failed IS 'rows in clip_failures';
+COMMENT ON COLUMN clip_auto_embed_status.oldest_pending IS 'when the queue was last seen empty: no row has waited longer';
+COMMENT ON COLUMN clip_auto_embed_status.rate IS 'rows per second that workers and backfills embed now';
+COMMENT ON COLUMN clip_auto_embed_status.time_left IS 'pending rows at that rate';
+
+CREATE VIEW clip_progress AS
+SELECT c.relation, c.target, a.pid, a.kind, a.started_at, a.total, a.embedded, a.failed,
+       (a.embedded / NULLIF(extract(epoch FROM a.reported_at - a.started_at), 0))::real AS rate,
+       CASE WHEN a.total > 0 THEN make_interval(secs => greatest(0, a.total - a.embedded - a.failed)
+            * extract(epoch FROM a.reported_at - a.started_at)::float8 / NULLIF(a.embedded, 0)) END AS time_left
+  FROM _clip_work_done AS a
+  JOIN _clip_columns AS c ON c.relation = a.relation AND c.trigger_name = a.trigger_name
+ -- Whoever works is in a transaction; a process that was killed left its entry behind.
+ WHERE a.pid <> 0 AND EXISTS (SELECT FROM pg_locks AS l WHERE l.pid = a.pid AND l.locktype = 'virtualxid' AND l.granted);
+COMMENT ON VIEW clip_progress IS 'backfills and workers that are embedding now';
+COMMENT ON COLUMN clip_progress.relation IS 'the table';
+COMMENT ON COLUMN clip_progress.target IS 'the column of vectors';
+COMMENT ON COLUMN clip_progress.pid IS 'the process';
+COMMENT ON COLUMN clip_progress.kind IS 'backfill or worker';
+COMMENT ON COLUMN clip_progress.started_at IS 'when it began';
+COMMENT ON COLUMN clip_progress.total IS 'rows that had no vector then; NULL for a worker';
+COMMENT ON COLUMN clip_progress.embedded IS 'rows embedded by it since';
+COMMENT ON COLUMN clip_progress.failed IS 'rows that failed since';
+COMMENT ON COLUMN clip_progress.rate IS 'rows per second';
+COMMENT ON COLUMN clip_progress.time_left IS 'what is left at that rate; NULL for a worker';
+
 -- help
 
 CREATE FUNCTION clip_diagnose() RETURNS TABLE (item text, value text)
@@ -107,7 +1230,11 @@ COMMENT ON FUNCTION clip_diagnose() IS 'versions, limits and settings: what to p
 
 -- privileges
 
-GRANT SELECT ON clip_models, clip_loaded_models TO PUBLIC;
+GRANT SELECT ON clip_models, clip_loaded_models, clip_failures, clip_auto_embed_status, clip_progress TO PUBLIC;
+GRANT SELECT ON _clip_columns, _clip_failed, _clip_work_done TO PUBLIC;
+
+-- Keys are of tables that not all may read. Who owns the database must be able to dump it.
+GRANT SELECT ON _clip_failures TO pg_database_owner;
 
 -- Nothing is revoked: these functions read nothing but their arguments and the models, change nothing but this
 -- connection's memory, and show paths to superusers only. What a role must not change is a superuser's setting.

@@ -9,7 +9,7 @@ use std::ptr;
 
 use clip::{Embedding, Error};
 use pgrx::callconv::{Arg, ArgAbi, BoxRet, FcInfo};
-use pgrx::datum::Datum;
+use pgrx::datum::{Datum, DatumWithOid};
 use pgrx::pg_sys::panic::{ErrorReport, ErrorReportable};
 use pgrx::pgrx_sql_entity_graph::metadata::{
     ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
@@ -26,6 +26,33 @@ pub struct Varlena<'a> {
 }
 
 impl<'a> Varlena<'a> {
+    /// # Safety
+    ///
+    /// The datum must be of a type with variable length, and live as long as `'a`.
+    pub unsafe fn from_datum(datum: pg_sys::Datum) -> Self {
+        Self { datum, lives: PhantomData }
+    }
+
+    /// Whether both are the same value. Values kept elsewhere are not read if both are kept in the same place.
+    pub fn same_as(self, other: Self) -> bool {
+        // SAFETY: both are varlenas; a pointer to a value kept on disk has a fixed size.
+        let kept_in_one_place = unsafe {
+            let (one, two) = (self.datum.cast_mut_ptr::<u8>(), other.datum.cast_mut_ptr::<u8>());
+            let on_disk = |start: *mut u8| {
+                varlena::varatt_is_1b_e(start.cast()) && *start.add(1) == pg_sys::vartag_external::VARTAG_ONDISK as u8
+            };
+            let bytes = |start: *mut u8| std::slice::from_raw_parts(start, 2 + size_of::<pg_sys::varatt_external>());
+            on_disk(one) && on_disk(two) && bytes(one) == bytes(two)
+        };
+        kept_in_one_place || self.len() == other.len() && self.detoast() == other.detoast()
+    }
+
+    /// As an argument of an SQL statement. `kind` is its type.
+    pub fn argument(self, kind: pg_sys::Oid) -> DatumWithOid<'a> {
+        // SAFETY: callers name the type that the SQL declaration of their own argument has.
+        unsafe { DatumWithOid::new(self, kind) }
+    }
+
     /// The size of the value, known without reading it from disk or decompressing it.
     fn len(self) -> u64 {
         // SAFETY: the datum is a varlena by this type's invariant; the size counts a header of four bytes.
@@ -137,6 +164,10 @@ const MAX_DIMENSIONS: usize = 16_000;
 const VECTOR_HEADER: usize = 8;
 
 impl Vector {
+    pub fn datum(self) -> pg_sys::Datum {
+        self.0
+    }
+
     pub fn new(embedding: &Embedding) -> Result<Self, ErrorReport> {
         let values = embedding.as_slice();
         if values.len() > MAX_DIMENSIONS {
@@ -165,6 +196,17 @@ unsafe impl BoxRet for Vector {
     unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> Datum<'fcx> {
         // SAFETY: the SQL declarations say that such functions return vector.
         unsafe { fcinfo.return_raw_datum(self.0) }
+    }
+}
+
+impl IntoDatum for Varlena<'_> {
+    fn into_datum(self) -> Option<pg_sys::Datum> {
+        Some(self.datum)
+    }
+
+    /// Text or bytea: who makes an argument of it says which.
+    fn type_oid() -> pg_sys::Oid {
+        pg_sys::InvalidOid
     }
 }
 

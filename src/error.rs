@@ -2,9 +2,11 @@
 //!
 //! Messages never repeat the user's text or bytes, and paths only where the role may read the setting anyway.
 
+use std::panic::AssertUnwindSafe;
+
 use clip::{Error, Format, MANIFEST_FILE};
-use pgrx::pg_sys::panic::ErrorReport;
-use pgrx::{PgLogLevel, PgSqlErrorCode, pg_sys};
+use pgrx::pg_sys::panic::{CaughtError, ErrorReport};
+use pgrx::{PgLogLevel, PgSqlErrorCode, PgTryBuilder, pg_sys};
 
 /// How to put a model in place, wherever one is missing or broken.
 const ADD_MODEL: &str = "On the server, \"pgclip pull NAME\" or \"pgclip add NAME DIR\" adds a model.";
@@ -151,6 +153,76 @@ pub fn invalid_argument(name: &str, value: &str, valid: &str) -> ErrorReport {
 /// NULL where it has no meaning.
 pub fn null_argument(name: &str) -> ErrorReport {
     new(PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED, format!("{name} must not be null"))
+}
+
+/// A trigger that was not made by clip_auto_embed, or was changed.
+pub fn broken_trigger(reason: &str) -> ErrorReport {
+    new(PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "trigger cannot embed")
+        .set_detail(format!("Function clip_auto_embed_row: {reason}."))
+        .set_hint("Drop the trigger, and let clip_auto_embed make it.")
+}
+
+/// The extension's own tables are not as they should be.
+pub fn broken_extension(reason: &str) -> ErrorReport {
+    new(PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "could not write to a table of pg_clip")
+        .set_detail(format!("{reason}."))
+        .set_hint("Check that the extension is as it was created, and that the disk is not full.")
+}
+
+/// Who may not change a table has nothing to report about it.
+pub fn not_writable() -> ErrorReport {
+    new(PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE, "permission denied for table")
+        .set_detail("Only who may insert into a table, or update it, can report about its rows.")
+}
+
+/// A model of the right name that is not the one that made a column.
+pub fn another_model(model: &str, recorded: &str, found: &str) -> ErrorReport {
+    new(
+        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("model \"{model}\" is not the one that made the column's vectors"),
+    )
+    .set_detail(format!("They were made by the model of that name with digest {recorded}; now its digest is {found}."))
+    .set_hint("Add the former model again, or change the column's model: CALL clip_reembed.")
+}
+
+/// What commits as it goes cannot run where others decide when to commit.
+pub fn in_transaction_block(what: &str, instead: &str) -> ErrorReport {
+    new(PgSqlErrorCode::ERRCODE_ACTIVE_SQL_TRANSACTION, format!("{what} cannot run inside a transaction block"))
+        .set_detail("It commits after each batch.")
+        .set_hint(instead)
+}
+
+/// A warning: a text was embedded with a model that made no column of this database.
+pub fn text_of_another_model(model: &str, column: &str, other: &str) -> ErrorReport {
+    let version = if model == other { ", another version" } else { "" };
+    new(PgSqlErrorCode::ERRCODE_WARNING, format!("no column of this database holds vectors of model \"{model}\""))
+        .set_detail(format!("Column {column} holds vectors of model \"{other}\"{version}: what is compared with them must be of that model."))
+        .set_hint("Name the model in the call, or set \"clip.default_model\" to it.")
+}
+
+/// SQLSTATE, and message with detail, of a failure that is noted instead of raised.
+pub fn summary_of(report: ErrorReport) -> (String, String) {
+    // Only a report that is raised tells its SQLSTATE. This one is caught at once.
+    PgTryBuilder::new(AssertUnwindSafe(|| {
+        report.report(PgLogLevel::ERROR);
+        (String::new(), String::new())
+    }))
+    .catch_others(|error| match error {
+        CaughtError::PostgresError(raised)
+        | CaughtError::ErrorReport(raised)
+        | CaughtError::RustPanic { ereport: raised, .. } => {
+            summary(raised.sql_error_code(), raised.message(), raised.detail())
+        }
+    })
+    .execute()
+}
+
+/// SQLSTATE, and message with detail, to be kept.
+pub fn summary(code: PgSqlErrorCode, message: &str, detail: Option<&str>) -> (String, String) {
+    // SAFETY: the function writes into a buffer of its own; SQLSTATEs are five ASCII characters.
+    let sqlstate = unsafe { std::ffi::CStr::from_ptr(pg_sys::unpack_sql_state(code as i32)) };
+    let message = detail.map_or_else(|| message.to_owned(), |detail| format!("{message}: {detail}"));
+    (sqlstate.to_string_lossy().into_owned(), message)
 }
 
 /// Text that is not text in the encoding of this database.

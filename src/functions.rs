@@ -1,15 +1,16 @@
 //! The functions that SQL calls: read arguments, one check, one call, return.
 
-use std::cell::Cell;
-use std::collections::VecDeque;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeSet, VecDeque};
 
 use clip::{Embedding, Error, Model, Options, Tower, image_info};
 use pgrx::pg_sys::panic::{ErrorReport, ErrorReportable};
 use pgrx::prelude::*;
 
 use crate::datum::{Varlena, VarlenaArray, Vector};
-use crate::error::{invalid_argument, null_argument, report, warn};
+use crate::error::{invalid_argument, null_argument, report, text_of_another_model, warn};
 use crate::models::{self, only};
+use crate::rights::{Extension, read, required};
 use crate::settings;
 
 #[pg_extern(sql = false)]
@@ -124,7 +125,34 @@ fn clip_unload(model: Option<Varlena<'_>>) -> Result<i32, ErrorReport> {
 
 fn embed_text(model: &str, input: Varlena<'_>) -> Result<Vector, ErrorReport> {
     let text = input.text()?;
-    Vector::new(&models::embed_text(model, &text).map_err(report)?)
+    let embedding = models::embed_text(model, &text).map_err(report)?;
+    warn_if_no_column_has(model)?;
+    Vector::new(&embedding)
+}
+
+/// Say once per model if this database has columns that a model made, and none of them is of this one: then the text is
+/// likely meant for one of them, and compared with it would give noise.
+fn warn_if_no_column_has(model: &str) -> Result<(), ErrorReport> {
+    thread_local! {
+        static ASKED: RefCell<BTreeSet<String>> = const { RefCell::new(BTreeSet::new()) };
+    }
+    if ASKED.with_borrow(|asked| asked.contains(model)) {
+        return Ok(());
+    }
+    ASKED.with_borrow_mut(|asked| asked.insert(model.to_owned()));
+    let digest = models::with(model, |model, _| Ok(model.manifest().digest.clone())).map_err(report)?;
+    let Some(extension) = Extension::find() else { return Ok(()) };
+    let query = format!(
+        "SELECT pg_catalog.format('%s.%I', c.relation, c.target), c.model FROM {0}._clip_columns AS c \
+         WHERE NOT EXISTS (SELECT FROM {0}._clip_columns AS o WHERE o.digest OPERATOR(pg_catalog.=) $1) \
+         ORDER BY c.trigger_oid LIMIT 1",
+        extension.schema
+    );
+    let found = read(&query, &[digest.into()], |row| Ok((required::<String>(row, 1)?, required::<String>(row, 2)?)));
+    if let Ok(Some((column, other))) = found {
+        warn(text_of_another_model(model, &column, &other));
+    }
+    Ok(())
 }
 
 fn embed_image(model: &str, input: Varlena<'_>) -> Result<Vector, ErrorReport> {
@@ -204,7 +232,7 @@ fn embed_window<'a>(
     Ok(rows)
 }
 
-fn model_or_default(model: Option<Varlena<'_>>) -> Result<String, ErrorReport> {
+pub fn model_or_default(model: Option<Varlena<'_>>) -> Result<String, ErrorReport> {
     model.map_or_else(|| Ok(default_model()), |model| Ok(model.text()?.into_owned()))
 }
 

@@ -1,18 +1,26 @@
 //! pg_clip: texts and pictures become vectors inside PostgreSQL.
 //!
 //! This crate adapts; it decides nothing about pixels, tokens or floats. Reading order: `functions` (what SQL calls),
-//! `models` (what this backend has open), `settings`, `error` (SQLSTATEs), `datum` (the only `unsafe`).
+//! `models` (what this backend has open), `settings`, `error` (SQLSTATEs), `datum` (values as Postgres holds them); then, for
+//! rows that embed themselves, `auto_embed` (the trigger), `row` (its row), `batch`, `journal` (what failed), `worker`.
 //!
 //! Two worlds: here Postgres may raise an error at any call; inside `clip` nothing may, and no Postgres function is
 //! called. The border is the call into `clip`: arguments are borrowed across it, results are owned Rust data.
 
+mod auto_embed;
+mod batch;
 mod datum;
 mod error;
 mod functions;
 mod interrupt;
+mod journal;
 mod models;
+mod rights;
+mod row;
 mod settings;
+mod slot;
 mod views;
+mod worker;
 
 pgrx::pg_module_magic!(name, version);
 
@@ -21,4 +29,8 @@ extern "C-unwind" fn _PG_init() {
     // The library is opened in backends, on first use: never here, which may be the postmaster.
     settings::disable_telemetry();
     settings::define();
+    // SAFETY: a variable of this process.
+    if unsafe { pgrx::pg_sys::process_shared_preload_libraries_in_progress } {
+        worker::register_launcher();
+    }
 }

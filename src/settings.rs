@@ -3,6 +3,7 @@
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::path::PathBuf;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use clip::{Format, Limits, Options, Overflow};
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
@@ -51,6 +52,15 @@ const MOST_IMAGE_PIXELS: i32 = 1_000_000_000;
 
 static IMAGE_FORMATS: GucSetting<Option<CString>> =
     GucSetting::<Option<CString>>::new(Some(c"jpeg,png,webp,gif,bmp,tiff"));
+
+/// One core for rows that wait, whatever else the server does.
+static MAX_WORKERS: GucSetting<i32> = GucSetting::<i32>::new(1);
+/// As many as threads: more than any server has cores to spare.
+const MOST_WORKERS: i32 = MOST_THREADS;
+
+/// In seconds.
+static WORKER_NAPTIME: GucSetting<i32> = GucSetting::<i32>::new(60);
+const MOST_NAPTIME: i32 = 24 * 60 * 60;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PostgresGucEnum)]
 pub enum TextOverflow {
@@ -161,6 +171,26 @@ pub fn define() {
         GucContext::Suset,
         GucFlags::empty(),
     );
+    GucRegistry::define_int_guc(
+        c"clip.max_workers",
+        c"Sets the number of background workers that embed queued rows, of all databases together.",
+        c"Each uses one core, or \"clip.threads\". 0 stops them; rows wait then.",
+        &MAX_WORKERS,
+        0,
+        MOST_WORKERS,
+        GucContext::Sighup,
+        GucFlags::empty(),
+    );
+    GucRegistry::define_int_guc(
+        c"clip.worker_naptime",
+        c"Sets the time between visits of the launcher to each database.",
+        c"The launcher runs if \"shared_preload_libraries\" has pg_clip. It finds rows that were left by a crash or a restore.",
+        &WORKER_NAPTIME,
+        1,
+        MOST_NAPTIME,
+        GucContext::Sighup,
+        GucFlags::UNIT_S,
+    );
     // SAFETY: the hook is guarded by `pg_guard`.
     unsafe {
         GucRegistry::define_string_guc_with_hooks(
@@ -215,6 +245,14 @@ pub fn onnxruntime_path() -> PathBuf {
 
 pub fn query_cache_size() -> usize {
     QUERY_CACHE_SIZE.get() as usize
+}
+
+pub fn max_workers() -> i32 {
+    MAX_WORKERS.get()
+}
+
+pub fn worker_naptime() -> Duration {
+    Duration::from_secs(WORKER_NAPTIME.get() as u64)
 }
 
 fn text(setting: &GucSetting<Option<CString>>) -> String {

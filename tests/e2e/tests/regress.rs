@@ -16,7 +16,7 @@ fn sql_behaves_as_specified() {
     std::fs::create_dir(cluster.models().join("broken")).unwrap();
     let tests = root().join("tests/pg_regress");
     // In this order: `surface` drops and creates the extension.
-    let names = ["text", "image", "batch", "errors", "settings", "privileges", "surface"];
+    let names = ["text", "image", "batch", "errors", "settings", "privileges", "auto_embed", "surface"];
     let written = std::fs::read_dir(tests.join("sql")).unwrap().count();
     assert_eq!(names.len(), written, "a file of tests/pg_regress/sql is not run");
     let output = Command::new(pg_config("--pgxs").replace("makefiles/pgxs.mk", "test/regress/pg_regress"))

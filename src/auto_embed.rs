@@ -1,0 +1,213 @@
+//! `clip_auto_embed_row`, the trigger that embeds rows or marks them for a worker.
+//!
+//! The rule is the same in all modes. A vector that the statement itself writes is respected; otherwise, where the source
+//! is new or has changed, or the vector was cleared, the row gets a vector (mode row) or none (modes statement and queue,
+//! whose rows without vector are the work that is left). So no row ever shows a vector of another source.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ffi::CString;
+
+use clip::Error;
+use pgrx::datum::DatumWithOid;
+use pgrx::pg_sys::panic::{ErrorReport, ErrorReportable};
+use pgrx::prelude::*;
+
+use crate::batch::{Source, check_digest};
+use crate::datum::{Varlena, Vector};
+use crate::error::{broken_trigger, report, summary_of};
+use crate::models::{self, only};
+use crate::rights::{Extension, read, required};
+use crate::row::Row;
+use crate::{settings, worker};
+
+/// What a trigger says about its column.
+#[derive(Clone)]
+struct Column {
+    /// Which table and trigger it was defined for: a partition's are copies.
+    relation: pg_sys::Oid,
+    trigger_name: String,
+    source: i16,
+    is_image: bool,
+    target: i16,
+    /// SQL expressions for the key of a row, in the order of `key`.
+    key_names: Vec<String>,
+    key: Vec<(i16, pg_sys::Oid)>,
+}
+
+/// A trigger keeps its number when it is redefined, but not its condition, which names the columns.
+type Definition = (pg_sys::Oid, CString);
+
+thread_local! {
+    static COLUMNS: RefCell<HashMap<Definition, Column>> = RefCell::new(HashMap::new());
+}
+
+/// More triggers than a session fires; beyond that, all are looked up anew.
+const MOST_COLUMNS: usize = 1000;
+
+#[unsafe(no_mangle)]
+pub extern "C" fn pg_finfo_clip_auto_embed_row_wrapper() -> &'static pg_sys::Pg_finfo_record {
+    const CALLING_CONVENTION: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
+    &CALLING_CONVENTION
+}
+
+/// # Safety
+///
+/// Called by the server alone.
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn clip_auto_embed_row_wrapper(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: the server's call.
+    let row = unsafe { Row::of(fcinfo) };
+    row.ok_or_else(|| broken_trigger("it is to be fired BEFORE INSERT OR UPDATE, FOR EACH ROW"))
+        .and_then(|row| embed_row(&row))
+        .unwrap_or_report()
+}
+
+fn embed_row(row: &Row<'_>) -> Result<pg_sys::Datum, ErrorReport> {
+    let arguments = row.arguments();
+    let &[mode, model, digest, on_error] = arguments.as_slice() else {
+        return Err(broken_trigger("it has four arguments: mode, model, digest, on_error"));
+    };
+    if mode == "stamp" {
+        return Ok(row.keep());
+    }
+    let column = Column::of(row)?;
+    let (source, target) = (row.new_value(column.source), row.new_value(column.target));
+    let changed = |new: Option<Varlena<'_>>, column| match (row.old_value(column), new) {
+        (Some(old), Some(new)) => !old.same_as(new),
+        (old, new) => old.is_some() != new.is_some(),
+    };
+    let cleared_or_written = changed(target, column.target);
+    if target.is_some() && cleared_or_written
+        || row.is_update() && !cleared_or_written && !changed(source, column.source)
+    {
+        return Ok(row.keep());
+    }
+    let Some(source) = source else {
+        return Ok(row.with_vector(column.target, None));
+    };
+    match mode {
+        "queue" => {
+            worker::wake();
+            Ok(row.with_vector(column.target, None))
+        }
+        "row" => match (embed(&column, source, model, digest), on_error) {
+            (Ok(vector), on_error) => {
+                if on_error == "null" && row.is_update() && row.old_value(column.target).is_none() {
+                    forget_failure(row, &column)?;
+                }
+                Ok(row.with_vector(column.target, Some(vector)))
+            }
+            (Err(error), "null") => {
+                record_failure(row, &column, source, error)?;
+                Ok(row.with_vector(column.target, None))
+            }
+            (Err(error), _) => Err(error),
+        },
+        _ => Ok(row.with_vector(column.target, None)),
+    }
+}
+
+fn embed(column: &Column, source: Varlena<'_>, model: &str, digest: &str) -> Result<Vector, ErrorReport> {
+    check_digest(model, digest)?;
+    let source = Source::read(source, column.is_image, &settings::limits())?;
+    let embedded = models::with(model, |model, options| source.embed(model, options)).map_err(only);
+    match embedded {
+        Ok(embedding) => Vector::new(&embedding),
+        // Not a failure of the row: the statement ends here.
+        Err(Error::Interrupted) => std::panic::panic_any(report(Error::Interrupted)),
+        Err(error) => Err(report(error)),
+    }
+}
+
+fn record_failure(row: &Row<'_>, column: &Column, source: Varlena<'_>, error: ErrorReport) -> Result<(), ErrorReport> {
+    let limit = if column.is_image { settings::limits().bytes } else { clip::MAX_TEXT_BYTES as u64 };
+    let source_type = if column.is_image { pg_sys::BYTEAOID } else { pg_sys::TEXTOID };
+    let (sqlstate, message) = summary_of(error);
+    column.journal(
+        row,
+        &format!(
+            "_clip_record_failure($1::pg_catalog.oid::pg_catalog.regclass, $2, {{key}}, \
+             CASE WHEN pg_catalog.octet_length($3) OPERATOR(pg_catalog.<=) {limit} THEN pg_catalog.md5($3) ELSE '' END, $4, $5, false)"
+        ),
+        vec![source.argument(source_type), sqlstate.into(), message.into()],
+    )
+}
+
+fn forget_failure(row: &Row<'_>, column: &Column) -> Result<(), ErrorReport> {
+    let call = "_clip_forget_failures($1::pg_catalog.oid::pg_catalog.regclass, $2, ARRAY[{key}])";
+    column.journal(row, call, Vec::new())
+}
+
+impl Column {
+    /// Call a function of the journal for a row. `$1` and `$2` are the table and the trigger, `{key}` is the row's key.
+    fn journal<'a>(&'a self, row: &Row<'a>, call: &str, more: Vec<DatumWithOid<'a>>) -> Result<(), ErrorReport> {
+        let extension = Extension::find().ok_or_else(|| broken_trigger("the extension is not there"))?;
+        let mut arguments = vec![self.relation.into(), self.trigger_name.as_str().into()];
+        arguments.extend(more);
+        let first = arguments.len() + 1;
+        let pairs: Vec<_> =
+            self.key_names.iter().zip(first..).map(|(name, number)| format!("{name}, ${number}")).collect();
+        let key = format!("pg_catalog.jsonb_build_object({})", pairs.join(", "));
+        arguments.extend(self.key.iter().map(|&(number, kind)| row.argument(number, kind)));
+        let query = format!("SELECT {}.{}", extension.schema, call.replace("{key}", &key));
+        Spi::run_with_args(&query, &arguments).map_err(|error| broken_trigger(&error.to_string()))
+    }
+
+    fn of(row: &Row<'_>) -> Result<Self, ErrorReport> {
+        let condition =
+            row.condition().ok_or_else(|| broken_trigger("its condition names the columns, and it has none"))?;
+        let definition = (row.trigger(), condition.to_owned());
+        if let Some(known) = COLUMNS.with_borrow(|columns| columns.get(&definition).cloned()) {
+            return Ok(known);
+        }
+        let found = Self::look_up(row)?;
+        COLUMNS.with_borrow_mut(|columns| {
+            if columns.len() >= MOST_COLUMNS {
+                columns.clear();
+            }
+            columns.insert(definition, found.clone());
+        });
+        Ok(found)
+    }
+
+    fn look_up(row: &Row<'_>) -> Result<Self, ErrorReport> {
+        let extension = Extension::find().ok_or_else(|| broken_trigger("the extension is not there"))?;
+        // The trigger of a partition is a copy of its table's, whose columns may have other numbers.
+        let query = format!(
+            "WITH RECURSIVE up (oid, parent) AS ( \
+                SELECT t.oid, t.tgparentid FROM pg_catalog.pg_trigger AS t WHERE t.oid OPERATOR(pg_catalog.=) $1 \
+                UNION ALL \
+                SELECT t.oid, t.tgparentid FROM pg_catalog.pg_trigger AS t JOIN up ON t.oid OPERATOR(pg_catalog.=) up.parent) \
+             SELECT c.relation::pg_catalog.oid, c.trigger_name::pg_catalog.text, s.attnum, \
+                s.atttypid OPERATOR(pg_catalog.=) 'pg_catalog.bytea'::pg_catalog.regtype::pg_catalog.oid, e.attnum, k.names, k.numbers, k.types \
+             FROM up JOIN {0}._clip_columns AS c ON c.trigger_oid OPERATOR(pg_catalog.=) up.oid \
+             JOIN pg_catalog.pg_attribute AS s ON s.attrelid OPERATOR(pg_catalog.=) $2 AND s.attname OPERATOR(pg_catalog.=) c.source \
+             JOIN pg_catalog.pg_attribute AS e ON e.attrelid OPERATOR(pg_catalog.=) $2 AND e.attname OPERATOR(pg_catalog.=) c.target \
+             LEFT JOIN LATERAL ( \
+                SELECT pg_catalog.array_agg(pg_catalog.quote_literal(a.attname) ORDER BY k.i) AS names, \
+                    pg_catalog.array_agg(a.attnum ORDER BY k.i) AS numbers, pg_catalog.array_agg(a.atttypid ORDER BY k.i) AS types \
+                FROM pg_catalog.unnest(c.key_names) WITH ORDINALITY AS k (name, i) \
+                JOIN pg_catalog.pg_attribute AS a ON a.attrelid OPERATOR(pg_catalog.=) $2 AND a.attname OPERATOR(pg_catalog.=) k.name \
+             ) AS k ON true",
+            extension.schema,
+        );
+        let broken = |error: spi::Error| broken_trigger(&error.to_string());
+        let column = read(&query, &[row.trigger().into(), row.relation().into()], |found| {
+            let (numbers, types): (Option<Vec<i16>>, Option<Vec<pg_sys::Oid>>) = (found.get(7)?, found.get(8)?);
+            Ok(Self {
+                relation: required(found, 1)?,
+                trigger_name: required(found, 2)?,
+                source: required(found, 3)?,
+                is_image: required(found, 4)?,
+                target: required(found, 5)?,
+                key_names: found.get(6)?.unwrap_or_default(),
+                key: numbers.unwrap_or_default().into_iter().zip(types.unwrap_or_default()).collect(),
+            })
+        });
+        column
+            .map_err(broken)?
+            .ok_or_else(|| broken_trigger("its condition does not name a source and a column of type vector"))
+    }
+}

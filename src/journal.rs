@@ -1,0 +1,128 @@
+//! What failed and what was done: the tables behind `clip_failures`, `clip_progress` and `clip_auto_embed_status`.
+//!
+//! Only the extension's owner may write there. Whoever may write to the table in question has it written for him.
+
+use pgrx::datum::DatumWithOid;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use crate::datum::Varlena;
+use crate::error::{broken_extension, not_writable};
+use crate::rights::{Extension, read, required};
+
+#[pg_extern(sql = false)]
+fn clip_record_failure(
+    relation: pg_sys::Oid,
+    trigger_name: Varlena<'_>,
+    key: Varlena<'_>,
+    source_md5: Varlena<'_>,
+    sqlstate: Varlena<'_>,
+    message: Varlena<'_>,
+    retry: bool,
+) -> Result<(), ErrorReport> {
+    let args = [
+        relation.into(),
+        trigger_name.argument(pg_sys::TEXTOID),
+        key.argument(pg_sys::JSONBOID),
+        source_md5.argument(pg_sys::TEXTOID),
+        sqlstate.argument(pg_sys::TEXTOID),
+        message.argument(pg_sys::TEXTOID),
+        retry.into(),
+    ];
+    // Another try after 2, 4, 8 … seconds, at most after an hour; or none.
+    write(
+        relation,
+        "INSERT INTO {}._clip_failures AS f VALUES ($1, $2, $3, $4, $5, $6, 1, now(), now(), \
+            CASE WHEN $7 THEN now() + interval '2 seconds' ELSE 'infinity' END) \
+         ON CONFLICT (relation, trigger_name, key) DO UPDATE SET source_md5 = $4, sqlstate = $5, message = $6, \
+            attempts = CASE WHEN f.source_md5 = $4 THEN f.attempts + 1 ELSE 1 END, \
+            first_failed_at = CASE WHEN f.source_md5 = $4 THEN f.first_failed_at ELSE now() END, last_failed_at = now(), \
+            retry_at = CASE WHEN $7 THEN now() + least(interval '1 hour', \
+                interval '2 seconds' * 2 ^ least(12, CASE WHEN f.source_md5 = $4 THEN f.attempts ELSE 0 END)) ELSE 'infinity' END",
+        &args,
+    )?;
+    Ok(())
+}
+
+#[pg_extern(sql = false)]
+fn clip_forget_failures(
+    relation: Option<pg_sys::Oid>,
+    trigger_name: Option<Varlena<'_>>,
+    keys: Option<Varlena<'_>>,
+) -> Result<i64, ErrorReport> {
+    let (Some(relation), Some(trigger_name)) = (relation, trigger_name) else { return Ok(0) };
+    let keys = keys.map_or(DatumWithOid::null_oid(pg_sys::JSONBARRAYOID), |keys| keys.argument(pg_sys::JSONBARRAYOID));
+    let forgotten = write(
+        relation,
+        "DELETE FROM {}._clip_failures WHERE relation = $1 AND trigger_name = $2 AND ($3 IS NULL OR key = ANY ($3))",
+        &[relation.into(), trigger_name.argument(pg_sys::TEXTOID), keys],
+    )?;
+    Ok(forgotten as i64)
+}
+
+#[pg_extern(sql = false)]
+fn clip_report_activity(
+    relation: Option<pg_sys::Oid>,
+    trigger_name: Option<Varlena<'_>>,
+    kind: Option<Varlena<'_>>,
+    total: Option<i64>,
+    embedded: Option<i64>,
+    failed: Option<i64>,
+) -> Result<(), ErrorReport> {
+    let (Some(relation), Some(trigger_name)) = (relation, trigger_name) else { return Ok(()) };
+    let kind = kind.map(|kind| kind.text()).transpose()?;
+    report_activity(relation, &trigger_name.text()?, kind.as_deref(), total, embedded.unwrap_or(0), failed.unwrap_or(0))
+}
+
+/// Add to what this process has done for a column. No kind ends its entry; "empty" ends it and notes that nothing waits.
+pub fn report_activity(
+    relation: pg_sys::Oid,
+    trigger_name: &str,
+    kind: Option<&str>,
+    total: Option<i64>,
+    embedded: i64,
+    failed: i64,
+) -> Result<(), ErrorReport> {
+    // SAFETY: a number of this process.
+    let own = unsafe { pg_sys::MyProcPid };
+    if kind.is_none_or(|kind| kind == "empty") {
+        write(
+            relation,
+            "DELETE FROM {}._clip_activity WHERE relation = $1 AND trigger_name = $2 AND pid = $3",
+            &[relation.into(), trigger_name.into(), own.into()],
+        )?;
+    }
+    if let Some(kind) = kind {
+        write(
+            relation,
+            "INSERT INTO {}._clip_activity AS a VALUES ($1, $2, $3, $4, now(), clock_timestamp(), $5, $6, $7) \
+             ON CONFLICT (relation, trigger_name, pid) DO UPDATE SET reported_at = clock_timestamp(), \
+                total = COALESCE(a.total, $5), embedded = a.embedded + $6, failed = a.failed + $7",
+            &[
+                relation.into(),
+                trigger_name.into(),
+                if kind == "empty" { 0 } else { own }.into(),
+                kind.into(),
+                total.into(),
+                embedded.into(),
+                failed.into(),
+            ],
+        )?;
+    }
+    Ok(())
+}
+
+/// Run one statement on the extension's tables, whose schema replaces `{}`; returns the number of rows.
+fn write(relation: pg_sys::Oid, statement: &str, args: &[DatumWithOid<'_>]) -> Result<usize, ErrorReport> {
+    let question = "SELECT pg_catalog.has_any_column_privilege($1, 'INSERT, UPDATE')";
+    if read(question, &[relation.into()], |row| required(row, 1)) != Ok(Some(true)) {
+        return Err(not_writable());
+    }
+    let extension = Extension::find().ok_or_else(|| broken_extension("it is not there"))?;
+    extension.as_owner(|schema| {
+        Spi::connect_mut(|client| {
+            client.update(&statement.replacen("{}", schema, 1), None, args).map(|rows| rows.len())
+        })
+        .map_err(|error| broken_extension(&error.to_string()))
+    })
+}

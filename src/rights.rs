@@ -1,0 +1,94 @@
+//! With whose rights SQL runs. Nothing here is SECURITY DEFINER: who calls is asked first, then a fixed statement runs.
+
+use pgrx::datum::{DatumWithOid, FromDatum, IntoDatum};
+use pgrx::prelude::*;
+use pgrx::spi::SpiHeapTupleData;
+
+/// Where the extension is, quoted, and who owns it.
+pub struct Extension {
+    pub schema: String,
+    owner: pg_sys::Oid,
+}
+
+impl Extension {
+    /// None in a database that does not have the extension.
+    pub fn find() -> Option<Self> {
+        let query = "SELECT pg_catalog.quote_ident(n.nspname), e.extowner FROM pg_catalog.pg_extension AS e \
+            JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) e.extnamespace \
+            WHERE e.extname OPERATOR(pg_catalog.=) 'pg_clip'::pg_catalog.name";
+        read(query, &[], |row| Ok(Self { schema: required(row, 1)?, owner: required(row, 2)? })).ok().flatten()
+    }
+
+    /// Run something as the owner of the extension, with a search_path that nobody else can write to.
+    pub fn as_owner<T>(&self, run: impl FnOnce(&str) -> T) -> T {
+        as_role(self.owner, || {
+            let _restored_at_end = PinnedPath::pin();
+            run(&self.schema)
+        })
+    }
+}
+
+/// The first row of a query that only reads: it needs no transaction number, and may run in a parallel query.
+pub fn read<T>(
+    query: &str,
+    arguments: &[DatumWithOid<'_>],
+    row: impl FnOnce(&SpiHeapTupleData<'_>) -> spi::SpiResult<T>,
+) -> spi::SpiResult<Option<T>> {
+    Spi::connect(|client| {
+        client.select(query, Some(1), arguments)?.into_iter().next().map(|found| row(&found)).transpose()
+    })
+}
+
+/// A value that is not NULL.
+pub fn required<T: IntoDatum + FromDatum>(row: &SpiHeapTupleData<'_>, column: usize) -> spi::SpiResult<T> {
+    row.get(column)?.ok_or(spi::SpiError::InvalidPosition)
+}
+
+/// Run something as a role that cannot be left from inside, as maintenance commands run what a table's owner wrote.
+/// After an error Postgres restores the role itself, when it aborts the transaction.
+pub fn as_role<T>(role: pg_sys::Oid, run: impl FnOnce() -> T) -> T {
+    let (mut before, mut context) = (pg_sys::InvalidOid, 0);
+    let flags = (pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION) as i32;
+    // SAFETY: both functions only read and write variables of this process.
+    unsafe {
+        pg_sys::GetUserIdAndSecContext(&mut before, &mut context);
+        pg_sys::SetUserIdAndSecContext(role, context | flags);
+    }
+    let done = run();
+    // SAFETY: as above.
+    unsafe { pg_sys::SetUserIdAndSecContext(before, context) };
+    done
+}
+
+/// `search_path = pg_catalog, pg_temp` until it is dropped.
+struct PinnedPath(i32);
+
+impl PinnedPath {
+    fn pin() -> Self {
+        // SAFETY: a nest level is begun and the setting made in it; the strings are constants. Ended by `drop`, or by
+        // the abort of the transaction.
+        unsafe {
+            let level = pg_sys::NewGUCNestLevel();
+            pg_sys::set_config_option(
+                c"search_path".as_ptr(),
+                c"pg_catalog, pg_temp".as_ptr(),
+                pg_sys::GucContext::PGC_USERSET,
+                pg_sys::GucSource::PGC_S_SESSION,
+                pg_sys::GucAction::GUC_ACTION_SAVE,
+                true,
+                0,
+                false,
+            );
+            Self(level)
+        }
+    }
+}
+
+impl Drop for PinnedPath {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: ends the level that `pin` began; nested ones have ended.
+            unsafe { pg_sys::AtEOXact_GUC(true, self.0) };
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The row that a BEFORE ROW trigger is about to store.
+
+use std::ffi::CStr;
+
+use pgrx::datum::DatumWithOid;
+use pgrx::pg_sys;
+
+use crate::datum::{Varlena, Vector};
+
+pub struct Row<'a> {
+    data: &'a pg_sys::TriggerData,
+    trigger: &'a pg_sys::Trigger,
+    relation: &'a pg_sys::RelationData,
+}
+
+impl<'a> Row<'a> {
+    /// The row of a call, if it is one of a BEFORE ROW trigger for INSERT or UPDATE.
+    ///
+    /// # Safety
+    ///
+    /// `fcinfo` must be what the server calls a function with.
+    pub unsafe fn of(fcinfo: pg_sys::FunctionCallInfo) -> Option<Self> {
+        // SAFETY: the server's call; the context of a trigger's call is its TriggerData, whose trigger and relation are
+        // there while it lasts.
+        unsafe {
+            if !pgrx::trigger_support::called_as_trigger(fcinfo) {
+                return None;
+            }
+            let data = (*fcinfo).context.cast::<pg_sys::TriggerData>().as_ref()?;
+            let event = data.tg_event;
+            let before_row = event & pg_sys::TRIGGER_EVENT_TIMINGMASK == pg_sys::TRIGGER_EVENT_BEFORE
+                && event & pg_sys::TRIGGER_EVENT_ROW != 0;
+            let operation = event & pg_sys::TRIGGER_EVENT_OPMASK;
+            let stores = operation == pg_sys::TRIGGER_EVENT_INSERT || operation == pg_sys::TRIGGER_EVENT_UPDATE;
+            let (trigger, relation) = (data.tg_trigger.as_ref()?, data.tg_relation.as_ref()?);
+            (before_row && stores).then_some(Self { data, trigger, relation })
+        }
+    }
+
+    pub fn trigger(&self) -> pg_sys::Oid {
+        self.trigger.tgoid
+    }
+
+    pub fn relation(&self) -> pg_sys::Oid {
+        self.relation.rd_id
+    }
+
+    /// The arguments of the trigger.
+    pub fn arguments(&self) -> Vec<&'a str> {
+        let count = usize::try_from(self.trigger.tgnargs).unwrap_or_default();
+        // SAFETY: there are `tgnargs` null-terminated strings, which live as long as the trigger.
+        let argument = |i| unsafe { CStr::from_ptr(*self.trigger.tgargs.add(i)) };
+        (0..count).map(|i| argument(i).to_str().unwrap_or_default()).collect()
+    }
+
+    /// The condition of the trigger, as the server stores it: it tells one definition from another.
+    pub fn condition(&self) -> Option<&'a CStr> {
+        let condition = self.trigger.tgqual;
+        // SAFETY: null, or a null-terminated string that lives as long as the trigger.
+        (!condition.is_null()).then(|| unsafe { CStr::from_ptr(condition) })
+    }
+
+    pub fn is_update(&self) -> bool {
+        self.data.tg_event & pg_sys::TRIGGER_EVENT_OPMASK == pg_sys::TRIGGER_EVENT_UPDATE
+    }
+
+    /// A value of the row as it will be. The column must be of a type with variable length.
+    pub fn new_value(&self, column: i16) -> Option<Varlena<'a>> {
+        self.value(self.tuple(), column)
+    }
+
+    /// A value of the row as it was; none in an INSERT.
+    pub fn old_value(&self, column: i16) -> Option<Varlena<'a>> {
+        self.is_update().then(|| self.value(self.data.tg_trigtuple, column)).flatten()
+    }
+
+    /// A value of the row as it will be, as an argument of an SQL statement. `kind` is the column's type.
+    pub fn argument(&self, column: i16, kind: pg_sys::Oid) -> DatumWithOid<'a> {
+        let mut is_null = false;
+        // SAFETY: tuple and description belong together; the type is the column's, as its caller says.
+        unsafe {
+            let datum = pg_sys::htup::heap_getattr(self.tuple(), i32::from(column), self.relation.rd_att, &mut is_null);
+            if is_null { DatumWithOid::null_oid(kind) } else { DatumWithOid::new(Varlena::from_datum(datum), kind) }
+        }
+    }
+
+    /// Let the row be stored as it is.
+    pub fn keep(&self) -> pg_sys::Datum {
+        self.tuple().into()
+    }
+
+    /// Let the row be stored with this vector, or with none.
+    pub fn with_vector(&self, column: i16, vector: Option<Vector>) -> pg_sys::Datum {
+        let (mut column, mut is_null) = (i32::from(column), vector.is_none());
+        let mut value = vector.map_or(pg_sys::Datum::null(), Vector::datum);
+        // SAFETY: one column of the tuple is replaced; the values are copied into the new tuple.
+        unsafe {
+            let description = self.relation.rd_att;
+            pg_sys::heap_modify_tuple_by_cols(self.tuple(), description, 1, &mut column, &mut value, &mut is_null)
+                .into()
+        }
+    }
+
+    fn tuple(&self) -> pg_sys::HeapTuple {
+        if self.is_update() { self.data.tg_newtuple } else { self.data.tg_trigtuple }
+    }
+
+    fn value(&self, tuple: pg_sys::HeapTuple, column: i16) -> Option<Varlena<'a>> {
+        let mut is_null = false;
+        // SAFETY: tuple and description belong together. The column exists and has variable length, as its caller says.
+        unsafe {
+            let datum = pg_sys::htup::heap_getattr(tuple, i32::from(column), self.relation.rd_att, &mut is_null);
+            (!is_null).then(|| Varlena::from_datum(datum))
+        }
+    }
+}
