@@ -367,7 +367,8 @@ BEGIN
 			END IF;
 		END LOOP;
 		IF n > 0 THEN
-			stored := '{}';
+			-- With what is stored goes the failure of the whole column, if there was one.
+			stored := ARRAY['null'::pg_catalog.jsonb];
 			FOR e IN EXECUTE store USING texts, images, col.model, col.digest, tolerant, keys LOOP
 				IF e.stored THEN
 					embedded := embedded + 1;
@@ -397,10 +398,10 @@ CREATE FUNCTION _clip_row(col _clip_columns, alias text) RETURNS text
 	LANGUAGE sql IMMUTABLE
 	SET search_path = pg_catalog, pg_temp
 RETURN (SELECT format('SELECT ARRAY[%s]::pg_catalog.text AS key, pg_catalog.jsonb_build_object(%s) AS id, '
-               'pg_catalog.octet_length(%s.%I)::pg_catalog.int8 AS size, %s.%I AS source',
+               'pg_catalog.octet_length(%s.%I)::pg_catalog.int8 AS size, %s.%I::pg_catalog.%s AS source',
                string_agg(format('%s.%I::pg_catalog.text', alias, name), ', ' ORDER BY i),
                string_agg(format('%L, %s.%I', name, alias, name), ', ' ORDER BY i),
-               alias, (col).source, alias, (col).source)
+               alias, (col).source, alias, (col).source, CASE (col).source_type WHEN 'bytea'::regtype THEN 'bytea' ELSE 'text' END)
           FROM unnest((col).key_names) WITH ORDINALITY AS k (name, i));
 COMMENT ON FUNCTION _clip_row(_clip_columns, text) IS 'internal: the select list of rows to embed';
 

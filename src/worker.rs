@@ -29,8 +29,8 @@ const POLL: Duration = Duration::from_millis(250);
 /// How long a worker goes on while others wait for its place.
 const TURN: Duration = Duration::from_secs(30);
 
-/// How long after a start another is not tried by the same session: less than `LINGER`, so that it is still there.
-const BETWEEN_STARTS: Duration = Duration::from_secs(1);
+/// How long after a start another is not tried by the same session: as long as a worker needs to take its slot.
+const BETWEEN_STARTS: Duration = Duration::from_millis(100);
 
 /// Rows in one transaction: at first, and at most.
 const FIRST_BATCH: i32 = 16;

@@ -102,6 +102,13 @@ impl Drop for Cluster {
     }
 }
 
+/// What the server's pg_config says.
+pub fn pg_config(option: &str) -> String {
+    let pg_config = std::env::var("PG_CONFIG").unwrap_or_else(|_| "pg_config".into());
+    let output = Command::new(pg_config).arg(option).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
 /// Run a command that must succeed.
 pub fn run(mut command: impl std::borrow::BorrowMut<Command>) {
     let command = command.borrow_mut();

@@ -2,13 +2,7 @@
 
 use std::process::Command;
 
-use e2e::{Cluster, root};
-
-fn pg_config(option: &str) -> String {
-    let pg_config = std::env::var("PG_CONFIG").unwrap_or_else(|_| "pg_config".into());
-    let output = Command::new(pg_config).arg(option).output().unwrap();
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
+use e2e::{Cluster, pg_config, root};
 
 #[test]
 fn sql_behaves_as_specified() {
