@@ -1014,7 +1014,11 @@ BEGIN
 	ELSE
 		statements := '{}';
 	END IF;
-	shadow_trigger := left('zz_clip_' || shadow, 50);
+	-- Of two names the one that is free: the triggers that are made now stay.
+	shadow_trigger := left('zz_clip_' || target, 50);
+	IF shadow_trigger = col.trigger_name THEN
+		shadow_trigger := left(shadow_trigger, 42) || '_reembed';
+	END IF;
 	statements := statements
 		|| format('ALTER TABLE %s ADD COLUMN %I %I.vector(%s)', relation, shadow, @extschema@._clip_vector_schema(), chosen.dimensions)
 		|| @extschema@._clip_create_triggers(relation, col.source, shadow, shadow_trigger, col.mode, chosen.name, chosen.digest, col.on_error)

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use postgres::error::SqlState;
 use postgres::{Client, Config, NoTls};
@@ -82,6 +83,18 @@ impl Cluster {
         self.config(user).connect(NoTls).unwrap()
     }
 
+    /// A connection after a crash, once the server takes them again.
+    pub fn reconnect(&self) -> Client {
+        let begun = Instant::now();
+        loop {
+            match self.config("postgres").connect(NoTls) {
+                Ok(client) => return client,
+                Err(error) => assert!(begun.elapsed() < Duration::from_secs(60), "{error}"),
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// How to connect, for those who want to say more.
     pub fn config(&self, user: &str) -> Config {
         let output = self.script("env").output().unwrap();
@@ -100,6 +113,23 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         self.script("stop").status().ok();
     }
+}
+
+/// Ask until the answer is yes.
+pub fn wait_until(client: &mut Client, question: &str) {
+    let begun = Instant::now();
+    while !client.query_one(question, &[]).unwrap().get::<_, bool>(0) {
+        assert!(begun.elapsed() < Duration::from_secs(180), "in vain: {question}\n{}", state(client));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// What a failed test wants to show.
+fn state(client: &mut Client) -> String {
+    let status = "SELECT s::text FROM clip_auto_embed_status AS s UNION ALL SELECT f::text FROM clip_failures AS f \
+        UNION ALL SELECT concat_ws(' ', pid, state, query) FROM pg_stat_activity WHERE backend_type LIKE 'pg_clip%'";
+    let rows = client.query(status, &[]).unwrap();
+    rows.iter().map(|row| row.get::<_, String>(0) + "\n").collect()
 }
 
 /// What the server's pg_config says.

@@ -4,25 +4,8 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use e2e::{Cluster, picture, run};
+use e2e::{Cluster, picture, run, wait_until};
 use postgres::{Client, NoTls};
-
-/// Ask until the answer is yes.
-fn wait_until(client: &mut Client, question: &str) {
-    let begun = Instant::now();
-    while !client.query_one(question, &[]).unwrap().get::<_, bool>(0) {
-        assert!(begun.elapsed() < Duration::from_secs(180), "in vain: {question}\n{}", state(client));
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-/// What a failed test wants to show.
-fn state(client: &mut Client) -> String {
-    let status = "SELECT s::text FROM clip_auto_embed_status AS s UNION ALL SELECT f::text FROM clip_failures AS f \
-        UNION ALL SELECT concat_ws(' ', pid, state, query) FROM pg_stat_activity WHERE backend_type LIKE 'pg_clip%'";
-    let rows = client.query(status, &[]).unwrap();
-    rows.iter().map(|row| row.get::<_, String>(0) + "\n").collect()
-}
 
 fn count(client: &mut Client, query: &str) -> i64 {
     client.query_one(query, &[]).unwrap().get(0)
@@ -244,18 +227,6 @@ fn kill(signal: &str, pid: i32) {
     assert!(Command::new("kill").args([signal, &pid.to_string()]).status().unwrap().success());
 }
 
-/// A connection after a crash, once the server takes them again.
-fn reconnect(cluster: &Cluster) -> Client {
-    let begun = Instant::now();
-    loop {
-        match cluster.config("postgres").connect(NoTls) {
-            Ok(client) => return client,
-            Err(error) => assert!(begun.elapsed() < Duration::from_secs(60), "{error}"),
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
 #[test]
 fn a_killed_worker_and_a_killed_server_lose_and_repeat_nothing() {
     const ROWS: i32 = 20_000;
@@ -268,7 +239,7 @@ fn a_killed_worker_and_a_killed_server_lose_and_repeat_nothing() {
         wait_until(&mut client, &format!("SELECT count(*) > {stored} FROM stored"));
         let pid = busy_worker(&mut client);
         kill("-KILL", pid);
-        client = reconnect(&cluster);
+        client = cluster.reconnect();
     }
     // Nobody commits anything from here on: the launcher finds what is left.
     let stored = count(&mut client, "SELECT count(*) FROM stored");
@@ -288,7 +259,7 @@ fn without_preloading_the_next_commit_finds_what_a_crash_left() {
     queued_table(&mut client, 5_000);
     let pid = busy_worker(&mut client);
     kill("-KILL", pid);
-    let mut client = reconnect(&cluster);
+    let mut client = cluster.reconnect();
     client.batch_execute("INSERT INTO item VALUES (5001, 'text 5001')").unwrap();
     wait_until(&mut client, ALL_DONE);
     assert_complete(&mut client, 5_001);

@@ -1,0 +1,333 @@
+//! Rows that embed themselves, among others who do the same at the same time, and when somebody dies.
+
+use std::process::Command;
+use std::thread;
+
+use e2e::{Cluster, pg_config, run, wait_until};
+use postgres::{Client, NoTls};
+
+fn count(client: &mut Client, query: &str) -> i64 {
+    client.query_one(query, &[]).unwrap().get(0)
+}
+
+/// A table with texts that have no vector yet, and a record of every vector that is stored.
+fn table(client: &mut Client, rows: i32) {
+    client
+        .batch_execute(&format!(
+            "CREATE TABLE item (id int PRIMARY KEY, body text);
+             INSERT INTO item SELECT i, 'text ' || i FROM generate_series(1, {rows}) AS i;
+             CREATE TABLE stored (id int);
+             CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$
+             BEGIN INSERT INTO public.stored VALUES (NEW.id); RETURN NULL; END $$"
+        ))
+        .unwrap();
+    client.execute("SELECT clip_auto_embed('item', 'body', model => 'narrow', create_index => false)", &[]).unwrap();
+    client
+        .batch_execute(
+            "CREATE TRIGGER note AFTER UPDATE ON item FOR EACH ROW
+             WHEN (OLD.embedding IS NULL AND NEW.embedding IS NOT NULL) EXECUTE FUNCTION note()",
+        )
+        .unwrap();
+}
+
+const WRONG: &str = "SELECT count(*) FROM item WHERE body IS NOT NULL AND (embedding IS NULL OR embedding <=> clip_embed_text(body, 'narrow') > 1e-5)";
+
+#[test]
+fn backfills_share_the_work_and_show_how_far_they_are() {
+    const ROWS: i32 = 6_000;
+    let cluster = Cluster::start();
+    let mut client = cluster.connect();
+    table(&mut client, ROWS);
+    let backfills: Vec<_> = (0..3)
+        .map(|_| {
+            let mut other = cluster.connect();
+            thread::spawn(move || other.batch_execute("CALL clip_backfill('item', batch_size => 50)"))
+        })
+        .collect();
+    wait_until(
+        &mut client,
+        "SELECT count(*) > 1 AND bool_and(total > 0) AND sum(embedded) > 0 AND max(rate) > 0 FROM clip_progress WHERE kind = 'backfill'",
+    );
+    // An application inserts and updates meanwhile.
+    client.batch_execute("INSERT INTO item SELECT i, 'text ' || i FROM generate_series(6001, 6100) AS i").unwrap();
+    client.batch_execute("UPDATE item SET body = 'new ' || id WHERE id % 100 = 0").unwrap();
+    for backfill in backfills {
+        backfill.join().unwrap().unwrap();
+    }
+    assert_eq!(count(&mut client, WRONG), 0);
+    assert_eq!(count(&mut client, "SELECT count(*) - count(DISTINCT id) FROM stored"), 0, "embedded twice");
+    assert_eq!(count(&mut client, "SELECT count(*) FROM clip_progress"), 0);
+    assert_eq!(count(&mut client, "SELECT count(*) FROM _clip_activity WHERE pid <> 0"), 0);
+}
+
+#[test]
+fn a_backfill_that_was_cut_off_is_resumed() {
+    let cluster = Cluster::start();
+    let mut client = cluster.connect();
+    table(&mut client, 20_000);
+    // Cancelled, terminated, killed.
+    for end in ["pg_cancel_backend", "pg_terminate_backend", "kill"] {
+        let before = count(&mut client, "SELECT count(*) FROM stored");
+        let mut other = cluster.connect();
+        let pid: i32 = other.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0);
+        let backfill = thread::spawn(move || other.batch_execute("CALL clip_backfill('item', batch_size => 20)"));
+        wait_until(&mut client, &format!("SELECT count(*) > {before} FROM stored"));
+        match end {
+            "kill" => run(Command::new("kill").args(["-KILL", &pid.to_string()])),
+            _ => drop(client.query(&format!("SELECT {end}({pid})"), &[]).unwrap()),
+        }
+        assert!(backfill.join().unwrap().is_err());
+        client = cluster.reconnect();
+        // What it said of itself is not shown any more.
+        wait_until(&mut client, "SELECT count(*) = 0 FROM clip_progress");
+        let done = count(&mut client, "SELECT count(*) FROM stored");
+        assert!(done > before && done < 20_000, "{done}");
+        assert_eq!(done, count(&mut client, "SELECT count(embedding) FROM item"));
+    }
+    drop(client);
+    run(&mut cluster.script("restart"));
+    let mut client = cluster.connect();
+    client.batch_execute("CALL clip_backfill('item', batch_size => 1000)").unwrap();
+    assert_eq!(count(&mut client, "SELECT count(*) FROM stored"), 20_000);
+    assert_eq!(count(&mut client, WRONG), 0);
+}
+
+#[test]
+fn a_backend_that_dies_in_a_statement_leaves_nothing_half_done() {
+    let cluster = Cluster::start();
+    let mut client = cluster.connect();
+    table(&mut client, 0);
+    for mode in ["row", "statement"] {
+        client.execute("SELECT clip_auto_embed('item', 'body', mode => $1, create_index => false)", &[&mode]).unwrap();
+        client.batch_execute("INSERT INTO item VALUES (0, 'there before') ON CONFLICT DO NOTHING").unwrap();
+        let mut other = cluster.connect();
+        let pid: i32 = other.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0);
+        let insert = thread::spawn(move || {
+            other.batch_execute("INSERT INTO item SELECT i, 'text ' || i FROM generate_series(1, 50000) AS i")
+        });
+        // It has begun, and takes much longer than this.
+        wait_until(
+            &mut client,
+            &format!(
+                "SELECT count(*) = 1 FROM pg_locks WHERE pid = {pid} AND relation = 'item'::regclass AND mode = 'RowExclusiveLock'"
+            ),
+        );
+        run(Command::new("kill").args(["-KILL", &pid.to_string()]));
+        assert!(insert.join().unwrap().is_err());
+        client = cluster.reconnect();
+        assert_eq!(count(&mut client, "SELECT count(*) FROM item"), 1);
+        client.batch_execute("INSERT INTO item SELECT i, 'text ' || i FROM generate_series(1, 300) AS i").unwrap();
+        assert_eq!(count(&mut client, WRONG), 0);
+        client.batch_execute("DELETE FROM item").unwrap();
+    }
+}
+
+#[test]
+fn a_model_is_changed_while_the_table_is_used() {
+    let cluster = Cluster::start();
+    let mut client = cluster.connect();
+    table(&mut client, 3_000);
+    // A column on whose vectors other things depend cannot be replaced: that is said at once.
+    let error = client.batch_execute("CALL clip_reembed('item', 'embedding', 'wide')").unwrap_err();
+    assert_eq!(error.code().unwrap().code(), "2BP01");
+    assert!(error.as_db_error().unwrap().detail().unwrap().contains("trigger note"));
+    client.batch_execute("DROP TRIGGER note ON item").unwrap();
+    client.batch_execute("CALL clip_backfill('item', batch_size => 1000)").unwrap();
+    client.execute("SELECT clip_auto_embed('item', 'body')", &[]).unwrap();
+    for mode in ["row", "statement", "queue"] {
+        let model = if mode == "statement" { "narrow" } else { "wide" };
+        let former = if model == "wide" { "narrow" } else { "wide" };
+        client.execute("SELECT clip_auto_embed('item', 'body', mode => $1)", &[&mode]).unwrap();
+        if mode == "queue" {
+            client.batch_execute("CALL clip_reembed('item', 'embedding', 'narrow')").unwrap();
+        }
+        let mut other = cluster.connect();
+        let pid: i32 = other.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0);
+        let call = format!("CALL clip_reembed('item', 'embedding', '{model}', 20)");
+        let reembed = thread::spawn(move || other.batch_execute(&call));
+        wait_until(
+            &mut client,
+            "SELECT count(*) > 0 FROM clip_progress WHERE target = 'embedding_reembed' AND embedded > 100",
+        );
+        // The old vectors serve. A row that is written now gets both.
+        let nearest = format!(
+            "SELECT count(*) FROM (SELECT id FROM item ORDER BY embedding <=> (SELECT clip_embed_text('text 77', '{former}')) LIMIT 1) AS n WHERE id = 77"
+        );
+        if mode != "queue" {
+            assert_eq!(count(&mut client, &nearest), 1);
+        }
+        client.batch_execute("UPDATE item SET body = body || '.' WHERE id % 500 = 0").unwrap();
+        // Interrupted once, and called again.
+        client.execute("SELECT pg_cancel_backend($1)", &[&pid]).unwrap();
+        assert!(reembed.join().unwrap().is_err());
+        let status = "SELECT model FROM clip_auto_embed_status WHERE target = 'embedding'";
+        assert_eq!(client.query_one(status, &[]).unwrap().get::<_, &str>(0), former);
+        client.batch_execute(&format!("CALL clip_reembed('item', 'embedding', '{model}')")).unwrap();
+        assert_eq!(client.query_one(status, &[]).unwrap().get::<_, &str>(0), model);
+        wait_until(&mut client, "SELECT count(*) = 0 FROM item WHERE embedding IS NULL");
+        assert_eq!(count(&mut client, &WRONG.replace("narrow", model)), 0);
+        let columns =
+            "SELECT count(*) FROM information_schema.columns WHERE table_name = 'item' AND column_name LIKE '%embed%'";
+        assert_eq!(count(&mut client, columns), 1);
+        assert_eq!(
+            count(&mut client, "SELECT count(*) FROM pg_indexes WHERE tablename = 'item' AND indexdef LIKE '%hnsw%'"),
+            1
+        );
+    }
+}
+
+#[test]
+fn a_trigger_does_not_fire_on_a_subscriber_and_no_worker_embeds_there() {
+    let publisher = Cluster::start();
+    let subscriber = Cluster::start();
+    let mut source = publisher.connect();
+    source.batch_execute("ALTER SYSTEM SET wal_level = 'logical'").unwrap();
+    drop(source);
+    run(&mut publisher.script("restart"));
+    let (mut source, mut copy) = (publisher.connect(), subscriber.connect());
+    for client in [&mut source, &mut copy] {
+        client.batch_execute("CREATE TABLE item (id int PRIMARY KEY, body text)").unwrap();
+        client.execute("SELECT clip_auto_embed('item', 'body', model => 'narrow', mode => 'queue')", &[]).unwrap();
+        client.batch_execute("CREATE TABLE picked (id int PRIMARY KEY, body text)").unwrap();
+        client.execute("SELECT clip_auto_embed('picked', 'body', model => 'narrow')", &[]).unwrap();
+    }
+    source.batch_execute("CREATE PUBLICATION p FOR TABLE item, picked").unwrap();
+    let connection = format!("host={} port=5432 user=postgres dbname=postgres", publisher.directory.display());
+    copy.batch_execute(&format!("CREATE SUBSCRIPTION s CONNECTION '{connection}' PUBLICATION p")).unwrap();
+    // The subscriber has no model: what reaches it was embedded elsewhere.
+    std::fs::remove_dir_all(subscriber.models().join("narrow")).unwrap();
+    // A vector of the publisher's own making is kept as it is.
+    source.batch_execute("INSERT INTO picked (id, body, embedding) VALUES (1, 'a', clip_embed_text('other', 'narrow')), (2, 'b', NULL)").unwrap();
+    source.batch_execute("INSERT INTO item SELECT i, 'text ' || i FROM generate_series(1, 200) AS i").unwrap();
+    wait_until(&mut copy, "SELECT count(embedding) = 200 FROM item");
+    wait_until(&mut copy, "SELECT count(embedding) = 2 FROM picked");
+    let sum = "SELECT md5(string_agg(embedding::text, ',' ORDER BY id)) FROM";
+    for table in ["item", "picked"] {
+        let ask = |client: &mut Client| client.query_one(&format!("{sum} {table}"), &[]).unwrap().get::<_, String>(0);
+        assert_eq!(ask(&mut source), ask(&mut copy), "{table}");
+    }
+    assert_eq!(count(&mut copy, "SELECT count(*) FROM clip_failures"), 0);
+    copy.batch_execute("DROP SUBSCRIPTION s").unwrap();
+}
+
+/// Run one of the server's programs on a database of a cluster.
+fn program(name: &str, cluster: &Cluster, database: &str, arguments: &[&str]) {
+    let mut command = Command::new(format!("{}/{name}", pg_config("--bindir")));
+    command.args(["-h", cluster.directory.to_str().unwrap(), "-U", "postgres", "-d", database]).args(arguments);
+    run(command);
+}
+
+#[test]
+fn dumps_restore_everything_and_compute_nothing() {
+    let cluster = Cluster::start();
+    let mut client = cluster.connect();
+    client.batch_execute("CREATE DATABASE origin").unwrap();
+    client.batch_execute("CREATE ROLE keeper").unwrap();
+    let connect = |database: &str| cluster.config("postgres").dbname(database).connect(NoTls).unwrap();
+    let mut origin = connect("origin");
+    origin
+        .batch_execute(
+            "CREATE SCHEMA tools; CREATE SCHEMA vectors; CREATE SCHEMA own;
+             CREATE EXTENSION vector SCHEMA vectors; CREATE EXTENSION pg_clip SCHEMA tools;
+             CREATE TABLE own.by_row (id int PRIMARY KEY, body text);
+             CREATE TABLE own.by_statement (id int PRIMARY KEY, body text);
+             CREATE TABLE own.by_queue (id int PRIMARY KEY, body text);
+             CREATE TABLE own.parts (id int PRIMARY KEY, body text) PARTITION BY RANGE (id);
+             CREATE TABLE own.part PARTITION OF own.parts FOR VALUES FROM (0) TO (1000);
+             ALTER TABLE own.by_row OWNER TO keeper;
+             SET search_path = '';
+             SELECT tools.clip_auto_embed('own.by_row', 'body', model => 'narrow', on_error => 'null');
+             SELECT tools.clip_auto_embed('own.by_statement', 'body', model => 'narrow', mode => 'statement');
+             SELECT tools.clip_auto_embed('own.by_queue', 'body', model => 'narrow', mode => 'queue', on_error => 'skip');
+             SELECT tools.clip_auto_embed('own.parts', 'body', model => 'narrow');
+             CREATE TABLE own.adopted AS SELECT 1 AS id, tools.clip_embed_text('mine', 'narrow')::vectors.vector(32) AS embedding;
+             SELECT tools.clip_adopt('own.adopted', 'embedding', 'narrow');
+             INSERT INTO own.by_row SELECT i, 'row ' || i FROM pg_catalog.generate_series(1, 100) AS i;
+             INSERT INTO own.by_statement SELECT i, 'statement ' || i FROM pg_catalog.generate_series(1, 100) AS i;
+             INSERT INTO own.by_queue SELECT i, 'queue ' || i FROM pg_catalog.generate_series(1, 100) AS i;
+             INSERT INTO own.parts SELECT i, 'part ' || i FROM pg_catalog.generate_series(1, 100) AS i;
+             SET clip.text_overflow = 'error';
+             INSERT INTO own.by_row VALUES (101, pg_catalog.repeat('long ', 100));
+             RESET clip.text_overflow; RESET search_path",
+        )
+        .unwrap();
+    wait_until(&mut origin, "SELECT count(embedding) = 100 FROM own.by_queue");
+    let fingerprint = |database: &str| -> Vec<String> {
+        let mut client = connect(database);
+        let tables = ["by_row", "by_statement", "by_queue", "parts", "adopted"];
+        let mut lines: Vec<String> = tables
+            .iter()
+            .map(|table| {
+                let sum =
+                    format!("SELECT coalesce(md5(string_agg(t::text, ',' ORDER BY id)), '') FROM own.{table} AS t");
+                client.query_one(&sum, &[]).unwrap().get(0)
+            })
+            .collect();
+        let records = "SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal AND tgparentid = 0 \
+            UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname = 'own' \
+            UNION ALL SELECT s::text FROM (SELECT relation, source, target, model, model_state, mode, on_error, index, embedded, failed FROM tools.clip_auto_embed_status) AS s \
+            UNION ALL SELECT (relation, key, sqlstate, message, attempts, first_failed_at)::text FROM tools.clip_failures ORDER BY 1";
+        lines.extend(client.query(records, &[]).unwrap().iter().map(|row| row.get::<_, String>(0)));
+        lines
+    };
+    let before = fingerprint("origin");
+    assert!(before.iter().any(|line| line.contains("54000")), "{before:#?}");
+    drop(origin);
+    // No inference is possible while there is no model: whatever is restored was not computed.
+    let (narrow, away) = (cluster.models().join("narrow"), cluster.models().join(".narrow"));
+    let folder = &cluster.directory;
+    let path = |name: &str| folder.join(name).display().to_string();
+    program("pg_dump", &cluster, "origin", &["-f", &path("plain.sql")]);
+    program("pg_dump", &cluster, "origin", &["-Fd", "-j2", "-f", &path("folder")]);
+    program("pg_dump", &cluster, "origin", &["-Fc", "--data-only", "-f", &path("data.dump")]);
+    program("pg_dump", &cluster, "origin", &["-Fc", "--schema-only", "-f", &path("schema.dump")]);
+    program("pg_dump", &cluster, "origin", &["-Fc", "-t", "own.by_row", "-f", &path("table.dump")]);
+    for database in ["plain", "parallel", "pieces", "firing", "one"] {
+        client.batch_execute(&format!("CREATE DATABASE {database} TEMPLATE template0")).unwrap();
+    }
+    std::fs::rename(&narrow, &away).unwrap();
+    program("psql", &cluster, "plain", &["-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", &path("plain.sql")]);
+    program("pg_restore", &cluster, "parallel", &["-j2", "--exit-on-error", &path("folder")]);
+    program("pg_restore", &cluster, "pieces", &["--exit-on-error", &path("schema.dump")]);
+    // The row that failed has no vector: it alone would be tried again, were its trigger not off.
+    program("pg_restore", &cluster, "pieces", &["--exit-on-error", "--disable-triggers", &path("data.dump")]);
+    // With their triggers on, rows that bring a vector keep it.
+    program("pg_restore", &cluster, "firing", &["--exit-on-error", &path("schema.dump")]);
+    let tables = ["-t", "by_statement", "-t", "by_queue", "-t", "part", "-t", "adopted"];
+    program("pg_restore", &cluster, "firing", &[&["--exit-on-error", &path("data.dump")][..], &tables].concat());
+    program(
+        "psql",
+        &cluster,
+        "one",
+        &[
+            "-X",
+            "-q",
+            "-c",
+            "CREATE SCHEMA tools; CREATE SCHEMA vectors; CREATE SCHEMA own; CREATE EXTENSION vector SCHEMA vectors; CREATE EXTENSION pg_clip SCHEMA tools",
+        ],
+    );
+    program("pg_restore", &cluster, "one", &["--exit-on-error", &path("table.dump")]);
+    std::fs::rename(&away, &narrow).unwrap();
+    for database in ["plain", "parallel", "pieces"] {
+        assert_eq!(fingerprint(database), before, "{database}");
+        let mut restored = connect(database);
+        restored.batch_execute("SET search_path = ''; INSERT INTO own.by_row VALUES (200, 'new'); INSERT INTO own.by_statement VALUES (200, 'new'); INSERT INTO own.parts VALUES (200, 'new'); INSERT INTO own.by_queue VALUES (200, 'new')").unwrap();
+        wait_until(&mut restored, "SELECT count(*) = 101 FROM own.by_queue WHERE embedding IS NOT NULL");
+        for table in ["by_row", "by_statement", "parts"] {
+            assert_eq!(
+                count(
+                    &mut restored,
+                    &format!("SELECT count(*) FROM own.{table} WHERE id = 200 AND embedding IS NOT NULL")
+                ),
+                1,
+                "{table}"
+            );
+        }
+    }
+    assert_eq!(fingerprint("firing")[1..5], before[1..5]);
+    // A table alone carries all that it needs.
+    let mut one = connect("one");
+    assert_eq!(count(&mut one, "SELECT count(embedding) FROM own.by_row"), 100);
+    one.batch_execute("INSERT INTO own.by_row VALUES (200, 'new')").unwrap();
+    assert_eq!(count(&mut one, "SELECT embedded FROM tools.clip_auto_embed_status"), 101);
+}
