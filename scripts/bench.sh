@@ -12,20 +12,6 @@ cd "$(dirname "$0")/.."
 
 step() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }
 
-# environment FOLDER REQUIREMENTS…: what is installed already takes no network.
-environment() {
-    local folder=$1 stamp
-    shift
-    stamp=$folder/$(cat "$@" | sha256sum | cut -c 1-16)
-    if [ ! -e "$stamp" ]; then
-        step "Installing $* into $folder"
-        [ -e "$folder/bin/python" ] || python3 -m venv "$folder"
-        # shellcheck disable=SC2046 # each file is an argument
-        "$folder/bin/pip" install --quiet $(printf -- '--requirement %s ' "$@")
-        touch "$stamp"
-    fi
-}
-
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/pg_clip-bench.XXXXXX")
 chmod 755 "$scratch"
 trap 'scripts/cluster.sh stop "$scratch/cluster"; rm -rf "$scratch"' EXIT
@@ -40,13 +26,13 @@ start() {
 }
 
 if [ "${1:-}" = quick ]; then
-    environment target/python-quick benches/requirements-quick.txt
+    scripts/environment.sh target/python-quick benches/requirements-quick.txt
     start
     target/python-quick/bin/python benches/quick.py
     exit
 fi
 
-environment target/python tests/fixtures/requirements.txt benches/requirements.txt
+scripts/environment.sh target/python tests/fixtures/requirements.txt benches/requirements.txt
 parts=("$@")
 [ ${#parts[@]} -gt 0 ] || parts=(latency bulk breakdown search concurrency render)
 

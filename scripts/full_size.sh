@@ -18,8 +18,7 @@ make_model() {
         echo "full_size.sh: set PG_CLIP_TOKENIZER to a folder with CLIP's tokenizer.json and tokenizer_config.json." >&2
         exit 1
     }
-    [ -e target/python/bin/python ] || python3 -m venv target/python
-    target/python/bin/pip install --quiet --requirement tests/fixtures/requirements.txt
+    scripts/environment.sh target/python tests/fixtures/requirements.txt
     # Only the tests compare with transformers, and only at one size.
     local golden=()
     [ "$1" = vit-b-32 ] || golden=(--no-golden)

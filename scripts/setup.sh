@@ -146,7 +146,7 @@ prepare_with_apt() {
     if [ -z "$PG_CONFIG" ] && [ "$asked_for" != pg_config ]; then
         fail "there is no $asked_for." "Give the path of the pg_config of the server that pg_clip is for."
     fi
-    install_if_missing build-essential pkg-config libclang-dev strace
+    install_if_missing build-essential pkg-config libclang-dev strace python3-venv
     if [ -z "$PG_CONFIG" ] || is_from_debian; then
         install_server
     fi

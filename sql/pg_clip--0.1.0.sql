@@ -184,7 +184,11 @@ SELECT t.oid AS trigger_oid,
  WHERE t.tgfoid = 'clip_auto_embed_row()'::regprocedure AND t.tgparentid = 0;
 COMMENT ON VIEW _clip_columns IS 'internal: columns that have a model, with what SQL about them needs';
 
-CREATE TABLE _clip_failures (
+-- The tables have a schema of their own, where the tools that compare an application's schema with its models do not look.
+CREATE SCHEMA _clip;
+COMMENT ON SCHEMA _clip IS 'internal: tables of pg_clip';
+
+CREATE TABLE _clip.failures (
 	relation regclass NOT NULL,
 	trigger_name name NOT NULL,
 	key jsonb NOT NULL,
@@ -197,11 +201,11 @@ CREATE TABLE _clip_failures (
 	retry_at timestamptz NOT NULL,
 	PRIMARY KEY (relation, trigger_name, key)
 );
-COMMENT ON TABLE _clip_failures IS 'internal: rows of the view clip_failures';
-SELECT pg_extension_config_dump('_clip_failures', 'WHERE relation IN (SELECT c.oid FROM pg_catalog.pg_class AS c)');
+COMMENT ON TABLE _clip.failures IS 'internal: rows of the view clip_failures';
+SELECT pg_extension_config_dump('_clip.failures', 'WHERE relation IN (SELECT c.oid FROM pg_catalog.pg_class AS c)');
 
 -- Not dumped: it says what processes do now. The entry with pid 0 says when a queue was last seen empty.
-CREATE TABLE _clip_activity (
+CREATE TABLE _clip.activity (
 	relation oid NOT NULL,
 	trigger_name name NOT NULL,
 	pid integer NOT NULL,
@@ -213,9 +217,9 @@ CREATE TABLE _clip_activity (
 	failed bigint NOT NULL,
 	PRIMARY KEY (relation, trigger_name, pid)
 );
-COMMENT ON TABLE _clip_activity IS 'internal: what backfills and workers have done';
+COMMENT ON TABLE _clip.activity IS 'internal: what backfills and workers have done';
 
-CREATE VIEW _clip_work_done AS SELECT * FROM _clip_activity WHERE has_table_privilege(relation, 'SELECT');
+CREATE VIEW _clip_work_done AS SELECT * FROM _clip.activity WHERE has_table_privilege(relation, 'SELECT');
 COMMENT ON VIEW _clip_work_done IS 'internal: activity on tables that the role may read';
 
 -- The functions that write there. Each asks whether its caller may change the table in question, then writes with the
@@ -262,7 +266,7 @@ COMMENT ON FUNCTION _clip_most_bytes(boolean) IS 'internal: the largest image, o
 CREATE VIEW clip_failures AS
 SELECT f.relation, c.target, NULLIF(f.key, 'null') AS key, f.sqlstate, f.message, f.attempts, f.first_failed_at, f.last_failed_at,
        NULLIF(f.retry_at, 'infinity') AS retry_at
-  FROM _clip_failures AS f
+  FROM _clip.failures AS f
   JOIN _clip_columns AS c USING (relation, trigger_name)
  WHERE has_table_privilege(f.relation, 'SELECT');
 COMMENT ON VIEW clip_failures IS 'rows that could not be embedded, of tables that you may read';
@@ -278,7 +282,7 @@ COMMENT ON COLUMN clip_failures.retry_at IS 'when it is tried again; NULL: after
 
 CREATE VIEW _clip_failed AS
 SELECT relation, trigger_name, key, source_md5
-  FROM _clip_failures
+  FROM _clip.failures
  WHERE retry_at > now() AND has_table_privilege(relation, 'SELECT');
 COMMENT ON VIEW _clip_failed IS 'internal: failures that are not to be tried again yet, unless the source has changed';
 
@@ -1239,7 +1243,8 @@ GRANT SELECT ON clip_models, clip_loaded_models, clip_failures, clip_auto_embed_
 GRANT SELECT ON _clip_columns, _clip_failed, _clip_work_done TO PUBLIC;
 
 -- Keys are of tables that not all may read. Who owns the database must be able to dump it.
-GRANT SELECT ON _clip_failures TO pg_database_owner;
+GRANT USAGE ON SCHEMA _clip TO pg_database_owner;
+GRANT SELECT ON _clip.failures TO pg_database_owner;
 
 -- Nothing is revoked: these functions read nothing but their arguments and the models, change nothing but this
 -- connection's memory, and show paths to superusers only. What a role must not change is a superuser's setting.

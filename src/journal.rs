@@ -32,7 +32,7 @@ fn clip_record_failure(
     // Another try after 2, 4, 8 … seconds, at most after an hour; or none.
     write(
         relation,
-        "INSERT INTO {}._clip_failures AS f VALUES ($1, $2, $3, $4, $5, $6, 1, now(), now(), \
+        "INSERT INTO _clip.failures AS f VALUES ($1, $2, $3, $4, $5, $6, 1, now(), now(), \
             CASE WHEN $7 THEN now() + interval '2 seconds' ELSE 'infinity' END) \
          ON CONFLICT (relation, trigger_name, key) DO UPDATE SET source_md5 = $4, sqlstate = $5, message = $6, \
             attempts = CASE WHEN f.source_md5 = $4 THEN f.attempts + 1 ELSE 1 END, \
@@ -54,7 +54,7 @@ fn clip_forget_failures(
     let keys = keys.map_or(DatumWithOid::null_oid(pg_sys::JSONBARRAYOID), |keys| keys.argument(pg_sys::JSONBARRAYOID));
     let forgotten = write(
         relation,
-        "DELETE FROM {}._clip_failures WHERE relation = $1 AND trigger_name = $2 AND ($3 IS NULL OR key = ANY ($3))",
+        "DELETE FROM _clip.failures WHERE relation = $1 AND trigger_name = $2 AND ($3 IS NULL OR key = ANY ($3))",
         &[relation.into(), trigger_name.argument(pg_sys::TEXTOID), keys],
     )?;
     Ok(forgotten as i64)
@@ -88,14 +88,14 @@ pub fn report_activity(
     if kind.is_none_or(|kind| kind == "empty") {
         write(
             relation,
-            "DELETE FROM {}._clip_activity WHERE relation = $1 AND trigger_name = $2 AND pid = $3",
+            "DELETE FROM _clip.activity WHERE relation = $1 AND trigger_name = $2 AND pid = $3",
             &[relation.into(), trigger_name.into(), own.into()],
         )?;
     }
     if let Some(kind) = kind {
         write(
             relation,
-            "INSERT INTO {}._clip_activity AS a VALUES ($1, $2, $3, $4, now(), clock_timestamp(), $5, $6, $7) \
+            "INSERT INTO _clip.activity AS a VALUES ($1, $2, $3, $4, now(), clock_timestamp(), $5, $6, $7) \
              ON CONFLICT (relation, trigger_name, pid) DO UPDATE SET reported_at = clock_timestamp(), \
                 total = COALESCE(a.total, $5), embedded = a.embedded + $6, failed = a.failed + $7",
             &[
@@ -112,17 +112,15 @@ pub fn report_activity(
     Ok(())
 }
 
-/// Run one statement on the extension's tables, whose schema replaces `{}`; returns the number of rows.
+/// Run one statement on the extension's tables; returns the number of rows.
 fn write(relation: pg_sys::Oid, statement: &str, args: &[DatumWithOid<'_>]) -> Result<usize, ErrorReport> {
     let question = "SELECT pg_catalog.has_any_column_privilege($1, 'INSERT, UPDATE')";
     if read(question, &[relation.into()], |row| required(row, 1)) != Ok(Some(true)) {
         return Err(not_writable());
     }
     let extension = Extension::find().ok_or_else(|| broken_extension("it is not there"))?;
-    extension.as_owner(|schema| {
-        Spi::connect_mut(|client| {
-            client.update(&statement.replacen("{}", schema, 1), None, args).map(|rows| rows.len())
-        })
-        .map_err(|error| broken_extension(&error.to_string()))
+    extension.as_owner(|_| {
+        Spi::connect_mut(|client| client.update(statement, None, args).map(|rows| rows.len()))
+            .map_err(|error| broken_extension(&error.to_string()))
     })
 }

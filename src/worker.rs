@@ -412,14 +412,14 @@ impl Column {
 fn work() -> Option<Work> {
     let look = |schema: &str| {
         let failures = format!(
-            "SELECT EXISTS (SELECT FROM {schema}._clip_failures WHERE retry_at > now() AND retry_at < now() + interval '15 seconds')"
+            "SELECT EXISTS (SELECT FROM _clip.failures WHERE retry_at > now() AND retry_at < now() + interval '15 seconds')"
         );
         // A subscriber's rows are embedded where they come from.
         let columns = format!(
             "SELECT c.relation::oid, c.trigger_name::text, c.relation::text || '.' || c.target, c.owner FROM {schema}._clip_columns AS c \
              WHERE c.mode = 'queue' AND c.source IS NOT NULL AND c.key_names IS NOT NULL \
                AND NOT EXISTS (SELECT FROM pg_subscription_rel AS s WHERE s.srrelid = c.relation) \
-               AND NOT EXISTS (SELECT FROM {schema}._clip_failures AS f WHERE f.relation = c.relation \
+               AND NOT EXISTS (SELECT FROM _clip.failures AS f WHERE f.relation = c.relation \
                    AND f.trigger_name = c.trigger_name AND f.key = 'null' AND f.retry_at > now()) ORDER BY 1, 2"
         );
         Spi::connect(|client| {

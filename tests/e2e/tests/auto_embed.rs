@@ -57,7 +57,7 @@ fn backfills_share_the_work_and_show_how_far_they_are() {
     assert_eq!(count(&mut client, WRONG), 0);
     assert_eq!(count(&mut client, "SELECT count(*) - count(DISTINCT id) FROM stored"), 0, "embedded twice");
     assert_eq!(count(&mut client, "SELECT count(*) FROM clip_progress"), 0);
-    assert_eq!(count(&mut client, "SELECT count(*) FROM _clip_activity WHERE pid <> 0"), 0);
+    assert_eq!(count(&mut client, "SELECT count(*) FROM _clip.activity WHERE pid <> 0"), 0);
 }
 
 #[test]

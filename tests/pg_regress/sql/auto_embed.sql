@@ -212,7 +212,7 @@ SELECT relation, "rows", embedded FROM clip_auto_embed_status WHERE relation = '
 SELECT count(*) FROM clip_failures;
 SELECT _clip_record_failure('memo', 'zz_clip_embedding', '{}', '', '00000', 'made up', false);
 SELECT _clip_forget_failures('memo', 'zz_clip_embedding', NULL);
-SELECT count(*) FROM _clip_failures;
+SELECT count(*) FROM _clip.failures;
 RESET ROLE;
 SELECT count(*) FILTER (WHERE embedding IS NOT NULL) FROM shelf WHERE id = 52;
 
