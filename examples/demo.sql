@@ -7,16 +7,19 @@
 CREATE EXTENSION pg_clip CASCADE;
 
 \echo
-\echo '— 320 emoji, as pictures: an ordinary table, filled by COPY'
-CREATE TABLE emoji (name text PRIMARY KEY, picture bytea NOT NULL, embedding vector(128));
-\copy emoji (name, picture) FROM 'examples/emoji.tsv'
+\echo '— an ordinary table of pictures becomes searchable by one call, which says what it did'
+CREATE TABLE emoji (name text PRIMARY KEY, picture bytea NOT NULL);
+\pset tuples_only on
+\pset format unaligned
+SELECT regexp_replace(ddl, '([0-9a-f]{12})[0-9a-f]{52}', '\1…') FROM clip_auto_embed('emoji', 'picture') AS ddl;
+\pset tuples_only off
+\pset format aligned
 
-\echo '— every picture becomes a vector: UPDATE emoji SET embedding = clip_embed_image(picture)'
+\echo
+\echo '— 320 emoji, as pictures, by COPY: each row embeds itself'
 \timing on
-UPDATE emoji SET embedding = clip_embed_image(picture);
+\copy emoji (name, picture) FROM 'examples/emoji.tsv'
 \timing off
-
-CREATE INDEX emoji_embedding ON emoji USING hnsw (embedding vector_cosine_ops);
 ANALYZE emoji;
 
 \echo

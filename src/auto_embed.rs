@@ -13,9 +13,9 @@ use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys::panic::{ErrorReport, ErrorReportable};
 use pgrx::prelude::*;
 
-use crate::batch::{Source, check_digest};
+use crate::batch::Source;
 use crate::datum::{Varlena, Vector};
-use crate::error::{broken_trigger, report, summary_of};
+use crate::error::{another_model, broken_trigger, report, summary_of};
 use crate::models::{self, only};
 use crate::rights::{Extension, read, required};
 use crate::row::Row;
@@ -110,13 +110,16 @@ fn embed_row(row: &Row<'_>) -> Result<pg_sys::Datum, ErrorReport> {
 }
 
 fn embed(column: &Column, source: Varlena<'_>, model: &str, digest: &str) -> Result<Vector, ErrorReport> {
-    check_digest(model, digest)?;
     let source = Source::read(source, column.is_image, &settings::limits())?;
-    let embedded = models::with(model, |model, options| source.embed(model, options)).map_err(only);
-    match embedded {
-        Ok(embedding) => Vector::new(&embedding),
+    let embedded = models::with(model, |model, options| match &model.manifest().digest {
+        found if found != digest => Ok(Err(found.clone())),
+        _ => source.embed(model, options).map(Ok),
+    });
+    match embedded.map_err(only) {
+        Ok(Ok(embedding)) => Vector::new(&embedding),
+        Ok(Err(found)) => Err(another_model(model, digest, &found)),
         // Not a failure of the row: the statement ends here.
-        Err(Error::Interrupted) => std::panic::panic_any(report(Error::Interrupted)),
+        Err(Error::Interrupted) => Err(report(Error::Interrupted)).unwrap_or_report(),
         Err(error) => Err(report(error)),
     }
 }

@@ -48,7 +48,7 @@ fn embed_all(sources: &[&Source<'_>], model: &mut Model, options: &Options) -> R
 }
 
 /// Refuse a model that is not the one that made the column.
-pub fn check_digest(model: &str, digest: &str) -> Result<(), ErrorReport> {
+fn check_digest(model: &str, digest: &str) -> Result<(), ErrorReport> {
     let found = models::with(model, |model, _| Ok(model.manifest().digest.clone())).map_err(report)?;
     if found == digest { Ok(()) } else { Err(another_model(model, digest, &found)) }
 }
