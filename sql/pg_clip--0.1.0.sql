@@ -192,7 +192,7 @@ CREATE TABLE _clip.failures (
 	relation regclass NOT NULL,
 	trigger_name name NOT NULL,
 	key jsonb NOT NULL,
-	source_md5 text NOT NULL,
+	source_digest text NOT NULL,
 	sqlstate text NOT NULL,
 	message text NOT NULL,
 	attempts integer NOT NULL,
@@ -222,9 +222,20 @@ COMMENT ON TABLE _clip.activity IS 'internal: what backfills and workers have do
 CREATE VIEW _clip_work_done AS SELECT * FROM _clip.activity WHERE has_table_privilege(relation, 'SELECT');
 COMMENT ON VIEW _clip_work_done IS 'internal: activity on tables that the role may read';
 
+-- Tells a source that failed from what it is changed to.
+CREATE FUNCTION _clip_digest(source bytea) RETURNS text
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN encode(sha256(source), 'hex');
+COMMENT ON FUNCTION _clip_digest(bytea) IS 'internal: sha256 of an image';
+
+CREATE FUNCTION _clip_digest(source text) RETURNS text
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN encode(sha256(convert_to(source, getdatabaseencoding())), 'hex');
+COMMENT ON FUNCTION _clip_digest(text) IS 'internal: sha256 of a text';
+
 -- The functions that write there. Each asks whether its caller may change the table in question, then writes with the
 -- rights of the extension's owner.
-CREATE FUNCTION _clip_record_failure(relation regclass, trigger_name text, key jsonb, source_md5 text, sqlstate text,
+CREATE FUNCTION _clip_record_failure(relation regclass, trigger_name text, key jsonb, source_digest text, sqlstate text,
 	message text, retry boolean) RETURNS void
 	AS 'MODULE_PATHNAME', 'clip_record_failure_wrapper' LANGUAGE C VOLATILE STRICT;
 COMMENT ON FUNCTION _clip_record_failure(regclass, text, jsonb, text, text, text, boolean)
@@ -281,7 +292,7 @@ COMMENT ON COLUMN clip_failures.last_failed_at IS 'when it failed last';
 COMMENT ON COLUMN clip_failures.retry_at IS 'when it is tried again; NULL: after clip_retry, or when its source changes';
 
 CREATE VIEW _clip_failed AS
-SELECT relation, trigger_name, key, source_md5
+SELECT relation, trigger_name, key, source_digest
   FROM _clip.failures
  WHERE retry_at > now() AND has_table_privilege(relation, 'SELECT');
 COMMENT ON VIEW _clip_failed IS 'internal: failures that are not to be tried again yet, unless the source has changed';
@@ -380,7 +391,7 @@ BEGIN
 				ELSIF e.sqlstate IS NOT NULL THEN
 					failed := failed + 1;
 					PERFORM @extschema@._clip_record_failure(col.relation, col.trigger_name, ids[e.ordinality],
-						CASE WHEN is_image THEN md5(images[e.ordinality]) ELSE md5(texts[e.ordinality]) END, e.sqlstate, e.message,
+						CASE WHEN is_image THEN @extschema@._clip_digest(images[e.ordinality]) ELSE @extschema@._clip_digest(texts[e.ordinality]) END, e.sqlstate, e.message,
 						col.mode = 'queue' AND col.on_error = 'error');
 				END IF;
 			END LOOP;
@@ -421,10 +432,12 @@ BEGIN
 		waiting := waiting || format(' AND NOT EXISTS (SELECT FROM @extschema@._clip_failed AS f '
 			'WHERE f.relation OPERATOR(pg_catalog.=) %s::pg_catalog.oid AND f.trigger_name OPERATOR(pg_catalog.=) %L::pg_catalog.name '
 			'AND f.key OPERATOR(pg_catalog.=) pg_catalog.jsonb_build_object(%s) '
-			'AND (f.source_md5 OPERATOR(pg_catalog.=) ''''::pg_catalog.text OR f.source_md5 OPERATOR(pg_catalog.=) pg_catalog.md5(t.%I)))',
+			-- What was too large to be read has no digest, and is left out as long as it is too large.
+			'AND CASE f.source_digest WHEN ''''::pg_catalog.text THEN pg_catalog.octet_length(t.%I) OPERATOR(pg_catalog.>) %s '
+			'ELSE f.source_digest OPERATOR(pg_catalog.=) @extschema@._clip_digest(t.%I) END)',
 			col.relation::oid, col.trigger_name,
 			(SELECT string_agg(format('%L, t.%I', name, name), ', ' ORDER BY i) FROM unnest(col.key_names) WITH ORDINALITY AS k (name, i)),
-			col.source);
+			col.source, @extschema@._clip_most_bytes(col.source_type = 'bytea'::regtype), col.source);
 	END IF;
 	RETURN waiting;
 END

@@ -128,34 +128,45 @@ fn record_failure(row: &Row<'_>, column: &Column, source: Varlena<'_>, error: Er
     let limit = if column.is_image { settings::limits().bytes } else { clip::MAX_TEXT_BYTES as u64 };
     let source_type = if column.is_image { pg_sys::BYTEAOID } else { pg_sys::TEXTOID };
     let (sqlstate, message) = summary_of(error);
-    column.journal(
-        row,
-        &format!(
-            "_clip_record_failure($1::pg_catalog.oid::pg_catalog.regclass, $2, {{key}}, \
-             CASE WHEN pg_catalog.octet_length($3) OPERATOR(pg_catalog.<=) {limit} THEN pg_catalog.md5($3) ELSE '' END, $4, $5, false)"
-        ),
-        vec![source.argument(source_type), sqlstate.into(), message.into()],
-    )
+    let digest = format!(
+        "CASE WHEN pg_catalog.octet_length($3) OPERATOR(pg_catalog.<=) {limit} THEN {{schema}}._clip_digest($3) ELSE '' END"
+    );
+    // Rows without a key are told apart by their source.
+    let call =
+        format!("_clip_record_failure($1::pg_catalog.oid::pg_catalog.regclass, $2, {{key}}, {digest}, $4, $5, false)");
+    let otherwise = format!("pg_catalog.jsonb_build_object('source', {digest})");
+    column.journal(row, &call, &otherwise, vec![source.argument(source_type), sqlstate.into(), message.into()])
 }
 
 fn forget_failure(row: &Row<'_>, column: &Column) -> Result<(), ErrorReport> {
     let call = "_clip_forget_failures($1::pg_catalog.oid::pg_catalog.regclass, $2, ARRAY[{key}])";
-    column.journal(row, call, Vec::new())
+    column.journal(row, call, "'{}'::pg_catalog.jsonb", Vec::new())
 }
 
 impl Column {
-    /// Call a function of the journal for a row. `$1` and `$2` are the table and the trigger, `{key}` is the row's key.
-    fn journal<'a>(&'a self, row: &Row<'a>, call: &str, more: Vec<DatumWithOid<'a>>) -> Result<(), ErrorReport> {
+    /// Call a function of the journal for a row. `$1` and `$2` are the table and the trigger; `{key}` is the row's key, or
+    /// `otherwise` where it has none.
+    fn journal<'a>(
+        &'a self,
+        row: &Row<'a>,
+        call: &str,
+        otherwise: &str,
+        more: Vec<DatumWithOid<'a>>,
+    ) -> Result<(), ErrorReport> {
         let extension = Extension::find().ok_or_else(|| broken_trigger("the extension is not there"))?;
         let mut arguments = vec![self.relation.into(), self.trigger_name.as_str().into()];
         arguments.extend(more);
         let first = arguments.len() + 1;
         let pairs: Vec<_> =
             self.key_names.iter().zip(first..).map(|(name, number)| format!("{name}, ${number}")).collect();
-        let key = format!("pg_catalog.jsonb_build_object({})", pairs.join(", "));
+        let key = match pairs.is_empty() {
+            true => otherwise.to_owned(),
+            false => format!("pg_catalog.jsonb_build_object({})", pairs.join(", ")),
+        };
         arguments.extend(self.key.iter().map(|&(number, kind)| row.argument(number, kind)));
-        let query = format!("SELECT {}.{}", extension.schema, call.replace("{key}", &key));
-        Spi::run_with_args(&query, &arguments).map_err(|error| broken_trigger(&error.to_string()))
+        let call = call.replace("{key}", &key).replace("{schema}", &extension.schema);
+        Spi::run_with_args(&format!("SELECT {}.{call}", extension.schema), &arguments)
+            .map_err(|error| broken_trigger(&error.to_string()))
     }
 
     fn of(row: &Row<'_>) -> Result<Self, ErrorReport> {

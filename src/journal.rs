@@ -15,7 +15,7 @@ fn clip_record_failure(
     relation: pg_sys::Oid,
     trigger_name: Varlena<'_>,
     key: Varlena<'_>,
-    source_md5: Varlena<'_>,
+    source_digest: Varlena<'_>,
     sqlstate: Varlena<'_>,
     message: Varlena<'_>,
     retry: bool,
@@ -24,7 +24,7 @@ fn clip_record_failure(
         relation.into(),
         trigger_name.argument(pg_sys::TEXTOID),
         key.argument(pg_sys::JSONBOID),
-        source_md5.argument(pg_sys::TEXTOID),
+        source_digest.argument(pg_sys::TEXTOID),
         sqlstate.argument(pg_sys::TEXTOID),
         message.argument(pg_sys::TEXTOID),
         retry.into(),
@@ -34,11 +34,11 @@ fn clip_record_failure(
         relation,
         "INSERT INTO _clip.failures AS f VALUES ($1, $2, $3, $4, $5, $6, 1, now(), now(), \
             CASE WHEN $7 THEN now() + interval '2 seconds' ELSE 'infinity' END) \
-         ON CONFLICT (relation, trigger_name, key) DO UPDATE SET source_md5 = $4, sqlstate = $5, message = $6, \
-            attempts = CASE WHEN f.source_md5 = $4 THEN f.attempts + 1 ELSE 1 END, \
-            first_failed_at = CASE WHEN f.source_md5 = $4 THEN f.first_failed_at ELSE now() END, last_failed_at = now(), \
+         ON CONFLICT (relation, trigger_name, key) DO UPDATE SET source_digest = $4, sqlstate = $5, message = $6, \
+            attempts = CASE WHEN f.source_digest = $4 THEN f.attempts + 1 ELSE 1 END, \
+            first_failed_at = CASE WHEN f.source_digest = $4 THEN f.first_failed_at ELSE now() END, last_failed_at = now(), \
             retry_at = CASE WHEN $7 THEN now() + least(interval '1 hour', \
-                interval '2 seconds' * 2 ^ least(12, CASE WHEN f.source_md5 = $4 THEN f.attempts ELSE 0 END)) ELSE 'infinity' END",
+                interval '2 seconds' * 2 ^ least(12, CASE WHEN f.source_digest = $4 THEN f.attempts ELSE 0 END)) ELSE 'infinity' END",
         &args,
     )?;
     Ok(())

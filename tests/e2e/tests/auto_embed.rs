@@ -97,7 +97,7 @@ fn a_backend_that_dies_in_a_statement_leaves_nothing_half_done() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     table(&mut client, 0);
-    for mode in ["row", "statement"] {
+    for (mode, server_too) in [("row", false), ("statement", false), ("row", true), ("statement", true)] {
         client.execute("SELECT clip_auto_embed('item', 'body', mode => $1, create_index => false)", &[&mode]).unwrap();
         client.batch_execute("INSERT INTO item VALUES (0, 'there before') ON CONFLICT DO NOTHING").unwrap();
         let mut other = cluster.connect();
@@ -112,7 +112,10 @@ fn a_backend_that_dies_in_a_statement_leaves_nothing_half_done() {
                 "SELECT count(*) = 1 FROM pg_locks WHERE pid = {pid} AND relation = 'item'::regclass AND mode = 'RowExclusiveLock'"
             ),
         );
-        run(Command::new("kill").args(["-KILL", &pid.to_string()]));
+        match server_too {
+            false => run(Command::new("kill").args(["-KILL", &pid.to_string()])),
+            true => run(&mut cluster.script("restart")),
+        }
         assert!(insert.join().unwrap().is_err());
         client = cluster.reconnect();
         assert_eq!(count(&mut client, "SELECT count(*) FROM item"), 1);

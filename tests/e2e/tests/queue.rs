@@ -93,7 +93,14 @@ fn a_hundred_thousand_rows_and_nothing_lost() {
         &mut client,
         "SELECT count(*) = 2 FROM pg_stat_activity WHERE query = 'embedding public.item.embedding' AND state = 'active' AND backend_type = 'pg_clip worker'",
     );
-    wait_until(&mut client, ALL_DONE);
+    // Its transactions are short: vacuum is never held up.
+    let mut longest = 0.0;
+    while !client.query_one(ALL_DONE, &[]).unwrap().get::<_, bool>(0) {
+        let age = "SELECT COALESCE(max(extract(epoch FROM clock_timestamp() - xact_start)), 0)::float8 FROM pg_stat_activity WHERE backend_type = 'pg_clip worker'";
+        longest = f64::max(longest, client.query_one(age, &[]).unwrap().get(0));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(longest > 0.0 && longest < 10.0, "a transaction of {longest} s");
     let after = client.query_one(status, &[]).unwrap();
     assert_eq!(after.get::<_, i64>(3), i64::from(ROWS));
     assert_eq!((after.get::<_, i64>(4), after.get::<_, i64>(5)), (0, 0));
@@ -426,4 +433,36 @@ fn any_key_will_do() {
     for table in ["by_bytes", "by_moment", "by_enum", "by_array", "\"Odd \"\"name\""] {
         wait_until(&mut client, &format!("SELECT count(embedding) = 100 FROM {table}"));
     }
+}
+
+#[test]
+fn a_table_may_be_changed_or_dropped_under_a_worker() {
+    let cluster = Cluster::start();
+    let mut client = cluster.connect();
+    queued_table(&mut client, 3_000);
+    busy_worker(&mut client);
+    // Renamed in the middle.
+    client.batch_execute("ALTER TABLE item RENAME body TO words; ALTER TABLE item RENAME TO thing; ALTER TABLE thing RENAME embedding TO vec").unwrap();
+    client.batch_execute("INSERT INTO thing (id, words) VALUES (3001, 'text 3001')").unwrap();
+    wait_until(&mut client, "SELECT count(vec) = 3001 FROM thing");
+    client.batch_execute("ALTER TABLE thing RENAME words TO body; ALTER TABLE thing RENAME TO item; ALTER TABLE item RENAME vec TO embedding").unwrap();
+    assert_complete(&mut client, 3_001);
+    for end in ["TRUNCATE item", "ALTER TABLE item DROP COLUMN body CASCADE", "DROP TABLE item"] {
+        queued_table_again(&mut client, 5_000);
+        busy_worker(&mut client);
+        client.batch_execute(end).unwrap();
+        // Nothing is left to do, and nothing is held against the table.
+        wait_until(&mut client, "SELECT count(*) = 0 FROM clip_failures");
+        wait_until(&mut client, "SELECT COALESCE(sum(pending), 0) = 0 FROM clip_auto_embed_status");
+    }
+    // The worker has survived it all.
+    queued_table_again(&mut client, 100);
+    wait_until(&mut client, ALL_DONE);
+    let log = fs::read_to_string(cluster.directory.join("log")).unwrap();
+    assert!(!log.contains("PANIC") && !log.contains("exited with exit code 1"), "{log}");
+}
+
+fn queued_table_again(client: &mut Client, rows: i32) {
+    client.batch_execute("DROP TABLE IF EXISTS item, stored; DROP FUNCTION IF EXISTS note()").unwrap();
+    queued_table(client, rows);
 }

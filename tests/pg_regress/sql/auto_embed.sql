@@ -104,6 +104,11 @@ SELECT clip_auto_embed('keyless', 'body', mode => 'queue');
 SELECT :digest FROM clip_auto_embed('keyless', 'body', create_index => false) AS ddl;
 INSERT INTO keyless (body) VALUES ('no key') RETURNING same(embedding, clip_embed_text('no key'));
 SELECT clip_backfill_batch('keyless');
+SELECT length(clip_auto_embed('keyless', 'body', create_index => false, on_error => 'null')) > 0 AS changed;
+SET clip.text_overflow = 'error';
+INSERT INTO keyless (body) SELECT repeat('long ', 100 + i % 2) FROM generate_series(1, 4) AS i;
+RESET clip.text_overflow;
+SELECT regexp_replace(key::text, '[0-9a-f]{64}', 'DIGEST') AS key, sqlstate, attempts FROM clip_failures;
 CREATE TEMP TABLE passing (id int PRIMARY KEY, body text);
 SELECT clip_auto_embed('passing', 'body', mode => 'queue');
 SELECT :digest FROM clip_auto_embed('passing', 'body', create_index => false) AS ddl;
@@ -142,6 +147,16 @@ SELECT key, sqlstate FROM clip_failures;
 SELECT clip_retry('picture');
 CALL clip_backfill('picture');
 SELECT key, sqlstate FROM clip_failures;
+
+-- What is too large is not read; it is tried again once it is not.
+SET clip.max_image_bytes = '1kB';
+UPDATE picture SET file = file || decode(repeat('00', 2000), 'hex') WHERE name = 'p6';
+SELECT key, sqlstate, message FROM clip_failures WHERE sqlstate = '54000';
+SELECT clip_backfill_batch('picture');
+SELECT attempts FROM clip_failures WHERE sqlstate = '54000';
+RESET clip.max_image_bytes;
+SELECT clip_backfill_batch('picture');
+SELECT count(*) FROM clip_failures WHERE sqlstate = '54000';
 
 -- Inheritance: each table has its own trigger. Partitions are part of their table.
 CREATE TABLE child () INHERITS (memo);
