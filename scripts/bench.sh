@@ -34,7 +34,7 @@ fi
 
 scripts/environment.sh target/python tests/fixtures/requirements.txt benches/requirements.txt
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(latency bulk breakdown search concurrency render)
+[ ${#parts[@]} -gt 0 ] || parts=(latency bulk breakdown search concurrency auto_embed render)
 
 if [ "${parts[*]}" != render ]; then
     step "Making the models, if they are not there"

@@ -34,9 +34,7 @@ pub fn read<T>(
     arguments: &[DatumWithOid<'_>],
     row: impl FnOnce(&SpiHeapTupleData<'_>) -> spi::SpiResult<T>,
 ) -> spi::SpiResult<Option<T>> {
-    Spi::connect(|client| {
-        client.select(query, Some(1), arguments)?.into_iter().next().map(|found| row(&found)).transpose()
-    })
+    Spi::connect(|client| client.select(query, Some(1), arguments)?.next().map(|found| row(&found)).transpose())
 }
 
 /// A value that is not NULL.

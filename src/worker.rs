@@ -411,9 +411,8 @@ impl Column {
 /// The columns in mode "queue" that may be worked on now. None where the extension is not, or is about to go.
 fn work() -> Option<Work> {
     let look = |schema: &str| {
-        let failures = format!(
-            "SELECT EXISTS (SELECT FROM _clip.failures WHERE retry_at > now() AND retry_at < now() + interval '15 seconds')"
-        );
+        let failures = "SELECT EXISTS (SELECT FROM _clip.failures \
+            WHERE retry_at > now() AND retry_at < now() + interval '15 seconds')";
         // A subscriber's rows are embedded where they come from.
         let columns = format!(
             "SELECT c.relation::oid, c.trigger_name::text, c.relation::text || '.' || c.target, c.owner FROM {schema}._clip_columns AS c \
@@ -431,7 +430,7 @@ fn work() -> Option<Work> {
                     found.push(Column { schema: schema.into(), relation, trigger_name, label, owner });
                 }
             }
-            let retry_soon = client.select(&failures, Some(1), &[])?.first().get_one()?.unwrap_or(false);
+            let retry_soon = client.select(failures, Some(1), &[])?.first().get_one()?.unwrap_or(false);
             Ok::<_, spi::Error>(Work { columns: found, retry_soon })
         })
     };
