@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Measures, on a throw-away server: `make bench` says how.
 #
-#   bench.sh [PART…]    parts: latency bulk breakdown search concurrency render; without any, all. Results go to target/bench/*.json, from there
-#                       `render` writes tables and plots into docs/
+#   bench.sh [PART…]    parts: latency bulk breakdown search concurrency auto_embed render; without any, all. Results go to
+#                       target/bench/*.json, from there `render` writes tables and plots into docs/
 #   bench.sh quick      a minute, on the embedded model; prints some lines
 #
 # Installs what it needs into target/python (torch and transformers, some gigabytes) or, for quick, target/python-quick.
