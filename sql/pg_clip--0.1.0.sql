@@ -408,16 +408,29 @@ END
 $$;
 COMMENT ON FUNCTION _clip_fill(refcursor, regclass, name, integer, boolean) IS 'internal: embed the rows of a cursor and store their vectors';
 
+-- The columns of a key, and the key as an object, of rows under an alias.
+CREATE FUNCTION _clip_key_columns(names name[], alias text) RETURNS text
+	LANGUAGE sql IMMUTABLE
+	SET search_path = pg_catalog, pg_temp
+RETURN (SELECT string_agg(format('%s.%I', alias, name), ', ' ORDER BY i) FROM unnest(names) WITH ORDINALITY AS k (name, i));
+COMMENT ON FUNCTION _clip_key_columns(name[], text) IS 'internal: the columns of a key';
+
+CREATE FUNCTION _clip_key_object(names name[], alias text) RETURNS text
+	LANGUAGE sql IMMUTABLE
+	SET search_path = pg_catalog, pg_temp
+RETURN (SELECT format('pg_catalog.jsonb_build_object(%s)', string_agg(format('%L, %s.%I', name, alias, name), ', ' ORDER BY i))
+          FROM unnest(names) WITH ORDINALITY AS k (name, i));
+COMMENT ON FUNCTION _clip_key_object(name[], text) IS 'internal: the key as the view clip_failures shows it';
+
 -- What of a row, under its alias, is needed to embed it.
 CREATE FUNCTION _clip_row(col _clip_columns, alias text) RETURNS text
 	LANGUAGE sql IMMUTABLE
 	SET search_path = pg_catalog, pg_temp
-RETURN (SELECT format('SELECT ARRAY[%s]::pg_catalog.text AS key, pg_catalog.jsonb_build_object(%s) AS id, '
-               'pg_catalog.octet_length(%s.%I)::pg_catalog.int8 AS size, %s.%I::pg_catalog.%s AS source',
-               string_agg(format('%s.%I::pg_catalog.text', alias, name), ', ' ORDER BY i),
-               string_agg(format('%L, %s.%I', name, alias, name), ', ' ORDER BY i),
-               alias, (col).source, alias, (col).source, CASE (col).source_type WHEN 'bytea'::regtype THEN 'bytea' ELSE 'text' END)
-          FROM unnest((col).key_names) WITH ORDINALITY AS k (name, i));
+RETURN format('SELECT ARRAY[%s]::pg_catalog.text AS key, %s AS id, pg_catalog.octet_length(%s.%I)::pg_catalog.int8 AS size, '
+       '%s.%I::pg_catalog.%s AS source',
+       (SELECT string_agg(format('%s.%I::pg_catalog.text', alias, name), ', ' ORDER BY i) FROM unnest((col).key_names) WITH ORDINALITY AS k (name, i)),
+       _clip_key_object((col).key_names, alias), alias, (col).source,
+       alias, (col).source, CASE (col).source_type WHEN 'bytea'::regtype THEN 'bytea' ELSE 'text' END);
 COMMENT ON FUNCTION _clip_row(_clip_columns, text) IS 'internal: the select list of rows to embed';
 
 -- Which rows wait: all without a vector, but those that failed and are not to be tried yet.
@@ -431,12 +444,12 @@ BEGIN
 	IF EXISTS (SELECT FROM @extschema@._clip_failed AS f WHERE f.relation = col.relation AND f.trigger_name = col.trigger_name) THEN
 		waiting := waiting || format(' AND NOT EXISTS (SELECT FROM @extschema@._clip_failed AS f '
 			'WHERE f.relation OPERATOR(pg_catalog.=) %s::pg_catalog.oid AND f.trigger_name OPERATOR(pg_catalog.=) %L::pg_catalog.name '
-			'AND f.key OPERATOR(pg_catalog.=) pg_catalog.jsonb_build_object(%s) '
+			'AND f.key OPERATOR(pg_catalog.=) %s '
 			-- What was too large to be read has no digest, and is left out as long as it is too large.
 			'AND CASE f.source_digest WHEN ''''::pg_catalog.text THEN pg_catalog.octet_length(t.%I) OPERATOR(pg_catalog.>) %s '
 			'ELSE f.source_digest OPERATOR(pg_catalog.=) @extschema@._clip_digest(t.%I) END)',
 			col.relation::oid, col.trigger_name,
-			(SELECT string_agg(format('%L, t.%I', name, name), ', ' ORDER BY i) FROM unnest(col.key_names) WITH ORDINALITY AS k (name, i)),
+			@extschema@._clip_key_object(col.key_names, 't'),
 			col.source, @extschema@._clip_most_bytes(col.source_type = 'bytea'::regtype), col.source);
 	END IF;
 	RETURN waiting;
@@ -475,7 +488,7 @@ DECLARE
 BEGIN
 	SELECT * INTO STRICT col FROM @extschema@._clip_columns AS c
 	 WHERE c.relation = _clip_pass.relation AND c.trigger_name = _clip_pass.trigger_name;
-	SELECT string_agg(format('t.%I', name), ', ' ORDER BY i) INTO names FROM unnest(col.key_names) WITH ORDINALITY AS k (name, i);
+	names := @extschema@._clip_key_columns(col.key_names, 't');
 	query := @extschema@._clip_row(col, 't') || @extschema@._clip_waiting(col);
 	IF after IS NOT NULL AND col.key_built_in THEN
 		query := query || format(' AND ROW(%s) OPERATOR(pg_catalog.>) ROW(%s)', names,
@@ -490,8 +503,8 @@ BEGIN
 		-- Rows that are gone, or have got a vector otherwise.
 		EXECUTE format('SELECT @extschema@._clip_forget_failures($1, $2, (SELECT COALESCE(pg_catalog.array_agg(f.key), ''{}'') FROM @extschema@.clip_failures AS f '
 			'WHERE f.relation OPERATOR(pg_catalog.=) $1 AND f.target OPERATOR(pg_catalog.=) %L::pg_catalog.name AND NOT EXISTS (SELECT FROM '
-			'(SELECT pg_catalog.jsonb_build_object(%s) AS key FROM %s AS t WHERE t.%I IS NULL AND t.%I IS NOT NULL) AS w WHERE w.key OPERATOR(pg_catalog.=) f.key)))',
-			col.target, (SELECT string_agg(format('%L, t.%I', name, name), ', ' ORDER BY i) FROM unnest(col.key_names) WITH ORDINALITY AS k (name, i)),
+			'(SELECT %s AS key FROM %s AS t WHERE t.%I IS NULL AND t.%I IS NOT NULL) AS w WHERE w.key OPERATOR(pg_catalog.=) f.key)))',
+			col.target, @extschema@._clip_key_object(col.key_names, 't'),
 			col.rows_of, col.target, col.source) USING col.relation, col.trigger_name;
 	END IF;
 END
@@ -1075,9 +1088,9 @@ BEGIN
 	SELECT * INTO old_attribute FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = target;
 	-- No row may lose a vector that it had, unless it is known to fail with the new model.
 	EXECUTE format('SELECT count(*) FROM %s AS t WHERE t.%I IS NOT NULL AND t.%I IS NOT NULL AND t.%I IS NULL '
-		'AND NOT EXISTS (SELECT FROM @extschema@._clip_failed AS f WHERE f.relation = %s::oid AND f.trigger_name = %L AND f.key = jsonb_build_object(%s))',
+		'AND NOT EXISTS (SELECT FROM @extschema@._clip_failed AS f WHERE f.relation = %s::oid AND f.trigger_name = %L AND f.key = %s)',
 		old_col.rows_of, old_col.source, target, shadow, relation::oid, new_col.trigger_name,
-		(SELECT string_agg(format('%L, t.%I', name, name), ', ' ORDER BY i) FROM unnest(old_col.key_names) WITH ORDINALITY AS k (name, i))) INTO lacking;
+		@extschema@._clip_key_object(old_col.key_names, 't')) INTO lacking;
 	IF lacking > 0 THEN
 		RETURN false;
 	END IF;
