@@ -9,8 +9,10 @@ WITH definition (place, text) AS (
 		FROM pg_constraint WHERE contype = 'c' AND conrelid <> 0
 	UNION ALL SELECT 'view ' || oid::regclass, pg_get_viewdef(oid)
 		FROM pg_class WHERE relkind IN ('v', 'm') AND relnamespace <> 'pg_catalog'::regnamespace
+			AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = pg_class.oid AND deptype = 'e')
 	UNION ALL SELECT 'function ' || oid::regprocedure, coalesce(pg_get_function_sqlbody(oid), prosrc)
 		FROM pg_proc WHERE prokind IN ('f', 'p') AND pronamespace <> 'pg_catalog'::regnamespace
+			AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_proc'::regclass AND objid = pg_proc.oid AND deptype = 'e')
 	UNION ALL SELECT 'trigger ' || tgname || ' on ' || tgrelid::regclass, pg_get_triggerdef(oid)
 		FROM pg_trigger WHERE NOT tgisinternal
 	UNION ALL SELECT 'policy ' || polname || ' on ' || polrelid::regclass,

@@ -195,7 +195,7 @@ fn a_column_whose_model_is_missing_waits_and_others_go_on() {
     let url = format!("host={} user=postgres dbname=postgres", cluster.directory.display());
     let removed = cluster.pgclip().args(["rm", "narrow", "--database", &url]).output().unwrap();
     assert!(!removed.status.success());
-    assert!(String::from_utf8_lossy(&removed.stderr).contains("trigger zz_clip_embedding on item"));
+    assert!(String::from_utf8_lossy(&removed.stderr).contains("trigger zz_clip_embedding on public.item"));
     let (narrow, away) = (cluster.models().join("narrow"), cluster.models().join(".narrow"));
     fs::rename(&narrow, &away).unwrap();
     client.batch_execute("INSERT INTO item VALUES (11, 'waits'); INSERT INTO other (body) VALUES ('goes on')").unwrap();
