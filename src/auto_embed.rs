@@ -8,15 +8,15 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::CString;
 
-use clip::Error;
+use clip::{Embedding, Error};
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys::panic::{ErrorReport, ErrorReportable};
 use pgrx::prelude::*;
 
-use crate::batch::Source;
+use crate::batch::{Source, check_digest};
 use crate::datum::{Varlena, Vector};
-use crate::error::{another_model, broken_trigger, report, summary_of};
-use crate::models::{self, only};
+use crate::error::{broken_trigger, report, summary_of};
+use crate::models;
 use crate::rights::{Extension, read, required};
 use crate::row::Row;
 use crate::{settings, worker};
@@ -109,19 +109,40 @@ fn embed_row(row: &Row<'_>) -> Result<pg_sys::Datum, ErrorReport> {
     }
 }
 
+/// The image that the last row was embedded from. ON CONFLICT DO UPDATE fires the trigger twice with one source; texts are
+/// remembered as those of queries are.
+struct LastImage {
+    model: String,
+    image: String,
+    embedding: Embedding,
+}
+
 fn embed(column: &Column, source: Varlena<'_>, model: &str, digest: &str) -> Result<Vector, ErrorReport> {
-    let source = Source::read(source, column.is_image, &settings::limits())?;
-    let embedded = models::with(model, |model, options| match &model.manifest().digest {
-        found if found != digest => Ok(Err(found.clone())),
-        _ => source.embed(model, options).map(Ok),
-    });
-    match embedded.map_err(only) {
-        Ok(Ok(embedding)) => Vector::new(&embedding),
-        Ok(Err(found)) => Err(another_model(model, digest, &found)),
+    check_digest(model, digest)?;
+    let embedded = match Source::read(source, column.is_image, &settings::limits())? {
+        Source::Text(text) => models::embed_text(model, &text),
+        Source::Image(image) => embed_image(model, digest, image),
+    };
+    match embedded {
+        Ok(embedding) => Vector::new(&embedding),
         // Not a failure of the row: the statement ends here.
         Err(Error::Interrupted) => Err(report(Error::Interrupted)).unwrap_or_report(),
         Err(error) => Err(report(error)),
     }
+}
+
+fn embed_image(model: &str, digest: &str, image: &[u8]) -> Result<Embedding, Error> {
+    thread_local! {
+        static LAST: RefCell<Option<LastImage>> = const { RefCell::new(None) };
+    }
+    let image_digest = clip::digest(image);
+    let is_last = |last: &&LastImage| last.model == digest && last.image == image_digest;
+    if let Some(known) = LAST.with_borrow(|last| last.as_ref().filter(is_last).map(|last| last.embedding.clone())) {
+        return Ok(known);
+    }
+    let embedding = models::embed_image(model, image)?;
+    LAST.set(Some(LastImage { model: digest.into(), image: image_digest, embedding: embedding.clone() }));
+    Ok(embedding)
 }
 
 fn record_failure(row: &Row<'_>, column: &Column, source: Varlena<'_>, error: ErrorReport) -> Result<(), ErrorReport> {

@@ -25,11 +25,6 @@ impl<'a> Source<'a> {
             false => value.text().map(Self::Text),
         }
     }
-
-    pub fn embed(&self, model: &mut Model, options: &Options) -> Result<Embedding, Error> {
-        let embedded = embed_all(&[self], model, options)?;
-        embedded.into_iter().next().ok_or_else(|| unreachable!("one source gave no embedding. This is a bug."))
-    }
 }
 
 /// Embed sources that are all texts or all images.
@@ -48,7 +43,7 @@ fn embed_all(sources: &[&Source<'_>], model: &mut Model, options: &Options) -> R
 }
 
 /// Refuse a model that is not the one that made the column.
-fn check_digest(model: &str, digest: &str) -> Result<(), ErrorReport> {
+pub fn check_digest(model: &str, digest: &str) -> Result<(), ErrorReport> {
     let found = models::with(model, |model, _| Ok(model.manifest().digest.clone())).map_err(report)?;
     if found == digest { Ok(()) } else { Err(another_model(model, digest, &found)) }
 }

@@ -9,7 +9,7 @@ use pgrx::prelude::*;
 
 use crate::datum::{Varlena, VarlenaArray, Vector};
 use crate::error::{invalid_argument, null_argument, report, text_of_another_model, warn};
-use crate::models::{self, only};
+use crate::models;
 use crate::rights::{Extension, read, required};
 use crate::settings;
 
@@ -157,11 +157,7 @@ fn warn_if_no_column_has(model: &str) -> Result<(), ErrorReport> {
 
 fn embed_image(model: &str, input: Varlena<'_>) -> Result<Vector, ErrorReport> {
     let image = input.image(settings::limits().bytes)?;
-    let embeddings = models::with(model, |model, options| model.embed_images(&[image], options));
-    match embeddings.map_err(only).map_err(report)?.as_slice() {
-        [embedding] => Vector::new(embedding),
-        _ => unreachable!("one image gave no embedding. This is a bug."),
-    }
+    Vector::new(&models::embed_image(model, image).map_err(report)?)
 }
 
 /// Why a window of a batch failed: in `clip`, or while its elements were read.

@@ -70,6 +70,12 @@ pub fn embed_text(name: &str, text: &str) -> Result<Embedding, Error> {
     embedding
 }
 
+/// Embed one image.
+pub fn embed_image(name: &str, image: &[u8]) -> Result<Embedding, Error> {
+    let embedded = with(name, |model, options| model.embed_images(&[image], options)).map_err(only)?;
+    embedded.into_iter().next().ok_or_else(|| unreachable!("one image gave no embedding. This is a bug."))
+}
+
 /// Say once that a model's weights are not shared, if so: nothing is borrowed meanwhile, as Postgres is called.
 fn warn_if_not_prepared(name: &str) {
     let reason = BACKEND.with_borrow_mut(|backend| {

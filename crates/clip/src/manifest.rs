@@ -179,7 +179,7 @@ pub(crate) fn digest_file(folder: Folder<'_>, file: &str, interrupted: Interrupt
 }
 
 /// Sha256 of bytes, in hexadecimal.
-pub(crate) fn digest(bytes: &[u8]) -> String {
+pub fn digest(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 

@@ -1,6 +1,7 @@
 \set VERBOSITY default
 \set SHOW_CONTEXT never
 \pset format unaligned
+\set png 'iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAFklEQVR4nGP4z8DA8J+BkYHh////DAAe9gT9Ce00PgAAAABJRU5ErkJggg=='
 \set digest 'regexp_replace(ddl, $$[0-9a-f]{64}$$, $$DIGEST$$, $$g$$)'
 SET clip.default_model = 'wide';
 CREATE FUNCTION same(vector, vector) RETURNS boolean IMMUTABLE RETURN $1 <=> $2 < 1e-6;
@@ -32,6 +33,10 @@ UPDATE note SET body = NULL WHERE id = 1 RETURNING embedding;
 UPDATE note SET body = '' WHERE id = 1 RETURNING same(embedding, clip_embed_text(''));
 -- ON CONFLICT, MERGE, COPY.
 INSERT INTO note (id, body) VALUES (3, 'two dogs') ON CONFLICT (id) DO UPDATE SET body = excluded.body RETURNING same(embedding, clip_embed_text('two dogs'));
+-- The trigger fires twice for it, the model once.
+SELECT calls FROM clip_loaded_models WHERE model = 'wide' AND tower = 'text' \gset before_
+INSERT INTO note (id, body) VALUES (3, 'two wolves') ON CONFLICT (id) DO UPDATE SET body = excluded.body;
+SELECT calls - :before_calls AS inferences FROM clip_loaded_models WHERE model = 'wide' AND tower = 'text';
 INSERT INTO note (id, body) VALUES (3, 'no dog') ON CONFLICT DO NOTHING;
 MERGE INTO note USING (VALUES (3, 'three dogs'), (6, 'a swan')) AS new (id, body) ON note.id = new.id
  WHEN MATCHED THEN UPDATE SET body = new.body WHEN NOT MATCHED THEN INSERT (id, body) VALUES (new.id, new.body);
@@ -122,13 +127,21 @@ CREATE TRIGGER wrong BEFORE INSERT ON keyless FOR EACH ROW EXECUTE FUNCTION clip
 INSERT INTO keyless (body) VALUES ('wrong');
 DROP TABLE keyless;
 
+-- The same of pictures.
+CREATE TABLE sheet (id int PRIMARY KEY, file bytea);
+SELECT length(clip_auto_embed('sheet', 'file', create_index => false)) > 0 AS made;
+INSERT INTO sheet VALUES (1, decode(:'png', 'base64'));
+SELECT calls FROM clip_loaded_models WHERE model = 'wide' AND tower = 'image' \gset before_
+INSERT INTO sheet VALUES (1, decode(:'png', 'base64') || '\x00') ON CONFLICT (id) DO UPDATE SET file = excluded.file;
+SELECT calls - :before_calls AS inferences FROM clip_loaded_models WHERE model = 'wide' AND tower = 'image';
+DROP TABLE sheet;
+
 -- Statement mode: one batch per statement.
 CREATE TABLE picture (tenant int, name text, file bytea, PRIMARY KEY (tenant, name));
 SELECT :digest FROM clip_auto_embed('picture', 'file', mode => 'statement') AS ddl;
 INSERT INTO picture SELECT 1, 'p' || i, convert_to('P6 1 1 255 ', 'UTF8') FROM generate_series(1, 3) i;
 SELECT count(*) FROM picture;
 SELECT :digest FROM clip_auto_embed('picture', 'file', mode => 'statement', on_error => 'null') AS ddl;
-\set png 'iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAFklEQVR4nGP4z8DA8J+BkYHh////DAAe9gT9Ce00PgAAAABJRU5ErkJggg=='
 INSERT INTO picture SELECT 1, 'p' || i, CASE i WHEN 2 THEN 'bad' ELSE decode(:'png', 'base64') END FROM generate_series(1, 20) i;
 SELECT count(*), count(embedding) FROM picture;
 SELECT relation, target, key, sqlstate, message, attempts, retry_at FROM clip_failures;
