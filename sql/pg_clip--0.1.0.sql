@@ -298,9 +298,9 @@ SELECT relation, trigger_name, key, source_digest
 COMMENT ON VIEW _clip_failed IS 'internal: failures that are not to be tried again yet, unless the source has changed';
 
 -- Embed the rows of a cursor: key as text[] written as text, id (the key as jsonb), size, source. "last" is the key of
--- the last one, NULL once there are no more. No search_path is set here and in _clip_pass: the table's own triggers run
+-- the last one, NULL once there are no more; "locked" says that nobody else can change the rows meanwhile. No search_path is set here and in _clip_pass: the table's own triggers run
 -- within, and may need theirs.
-CREATE FUNCTION _clip_fill(todo refcursor, relation regclass, trigger_name name, most integer, tolerant boolean,
+CREATE FUNCTION _clip_fill(todo refcursor, relation regclass, trigger_name name, most integer, tolerant boolean, locked boolean,
 	OUT embedded bigint, OUT failed bigint, OUT last text)
 	LANGUAGE plpgsql VOLATILE
 AS $$
@@ -393,6 +393,12 @@ BEGIN
 					PERFORM @extschema@._clip_record_failure(col.relation, col.trigger_name, ids[e.ordinality],
 						CASE WHEN is_image THEN @extschema@._clip_digest(images[e.ordinality]) ELSE @extschema@._clip_digest(texts[e.ordinality]) END, e.sqlstate, e.message,
 						col.mode = 'queue' AND col.on_error = 'error');
+				ELSIF locked THEN
+					-- Nobody else can have changed it: it would be tried again for ever.
+					failed := failed + 1;
+					PERFORM @extschema@._clip_record_failure(col.relation, col.trigger_name, ids[e.ordinality],
+						CASE WHEN is_image THEN @extschema@._clip_digest(images[e.ordinality]) ELSE @extschema@._clip_digest(texts[e.ordinality]) END, '55000',
+						'could not store the vector: A trigger or a policy of the table prevents it.', col.mode = 'queue' AND col.on_error = 'error');
 				END IF;
 			END LOOP;
 			IF had_failures THEN
@@ -406,7 +412,7 @@ BEGIN
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION _clip_fill(refcursor, regclass, name, integer, boolean) IS 'internal: embed the rows of a cursor and store their vectors';
+COMMENT ON FUNCTION _clip_fill(refcursor, regclass, name, integer, boolean, boolean) IS 'internal: embed the rows of a cursor and store their vectors';
 
 -- The columns of a key, and the key as an object, of rows under an alias.
 CREATE FUNCTION _clip_key_columns(names name[], alias text) RETURNS text
@@ -497,7 +503,7 @@ BEGIN
 	END IF;
 	OPEN todo NO SCROLL FOR EXECUTE query || format(' ORDER BY %s LIMIT %s FOR NO KEY UPDATE OF t SKIP LOCKED', names, most) USING after;
 	SELECT f.embedded, f.failed, f.last INTO embedded, failed, last
-	  FROM @extschema@._clip_fill(todo, col.relation, col.trigger_name, most, true) AS f;
+	  FROM @extschema@._clip_fill(todo, col.relation, col.trigger_name, most, true, true) AS f;
 	CLOSE todo;
 	IF last IS NULL AND EXISTS (SELECT FROM @extschema@.clip_failures AS f WHERE f.relation = col.relation AND f.target = col.target) THEN
 		-- Rows that are gone, or have got a vector otherwise.
@@ -536,7 +542,7 @@ BEGIN
 			col.target, col.source, col.source);
 	END IF;
 	OPEN todo NO SCROLL FOR EXECUTE query;
-	PERFORM @extschema@._clip_fill(todo, col.relation, col.trigger_name, 2147483647, col.on_error = 'null');
+	PERFORM @extschema@._clip_fill(todo, col.relation, col.trigger_name, 2147483647, col.on_error = 'null', false);
 	CLOSE todo;
 	RETURN NULL;
 END

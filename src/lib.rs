@@ -29,8 +29,8 @@ extern "C-unwind" fn _PG_init() {
     // The library is opened in backends, on first use: never here, which may be the postmaster.
     settings::disable_telemetry();
     settings::define();
-    // SAFETY: a variable of this process.
-    if unsafe { pgrx::pg_sys::process_shared_preload_libraries_in_progress } {
+    // SAFETY: variables of this process. While pg_upgrade runs a server, nobody else is to change anything in it.
+    if unsafe { pgrx::pg_sys::process_shared_preload_libraries_in_progress && !pgrx::pg_sys::IsBinaryUpgrade } {
         worker::register_launcher();
     }
 }

@@ -54,7 +54,7 @@ impl Slot {
         let (database, number) = match self {
             Self::Database(database) => (database.to_u32(), 0),
             Self::Server(number) => (0, number as u32),
-            Self::Waiting => (0, 0),
+            Self::Waiting => (0, u32::MAX),
         };
         pg_sys::LOCKTAG {
             locktag_field1: database,

@@ -27,7 +27,7 @@ const LINGER: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(250);
 
 /// How long a worker goes on while others wait for its place.
-const TURN: Duration = Duration::from_secs(30);
+const TURN: Duration = Duration::from_secs(10);
 
 /// How long after a start another is not tried by the same session: as long as a worker needs to take its slot.
 const BETWEEN_STARTS: Duration = Duration::from_millis(100);
@@ -124,6 +124,10 @@ pub extern "C-unwind" fn clip_launcher_main(_argument: pg_sys::Datum) {
 /// Wait, unless a signal comes first: a termination ends the process here.
 fn nap(time: Duration) {
     BackgroundWorker::wait_latch(Some(time));
+    reload_settings();
+}
+
+fn reload_settings() {
     // SAFETY: a flag that the handler of SIGHUP sets; files are read outside of transactions, as in any process.
     unsafe {
         if (&raw const pg_sys::ConfigReloadPending).read_volatile() != 0 {
@@ -154,6 +158,26 @@ fn attach_signals() {
             pg_sys::pqsignal_be(pg_sys::SIGHUP as i32, Some(SignalHandlerForConfigReload));
         }
         pg_sys::BackgroundWorkerUnblockSignals();
+    }
+}
+
+/// What a database may set for its applications is not meant for its worker.
+fn set_defaults() {
+    for (name, value) in [
+        (c"default_transaction_read_only", c"off"),
+        (c"default_transaction_isolation", c"read committed"),
+        (c"default_transaction_deferrable", c"off"),
+        (c"session_replication_role", c"origin"),
+    ] {
+        // SAFETY: settings that the server has, with values that they take, outside of a transaction.
+        unsafe {
+            pg_sys::SetConfigOption(
+                name.as_ptr(),
+                value.as_ptr(),
+                pg_sys::GucContext::PGC_SUSET,
+                pg_sys::GucSource::PGC_S_OVERRIDE,
+            );
+        }
     }
 }
 
@@ -194,6 +218,7 @@ pub extern "C-unwind" fn clip_worker_main(argument: pg_sys::Datum) {
     attach_signals();
     let database = pg_sys::Oid::from(argument as u32);
     BackgroundWorker::connect_worker_to_spi_by_oid(Some(database), None);
+    set_defaults();
     let slot = Slot::Database(database);
     let helps = argument & HELP != 0;
     if !helps && !slot.take() {
@@ -203,7 +228,7 @@ pub extern "C-unwind" fn clip_worker_main(argument: pg_sys::Datum) {
     let mut worker = Worker { database, helps, idle_since: Instant::now(), place: None };
     loop {
         let done = worker.round();
-        if done.leave {
+        if done.leave || settings::max_workers() == 0 {
             return;
         }
         if done.embedded > 0 || done.retry_soon {
@@ -240,7 +265,7 @@ struct Worker {
 struct Done {
     embedded: i64,
     retry_soon: bool,
-    /// The extension is gone, or the database is about to be.
+    /// The extension is gone, or the database is about to be, or no worker is wanted.
     leave: bool,
 }
 
@@ -288,10 +313,8 @@ impl Worker {
             let started = Instant::now();
             let (embedded, last) = match column.step(batch, after.take()) {
                 Ok(step) => step,
-                Err(error) => {
-                    column.note_failure(&error);
-                    return Some(total);
-                }
+                // What cannot be noted would be tried again at once, and for ever.
+                Err(failure) => return column.note_failure(&failure).then_some(total),
             };
             total += embedded;
             if last.is_none() {
@@ -306,7 +329,8 @@ impl Worker {
                 time if time > TRANSACTION * 2 => batch = (batch / 2).max(1),
                 _ => (),
             }
-            if is_leaving() {
+            reload_settings();
+            if is_leaving() || settings::max_workers() == 0 {
                 return None;
             }
             if !called_help && begun.elapsed() > Duration::from_secs(1) && settings::max_workers() > 1 {
@@ -334,13 +358,17 @@ impl Worker {
         let free = || (0..settings::max_workers()).map(Slot::Server).find(|slot| slot.take());
         let mut found = free();
         if found.is_none() && !self.helps {
-            Slot::Waiting.share();
+            let mut shares = false;
             report(Some("waiting for one of clip.max_workers"));
-            while found.is_none() && !is_leaving() {
+            while found.is_none() && !is_leaving() && settings::max_workers() > 0 {
+                // It fails while one who works looks at it: then again.
+                shares = shares || Slot::Waiting.share();
                 nap(POLL);
                 found = free();
             }
-            Slot::Waiting.unshare();
+            if shares {
+                Slot::Waiting.unshare();
+            }
             report(None);
         }
         self.place = found.map(|slot| (slot, Instant::now()));
@@ -388,8 +416,8 @@ impl Column {
         in_transaction(|| self.report("empty", 0, 0)).ok();
     }
 
-    /// The whole column failed: note why, and leave it alone for a while.
-    fn note_failure(&self, failure: &Failure) {
+    /// The whole column failed: note why, so that it is left alone for a while. False if that failed too.
+    fn note_failure(&self, failure: &Failure) -> bool {
         log!("pg_clip: could not embed {}: {}", self.label, failure.message);
         let query = format!(
             "SELECT {}._clip_record_failure(c.oid, $2, 'null', '', $3, $4, true) FROM pg_catalog.pg_class AS c \
@@ -402,9 +430,11 @@ impl Column {
                 [self.relation.into(), name.into(), failure.sqlstate.as_str().into(), failure.message.as_str().into()];
             Spi::run_with_args(&query, &arguments)
         });
-        if !matches!(noted, Ok(Ok(()))) {
+        let noted = matches!(noted, Ok(Ok(())));
+        if !noted {
             log!("pg_clip: could not note that {} failed", self.label);
         }
+        noted
     }
 }
 

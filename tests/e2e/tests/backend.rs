@@ -37,7 +37,7 @@ fn blocked(status: &str) -> u64 {
 fn open_files(pid: i32) -> BTreeSet<String> {
     let links = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
     let names = links.filter_map(|link| fs::read_link(link.unwrap().path()).ok());
-    names.map(|name| name.display().to_string()).filter(|name| !name.contains("/base/")).collect()
+    names.map(|name| name.display().to_string()).filter(|name| !name.contains("/data/")).collect()
 }
 
 fn work(client: &mut Client) {

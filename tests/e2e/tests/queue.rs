@@ -294,15 +294,13 @@ fn a_worker_stops_when_it_is_told_to() {
     // No worker is allowed: rows wait.
     client.batch_execute("ALTER SYSTEM SET clip.max_workers = 0").unwrap();
     client.batch_execute("SELECT pg_reload_conf()").unwrap();
-    client
-        .batch_execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'pg_clip worker'")
-        .unwrap();
     wait_until(&mut client, "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'pg_clip worker'");
     client.batch_execute("INSERT INTO item VALUES (20002, 'text 20002')").unwrap();
     assert!(count(&mut client, "SELECT count(*) FROM item WHERE embedding IS NULL") > 0);
     // A fast shutdown waits for nothing.
     client.batch_execute("ALTER SYSTEM RESET clip.max_workers").unwrap();
     client.batch_execute("SELECT pg_reload_conf()").unwrap();
+    wait_until(&mut client, "SELECT current_setting('clip.max_workers') = '1'");
     client.batch_execute("INSERT INTO item VALUES (20003, 'text 20003')").unwrap();
     wait_until(
         &mut client,
@@ -395,6 +393,17 @@ fn a_worker_has_the_rights_of_the_tables_owner_and_no_more() {
     keeper.batch_execute("DROP TRIGGER fail ON own.item").unwrap();
     assert_eq!(count(&mut keeper, "SELECT clip_retry('own.item')"), 1);
     wait_until(&mut keeper, "SELECT count(embedding) = 2 FROM own.item");
+    // One that quietly refuses is a failure of the row.
+    keeper
+        .batch_execute(
+            "CREATE FUNCTION own.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+             CREATE TRIGGER refuse BEFORE UPDATE ON own.item FOR EACH ROW WHEN (NEW.id = 3) EXECUTE FUNCTION own.refuse();
+             INSERT INTO own.item VALUES (3, 'refused'), (4, 'not refused')",
+        )
+        .unwrap();
+    wait_until(&mut keeper, "SELECT embedded = 3 AND failed = 1 AND pending = 0 FROM clip_auto_embed_status");
+    let refused = "SELECT count(*) FROM clip_failures WHERE key = '{\"id\": 3}' AND sqlstate = '55000'";
+    assert_eq!(count(&mut keeper, refused), 1);
 }
 
 #[test]
@@ -470,4 +479,30 @@ fn a_table_may_be_changed_or_dropped_under_a_worker() {
 fn queued_table_again(client: &mut Client, rows: i32) {
     client.batch_execute("DROP TABLE IF EXISTS item, stored; DROP FUNCTION IF EXISTS note()").unwrap();
     queued_table(client, rows);
+}
+
+#[test]
+fn a_busy_database_does_not_keep_the_only_worker_for_itself() {
+    let cluster = cluster_with(&[("clip.max_workers", "1")]);
+    let mut client = cluster.connect();
+    client.batch_execute("CREATE DATABASE small").unwrap();
+    let mut small = cluster.config("postgres").dbname("small").connect(NoTls).unwrap();
+    small.batch_execute("CREATE EXTENSION pg_clip CASCADE").unwrap();
+    // More than a minute of work here, a moment's there.
+    queued_table(&mut client, 0);
+    client
+        .batch_execute(
+            "CREATE OR REPLACE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$
+             BEGIN PERFORM pg_sleep(0.001); INSERT INTO public.stored VALUES (NEW.id); RETURN NULL; END $$",
+        )
+        .unwrap();
+    insert(&mut client, 60_000);
+    busy_worker(&mut client);
+    queued_table(&mut small, 100);
+    let waits = "SELECT count(*) = 1 FROM pg_stat_activity WHERE query = 'waiting for one of clip.max_workers'";
+    wait_until(&mut small, waits);
+    wait_until(&mut small, ALL_DONE);
+    assert!(count(&mut client, "SELECT count(*) FROM item WHERE embedding IS NULL") > 0, "it was not busy enough");
+    let stored = count(&mut client, "SELECT count(*) FROM stored");
+    wait_until(&mut client, &format!("SELECT count(*) > {stored} FROM stored"));
 }
