@@ -735,6 +735,10 @@ BEGIN
 	ELSIF target_column.attgenerated <> '' THEN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_column_reference', MESSAGE = format('column "%s" is generated', target),
 			HINT = 'It embeds itself already. Name another target.';
+	ELSIF target_column.attnotnull AND mode <> 'row' THEN
+		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('column "%s" of table %s must not be null', target, relation),
+			DETAIL = format('In mode "%s" a row is stored before it has a vector.', mode),
+			HINT = 'Drop the constraint NOT NULL, or use mode "row".';
 	ELSIF col.model IS NULL THEN
 		EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE %I IS NOT NULL)', relation, target) INTO filled;
 		IF filled THEN

@@ -222,6 +222,7 @@ SELECT relation, source, target, model, mode FROM clip_auto_embed_status WHERE r
 SELECT indexdef FROM pg_indexes WHERE tablename = 'shelf' ORDER BY 1;
 SELECT has_column_privilege('reader', 'shelf', 'embedding', 'SELECT'), attnotnull, atttypid::regtype FROM pg_attribute WHERE attrelid = 'shelf'::regclass AND attname = 'embedding';
 CALL clip_reembed('shelf', 'embedding', 'narrow');
+SELECT clip_auto_embed('shelf', 'title', model => 'narrow', mode => 'queue');
 BEGIN;
 CALL clip_backfill('shelf');
 COMMIT;
