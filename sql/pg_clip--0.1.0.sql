@@ -298,11 +298,12 @@ SELECT relation, trigger_name, key, source_digest
 COMMENT ON VIEW _clip_failed IS 'internal: failures that are not to be tried again yet, unless the source has changed';
 
 -- Embed the rows of a cursor: key as text[] written as text, id (the key as jsonb), size, source. "last" is the key of
--- the last one, NULL once there are no more; "locked" says that nobody else can change the rows meanwhile. No search_path is set here and in _clip_pass: the table's own triggers run
--- within, and may need theirs.
+-- the last one, NULL once there are no more; "locked" says that nobody else can change the rows meanwhile; "path" is the
+-- caller's search_path, with which the table's own triggers run.
 CREATE FUNCTION _clip_fill(todo refcursor, relation regclass, trigger_name name, most integer, tolerant boolean, locked boolean,
-	OUT embedded bigint, OUT failed bigint, OUT last text)
+	path text, OUT embedded bigint, OUT failed bigint, OUT last text)
 	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -320,13 +321,16 @@ DECLARE
 	finished boolean := false;
 	seen bigint := 0;
 	r record;
-	e record;
 	n integer;
 	bytes bigint;
 	keys text[];
 	ids jsonb[];
 	texts text[];
 	images bytea[];
+	places integer[];
+	sqlstates text[];
+	messages text[];
+	stores boolean[];
 	stored jsonb[];
 BEGIN
 	SELECT * INTO STRICT col FROM @extschema@._clip_columns AS c
@@ -339,8 +343,8 @@ BEGIN
 		'WITH e AS MATERIALIZED (SELECT * FROM @extschema@._clip_embed_each($1, $2, $3, $4, $5)), '
 		'u AS (UPDATE %s AS t SET %I = e.embedding FROM e '
 		'WHERE e.embedding IS NOT NULL AND t.%I IS NULL AND %s RETURNING e.ordinality) '
-		'SELECT e.ordinality, e.sqlstate, e.message, u.ordinality IS NOT NULL AS stored '
-		'FROM e LEFT JOIN u ON u.ordinality OPERATOR(pg_catalog.=) e.ordinality',
+		'SELECT pg_catalog.array_agg(e.ordinality), pg_catalog.array_agg(e.sqlstate), pg_catalog.array_agg(e.message), '
+		'pg_catalog.array_agg(u.ordinality IS NOT NULL) FROM e LEFT JOIN u ON u.ordinality OPERATOR(pg_catalog.=) e.ordinality',
 		col.rows_of, col.target, col.target,
 		(SELECT string_agg(format('t.%I %s ((($6)[e.ordinality])::pg_catalog.text[])[%s]::%s', name, operator, i, type), ' AND ' ORDER BY i)
 		   FROM unnest(col.key_names, col.key_operators, col.key_types) WITH ORDINALITY AS k (name, operator, type, i)));
@@ -384,21 +388,21 @@ BEGIN
 		IF n > 0 THEN
 			-- With what is stored goes the failure of the whole column, if there was one.
 			stored := ARRAY['null'::pg_catalog.jsonb];
-			FOR e IN EXECUTE store USING texts, images, col.model, col.digest, tolerant, keys LOOP
-				IF e.stored THEN
+			PERFORM set_config('search_path', path, true);
+			EXECUTE store INTO places, sqlstates, messages, stores USING texts, images, col.model, col.digest, tolerant, keys;
+			PERFORM set_config('search_path', 'pg_catalog, pg_temp', true);
+			FOR i IN 1 .. cardinality(places) LOOP
+				IF stores[i] THEN
 					embedded := embedded + 1;
-					stored := stored || ids[e.ordinality];
-				ELSIF e.sqlstate IS NOT NULL THEN
+					stored := stored || ids[places[i]];
+				ELSIF sqlstates[i] IS NOT NULL OR locked THEN
+					-- What is locked and was not stored would be tried again for ever: nobody else can have changed it.
 					failed := failed + 1;
-					PERFORM @extschema@._clip_record_failure(col.relation, col.trigger_name, ids[e.ordinality],
-						CASE WHEN is_image THEN @extschema@._clip_digest(images[e.ordinality]) ELSE @extschema@._clip_digest(texts[e.ordinality]) END, e.sqlstate, e.message,
+					PERFORM @extschema@._clip_record_failure(col.relation, col.trigger_name, ids[places[i]],
+						CASE WHEN is_image THEN @extschema@._clip_digest(images[places[i]]) ELSE @extschema@._clip_digest(texts[places[i]]) END,
+						COALESCE(sqlstates[i], '55000'),
+						COALESCE(messages[i], 'could not store the vector: A trigger or a policy of the table prevents it.'),
 						col.mode = 'queue' AND col.on_error = 'error');
-				ELSIF locked THEN
-					-- Nobody else can have changed it: it would be tried again for ever.
-					failed := failed + 1;
-					PERFORM @extschema@._clip_record_failure(col.relation, col.trigger_name, ids[e.ordinality],
-						CASE WHEN is_image THEN @extschema@._clip_digest(images[e.ordinality]) ELSE @extschema@._clip_digest(texts[e.ordinality]) END, '55000',
-						'could not store the vector: A trigger or a policy of the table prevents it.', col.mode = 'queue' AND col.on_error = 'error');
 				END IF;
 			END LOOP;
 			IF had_failures THEN
@@ -412,7 +416,7 @@ BEGIN
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION _clip_fill(refcursor, regclass, name, integer, boolean, boolean) IS 'internal: embed the rows of a cursor and store their vectors';
+COMMENT ON FUNCTION _clip_fill(refcursor, regclass, name, integer, boolean, boolean, text) IS 'internal: embed the rows of a cursor and store their vectors';
 
 -- The columns of a key, and the key as an object, of rows under an alias.
 CREATE FUNCTION _clip_key_columns(names name[], alias text) RETURNS text
@@ -479,9 +483,10 @@ END
 $$;
 COMMENT ON FUNCTION _clip_any_pending(regclass, name) IS 'internal: whether a row waits';
 
-CREATE FUNCTION _clip_pass(relation regclass, trigger_name name, most integer, after text,
+CREATE FUNCTION _clip_pass(relation regclass, trigger_name name, most integer, after text, path text,
 	OUT embedded bigint, OUT failed bigint, OUT last text)
 	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
 	-- In the order of the key, by its index, so that a pass reads the table once however many batches it takes.
 	SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off
 AS $$
@@ -503,7 +508,7 @@ BEGIN
 	END IF;
 	OPEN todo NO SCROLL FOR EXECUTE query || format(' ORDER BY %s LIMIT %s FOR NO KEY UPDATE OF t SKIP LOCKED', names, most) USING after;
 	SELECT f.embedded, f.failed, f.last INTO embedded, failed, last
-	  FROM @extschema@._clip_fill(todo, col.relation, col.trigger_name, most, true, true) AS f;
+	  FROM @extschema@._clip_fill(todo, col.relation, col.trigger_name, most, true, true, path) AS f;
 	CLOSE todo;
 	IF last IS NULL AND EXISTS (SELECT FROM @extschema@.clip_failures AS f WHERE f.relation = col.relation AND f.target = col.target) THEN
 		-- Rows that are gone, or have got a vector otherwise.
@@ -515,34 +520,53 @@ BEGIN
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION _clip_pass(regclass, name, integer, text)
+COMMENT ON FUNCTION _clip_pass(regclass, name, integer, text, text)
 	IS 'internal: embed the next rows that have no vector, and say how far the pass has come; NULL at its end';
 
-CREATE FUNCTION clip_auto_embed_statement() RETURNS trigger
-	LANGUAGE plpgsql VOLATILE
+-- The query for the rows of a statement that are to be embedded.
+CREATE FUNCTION _clip_statement_rows(relation regclass, trigger_name name, operation text) RETURNS text
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
 	col @extschema@._clip_columns%ROWTYPE;
-	todo refcursor;
-	query text;
+	rows_of_it text;
 BEGIN
-	SELECT * INTO col FROM @extschema@._clip_columns AS c WHERE c.relation = TG_RELID AND c.trigger_name = TG_ARGV[0]::pg_catalog.name;
+	SELECT * INTO col FROM @extschema@._clip_columns AS c
+	 WHERE c.relation = _clip_statement_rows.relation AND c.trigger_name = _clip_statement_rows.trigger_name;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-			MESSAGE = format('trigger "%s" of table "%s" needs trigger "%s"', TG_NAME, TG_TABLE_NAME, TG_ARGV[0]),
-			HINT = 'Drop the trigger, or call clip_auto_embed_drop and clip_auto_embed.';
+			MESSAGE = format('triggers of table %s need trigger "%s"', relation, trigger_name),
+			HINT = 'Drop them, or call clip_auto_embed_drop and clip_auto_embed.';
 	END IF;
-	query := @extschema@._clip_row(col, 'n') || format(' FROM clip_new AS n WHERE n.%I IS NULL AND n.%I IS NOT NULL', col.target, col.source);
-	IF TG_OP = 'UPDATE' THEN
+	rows_of_it := @extschema@._clip_row(col, 'n') || format(' FROM clip_new AS n WHERE n.%I IS NULL AND n.%I IS NOT NULL', col.target, col.source);
+	IF operation = 'UPDATE' THEN
 		-- What had no vector before, and has the same source, is left to a backfill.
-		query := query || format(' AND NOT EXISTS (SELECT FROM clip_old AS o WHERE %s AND o.%I IS NULL AND o.%I OPERATOR(pg_catalog.=) n.%I)',
+		rows_of_it := rows_of_it || format(' AND NOT EXISTS (SELECT FROM clip_old AS o WHERE %s AND o.%I IS NULL AND o.%I OPERATOR(pg_catalog.=) n.%I)',
 			(SELECT string_agg(format('n.%I %s o.%I', name, operator, name), ' AND ' ORDER BY i)
 			   FROM unnest(col.key_names, col.key_operators) WITH ORDINALITY AS k (name, operator, i)),
 			col.target, col.source, col.source);
 	END IF;
-	OPEN todo NO SCROLL FOR EXECUTE query;
-	PERFORM @extschema@._clip_fill(todo, col.relation, col.trigger_name, 2147483647, col.on_error = 'null', false);
+	RETURN rows_of_it;
+END
+$$;
+COMMENT ON FUNCTION _clip_statement_rows(regclass, name, text) IS 'internal: the rows of a statement that are to be embedded';
+
+-- Here and in what follows without a search_path of its own, each name is qualified and each operator fits its types
+-- exactly: what others put into the caller's search_path is not found.
+CREATE FUNCTION clip_auto_embed_statement() RETURNS trigger
+	LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+	row_trigger CONSTANT pg_catalog.name := TG_ARGV[0]::pg_catalog.name;
+	todo pg_catalog.refcursor;
+	tolerant pg_catalog.bool;
+BEGIN
+	OPEN todo NO SCROLL FOR EXECUTE @extschema@._clip_statement_rows(TG_RELID::pg_catalog.regclass, row_trigger, TG_OP);
+	SELECT c.on_error OPERATOR(pg_catalog.=) 'null'::pg_catalog.text INTO tolerant FROM @extschema@._clip_columns AS c
+	 WHERE c.relation::pg_catalog.oid OPERATOR(pg_catalog.=) TG_RELID AND c.trigger_name OPERATOR(pg_catalog.=) row_trigger;
+	PERFORM @extschema@._clip_fill(todo, TG_RELID::pg_catalog.regclass, row_trigger, 2147483647, tolerant, false, pg_catalog.current_setting('search_path'));
 	CLOSE todo;
 	RETURN NULL;
 END
@@ -929,7 +953,7 @@ BEGIN
 	SELECT * INTO col FROM @extschema@._clip_fillable(relation, target, batch_size);
 	-- A batch that only failed is not the end.
 	LOOP
-		SELECT * INTO step FROM @extschema@._clip_pass(relation, col.trigger_name, batch_size, after);
+		SELECT * INTO step FROM @extschema@._clip_pass(relation, col.trigger_name, batch_size, after, pg_catalog.current_setting('search_path'));
 		after := step.last;
 		EXIT WHEN step.embedded > 0 OR after IS NULL;
 	END LOOP;
@@ -970,28 +994,30 @@ DECLARE
 BEGIN
 	PERFORM @extschema@._clip_require_no_transaction('CALL clip_backfill', 'In a transaction, call clip_backfill_batch until it returns 0.');
 	SELECT * INTO col FROM @extschema@._clip_fillable(relation, target, batch_size);
-	PERFORM @extschema@._clip_report_activity(relation, col.trigger_name, NULL, 0, 0, 0);
-	PERFORM @extschema@._clip_report_activity(relation, col.trigger_name, 'backfill', @extschema@._clip_count_pending(relation, col.trigger_name), 0, 0);
+	PERFORM @extschema@._clip_report_activity(relation, col.trigger_name::pg_catalog.text, NULL::pg_catalog.text, 0::bigint, 0::bigint, 0::bigint);
+	PERFORM @extschema@._clip_report_activity(relation, col.trigger_name::pg_catalog.text, 'backfill'::pg_catalog.text,
+		@extschema@._clip_count_pending(relation, col.trigger_name), 0::bigint, 0::bigint);
 	COMMIT;
 	-- Rows that others have locked are left to them; what they leave is found by another pass.
 	LOOP
 		this_pass := 0;
 		LOOP
-			SELECT * INTO step FROM @extschema@._clip_pass(relation, col.trigger_name, batch_size, after);
+			SELECT * INTO step FROM @extschema@._clip_pass(relation, col.trigger_name, batch_size, after, pg_catalog.current_setting('search_path'));
 			after := step.last;
 			this_pass := this_pass + step.embedded;
 			failed := failed + step.failed;
-			PERFORM @extschema@._clip_report_activity(relation, col.trigger_name, 'backfill', NULL, step.embedded, step.failed);
+			PERFORM @extschema@._clip_report_activity(relation, col.trigger_name::pg_catalog.text, 'backfill'::pg_catalog.text,
+				NULL::bigint, step.embedded, step.failed);
 			COMMIT;
 			EXIT WHEN after IS NULL;
 		END LOOP;
 		embedded := embedded + this_pass;
 		EXIT WHEN this_pass = 0;
 	END LOOP;
-	PERFORM @extschema@._clip_report_activity(relation, col.trigger_name, NULL, 0, 0, 0);
+	PERFORM @extschema@._clip_report_activity(relation, col.trigger_name::pg_catalog.text, NULL::pg_catalog.text, 0::bigint, 0::bigint, 0::bigint);
 	COMMIT;
 	IF failed > 0 THEN
-		RAISE WARNING USING MESSAGE = format('%s rows of %s embedded, %s failed', embedded, relation, failed), HINT = 'The view clip_failures says which, and why.';
+		RAISE WARNING USING MESSAGE = pg_catalog.format('%s rows of %s embedded, %s failed', embedded::pg_catalog.text, relation::pg_catalog.text, failed::pg_catalog.text), HINT = 'The view clip_failures says which, and why.';
 	ELSE
 		RAISE NOTICE '% rows of % embedded', embedded, relation;
 	END IF;
@@ -1068,17 +1094,16 @@ BEGIN
 		      FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid JOIN pg_am AS am ON am.oid = c.relam
 		      JOIN pg_opclass AS oc ON oc.oid = i.indclass[0] JOIN pg_namespace AS n ON n.oid = oc.opcnamespace
 		     WHERE i.indrelid = relation AND i.indnatts = 1 AND i.indkey[0] = number AND i.indpred IS NULL);
-	IF col.mode = 'queue' THEN
-		statements := statements || format('CREATE INDEX ON %s (%s) WHERE %I IS NULL AND %I IS NOT NULL', relation,
-			(SELECT string_agg(quote_ident(name), ', ' ORDER BY i) FROM unnest(col.key_names) WITH ORDINALITY AS k (name, i)), shadow, col.source);
-	END IF;
+	-- In all modes: with it the last look, while nobody else can read the table, takes no time.
+	statements := statements || format('CREATE INDEX ON %s (%s) WHERE %I IS NULL AND %I IS NOT NULL', relation,
+		(SELECT string_agg(quote_ident(name), ', ' ORDER BY i) FROM unnest(col.key_names) WITH ORDINALITY AS k (name, i)), shadow, col.source);
 END
 $$;
 COMMENT ON FUNCTION _clip_reembed_plan(regclass, name, text) IS 'internal: what clip_reembed has to make, or why it cannot';
 
 CREATE FUNCTION _clip_reembed_swap(relation regclass, target name, shadow name, index_names name[]) RETURNS boolean
 	LANGUAGE plpgsql VOLATILE
-	SET search_path = pg_catalog, pg_temp
+	SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -1108,8 +1133,8 @@ BEGIN
 	                 CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END, CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END))
 	  INTO grants FROM aclexplode(old_attribute.attacl);
 	PERFORM @extschema@._clip_forget_failures(relation, old_col.trigger_name, NULL);
-	pending := @extschema@._clip_pending_index(relation, old_col.source, target);
 	statements := @extschema@._clip_drop_triggers(relation, old_col.trigger_name);
+	pending := @extschema@._clip_pending_index(relation, old_col.source, CASE old_col.mode WHEN 'queue' THEN target ELSE shadow END);
 	IF pending IS NOT NULL THEN
 		statements := statements || format('DROP INDEX %s', pending);
 	END IF;
@@ -1150,6 +1175,8 @@ BEGIN
 		CALL @extschema@.clip_backfill(relation, plan.shadow, batch_size);
 		EXIT WHEN @extschema@._clip_reembed_swap(relation, target, plan.shadow, plan.index_names);
 		COMMIT;
+		-- Somebody else works on the rows that lack theirs.
+		PERFORM pg_catalog.pg_sleep(1);
 	END LOOP;
 	COMMIT;
 END

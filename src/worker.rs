@@ -393,7 +393,7 @@ impl Column {
     /// Embed a batch. Returns the number of rows, and where to go on, if there is more.
     fn step(&self, most: i32, after: Option<String>) -> Result<(i64, Option<String>), Failure> {
         let query = format!(
-            "SELECT p.embedded, p.failed, p.last FROM {}._clip_pass($1, $2::pg_catalog.name, $3, $4) AS p",
+            "SELECT p.embedded, p.failed, p.last FROM {}._clip_pass($1, $2::pg_catalog.name, $3, $4, pg_catalog.current_setting('search_path')) AS p",
             self.schema
         );
         in_transaction(|| {

@@ -245,6 +245,44 @@ SELECT count(*) FROM _clip.failures;
 RESET ROLE;
 SELECT count(*) FILTER (WHERE embedding IS NOT NULL) FROM shelf WHERE id = 52;
 
+-- What others put into the search_path is not found: neither operators and functions that fit better, nor, by a worker's
+-- or a backfill's doing, anything but what the table's own triggers look for.
+CREATE SCHEMA evil;
+CREATE FUNCTION evil.boom(regclass, regclass) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE 'hijacked'; END $$;
+CREATE OPERATOR evil.= (LEFTARG = regclass, RIGHTARG = regclass, FUNCTION = evil.boom);
+CREATE FUNCTION evil.boom(regtype, regtype) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE 'hijacked'; END $$;
+CREATE OPERATOR evil.= (LEFTARG = regtype, RIGHTARG = regtype, FUNCTION = evil.boom);
+CREATE FUNCTION evil.boom(jsonb[], jsonb) RETURNS jsonb[] LANGUAGE plpgsql AS $$ BEGIN RAISE 'hijacked'; END $$;
+CREATE OPERATOR evil.|| (LEFTARG = jsonb[], RIGHTARG = jsonb, FUNCTION = evil.boom);
+CREATE FUNCTION evil.format(text, name) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE 'hijacked'; END $$;
+CREATE FUNCTION evil.format(text, name, name) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE 'hijacked'; END $$;
+CREATE FUNCTION evil.format(text, text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE 'hijacked'; END $$;
+CREATE FUNCTION evil.format(text, bigint, regclass, bigint) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE 'hijacked'; END $$;
+CREATE FUNCTION evil.unnest(name[]) RETURNS SETOF name LANGUAGE plpgsql AS $$ BEGIN RAISE 'hijacked'; END $$;
+CREATE FUNCTION evil.octet_length(varchar) RETURNS integer LANGUAGE plpgsql AS $$ BEGIN RAISE 'hijacked'; END $$;
+CREATE FUNCTION evil.jsonb_build_object(text, integer) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RAISE 'hijacked'; END $$;
+CREATE TABLE target_of (id int PRIMARY KEY, body varchar(900), path text);
+CREATE FUNCTION note_path() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.path := current_setting('search_path'); RETURN NEW; END $$;
+CREATE TRIGGER note_path BEFORE UPDATE ON target_of FOR EACH ROW EXECUTE FUNCTION note_path();
+SET search_path = public, evil;
+SELECT length(clip_auto_embed('target_of', 'body', mode => 'statement', on_error => 'null', create_index => false)) > 0 AS made;
+SET clip.text_overflow = 'error';
+INSERT INTO target_of VALUES (1, 'one'), (2, repeat('long ', 100));
+RESET clip.text_overflow;
+UPDATE target_of SET body = 'two' WHERE id = 1;
+SELECT clip_retry('target_of'), clip_backfill_batch('target_of');
+UPDATE target_of SET embedding = NULL;
+UPDATE target_of SET body = body || '.';
+CALL clip_backfill('target_of');
+CALL clip_reembed('target_of', 'embedding', 'narrow');
+SELECT id, path, same(embedding, clip_embed_text(body, 'narrow')) FROM target_of ORDER BY id;
+SELECT mode, model, embedded, pending, failed FROM clip_auto_embed_status WHERE target = 'embedding' AND relation::text = 'target_of';
+RESET search_path;
+DROP TABLE target_of;
+SET client_min_messages = warning;
+DROP SCHEMA evil CASCADE;
+RESET client_min_messages;
+
 -- A query with a model that made no column is worth a warning, once.
 SELECT vector_dims(clip_embed_text('which model?', 'bidirectional'));
 SELECT vector_dims(clip_embed_text('which model?', 'bidirectional'));
@@ -252,4 +290,4 @@ SELECT vector_dims(clip_embed_text('which model?', 'bidirectional'));
 RESET clip.default_model;
 DROP TABLE memo, child, picture, log, shelf;
 DROP ROLE reader;
-DROP FUNCTION same, write_body;
+DROP FUNCTION same, write_body, note_path;
