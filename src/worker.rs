@@ -32,6 +32,9 @@ const TURN: Duration = Duration::from_secs(10);
 /// How long after a start another is not tried by the same session: as long as a worker needs to take its slot.
 const BETWEEN_STARTS: Duration = Duration::from_millis(100);
 
+/// The same when the server has no process to spare.
+const AFTER_REFUSAL: Duration = Duration::from_secs(1);
+
 /// Rows in one transaction: at first, and at most.
 const FIRST_BATCH: i32 = 16;
 const MOST_BATCH: i32 = 1024;
@@ -48,7 +51,8 @@ const HELP: u64 = 1 << 33;
 pub fn wake() {
     thread_local! {
         static ASKED: Cell<bool> = const { Cell::new(false) };
-        static STARTED: Cell<Option<Instant>> = const { Cell::new(None) };
+        static NOT_BEFORE: Cell<Option<Instant>> = const { Cell::new(None) };
+        static COMPLAINED: Cell<bool> = const { Cell::new(false) };
     }
     if ASKED.replace(true) {
         return;
@@ -60,15 +64,15 @@ pub fn wake() {
         ASKED.set(false);
         // SAFETY: a number of this process.
         let database = unsafe { pg_sys::MyDatabaseId };
-        let recently = STARTED.get().is_some_and(|started| started.elapsed() < BETWEEN_STARTS);
-        if settings::max_workers() == 0 || recently || Slot::Database(database).is_taken() {
+        let too_soon = NOT_BEFORE.get().is_some_and(|time| Instant::now() < time);
+        if settings::max_workers() == 0 || too_soon || Slot::Database(database).is_taken() {
             return;
         }
-        match start(database, 0) {
-            Some(_) => STARTED.set(Some(Instant::now())),
-            None => {
-                log!("pg_clip: no background worker can be started now: rows wait. Raise \"max_worker_processes\".")
-            }
+        let started = start(database, 0).is_some();
+        let pause = if started { BETWEEN_STARTS } else { AFTER_REFUSAL };
+        NOT_BEFORE.set(Some(Instant::now() + pause));
+        if !COMPLAINED.replace(!started) && !started {
+            log!("pg_clip: no background worker can be started now: rows wait. Raise \"max_worker_processes\".");
         }
     });
 }

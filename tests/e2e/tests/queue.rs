@@ -506,3 +506,24 @@ fn a_busy_database_does_not_keep_the_only_worker_for_itself() {
     let stored = count(&mut client, "SELECT count(*) FROM stored");
     wait_until(&mut client, &format!("SELECT count(*) > {stored} FROM stored"));
 }
+
+#[test]
+fn where_no_process_is_to_be_had_rows_wait_and_commits_do_not_fail() {
+    let cluster = cluster_with(&[("max_worker_processes", "0")]);
+    let mut client = cluster.connect();
+    queued_table(&mut client, 50);
+    for id in 51..=100 {
+        client.execute("INSERT INTO item VALUES ($1, 'text ' || $1::int)", &[&id]).unwrap();
+    }
+    assert_eq!(count(&mut client, "SELECT pending FROM clip_auto_embed_status"), 100);
+    let log = fs::read_to_string(cluster.directory.join("log")).unwrap();
+    assert_eq!(log.matches("no background worker can be started").count(), 1, "{log}");
+    // What needs no process goes on.
+    client.batch_execute("CALL clip_backfill('item', batch_size => 60)").unwrap();
+    assert_complete(&mut client, 100);
+    set(&cluster, &[("max_worker_processes", "8")]);
+    let mut client = cluster.connect();
+    client.batch_execute("INSERT INTO item VALUES (101, 'text 101')").unwrap();
+    wait_until(&mut client, ALL_DONE);
+    assert_complete(&mut client, 101);
+}
