@@ -1070,6 +1070,10 @@ BEGIN
 		-- Left by one that was interrupted: go on where it stopped.
 		shadow_trigger := next_col.trigger_name;
 		statements := '{}';
+		IF (next_col.mode, next_col.on_error) IS DISTINCT FROM (col.mode, col.on_error) THEN
+			statements := @extschema@._clip_drop_triggers(relation, shadow_trigger)
+				|| @extschema@._clip_create_triggers(relation, col.source, shadow, shadow_trigger, col.mode, chosen.name, chosen.digest, col.on_error);
+		END IF;
 		RETURN;
 	END IF;
 	IF next_col.digest IS NOT NULL THEN

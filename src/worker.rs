@@ -313,10 +313,16 @@ impl Worker {
         report(Some(&format!("embedding {}", column.label)));
         let (mut batch, mut after, mut total, begun) = (FIRST_BATCH, None, 0, Instant::now());
         let mut called_help = self.helps;
+        let mut looked_again = false;
         loop {
             let started = Instant::now();
             let (embedded, last) = match column.step(batch, after.take()) {
                 Ok(step) => step,
+                // A name may have changed between the look into the catalogs and the work, while a lock was waited for.
+                Err(failure) if failure.sqlstate.starts_with("42") && !looked_again => {
+                    looked_again = true;
+                    continue;
+                }
                 // What cannot be noted would be tried again at once, and for ever.
                 Err(failure) => return column.note_failure(&failure).then_some(total),
             };

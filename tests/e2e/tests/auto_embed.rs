@@ -165,8 +165,15 @@ fn a_model_is_changed_while_the_table_is_used() {
         assert!(reembed.join().unwrap().is_err());
         let status = "SELECT model FROM clip_auto_embed_status WHERE target = 'embedding'";
         assert_eq!(client.query_one(status, &[]).unwrap().get::<_, &str>(0), former);
+        // What was changed meanwhile holds for the new column too.
+        let on_error = if mode == "queue" { "skip" } else { "null" };
+        client
+            .execute("SELECT clip_auto_embed('item', 'body', mode => $1, on_error => $2)", &[&mode, &on_error])
+            .unwrap();
         client.batch_execute(&format!("CALL clip_reembed('item', 'embedding', '{model}')")).unwrap();
         assert_eq!(client.query_one(status, &[]).unwrap().get::<_, &str>(0), model);
+        let of_error = "SELECT on_error FROM clip_auto_embed_status WHERE target = 'embedding'";
+        assert_eq!(client.query_one(of_error, &[]).unwrap().get::<_, &str>(0), on_error);
         wait_until(&mut client, "SELECT count(*) = 0 FROM item WHERE embedding IS NULL");
         assert_eq!(count(&mut client, &WRONG.replace("narrow", model)), 0);
         let columns =

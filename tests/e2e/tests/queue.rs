@@ -527,3 +527,18 @@ fn where_no_process_is_to_be_had_rows_wait_and_commits_do_not_fail() {
     wait_until(&mut client, ALL_DONE);
     assert_complete(&mut client, 101);
 }
+
+#[test]
+fn rows_of_a_prepared_transaction_are_found_by_the_launcher() {
+    let settings =
+        [("shared_preload_libraries", "pg_clip"), ("clip.worker_naptime", "1s"), ("max_prepared_transactions", "2")];
+    let cluster = cluster_with(&settings);
+    let mut client = cluster.connect();
+    queued_table(&mut client, 0);
+    client
+        .batch_execute("BEGIN; INSERT INTO item SELECT i, 'text ' || i FROM generate_series(1, 50) AS i; PREPARE TRANSACTION 'later'")
+        .unwrap();
+    client.batch_execute("COMMIT PREPARED 'later'").unwrap();
+    wait_until(&mut client, ALL_DONE);
+    assert_complete(&mut client, 50);
+}
