@@ -83,6 +83,17 @@ impl Cluster {
         self.config(user).connect(NoTls).unwrap()
     }
 
+    /// Kill one of the server's processes, which is a crash of the server. It has noticed when this returns: until then it
+    /// would take connections that do not last.
+    pub fn kill(&self, pid: i32) {
+        run(Command::new("kill").args(["-KILL", &pid.to_string()]));
+        let begun = Instant::now();
+        while Path::new("/proc").join(pid.to_string()).exists() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "process {pid} is still there");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// A connection after a crash, once the server takes them again.
     pub fn reconnect(&self) -> Client {
         let begun = Instant::now();

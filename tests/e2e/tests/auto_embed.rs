@@ -73,7 +73,7 @@ fn a_backfill_that_was_cut_off_is_resumed() {
         let backfill = thread::spawn(move || other.batch_execute("CALL clip_backfill('item', batch_size => 20)"));
         wait_until(&mut client, &format!("SELECT count(*) > {before} FROM stored"));
         match end {
-            "kill" => run(Command::new("kill").args(["-KILL", &pid.to_string()])),
+            "kill" => cluster.kill(pid),
             _ => drop(client.query(&format!("SELECT {end}({pid})"), &[]).unwrap()),
         }
         assert!(backfill.join().unwrap().is_err());
@@ -113,7 +113,7 @@ fn a_backend_that_dies_in_a_statement_leaves_nothing_half_done() {
             ),
         );
         match server_too {
-            false => run(Command::new("kill").args(["-KILL", &pid.to_string()])),
+            false => cluster.kill(pid),
             true => run(&mut cluster.script("restart")),
         }
         assert!(insert.join().unwrap().is_err());

@@ -235,10 +235,6 @@ fn busy_worker(client: &mut Client) -> i32 {
     client.query_one(pid, &[]).unwrap().get(0)
 }
 
-fn kill(signal: &str, pid: i32) {
-    assert!(Command::new("kill").args([signal, &pid.to_string()]).status().unwrap().success());
-}
-
 #[test]
 fn a_killed_worker_and_a_killed_server_lose_and_repeat_nothing() {
     const ROWS: i32 = 20_000;
@@ -250,7 +246,7 @@ fn a_killed_worker_and_a_killed_server_lose_and_repeat_nothing() {
         let stored = count(&mut client, "SELECT count(*) FROM stored");
         wait_until(&mut client, &format!("SELECT count(*) > {stored} FROM stored"));
         let pid = busy_worker(&mut client);
-        kill("-KILL", pid);
+        cluster.kill(pid);
         client = cluster.reconnect();
     }
     // Nobody commits anything from here on: the launcher finds what is left.
@@ -270,7 +266,7 @@ fn without_preloading_the_next_commit_finds_what_a_crash_left() {
     let mut client = cluster.connect();
     queued_table(&mut client, 5_000);
     let pid = busy_worker(&mut client);
-    kill("-KILL", pid);
+    cluster.kill(pid);
     let mut client = cluster.reconnect();
     client.batch_execute("INSERT INTO item VALUES (5001, 'text 5001')").unwrap();
     wait_until(&mut client, ALL_DONE);
