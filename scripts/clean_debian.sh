@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # A clean Debian in a folder, for trials of packages and images. Needs root and debootstrap.
 #
-#   clean_debian.sh make DIR             a fresh copy of this machine's release, as small as the official images have it
+#   clean_debian.sh make DIR [SUITE]     a fresh copy of a release (of this machine's own, where none is named), as small as
+#                                        the official images have it
 #   clean_debian.sh run DIR COMMAND…     run a command as root in it, in namespaces of its own
 #   clean_debian.sh remove DIR
 #
 # The system that is copied is kept in target/debootstrap, and so are the packages that apt fetches.
 # Mounts and processes are the namespaces' own: they end with the command, however it ends.
 # CLEAN_DEBIAN_VOLUMES=PATHS makes all read-only for run, but for these folders, which begin empty.
+# CLEAN_DEBIAN_SHARED=PATHS shows these folders of this machine, at the same paths, for run.
 set -euo pipefail
 cache=$(realpath "$(dirname "$0")/..")/target/debootstrap
 
@@ -28,35 +30,44 @@ sources() {
     apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' 'Origin: Debian' | sed 's/^/deb /' | sort -u
 }
 
+# shellcheck source=/dev/null
+own_suite() { . /etc/os-release && echo "${VERSION_CODENAME:-}"; }
+
+# make_base SUITE FOLDER
 make_base() {
-    local suite mirror
+    local suite=$1 new=$2.new mirror
     command -v debootstrap >/dev/null || fail "debootstrap is not installed." "Run: apt-get install debootstrap"
-    # shellcheck source=/dev/null
-    suite=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
-    mirror=$(sources | awk -v suite="$suite" '$3 == suite {print $2; exit}')
-    [ -n "$mirror" ] || fail "apt knows no mirror of Debian ${suite:-(unknown)}." "Run: apt-get update"
+    mirror=$(sources | awk -v suite="$(own_suite)" '$3 == suite {print $2; exit}')
+    [ -n "$mirror" ] || fail "apt knows no mirror of Debian." "Run: apt-get update"
     echo "clean_debian.sh: fetching Debian $suite" >&2
-    rm -rf "$cache/base" "$cache/base.new"
+    rm -rf "$2" "$new"
     mkdir -p "$cache/archives/partial"
-    debootstrap --variant=minbase "$suite" "$cache/base.new" "$mirror" >"$cache/log" 2>&1 ||
-        fail "debootstrap failed: $cache/log says why."
-    sources >"$cache/base.new/etc/apt/sources.list"
+    debootstrap --variant=minbase "$suite" "$new" "$mirror" >"$cache/log" 2>&1 || fail "debootstrap failed: $cache/log says why."
+    if [ "$suite" = "$(own_suite)" ]; then
+        sources >"$new/etc/apt/sources.list"
+    else
+        echo "deb $mirror $suite main" >"$new/etc/apt/sources.list"
+    fi
     # Services do not start by themselves.
-    printf '#!/bin/sh\nexit 101\n' >"$cache/base.new/usr/sbin/policy-rc.d"
-    chmod 755 "$cache/base.new/usr/sbin/policy-rc.d"
-    rm -rf "$cache"/base.new/var/cache/apt/archives/*.deb
-    mv "$cache/base.new" "$cache/base"
+    printf '#!/bin/sh\nexit 101\n' >"$new/usr/sbin/policy-rc.d"
+    chmod 755 "$new/usr/sbin/policy-rc.d"
+    rm -rf "$new"/var/cache/apt/archives/*.deb
+    mv "$new" "$2"
 }
 
 # In the namespaces: the folder becomes the root of all.
 enter() {
-    local volume
+    local volume folder
     mount --make-rprivate /
     mount --bind "$directory" "$directory"
     mkdir -p "$directory/var/cache/apt/archives"
     mount --bind "$cache/archives" "$directory/var/cache/apt/archives"
     # Names are resolved as this machine does.
     cp /etc/resolv.conf "$directory/etc/resolv.conf"
+    for folder in ${CLEAN_DEBIAN_SHARED:-}; do
+        mkdir -p "$directory$folder"
+        mount --bind "$folder" "$directory$folder"
+    done
     if [ -n "${CLEAN_DEBIAN_VOLUMES:-}" ]; then
         mount -o remount,ro,bind "$directory"
         for volume in $CLEAN_DEBIAN_VOLUMES; do
@@ -71,10 +82,12 @@ enter() {
 
 case $verb in
 make)
-    [ -e "$cache/base" ] || make_base
+    suite=${1:-$(own_suite)}
+    base=$cache/base-$suite
+    [ -e "$base" ] || make_base "$suite" "$base"
     mkdir -p "$cache/archives/partial" "$directory"
     rm -rf "$directory"
-    cp -a --reflink=auto "$cache/base" "$directory"
+    cp -a --reflink=auto "$base" "$directory"
     ;;
 run)
     exec unshare --mount --pid --fork --kill-child "$0" enter "$directory" "$@"

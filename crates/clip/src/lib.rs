@@ -15,6 +15,9 @@ mod embedding;
 mod error;
 mod examine;
 mod folder;
+mod foreign;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod layout;
 mod logits;
 mod manifest;

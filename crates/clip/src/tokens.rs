@@ -16,6 +16,7 @@ use tokenizers::{
 use crate::config::{self, Configuration};
 use crate::error::Error;
 use crate::folder::Folder;
+use crate::foreign::calm;
 use crate::pixels::reserve;
 use crate::spec::{GraphSpec, MAX_CONTEXT_LENGTH, TextSpec};
 
@@ -64,6 +65,12 @@ impl Tokens {
         if text.len() > MAX_TEXT_BYTES {
             return Err(Error::TextBytesExceeded { bytes: text.len() as u64, limit: MAX_TEXT_BYTES as u64 });
         }
+        calm(|| self.encode_or_panic(text)).unwrap_or_else(|| {
+            Err(Error::invalid(&self.model, TOKENIZER, "the tokenizer does not understand the text"))
+        })
+    }
+
+    fn encode_or_panic(&self, text: &str) -> Result<Encoded, Error> {
         let invalid = |error| Error::invalid(&self.model, TOKENIZER, error);
         // `encode`, never a batch: that starts threads.
         let mut encoding = self.tokenizer.encode_fast(text, false).map_err(invalid)?;
@@ -127,7 +134,9 @@ pub(crate) fn describe(folder: Folder<'_>, config: &Configuration) -> Result<(Te
         (None, Some(padding)) => matches!(padding.direction, PaddingDirection::Left),
         (None, None) => false,
     };
-    let lowercase = lowercase(&tokenizer, &settings, config.clean.as_deref()).map_err(|reason| invalid(&reason))?;
+    let lowercase = calm(|| lowercase(&tokenizer, &settings, config.clean.as_deref()))
+        .unwrap_or_else(|| Err("the tokenizer does not understand the letter A".into()))
+        .map_err(|reason| invalid(&reason))?;
     let graph = GraphSpec::unknown();
     let spec = TextSpec { graph, tokenizer: file, context_length, pad_id, pad_left, lowercase, natural_length: false };
     Ok((spec, files))
@@ -135,11 +144,13 @@ pub(crate) fn describe(folder: Folder<'_>, config: &Configuration) -> Result<(Te
 
 fn read(folder: Folder<'_>, file: &str) -> Result<Tokenizer, Error> {
     let bytes = folder.read(file)?;
-    // Whatever is odd is left to the library, whose answer counts.
-    let tokenizer = match read_typed(&bytes) {
+    // Whatever is odd is left to the library, whose answer counts. It panics on some files that are no JSON.
+    let tokenizer = calm(|| match read_typed(&bytes) {
         Some(tokenizer) => Ok(tokenizer),
         None => Tokenizer::from_bytes(&bytes),
-    };
+    });
+    let tokenizer =
+        tokenizer.ok_or_else(|| Error::invalid(folder.model, file, "the tokenizer does not understand it"))?;
     tokenizer.map_err(|error| Error::invalid(folder.model, file, error))
 }
 
@@ -344,6 +355,20 @@ mod tests {
             path if path.exists() => compare_with_the_library(&path, 100_000),
             _ => println!("left out: the reference data is not here"),
         }
+    }
+
+    #[test]
+    fn what_makes_the_library_panic_is_an_error() {
+        let scratch = std::env::temp_dir().join(format!("clip-tokens-{}", std::process::id()));
+        std::fs::create_dir_all(&scratch).unwrap();
+        let fixture = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/models/narrow"));
+        let good = std::fs::read_to_string(fixture.join(TOKENIZER)).unwrap();
+        let decoder = good.find("\"decoder\": {").unwrap() + "\"decoder\": {".len();
+        let damaged = format!("{}]{}", &good[..decoder], &good[decoder..]);
+        std::fs::write(scratch.join(TOKENIZER), damaged).unwrap();
+        let error = read(Folder { path: &scratch, model: "test" }, TOKENIZER).err().unwrap();
+        std::fs::remove_dir_all(scratch).unwrap();
+        assert!(matches!(error, Error::ModelInvalid { .. }), "{error:?}");
     }
 
     #[test]

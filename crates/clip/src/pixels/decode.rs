@@ -3,12 +3,11 @@
 //! One rule is not Pillow's: 16-bit grey becomes its high byte too, where Pillow clips at 255 and gives a white
 //! picture. External crate: `image`.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, RgbImage};
 
 use crate::error::Error;
+use crate::foreign::calm;
 use crate::pixels::header::{self, Format, Limits, undecodable};
 use crate::pixels::{Rgb, reserve};
 
@@ -21,7 +20,7 @@ const DECODER_BYTES: u64 = 64 * 1024 * 1024;
 /// Decode the first frame of `bytes`, upright if `orient`.
 pub(super) fn decode(bytes: &[u8], limits: &Limits, orient: bool) -> Result<Rgb, Error> {
     // Decoders panic on some malicious files. Nothing that a caller can see is left half-changed by that.
-    catch_unwind(AssertUnwindSafe(|| decode_or_panic(bytes, limits, orient))).unwrap_or_else(|_| {
+    calm(|| decode_or_panic(bytes, limits, orient)).unwrap_or_else(|| {
         let format = header::sniff(bytes)?;
         Err(undecodable(format, "the decoder does not understand the file"))
     })

@@ -11,6 +11,7 @@ pub use header::{Format, ImageInfo, Limits};
 pub use resample::Filter;
 
 use crate::error::Error;
+use crate::foreign::calm;
 use crate::spec::{ImageSpec, Levels, Resize};
 use resample::Window;
 
@@ -38,7 +39,7 @@ pub(crate) fn reserve<T>(length: usize) -> Result<Vec<T>, Error> {
 
 /// Read what the header of a picture says. Its pixels are not decoded.
 pub fn image_info(bytes: &[u8], limits: &Limits) -> Result<ImageInfo, Error> {
-    std::panic::catch_unwind(|| header::info(bytes, limits)).unwrap_or_else(|_| {
+    calm(|| header::info(bytes, limits)).unwrap_or_else(|| {
         Err(header::undecodable(header::sniff(bytes)?, "the decoder does not understand the header"))
     })
 }

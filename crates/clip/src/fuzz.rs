@@ -1,0 +1,175 @@
+//! Doors for the fuzz targets: what they call is not public otherwise. Compiled for fuzzing alone.
+//!
+//! An error is a good answer to any bytes. Everything else that could happen (a panic that nobody catches, an abort, memory
+//! or time without bound) ends the process, and the fuzzer keeps the bytes; so does an assertion here.
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use crate::config::Configuration;
+use crate::folder::Folder;
+use crate::manifest::{MANIFEST_FILE, Manifest};
+use crate::onnx::Onnx;
+use crate::pixels::{Format, Limits, image_info, image_tensor};
+use crate::spec::ImageSpec;
+use crate::tokens::{self, Tokens};
+
+/// Ends a file where several are in one input: UTF-8 has no such byte.
+const END: u8 = 0xff;
+
+/// The files that a configuration is read from, in the order in which an input has them.
+const FILES: [&str; 8] = [
+    "config.json",
+    "preprocessor_config.json",
+    "tokenizer_config.json",
+    "open_clip_config.json",
+    "modules.json",
+    "1_Pooling/config.json",
+    "processor_config.json",
+    "preprocess_cfg.json",
+];
+
+/// The name that the fixtures' manifests have.
+const MODEL: &str = "wide";
+
+/// Small, so that a picture takes a moment: what is done for more pixels is the same.
+const PIXELS: u64 = 1 << 20;
+
+/// A folder of this process, in memory where the system has such.
+fn scratch() -> PathBuf {
+    static SCRATCH: OnceLock<PathBuf> = OnceLock::new();
+    let make = || {
+        let base = if std::path::Path::new("/dev/shm").is_dir() { "/dev/shm".into() } else { std::env::temp_dir() };
+        let folder = base.join(format!("clip-fuzz-{}", std::process::id())).join(MODEL);
+        std::fs::create_dir_all(folder.join("1_Pooling")).expect("a folder to write to");
+        folder
+    };
+    SCRATCH.get_or_init(make).clone()
+}
+
+fn fixtures() -> PathBuf {
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/models").into()
+}
+
+/// Decoders may panic where that is caught: the fuzzer's own hook would end the process before.
+pub fn begin() {
+    std::panic::set_hook(Box::new(|panic| {
+        // To look at what was found: FUZZ_PANICS=1 target/fuzz/build/…/TARGET FILE
+        if std::env::var_os("FUZZ_PANICS").is_some() {
+            eprintln!("{panic}");
+        }
+    }));
+}
+
+fn limits() -> Limits {
+    Limits { bytes: 1 << 22, pixels: PIXELS, formats: Format::ALL.to_vec() }
+}
+
+pub fn header(bytes: &[u8]) {
+    if let Ok(info) = image_info(bytes, &limits()) {
+        assert!(u64::from(info.width) * u64::from(info.height) <= PIXELS);
+        assert!(info.width > 0 && info.height > 0 && info.frames > 0);
+        assert!((1..=8).contains(&info.orientation));
+    }
+}
+
+pub fn image(bytes: &[u8]) {
+    static SPEC: OnceLock<ImageSpec> = OnceLock::new();
+    let spec = SPEC.get_or_init(|| {
+        let path = fixtures().join(MODEL);
+        Configuration::read(folder(&path)).expect("a fixture").image
+    });
+    if let Ok(tensor) = image_tensor(bytes, spec, &limits()) {
+        assert_eq!(tensor.len(), spec.samples());
+        assert!(tensor.iter().all(|sample| sample.abs() < 3.0));
+        assert!(image_info(bytes, &limits()).is_ok());
+    }
+}
+
+fn folder(path: &std::path::Path) -> Folder<'_> {
+    Folder { path, model: MODEL }
+}
+
+fn write(name: &str, bytes: &[u8]) {
+    std::fs::write(scratch().join(name), bytes).expect("a file to write to");
+}
+
+/// A file of a fixture, beside those that are fuzzed.
+fn lend(name: &str) {
+    let file = scratch().join(name);
+    if !file.exists() {
+        std::fs::copy(fixtures().join(MODEL).join(name), file).expect("a fixture's file");
+    }
+}
+
+pub fn manifest(bytes: &[u8]) {
+    let path = scratch();
+    write(MANIFEST_FILE, bytes);
+    drop(Manifest::read(folder(&path)));
+    // No fuzzer finds a digest: it is made right here, for what lies behind its check.
+    let Ok(manifest) = serde_json::from_slice::<Manifest>(bytes) else { return };
+    let sealed = Manifest { name: MODEL.into(), ..manifest }.seal().expect("a specification can be written as JSON");
+    write(MANIFEST_FILE, sealed.to_json().expect("what was read can be written").as_bytes());
+    if let Ok(read) = Manifest::read(folder(&path)) {
+        assert_eq!(read, sealed);
+        read.size_bytes();
+    }
+}
+
+pub fn config(bytes: &[u8]) {
+    for (name, file) in FILES.into_iter().zip(bytes.split(|&byte| byte == END).chain(std::iter::repeat(&[][..]))) {
+        match file {
+            [] => drop(std::fs::remove_file(scratch().join(name))),
+            file => write(name, file),
+        }
+    }
+    let path = scratch();
+    lend(tokens::TOKENIZER);
+    if let Ok(config) = Configuration::read(folder(&path)) {
+        let defect = config.image.defect();
+        if let Ok((spec, _)) = tokens::describe(folder(&path), &config)
+            && defect.is_none()
+        {
+            drop(Tokens::open(folder(&path), &spec));
+        }
+    }
+}
+
+pub fn text(bytes: &[u8]) {
+    static TOKENIZERS: OnceLock<Vec<Tokens>> = OnceLock::new();
+    let open = |name| {
+        let path = fixtures().join(name);
+        let config = Configuration::read(folder(&path)).expect("a fixture");
+        let (spec, _) = tokens::describe(folder(&path), &config).expect("a fixture");
+        Tokens::open(folder(&path), &spec).expect("a fixture")
+    };
+    let tokenizers = TOKENIZERS.get_or_init(|| ["wide", "narrow", "bidirectional"].map(open).into());
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    for tokenizer in tokenizers {
+        let encoded = tokenizer.encode(text).expect("any text can be tokenised");
+        assert!(encoded.ids.len() <= encoded.count);
+    }
+}
+
+pub fn tokenizer(bytes: &[u8]) {
+    let mut parts = bytes.splitn(2, |&byte| byte == END);
+    write(tokens::TOKENIZER, parts.next().unwrap_or_default());
+    lend("config.json");
+    lend("preprocessor_config.json");
+    let path = scratch();
+    let Ok(config) = Configuration::read(folder(&path)) else { return };
+    let Ok((spec, _)) = tokens::describe(folder(&path), &config) else { return };
+    let text = String::from_utf8_lossy(parts.next().unwrap_or(b"a red bicycle"));
+    if let Ok(tokens) = Tokens::open(folder(&path), &spec)
+        && let Ok(encoded) = tokens.encode(&text)
+    {
+        assert!(encoded.ids.len() <= encoded.count);
+    }
+}
+
+pub fn graph(bytes: &[u8]) {
+    if let Ok(onnx) = Onnx::parse(bytes.to_vec()) {
+        drop(onnx.facts());
+        drop(onnx.part(&["text_embeds"]));
+    }
+}

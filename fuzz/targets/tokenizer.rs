@@ -1,0 +1,4 @@
+//! tokenizer.json, and a text for it.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(init: clip::fuzz::begin(), |bytes: &[u8]| clip::fuzz::tokenizer(bytes));

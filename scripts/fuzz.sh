@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# Looks for inputs that break the core, with libFuzzer and AddressSanitizer.
+#
+#   fuzz.sh [SECONDS [TARGET…]]    that long for each target (default: 7200, all of them), one after the other
+#
+# Begins with fuzz/corpus, with what was found earlier in target/fuzz, with the fixtures, and with the reference data where
+# it is here. What breaks something is kept in target/fuzz/TARGET.crashes, and this fails. Prints a line for each target,
+# with what all runs on this machine together came to: they add up in target/fuzz/runs.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+cargo_fuzz=0.13.2
+data=../shared/data
+seconds=${1:-7200}
+shift $(($# > 0))
+targets=("$@")
+[ ${#targets[@]} -gt 0 ] || mapfile -t targets < <(basename -s .rs fuzz/targets/*.rs)
+
+# The sanitizer wants options of the compiler that are not stable.
+export RUSTC_BOOTSTRAP=1
+export PATH=$PWD/target/fuzz/bin:$PATH
+cargo-fuzz --version >/dev/null 2>&1 || cargo install -q --locked --root target/fuzz "cargo-fuzz@$cargo_fuzz"
+
+# fixtures TARGET: copies what is a good beginning into the folder "seeds".
+seeds=$(mktemp -d)
+trap 'rm -rf "$seeds" /dev/shm/clip-fuzz-*' EXIT
+fixtures() {
+    local folder file
+    rm -rf "${seeds:?}"/*
+    case $1 in
+    image | header) find tests/fixtures/images $data/images/odd $data/images/exif -type f -size -64k -exec cp -t "$seeds" {} + 2>/dev/null || true ;;
+    manifest) cp models/emoji/pg_clip.json "$seeds" ;;
+    config)
+        for folder in tests/fixtures/models/* tests/fixtures/families/* tests/fixtures/models/broken/* models/emoji "$data"/tokenizer/*; do
+            # In the order of crates/clip/src/fuzz.rs.
+            for file in config preprocessor_config tokenizer_config open_clip_config modules 1_Pooling/config processor_config preprocess_cfg; do
+                cat "$folder/$file.json" 2>/dev/null || true
+                printf '\377'
+            done >"$seeds/$(basename "$folder")"
+        done
+        ;;
+    text) cut -f 1 examples/emoji.tsv | (cd "$seeds" && split -l 20) ;;
+    tokenizer) find tests/fixtures -name tokenizer.json -size -256k | while read -r file; do cp "$file" "$seeds/$(sha256sum <"$file" | cut -c 1-16)"; done ;;
+    graph) find tests/fixtures models -name '*.onnx' -size -512k | while read -r file; do cp "$file" "$seeds/$(sha256sum <"$file" | cut -c 1-16)"; done ;;
+    esac
+}
+
+options_of() {
+    case $1 in
+    image | header) echo -max_len=262144 ;;
+    manifest | config) echo -max_len=65536 -dict=fuzz/json.dict ;;
+    tokenizer) echo -max_len=262144 -dict=fuzz/json.dict ;;
+    text) echo -max_len=16384 -only_ascii=0 ;;
+    graph) echo -max_len=524288 ;;
+    esac
+}
+
+cargo fuzz build --target-dir target/fuzz/build >target/fuzz/build.log 2>&1 || { tail -n 30 target/fuzz/build.log >&2; exit 1; }
+failed=0
+for target in "${targets[@]}"; do
+    found=target/fuzz/$target crashes=target/fuzz/$target.crashes log=target/fuzz/$target.log
+    mkdir -p "$found" "$crashes" "fuzz/corpus/$target"
+    fixtures "$target"
+    read -ra options < <(options_of "$target")
+    status=passed TIMEFORMAT=%U
+    # Ten seconds and 2 GB for one input, with the sanitizer's own: far more than any setting allows in a server.
+    { time "target/fuzz/build/$(rustc -vV | sed -n 's/^host: //p')/release/$target" "$found" "fuzz/corpus/$target" "$seeds" "${options[@]}" \
+        -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -artifact_prefix="$crashes/" -print_final_stats=1 >"$log" 2>&1 || status=FAILED; } 2>"$log.time"
+    runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
+    echo "$target $(cat "$log.time") ${runs:-0}" >>target/fuzz/runs
+    awk -v target="$target" -v status=$status '$1 == target {seconds += $2; inputs += $3}
+        END {printf "fuzz: %s: %s; in all %d CPU minutes, %d inputs\n", target, status, seconds / 60, inputs}' target/fuzz/runs
+    if [ $status = FAILED ]; then
+        failed=1
+        grep -m 1 -E 'ERROR|panicked|SUMMARY' "$log" || true
+        find "$crashes" -type f
+    fi
+done
+exit $failed
