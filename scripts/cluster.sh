@@ -3,6 +3,9 @@
 #
 #   cluster.sh start DIR [SETTING=VALUE…]   create DIR (new, or empty) and a cluster in it, and start it
 #   cluster.sh restart DIR                  stop it at once, as a crash does, and start it again
+#   cluster.sh backup DIR NEW SIGNAL [SETTING=VALUE…]
+#                                           copy the running cluster into NEW, which `restart NEW` starts as a "standby", or
+#                                           for a "recovery"
 #   cluster.sh env DIR                      print the variables that a client needs
 #   cluster.sh psql DIR [ARGUMENT…]         run psql on it
 #   cluster.sh stop DIR                     stop it and remove DIR; nothing to do is no error
@@ -16,7 +19,7 @@ fail() {
     exit 1
 }
 
-[ $# -ge 2 ] || fail "usage: cluster.sh start|restart|env|psql|stop DIR" "Its head says more: ${BASH_SOURCE[0]}"
+[ $# -ge 2 ] || fail "usage: cluster.sh start|restart|backup|env|psql|stop DIR" "Its head says more: ${BASH_SOURCE[0]}"
 verb=$1
 directory=$(realpath --no-symlinks "$2")
 shift 2
@@ -45,7 +48,10 @@ socket_directory() {
     fi
 }
 
-create() {
+# settings SETTING=VALUE…: as lines of a configuration file.
+settings() { [ $# = 0 ] || printf '%s\n' "$@"; }
+
+make_folder() {
     [ -z "$(ls -A "$directory" 2>/dev/null)" ] ||
         fail "$directory is not empty." "Name a new folder, or end the cluster in it: scripts/cluster.sh stop $directory"
     # From here on the folder is ours: whatever fails or interrupts, nothing of it stays.
@@ -58,17 +64,30 @@ create() {
         chown postgres: "$directory" "$(socket_directory)"
         as_server test -w "$directory" || fail "the user postgres cannot reach $directory." "Name a folder that it can, such as one in /tmp."
     fi
+}
+
+create() {
+    make_folder
     # PGPORT and the like in the caller's environment count less than the file.
     # shellcheck disable=SC2016 # $1 and $2 belong to the inner shell
     as_server "$bin/initdb" --pgdata "$data" --username postgres --auth trust --encoding UTF8 --no-locale --no-sync \
         >/dev/null || fail "initdb could not create a cluster in $directory."
     {
         printf "%s = '%s'\n" listen_addresses '' unix_socket_directories "$(socket_directory)" port 5432 fsync off
-        local setting
-        for setting in "$@"; do
-            printf '%s\n' "$setting"
-        done
+        settings "$@"
     } | as_server tee -a "$data/postgresql.conf" >/dev/null
+}
+
+backup() {
+    local source signal=$2
+    source=$(socket_directory)
+    directory=$(realpath --no-symlinks "$1") data=$(realpath --no-symlinks "$1")/data
+    shift 2
+    make_folder
+    as_server "$bin/pg_basebackup" --host "$source" --port 5432 --username postgres --pgdata "$data" --checkpoint fast --no-sync
+    # What ALTER SYSTEM wrote counts more than the file: so do these.
+    settings "unix_socket_directories = '$(socket_directory)'" "$@" | as_server tee -a "$data/postgresql.auto.conf" >/dev/null
+    as_server touch "$data/$signal.signal"
 }
 
 start_server() {
@@ -112,6 +131,11 @@ restart)
     stop_server
     start_server
     ;;
+backup)
+    require_cluster
+    [ $# -ge 2 ] || fail "backup needs a folder and a signal, standby or recovery."
+    backup "$@"
+    ;;
 env)
     require_cluster
     client_variables
@@ -129,6 +153,6 @@ stop)
     fi
     ;;
 *)
-    fail "$verb is none of: start, restart, env, psql, stop"
+    fail "$verb is none of: start, restart, backup, env, psql, stop"
     ;;
 esac

@@ -21,9 +21,12 @@ export RUSTC_BOOTSTRAP=1
 export PATH=$PWD/target/fuzz/bin:$PATH
 cargo-fuzz --version >/dev/null 2>&1 || cargo install -q --locked --root target/fuzz "cargo-fuzz@$cargo_fuzz"
 
+scratch=$(mktemp -d --tmpdir=/dev/shm 2>/dev/null || mktemp -d) seeds=$scratch/seeds
+trap 'rm -rf "$scratch"' EXIT
+export TMPDIR=$scratch
+mkdir "$seeds"
+
 # fixtures TARGET: copies what is a good beginning into the folder "seeds".
-seeds=$(mktemp -d)
-trap 'rm -rf "$seeds" /dev/shm/clip-fuzz-*' EXIT
 fixtures() {
     local folder file
     rm -rf "${seeds:?}"/*
@@ -63,9 +66,9 @@ for target in "${targets[@]}"; do
     fixtures "$target"
     read -ra options < <(options_of "$target")
     status=passed TIMEFORMAT=%U
-    # Ten seconds and 2 GB for one input, with the sanitizer's own: far more than any setting allows in a server.
+    # A minute of a machine that may be busy, and 2 GB, with the sanitizer's own.
     { time "target/fuzz/build/$(rustc -vV | sed -n 's/^host: //p')/release/$target" "$found" "fuzz/corpus/$target" "$seeds" "${options[@]}" \
-        -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -artifact_prefix="$crashes/" -print_final_stats=1 >"$log" 2>&1 || status=FAILED; } 2>"$log.time"
+        -max_total_time="$seconds" -timeout=60 -rss_limit_mb=2048 -artifact_prefix="$crashes/" -print_final_stats=1 >"$log" 2>&1 || status=FAILED; } 2>"$log.time"
     runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
     echo "$target $(cat "$log.time") ${runs:-0}" >>target/fuzz/runs
     awk -v target="$target" -v status=$status '$1 == target {seconds += $2; inputs += $3}

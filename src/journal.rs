@@ -118,6 +118,9 @@ fn write(relation: pg_sys::Oid, statement: &str, args: &[DatumWithOid<'_>]) -> R
     if read(question, &[relation.into()], |row| required(row, 1)) != Ok(Some(true)) {
         return Err(not_writable());
     }
+    // Otherwise the first that a standby says is that it has no transaction numbers to give.
+    // SAFETY: raises an error in a transaction that only reads, and does nothing else.
+    unsafe { pg_sys::PreventCommandIfReadOnly(c"INSERT".as_ptr()) };
     let extension = Extension::find().ok_or_else(|| broken_extension("it is not there"))?;
     extension.as_owner(|_| {
         Spi::connect_mut(|client| client.update(statement, None, args).map(|rows| rows.len()))

@@ -1,4 +1,4 @@
 //! ONNX files, looked into.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(init: clip::fuzz::begin(), |bytes: &[u8]| clip::fuzz::graph(bytes));
+libfuzzer_sys::fuzz_target!(init: fuzz::begin(), |bytes: &[u8]| clip::fuzz::graph(bytes));

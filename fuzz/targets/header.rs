@@ -1,4 +1,4 @@
 //! What the header of a picture says.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(init: clip::fuzz::begin(), |bytes: &[u8]| clip::fuzz::header(bytes));
+libfuzzer_sys::fuzz_target!(init: fuzz::begin(), |bytes: &[u8]| clip::fuzz::header(bytes));

@@ -1,4 +1,4 @@
 //! Encoded pictures become tensors.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(init: clip::fuzz::begin(), |bytes: &[u8]| clip::fuzz::image(bytes));
+libfuzzer_sys::fuzz_target!(init: fuzz::begin(), |bytes: &[u8]| clip::fuzz::image(bytes));

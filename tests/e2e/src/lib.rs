@@ -29,13 +29,22 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Start a server that knows the embedded model and the fixtures.
-    pub fn start() -> Self {
+    /// One that is not there yet.
+    fn new() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let directory = std::env::temp_dir().join(format!("pg_clip-{}-{number}", std::process::id()));
-        let cluster = Self { directory };
-        run(cluster.script("start"));
+        Self { directory: std::env::temp_dir().join(format!("pg_clip-{}-{number}", std::process::id())) }
+    }
+
+    /// Start a server that knows the embedded model and the fixtures.
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same with lines of postgresql.conf.
+    pub fn start_with(settings: &[&str]) -> Self {
+        let cluster = Self::new();
+        run(cluster.script("start").args(settings));
         for name in ["wide", "narrow", "bidirectional", "fragile"] {
             cluster.add(name);
         }
@@ -47,7 +56,7 @@ impl Cluster {
         client.batch_execute(&set).unwrap();
         client.batch_execute("SELECT pg_reload_conf()").unwrap();
         drop(client);
-        run(&mut cluster.script("restart"));
+        cluster.restart();
         cluster
     }
 
@@ -67,6 +76,19 @@ impl Cluster {
         command.arg("--model-path").arg(self.models());
         command.arg("--onnxruntime").arg(root().join("target/onnxruntime/libonnxruntime.so"));
         command
+    }
+
+    /// A copy of the running server by pg_basebackup, to be started by [`Cluster::restart`]: as a "standby", or for a
+    /// "recovery". It knows the models of its origin.
+    pub fn backup(&self, signal: &str, settings: &[&str]) -> Self {
+        let copy = Self::new();
+        run(self.script("backup").arg(&copy.directory).arg(signal).args(settings));
+        copy
+    }
+
+    /// Stop the server at once, if it runs, and start it.
+    pub fn restart(&self) {
+        run(&mut self.script("restart"));
     }
 
     pub fn script(&self, verb: &str) -> Command {
@@ -92,6 +114,12 @@ impl Cluster {
             assert!(begun.elapsed() < Duration::from_secs(60), "process {pid} is still there");
             std::thread::sleep(Duration::from_millis(1));
         }
+    }
+
+    /// The server's first process.
+    pub fn postmaster(&self) -> i32 {
+        let file = std::fs::read_to_string(self.directory.join("data/postmaster.pid")).unwrap();
+        file.lines().next().unwrap().parse().unwrap()
     }
 
     /// A connection after a crash, once the server takes them again.

@@ -122,13 +122,7 @@ fn the_postmaster_never_loads_onnx_runtime() {
     run(&mut cluster.script("restart"));
     let mut client = cluster.connect();
     work(&mut client);
-    let postmaster: i32 = fs::read_to_string(cluster.directory.join("data/postmaster.pid"))
-        .unwrap()
-        .lines()
-        .next()
-        .unwrap()
-        .parse()
-        .unwrap();
+    let postmaster = cluster.postmaster();
     let maps = |pid: i32| fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("maps")).unwrap();
     assert!(maps(postmaster).contains("pg_clip.so"));
     assert!(!maps(postmaster).contains("libonnxruntime"));

