@@ -63,7 +63,7 @@ demo: ready
 
 # Set up, build, install, and run all tests.
 test: ready
-	PG_CONFIG="$(PG_CONFIG_PATH)" cargo test --release --target-dir target -p clip -p pgclip -p e2e
+	PG_CONFIG="$(PG_CONFIG_PATH)" cargo test --release --target-dir target --no-fail-fast -p clip -p pgclip -p e2e
 
 # The exactness tests at full size: random weights in the shape of ViT-B/32, compared with transformers.
 test-full-size: ready

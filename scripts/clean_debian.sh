@@ -76,7 +76,11 @@ enter() {
     fi
     mount -t proc proc "$directory/proc"
     mount --rbind /dev "$directory/dev"
-    exec chroot "$directory" /usr/bin/env -i HOME=/root LANG=C.UTF-8 TERM=dumb DEBIAN_FRONTEND=noninteractive \
+    # Not chroot alone: in one, nobody may make namespaces of his own, which some tests do.
+    cd "$directory"
+    pivot_root . .
+    umount --lazy .
+    exec chroot . /usr/bin/env -i HOME=/root LANG=C.UTF-8 TERM=dumb DEBIAN_FRONTEND=noninteractive \
         PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"
 }
 

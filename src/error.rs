@@ -120,8 +120,11 @@ pub fn report(error: Error) -> ErrorReport {
                 .set_hint("The model's weights are damaged or of a type that overflows: add another export of it.")
         }
         Error::OutOfMemory { bytes } => new(Code::ERRCODE_OUT_OF_MEMORY, "out of memory")
-            .set_detail(format!("Failed on request of size {bytes}."))
-            .set_hint("Resize the image, or lower \"clip.max_image_pixels\" so that such images are refused."),
+            .set_detail(bytes.map_or_else(
+                || "ONNX Runtime was refused memory.".into(),
+                |bytes| format!("Failed on request of size {bytes}."),
+            ))
+            .set_hint("Give the server more memory, let fewer connections embed at a time, or lower \"clip.max_image_pixels\"."),
         Error::Interrupted => {
             // Raises what the user should see: cancel, timeout or termination.
             pgrx::check_for_interrupts!();

@@ -67,8 +67,8 @@ pub enum Error {
     Inference { model: String, tower: Tower, reason: String },
     /// The model gave NaN, an infinity or a vector of length zero.
     NotAnEmbedding { model: String, tower: Tower },
-    /// An allocation was refused.
-    OutOfMemory { bytes: u64 },
+    /// An allocation was refused; of how many bytes, where that is known.
+    OutOfMemory { bytes: Option<u64> },
     /// The caller asked to stop.
     Interrupted,
     /// An element of a batch failed; `index` counts from zero.
@@ -130,7 +130,8 @@ impl fmt::Display for Error {
             Self::NotAnEmbedding { model, tower } => {
                 write!(f, "the {} tower of model \"{model}\" gave no direction", tower.name())
             }
-            Self::OutOfMemory { bytes } => write!(f, "could not allocate {bytes} bytes"),
+            Self::OutOfMemory { bytes: Some(bytes) } => write!(f, "could not allocate {bytes} bytes"),
+            Self::OutOfMemory { bytes: None } => write!(f, "could not allocate memory"),
             Self::Interrupted => f.write_str("interrupted"),
             Self::Item { index, source } => write!(f, "element {}: {source}", index + 1),
         }

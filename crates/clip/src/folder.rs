@@ -10,7 +10,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::de::DeserializeOwned;
 
 use crate::error::Error;
-use crate::pixels::reserve;
+use crate::memory::reserve;
 use crate::watch::Interrupted;
 
 /// Configuration files are a few kilobytes; a tokenizer's vocabulary can reach tens of megabytes.

@@ -21,6 +21,7 @@ pub mod fuzz;
 mod layout;
 mod logits;
 mod manifest;
+mod memory;
 mod model;
 mod onnx;
 mod pixels;

@@ -10,7 +10,8 @@ use crate::embedding::Embedding;
 use crate::error::{Error, Tower};
 use crate::folder::Folder;
 use crate::manifest::Manifest;
-use crate::pixels::{self, Limits, reserve};
+use crate::memory::{HEADROOM, headroom, reserve};
+use crate::pixels::{self, Limits};
 use crate::prepared;
 use crate::runtime::{Form, Graph, Runtime};
 use crate::spec::{GraphSpec, Levels};
@@ -90,6 +91,7 @@ pub struct Usage {
 impl Model {
     /// Read the manifest and the configuration of the model `name` in `path`. Loads no weights.
     pub fn open(path: &Path, name: &str, interrupted: Interrupted) -> Result<Self, Error> {
+        headroom(HEADROOM)?;
         let folder = Folder { path, model: name };
         let manifest = Manifest::read(folder)?;
         let weights = |file: &&String| manifest.graph_files().any(|weights| weights == *file);

@@ -13,10 +13,10 @@ use prost::bytes::Bytes;
 
 use crate::folder::Folder;
 use crate::layout::beside;
+use crate::memory::reserve;
 use crate::onnx::{
     AttributeProto, ModelProto, NodeProto, Onnx, Piece, Refusal, SCALED_BY_CONTENT, TensorProto, decode,
 };
-use crate::pixels::reserve;
 
 /// Types of tensors and of attributes, as ONNX numbers them.
 const FLOAT: i32 = 1;

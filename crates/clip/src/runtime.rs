@@ -17,13 +17,16 @@ use ort::session::{RunOptions, Session, SessionInputValue, SessionOutputs};
 use ort::value::{DynValue, Outlet, Tensor, TensorElementType, TensorRef, ValueType};
 
 use crate::error::{Error, Tower};
-use crate::pixels::reserve;
+use crate::memory::{HEADROOM, headroom, reserve};
 use crate::spec::Pooling;
 use crate::watch::{self, Interrupted};
 
 /// Official builds of the library since 1.29 report usage to their maker unless these variables of the environment are "1"
 /// before it is loaded: the documented one, and an earlier spelling.
 pub const TELEMETRY_OFF: [&str; 2] = ["ORT_DISABLE_TELEMETRY", "ORT_TELEMETRY_DISABLED"];
+
+/// What the library takes in a process's address space, and somewhat more.
+const LIBRARY_BYTES: u64 = 64 * 1024 * 1024;
 
 static LOADED: Mutex<Option<&'static Runtime>> = Mutex::new(None);
 
@@ -52,6 +55,7 @@ impl Runtime {
             return Err(missing("the path is not absolute".into()));
         }
         std::fs::File::open(path).map_err(|error| missing(error.to_string()))?;
+        headroom(LIBRARY_BYTES)?;
         let environment = ort::init_from(path)
             .map_err(|error| missing(error.to_string()))?
             .with_name("pg_clip")
@@ -343,6 +347,7 @@ impl Graph {
         interrupted: Interrupted,
         make: impl FnOnce(&SessionOutputs<'_>) -> Result<T, String>,
     ) -> Result<T, Error> {
+        headroom(HEADROOM)?;
         let Self { session, run, model, tower, .. } = self;
         let failed = |reason: &str| inference_failed(model, *tower, reason);
         run.unterminate().map_err(|error| failed(error.message()))?;
@@ -383,10 +388,14 @@ fn open_session(
             // The arena keeps the memory of the largest batch for ever, in every connection.
             .with_execution_providers([CPU::default().with_arena_allocator(false).build()])?)
     };
+    headroom(HEADROOM)?;
     let mut builder = builder().map_err(failed)?;
     let canceler = builder.canceler();
     let stop = || drop(canceler.cancel());
     let session = watch::interruptible(interrupted, stop, || builder.commit_from_file(file))?.map_err(|error| {
+        if is_about_memory(error.message()) {
+            return Error::OutOfMemory { bytes: None };
+        }
         // The message names the whole path, which is for superusers only.
         let reason = one_line(error.message()).replace(&*file.to_string_lossy(), &file_name(file));
         Error::invalid(model, &file_name(file), reason)
@@ -396,7 +405,15 @@ fn open_session(
 
 /// A graph with both towers fails as the text tower: it is run when a model is added, never in a server.
 fn inference_failed(model: &str, tower: Option<Tower>, reason: &str) -> Error {
+    if is_about_memory(reason) {
+        return Error::OutOfMemory { bytes: None };
+    }
     Error::Inference { model: model.into(), tower: tower.unwrap_or(Tower::Text), reason: one_line(reason) }
+}
+
+/// ONNX Runtime has no error code for it: what its allocator says, and C++'s own.
+fn is_about_memory(message: &str) -> bool {
+    ["bad_alloc", "Failed to allocate memory", "Cannot allocate memory"].iter().any(|said| message.contains(said))
 }
 
 /// What a run is given, by name.

@@ -17,11 +17,14 @@ use crate::config::{self, Configuration};
 use crate::error::Error;
 use crate::folder::Folder;
 use crate::foreign::calm;
-use crate::pixels::reserve;
+use crate::memory::{HEADROOM, headroom, reserve};
 use crate::spec::{GraphSpec, MAX_CONTEXT_LENGTH, TextSpec};
 
 /// A context holds some dozens of tokens; a megabyte is a novel. Tokenising cannot be interrupted, so it is bounded.
 pub const MAX_TEXT_BYTES: usize = 1024 * 1024;
+
+/// While a vocabulary is read, many times the file's size is in use.
+const TOKENIZER_COPIES: u64 = 16;
 
 pub(crate) const TOKENIZER: &str = "tokenizer.json";
 pub(crate) const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
@@ -144,6 +147,7 @@ pub(crate) fn describe(folder: Folder<'_>, config: &Configuration) -> Result<(Te
 
 fn read(folder: Folder<'_>, file: &str) -> Result<Tokenizer, Error> {
     let bytes = folder.read(file)?;
+    headroom(TOKENIZER_COPIES * bytes.len() as u64 + HEADROOM)?;
     // Whatever is odd is left to the library, whose answer counts. It panics on some files that are no JSON.
     let tokenizer = calm(|| match read_typed(&bytes) {
         Some(tokenizer) => Ok(tokenizer),

@@ -183,16 +183,16 @@ mod tests {
             match job {
                 0 => {
                     both.wait();
-                    Err(Error::OutOfMemory { bytes: 0 })
+                    Err(Error::OutOfMemory { bytes: Some(0) })
                 }
                 _ => {
-                    let failure = Err(Error::OutOfMemory { bytes: job });
+                    let failure = Err(Error::OutOfMemory { bytes: Some(job) });
                     both.wait();
                     failure
                 }
             }
         });
-        assert_eq!(failed, Err(Error::OutOfMemory { bytes: 0 }));
+        assert_eq!(failed, Err(Error::OutOfMemory { bytes: Some(0) }));
         assert!(begun.into_inner().unwrap().len() <= 3);
     }
 

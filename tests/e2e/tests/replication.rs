@@ -46,7 +46,9 @@ fn a_standby_searches_by_words_and_goes_on_as_the_primary() {
     let mut origin = primary.connect();
     table_with_index(&mut origin);
     // Something that would be to be done.
-    origin.batch_execute("CREATE TABLE bare (id int PRIMARY KEY, body text); INSERT INTO bare VALUES (1, 'a')").unwrap();
+    origin
+        .batch_execute("CREATE TABLE bare (id int PRIMARY KEY, body text); INSERT INTO bare VALUES (1, 'a')")
+        .unwrap();
     origin.execute("SELECT clip_auto_embed('bare', 'body', model => 'narrow')", &[]).unwrap();
     origin.batch_execute("CREATE TABLE other (id int PRIMARY KEY, body text)").unwrap();
     let standby = standby(&primary, &[]);
@@ -140,9 +142,7 @@ fn recovery_to_a_point_in_time_has_the_vectors_of_that_time() {
     origin.batch_execute("UPDATE item SET body = 'after the backup ' || id WHERE id <= 100").unwrap();
     let expected = vectors(&mut origin, "item");
     origin.batch_execute("SELECT pg_create_restore_point('good')").unwrap();
-    origin
-        .batch_execute("UPDATE item SET body = 'a mistake'; DELETE FROM item WHERE id > 20")
-        .unwrap();
+    origin.batch_execute("UPDATE item SET body = 'a mistake'; DELETE FROM item WHERE id > 20").unwrap();
     // Not in the same transaction, whose end would be in the next file.
     origin.batch_execute("SELECT pg_switch_wal()").unwrap();
     wait_until(

@@ -8,8 +8,9 @@ use image::{ColorType, DynamicImage, ImageDecoder, RgbImage};
 
 use crate::error::Error;
 use crate::foreign::calm;
+use crate::memory::{headroom, reserve};
+use crate::pixels::Rgb;
 use crate::pixels::header::{self, Format, Limits, undecodable};
-use crate::pixels::{Rgb, reserve};
 
 /// Decoders allocate as they please: before one starts, this many times the decoded size must be there to be had.
 const DECODER_COPIES: u64 = 2;
@@ -38,7 +39,7 @@ fn decode_or_panic(bytes: &[u8], limits: &Limits, orient: bool) -> Result<Rgb, E
     let mut decoder_limits = image::Limits::no_limits();
     decoder_limits.max_alloc = Some(budget);
     decoder.set_limits(decoder_limits).map_err(|error| undecodable(format, error))?;
-    drop(reserve::<u8>(usize::try_from(budget).unwrap_or(usize::MAX))?);
+    headroom(budget)?;
 
     let (width, height) = decoder.dimensions();
     let color = decoder.color_type();

@@ -12,6 +12,7 @@ pub use resample::Filter;
 
 use crate::error::Error;
 use crate::foreign::calm;
+use crate::memory::reserve;
 use crate::spec::{ImageSpec, Levels, Resize};
 use resample::Window;
 
@@ -27,14 +28,6 @@ impl Rgb {
     fn with_capacity(width: u32, height: u32) -> Result<Self, Error> {
         Ok(Self { width, height, bytes: reserve(width as usize * height as usize * 3)? })
     }
-}
-
-/// A vector with room for `length` elements, or an error: a size that comes from input must not abort the process.
-pub(crate) fn reserve<T>(length: usize) -> Result<Vec<T>, Error> {
-    let mut vector = Vec::new();
-    let bytes = (length as u64).saturating_mul(size_of::<T>() as u64);
-    vector.try_reserve_exact(length).map_err(|_| Error::OutOfMemory { bytes })?;
-    Ok(vector)
 }
 
 /// Read what the header of a picture says. Its pixels are not decoded.
@@ -137,11 +130,6 @@ mod tests {
     fn a_side_shorter_than_the_crop_is_padded() {
         assert_eq!(overlap(61, 64), (0, 2, 61));
         assert_eq!(overlap(62, 64), (0, 1, 62));
-    }
-
-    #[test]
-    fn sizes_that_cannot_be_had_are_errors() {
-        assert!(matches!(reserve::<u64>(usize::MAX), Err(Error::OutOfMemory { .. })));
     }
 
     #[test]

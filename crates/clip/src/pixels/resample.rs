@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
 use crate::error::Error;
-use crate::pixels::{Rgb, reserve};
+use crate::memory::reserve;
+use crate::pixels::Rgb;
 
 /// Fixed-point bits of a weight: 32 bits less 8 of the sample and 2 of headroom, as in Pillow.
 const PRECISION_BITS: u32 = 32 - 8 - 2;
