@@ -27,7 +27,7 @@ pgrx::pg_module_magic!(name, version);
 #[pgrx::pg_guard]
 extern "C-unwind" fn _PG_init() {
     // The library is opened in backends, on first use: never here, which may be the postmaster.
-    settings::disable_telemetry();
+    settings::set_environment();
     settings::define();
     // SAFETY: variables of this process. While pg_upgrade runs a server, nobody else is to change anything in it.
     if unsafe { pgrx::pg_sys::process_shared_preload_libraries_in_progress && !pgrx::pg_sys::IsBinaryUpgrade } {

@@ -70,11 +70,16 @@ pub enum TextOverflow {
     Error,
 }
 
-/// Before ONNX Runtime is loaded: see [`clip::TELEMETRY_OFF`].
-pub fn disable_telemetry() {
-    for name in clip::TELEMETRY_OFF {
+/// Backtraces in errors: every user would see them, and making one takes megabytes where memory may just have run out.
+const BACKTRACE_OF_ERRORS: &str = "RUST_LIB_BACKTRACE";
+
+/// What libraries read from the environment when they are first used. For ONNX Runtime see [`clip::TELEMETRY_OFF`].
+pub fn set_environment() {
+    let wanted = clip::TELEMETRY_OFF.map(|name| (name, "1"));
+    let quiet = std::env::var_os(BACKTRACE_OF_ERRORS).is_none().then_some((BACKTRACE_OF_ERRORS, "0"));
+    for (name, value) in wanted.into_iter().chain(quiet) {
         // SAFETY: called from _PG_init, when the process has one thread.
-        unsafe { std::env::set_var(name, "1") };
+        unsafe { std::env::set_var(name, value) };
     }
 }
 

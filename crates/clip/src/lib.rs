@@ -19,6 +19,7 @@ mod foreign;
 #[cfg(fuzzing)]
 pub mod fuzz;
 mod layout;
+mod library;
 mod logits;
 mod manifest;
 mod memory;

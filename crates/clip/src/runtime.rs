@@ -17,6 +17,7 @@ use ort::session::{RunOptions, Session, SessionInputValue, SessionOutputs};
 use ort::value::{DynValue, Outlet, Tensor, TensorElementType, TensorRef, ValueType};
 
 use crate::error::{Error, Tower};
+use crate::library;
 use crate::memory::{HEADROOM, headroom, reserve};
 use crate::spec::Pooling;
 use crate::watch::{self, Interrupted};
@@ -54,7 +55,9 @@ impl Runtime {
         if !path.is_absolute() {
             return Err(missing("the path is not absolute".into()));
         }
-        std::fs::File::open(path).map_err(|error| missing(error.to_string()))?;
+        if let Some(defect) = library::defect(path).map_err(|error| missing(error.to_string()))? {
+            return Err(missing(defect.into()));
+        }
         headroom(LIBRARY_BYTES)?;
         let environment = ort::init_from(path)
             .map_err(|error| missing(error.to_string()))?

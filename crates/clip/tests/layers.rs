@@ -5,8 +5,9 @@
 use std::path::{Path, PathBuf};
 
 /// A word, and the files that may contain it.
-const DOORS: [(&str, &[&str]); 11] = [
+const DOORS: [(&str, &[&str]); 12] = [
     ("ort::", &["runtime.rs"]),
+    ("object::", &["library.rs"]),
     ("tokenizers::", &["tokens.rs"]),
     ("image::", &["decode.rs", "header.rs"]),
     ("nix::", &["folder.rs", "watch.rs"]),

@@ -93,7 +93,8 @@ impl Cluster {
 
     pub fn script(&self, verb: &str) -> Command {
         let mut command = Command::new(root().join("scripts/cluster.sh"));
-        command.arg(verb).arg(&self.directory);
+        // Whatever the environment asks for, no error that users see has a backtrace.
+        command.arg(verb).arg(&self.directory).env("RUST_BACKTRACE", "1");
         command
     }
 

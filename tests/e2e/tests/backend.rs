@@ -140,6 +140,7 @@ fn a_missing_runtime_is_an_error_with_a_hint() {
         let error = error.as_db_error().unwrap();
         assert_eq!(error.code().code(), "58P01", "{path}");
         assert!(error.hint().unwrap().contains("clip.onnxruntime_path"));
+        assert!(!error.detail().unwrap().contains("pgrx"), "a backtrace: {error:?}");
     }
     // Once the setting is right, the same connection works.
     client.batch_execute("RESET clip.onnxruntime_path").unwrap();

@@ -5,8 +5,10 @@ SET ROLE nobody_special;
 SELECT vector_dims(clip_embed_text('cat', 'wide'));
 SELECT name, dimensions, license, prepared, is_default FROM clip_models WHERE name <> 'emoji';
 SELECT item, value FROM clip_diagnose() WHERE item IN ('ONNX Runtime library', 'model path', 'telemetry');
+\set VERBOSITY sqlstate
 SHOW clip.model_path;
 SHOW clip.onnxruntime_path;
+\set VERBOSITY default
 SET clip.model_path = '/tmp';
 SET clip.onnxruntime_path = '/tmp/x.so';
 SET clip.max_threads = 8;

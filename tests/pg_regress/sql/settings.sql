@@ -11,7 +11,9 @@ SET clip.query_cache_size = -1;
 SET clip.text_overflow = 'maybe';
 SET clip.image_formats = 'jpeg,avif';
 SET clip.max_image_pixels = 0;
+\set VERBOSITY sqlstate
 SET clip.max_image_bytes = 0;
+\set VERBOSITY default
 SET clip.nonsense = 1;
 -- What is remembered, and what is not.
 SELECT count(DISTINCT e) FROM (SELECT clip_embed_text('cat', 'wide')::text AS e FROM generate_series(1, 3)) s;

@@ -1,0 +1,75 @@
+//! Memory that is refused, at whatever step: an error, never a server that ends.
+
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use e2e::{Cluster, picture, run, sqlstate};
+use postgres::Client;
+use postgres::error::SqlState;
+
+/// Set the limit of a process's address space, which it may lift again. Nothing stands for none.
+fn limit(pid: i32, bytes: Option<u64>) {
+    let limit = bytes.map_or("unlimited".into(), |bytes| bytes.to_string());
+    // Only who a process belongs to may do that: the server's own user, where root runs the tests.
+    let process = std::fs::metadata(format!("/proc/{pid}")).unwrap();
+    let (user, group) = (process.uid(), process.gid());
+    let mut command = Command::new("prlimit");
+    run(command.uid(user).gid(group).args([&format!("--as={limit}:"), "--pid", &pid.to_string()]));
+}
+
+fn address_space(pid: i32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmSize:")?.trim().strip_suffix(" kB")).unwrap();
+    kilobytes.parse::<u64>().unwrap() * 1024
+}
+
+#[test]
+fn memory_that_is_refused_is_an_error_at_any_step() {
+    let cluster = Cluster::start();
+    let mut client = cluster.connect();
+    client.batch_execute("CREATE TABLE item (id serial PRIMARY KEY, picture bytea, body text)").unwrap();
+    client
+        .execute("SELECT clip_auto_embed('item', 'body', 'words', model => 'emoji', create_index => false)", &[])
+        .unwrap();
+    drop(client);
+    let large = picture("rgb_444.jpg");
+    type Work<'a> = Box<dyn Fn(&mut Client) -> Result<u64, postgres::Error> + 'a>;
+    let works: [Work<'_>; 4] = [
+        Box::new(|client| client.execute("SELECT clip_embed_text('a cat', 'emoji')", &[])),
+        Box::new(|client| client.execute("SELECT clip_embed_image($1, 'emoji')", &[&large])),
+        Box::new(|client| {
+            client.execute("SELECT clip_embed_images(array_fill($1::bytea, ARRAY[64]), 'emoji')", &[&large])
+        }),
+        Box::new(|client| {
+            client.execute("INSERT INTO item (body) SELECT 'text ' || i FROM generate_series(1, 20) AS i", &[])
+        }),
+    ];
+    for (number, work) in works.iter().enumerate() {
+        let (mut refused, mut done) = (0, 0);
+        for megabytes in (0..64).step_by(3).chain((64..160).step_by(16)).chain([256, 512, 1024]) {
+            let mut client = cluster.connect();
+            client.batch_execute("LOAD 'pg_clip'").unwrap();
+            let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0);
+            limit(pid, Some(address_space(pid) + megabytes * 1024 * 1024));
+            match work(&mut client) {
+                Ok(_) => done += 1,
+                Err(error) => {
+                    let code = sqlstate(&error);
+                    // The second is the server's, or ours, where a library cannot be mapped.
+                    assert!(
+                        [&SqlState::OUT_OF_MEMORY, &SqlState::UNDEFINED_FILE].contains(&code),
+                        "{number}, {megabytes} MB: {error:?}"
+                    );
+                    refused += 1;
+                }
+            }
+            // The same connection, once there is memory.
+            limit(pid, None);
+            work(&mut client).unwrap_or_else(|error| panic!("{number}, after {megabytes} MB: {error:?}"));
+        }
+        assert!(refused > 5 && done > 0, "{number}: {refused} refused, {done} done: the limits prove nothing");
+    }
+    let log = std::fs::read_to_string(cluster.directory.join("log")).unwrap();
+    assert!(!log.contains("was terminated by signal"), "{log}");
+}
