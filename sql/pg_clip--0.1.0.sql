@@ -294,7 +294,9 @@ COMMENT ON COLUMN clip_failures.retry_at IS 'when it is tried again; NULL: after
 CREATE VIEW _clip_failed AS
 SELECT relation, trigger_name, key, source_digest
   FROM _clip.failures
- WHERE retry_at > now() AND has_table_privilege(relation, 'SELECT');
+ WHERE retry_at > now() AND has_table_privilege(relation, 'SELECT')
+   -- A clock that was set back leaves failures of the future: nothing waits for those.
+   AND (last_failed_at <= now() OR retry_at = 'infinity');
 COMMENT ON VIEW _clip_failed IS 'internal: failures that are not to be tried again yet, unless the source has changed';
 
 -- Embed the rows of a cursor: key as text[] written as text, id (the key as jsonb), size, source. "last" is the key of

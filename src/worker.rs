@@ -459,7 +459,8 @@ fn work() -> Option<Work> {
              WHERE c.mode = 'queue' AND c.source IS NOT NULL AND c.key_names IS NOT NULL \
                AND NOT EXISTS (SELECT FROM pg_subscription_rel AS s WHERE s.srrelid = c.relation) \
                AND NOT EXISTS (SELECT FROM _clip.failures AS f WHERE f.relation = c.relation \
-                   AND f.trigger_name = c.trigger_name AND f.key = 'null' AND f.retry_at > now()) ORDER BY 1, 2"
+                   AND f.trigger_name = c.trigger_name AND f.key = 'null' \
+                   AND f.retry_at > now() AND (f.last_failed_at <= now() OR f.retry_at = 'infinity')) ORDER BY 1, 2"
         );
         Spi::connect(|client| {
             let mut found = Vec::new();

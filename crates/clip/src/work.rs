@@ -20,8 +20,9 @@ pub(crate) const MAX_FILE_BYTES: u64 = 64 << 30;
 /// The graph itself, without external weights: protobuf can hold no more.
 const MAX_GRAPH_BYTES: u64 = (2 << 30) - 1;
 
-/// Everyone may read a model, only its owner may change it: what the server insists on, whatever the umask.
-const FILE_MODE: u32 = 0o644;
+/// Everyone may read a model, only its owner may replace it: what the server insists on, whatever the umask. A file is
+/// never changed in place, which would crash those who map it: its mode keeps its owner from that by mistake.
+const FILE_MODE: u32 = 0o444;
 const FOLDER_MODE: u32 = 0o755;
 
 /// Told what is copied: the file, its size, and how much of it there is so far.

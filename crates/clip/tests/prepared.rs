@@ -95,7 +95,7 @@ fn prepared_weights_are_shared_and_give_the_same_embeddings() {
     assert!(published.cosine(&prepared) > 0.999_999_9);
     assert_eq!(store::verify(&store.0, MODEL, || false), Ok(vec![]));
     let modes = fs::read_dir(files(&store)).unwrap().map(|file| file.unwrap().metadata().unwrap().permissions().mode());
-    assert!(modes.into_iter().all(|mode| mode & 0o777 == 0o644));
+    assert!(modes.into_iter().all(|mode| mode & 0o777 == 0o444));
 }
 
 /// What is wrong, what is said of it, and how it is made so.

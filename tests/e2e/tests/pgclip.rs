@@ -197,7 +197,7 @@ fn the_command_reports_nothing_to_the_maker_of_the_runtime() {
 }
 
 #[test]
-fn everyone_may_read_what_is_added_and_only_the_owner_write() {
+fn everyone_may_read_what_is_added_and_nobody_writes_into_it() {
     let scratch = Scratch::new();
     let add =
         scratch.pgclip(&["add", "photos"]).arg(family("external")).get_args().map(|a| a.to_owned()).collect::<Vec<_>>();
@@ -212,7 +212,7 @@ fn everyone_may_read_what_is_added_and_only_the_owner_write() {
             |path: &str| fs::metadata(scratch.models().join(name).join(path)).unwrap().permissions().mode() & 0o777;
         assert_eq!(
             [mode(""), mode("onnx"), mode("config.json"), mode("onnx/text_model.onnx_data"), mode("pg_clip.json")],
-            [0o755, 0o755, 0o644, 0o644, 0o644]
+            [0o755, 0o755, 0o444, 0o444, 0o444]
         );
     }
     assert!(scratch.pgclip(&["verify"]).output().unwrap().status.success());
