@@ -29,9 +29,8 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits, orient: bool) -> Result<Rgb,
 
 fn decode_or_panic(bytes: &[u8], limits: &Limits, orient: bool) -> Result<Rgb, Error> {
     let (format, mut decoder) = header::open(bytes, limits)?;
-    // EXIF that cannot be read is no reason to refuse a picture that can.
     let orientation = match orient {
-        true => decoder.orientation().unwrap_or(Orientation::NoTransforms),
+        true => header::orientation(&mut decoder, bytes, format),
         false => Orientation::NoTransforms,
     };
     let size = decoder.total_bytes();

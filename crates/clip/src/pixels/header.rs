@@ -4,6 +4,7 @@
 
 use std::io::Cursor;
 
+use image::metadata::Orientation;
 use image::{ImageDecoder, ImageFormat, ImageReader};
 
 use crate::error::Error;
@@ -151,8 +152,31 @@ pub(super) fn undecodable(format: Format, reason: impl std::fmt::Display) -> Err
 pub(super) fn info(bytes: &[u8], limits: &Limits) -> Result<ImageInfo, Error> {
     let (format, mut decoder) = open(bytes, limits)?;
     let (width, height) = decoder.dimensions();
-    let orientation = decoder.orientation().map_or(1, |orientation| orientation.to_exif());
+    let orientation = orientation(&mut decoder, bytes, format).to_exif();
     Ok(ImageInfo { format, width, height, orientation, frames: frames(bytes, format) })
+}
+
+/// The EXIF orientation. EXIF that cannot be read is no reason to refuse a picture that can.
+pub(super) fn orientation(decoder: &mut impl ImageDecoder, bytes: &[u8], format: Format) -> Orientation {
+    // The decoder sets aside what a chunk says it has, up to 4 GB, before it looks for it.
+    if format == Format::WebP && !are_chunks_inside(bytes) {
+        return Orientation::NoTransforms;
+    }
+    decoder.orientation().unwrap_or(Orientation::NoTransforms)
+}
+
+/// Whether the chunks of a WebP end within it.
+fn are_chunks_inside(bytes: &[u8]) -> bool {
+    const CONTAINER: usize = 12;
+    const HEADER: usize = 8;
+    let mut rest = bytes.get(CONTAINER..).unwrap_or_default();
+    while let Some((header, content)) = rest.split_at_checked(HEADER) {
+        let length = u32::from_le_bytes([header[4], header[5], header[6], header[7]]) as usize;
+        let Some(after) = content.get(length..) else { return false };
+        // Chunks begin at even places.
+        rest = after.get(length % 2..).unwrap_or_default();
+    }
+    true
 }
 
 /// Frames as far as they can be read: a file that is cut short has those before the cut, at least one.

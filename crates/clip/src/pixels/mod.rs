@@ -142,6 +142,19 @@ mod tests {
         assert_eq!(error(&[0; 101]), Error::ImageBytesExceeded { bytes: 101, limit: 100 });
     }
 
+    #[test]
+    fn a_chunk_that_says_it_is_larger_than_the_file_takes_no_memory() {
+        let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/images/lossy.webp");
+        let simple = std::fs::read(fixture).unwrap();
+        let info = image_info(&simple, &limits()).unwrap();
+        // The extended format, which may have EXIF; the picture itself; a chunk of 3.9 GB, of which a byte is there.
+        let size = |side: u32| (side - 1).to_le_bytes()[..3].to_vec();
+        let extended = [&b"VP8X\x0a\0\0\0\x08\0\0\0"[..], &size(info.width), &size(info.height)].concat();
+        let chunks = [&b"WEBP"[..], &extended, &simple[12..], b"EXIF\xf0\xff\xff\xee\0"].concat();
+        let bomb = [&b"RIFF"[..], &(chunks.len() as u32).to_le_bytes(), &chunks].concat();
+        assert_eq!(image_info(&bomb, &limits()).unwrap(), info);
+    }
+
     /// At most this many levels between our pixels and Pillow's.
     fn tolerance(file: &str) -> u8 {
         // JPEG and lossy WebP leave the last bits to the decoder; what follows is exact.
