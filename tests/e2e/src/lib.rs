@@ -1,5 +1,7 @@
 //! Throw-away servers for the end-to-end tests.
 
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -190,6 +192,18 @@ pub fn run(mut command: impl std::borrow::BorrowMut<Command>) {
 /// The SQLSTATE of a failure that the server reported. A broken connection is none.
 pub fn sqlstate(error: &postgres::Error) -> &SqlState {
     error.code().unwrap_or_else(|| panic!("the connection broke: {error}"))
+}
+
+/// Let a process have so many megabytes of address space more than it has; nothing lifts the limit.
+pub fn limit_memory(pid: i32, megabytes: Option<u64>) {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let size = status.lines().find_map(|line| line.strip_prefix("VmSize:")?.trim().strip_suffix(" kB")).unwrap();
+    let size = size.parse::<u64>().unwrap() * 1024;
+    let limit = megabytes.map_or("unlimited".into(), |megabytes| (size + megabytes * 1024 * 1024).to_string());
+    // Only who a process belongs to may do that: the server's own user, where root runs the tests.
+    let process = std::fs::metadata(format!("/proc/{pid}")).unwrap();
+    let mut command = Command::new("prlimit");
+    run(command.uid(process.uid()).gid(process.gid()).args([&format!("--as={limit}:"), "--pid", &pid.to_string()]));
 }
 
 /// A fixture picture.

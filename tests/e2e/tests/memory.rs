@@ -1,28 +1,8 @@
 //! Memory that is refused, at whatever step: an error, never a server that ends.
 
-use std::os::unix::fs::MetadataExt;
-use std::os::unix::process::CommandExt;
-use std::process::Command;
-
-use e2e::{Cluster, picture, run, sqlstate};
+use e2e::{Cluster, limit_memory, picture, sqlstate};
 use postgres::Client;
 use postgres::error::SqlState;
-
-/// Set the limit of a process's address space, which it may lift again. Nothing stands for none.
-fn limit(pid: i32, bytes: Option<u64>) {
-    let limit = bytes.map_or("unlimited".into(), |bytes| bytes.to_string());
-    // Only who a process belongs to may do that: the server's own user, where root runs the tests.
-    let process = std::fs::metadata(format!("/proc/{pid}")).unwrap();
-    let (user, group) = (process.uid(), process.gid());
-    let mut command = Command::new("prlimit");
-    run(command.uid(user).gid(group).args([&format!("--as={limit}:"), "--pid", &pid.to_string()]));
-}
-
-fn address_space(pid: i32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmSize:")?.trim().strip_suffix(" kB")).unwrap();
-    kilobytes.parse::<u64>().unwrap() * 1024
-}
 
 #[test]
 fn memory_that_is_refused_is_an_error_at_any_step() {
@@ -51,7 +31,7 @@ fn memory_that_is_refused_is_an_error_at_any_step() {
             let mut client = cluster.connect();
             client.batch_execute("LOAD 'pg_clip'").unwrap();
             let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0);
-            limit(pid, Some(address_space(pid) + megabytes * 1024 * 1024));
+            limit_memory(pid, Some(megabytes));
             match work(&mut client) {
                 Ok(_) => done += 1,
                 Err(error) => {
@@ -65,7 +45,7 @@ fn memory_that_is_refused_is_an_error_at_any_step() {
                 }
             }
             // The same connection, once there is memory.
-            limit(pid, None);
+            limit_memory(pid, None);
             work(&mut client).unwrap_or_else(|error| panic!("{number}, after {megabytes} MB: {error:?}"));
         }
         assert!(refused > 5 && done > 0, "{number}: {refused} refused, {done} done: the limits prove nothing");

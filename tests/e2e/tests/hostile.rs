@@ -1,0 +1,199 @@
+//! Pictures that are made to harm: small files that ask for much memory or time. Each is refused or embedded, with half a
+//! gigabyte and half a minute, and the connection lives on.
+
+use std::io::Write;
+
+use e2e::{Cluster, limit_memory, picture, sqlstate};
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
+use postgres::Client;
+use postgres::error::SqlState;
+
+const MEGABYTES: u64 = 512;
+
+/// Zeros, so many megabytes of them, compressed.
+fn zeros(megabytes: usize) -> Vec<u8> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
+    let zeros = vec![0; 1 << 20];
+    (0..megabytes).for_each(|_| encoder.write_all(&zeros).unwrap());
+    encoder.finish().unwrap()
+}
+
+fn chunk(kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
+    let mut sum = flate2::Crc::new();
+    sum.update(kind);
+    sum.update(data);
+    [&(data.len() as u32).to_be_bytes()[..], kind, data, &sum.sum().to_be_bytes()].concat()
+}
+
+/// A PNG of 8-bit grey with these chunks between its header and its end.
+fn png(width: u32, height: u32, chunks: &[Vec<u8>]) -> Vec<u8> {
+    let header = [&width.to_be_bytes()[..], &height.to_be_bytes(), &[8, 0, 0, 0, 0]].concat();
+    [b"\x89PNG\r\n\x1a\n".to_vec(), chunk(b"IHDR", &header), chunks.concat(), chunk(b"IEND", b"")].concat()
+}
+
+fn grey_pixel() -> Vec<u8> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(&[0, 128]).unwrap();
+    chunk(b"IDAT", &encoder.finish().unwrap())
+}
+
+/// An animation of many frames of one pixel.
+fn apng(frames: u32) -> Vec<u8> {
+    let pixel = grey_pixel();
+    let data = &pixel[8..pixel.len() - 4];
+    let control = |number: u32| {
+        let one = 1_u32.to_be_bytes();
+        chunk(b"fcTL", &[&number.to_be_bytes()[..], &one, &one, &[0; 8], &[0, 1, 0, 1, 0, 0]].concat())
+    };
+    let mut chunks = vec![chunk(b"acTL", &[frames.to_be_bytes(), [0; 4]].concat()), control(0), grey_pixel()];
+    for frame in 1..frames {
+        chunks.push(control(frame * 2 - 1));
+        chunks.push(chunk(b"fdAT", &[&(frame * 2).to_be_bytes()[..], data].concat()));
+    }
+    png(1, 1, &chunks)
+}
+
+/// A GIF of so many frames, each of one pixel, on a screen of this size.
+fn gif(width: u16, height: u16, frames: usize) -> Vec<u8> {
+    let screen = [&width.to_le_bytes()[..], &height.to_le_bytes(), &[0x80, 0, 0], &[0, 0, 0, 255, 255, 255]].concat();
+    let frame = b"\x2c\0\0\0\0\x01\0\x01\0\0\x02\x02\x44\x01\0";
+    [b"GIF89a".to_vec(), screen, frame.repeat(frames), b";".to_vec()].concat()
+}
+
+/// A grey progressive JPEG of which each scan says in a hundred bytes that none of a million blocks changes.
+fn scans(side: u16, count: usize) -> Vec<u8> {
+    let segment =
+        |marker: u8, data: &[u8]| [&[0xff, marker][..], &(data.len() as u16 + 2).to_be_bytes(), data].concat();
+    // One code of one bit each: no difference, for DC; a run of 2^14 blocks (14 bits follow), for AC.
+    let table = |class: u8, symbol: u8| segment(0xc4, &[&[class, 1][..], &[0; 15], &[symbol]].concat());
+    let blocks = usize::from(side).div_ceil(8).pow(2);
+    let frame = [&[8][..], &side.to_be_bytes(), &side.to_be_bytes(), &[1, 1, 0x11, 0]].concat();
+    let quantization = segment(0xdb, &[&[0][..], &[1; 64]].concat());
+    let first = [segment(0xda, &[1, 1, 0, 0, 0, 0]), vec![0; blocks.div_ceil(8)]].concat();
+    let empty = [segment(0xda, &[1, 1, 0, 1, 63, 0]), vec![0; (blocks.div_ceil(1 << 14) * 15).div_ceil(8)]].concat();
+    let head = [b"\xff\xd8".to_vec(), quantization, segment(0xc2, &frame), table(0, 0), table(0x10, 0xe0)].concat();
+    [head, first, empty.repeat(count), b"\xff\xd9".to_vec()].concat()
+}
+
+/// A TIFF whose only directory is followed by itself, with the dimensions and lengths that it claims.
+fn tiff(side: u32, strip_bytes: u32) -> Vec<u8> {
+    let entry = |tag: u16, kind: u16, count: u32, value: u32| {
+        [&tag.to_le_bytes()[..], &kind.to_le_bytes(), &count.to_le_bytes(), &value.to_le_bytes()].concat()
+    };
+    let entries = [
+        entry(256, 4, 1, side),
+        entry(257, 4, 1, side),
+        entry(258, 3, 1, 8),
+        entry(259, 3, 1, 1),
+        entry(262, 3, 1, 1),
+        entry(273, 4, 1, 8),
+        entry(277, 3, 1, 1),
+        entry(278, 4, 1, side),
+        entry(279, 4, 1, strip_bytes),
+    ];
+    [b"II*\0\x08\0\0\0".to_vec(), 9_u16.to_le_bytes().to_vec(), entries.concat(), 8_u32.to_le_bytes().to_vec()].concat()
+}
+
+/// A WebP whose EXIF says that it has nearly four gigabytes.
+fn webp_with_endless_exif() -> Vec<u8> {
+    let simple = picture("lossy.webp");
+    let extended = b"VP8X\x0a\0\0\0\x08\0\0\0\x3f\0\0\x3f\0\0";
+    let chunks = [&b"WEBP"[..], extended, &simple[12..], b"EXIF\xf0\xff\xff\xee\0"].concat();
+    [&b"RIFF"[..], &(chunks.len() as u32).to_le_bytes(), &chunks].concat()
+}
+
+fn bmp(width: i32, height: i32) -> Vec<u8> {
+    let header =
+        [&40_u32.to_le_bytes()[..], &width.to_le_bytes(), &height.to_le_bytes(), b"\x01\0\x18\0", &[0; 24]].concat();
+    [&b"BM\xff\xff\xff\x7f\0\0\0\0\x36\0\0\0"[..], &header, &[0; 16]].concat()
+}
+
+fn bombs() -> Vec<(&'static str, Vec<u8>)> {
+    let named = |data: Vec<u8>| [b"x\0\0".to_vec(), data].concat();
+    let profile = chunk(b"iCCP", &named(zeros(1024)));
+    let text = chunk(b"zTXt", &named(zeros(1024)));
+    let international = chunk(b"iTXt", &[b"x\0\x01\0\0\0".to_vec(), zeros(1024)].concat());
+    vec![
+        ("a PNG of 65535 x 65535", png(65535, 65535, &[grey_pixel()])),
+        ("a PNG of 2^31 - 1 squared", png(i32::MAX as u32, i32::MAX as u32, &[grey_pixel()])),
+        ("a PNG whose pixels are a bomb", png(7900, 7900, &[chunk(b"IDAT", &zeros(1024))])),
+        ("a PNG with a colour profile of a gigabyte", png(1, 1, &[profile, grey_pixel()])),
+        ("a PNG with a text of a gigabyte", png(1, 1, &[text.clone(), grey_pixel()])),
+        ("a PNG with ten such texts", png(1, 1, &[text.repeat(10), grey_pixel()])),
+        ("a PNG with an international text of a gigabyte", png(1, 1, &[international, grey_pixel()])),
+        ("a PNG with 100,000 empty chunks", png(1, 1, &[chunk(b"tEXt", b"a\0b").repeat(100_000), grey_pixel()])),
+        ("an animated PNG of 10,000 frames", apng(10_000)),
+        ("an animated PNG that says it has 2^32 - 1 frames", png(1, 1, &[chunk(b"acTL", &[255; 8]), grey_pixel()])),
+        ("a GIF of 65535 x 65535", gif(65535, 65535, 1)),
+        ("a GIF of 30000 x 30000", gif(30000, 30000, 1)),
+        ("a GIF of 100,000 frames", gif(1, 1, 100_000)),
+        ("a progressive JPEG of 10,000 scans", scans(64, 10_000)),
+        ("a large progressive JPEG of 10 scans", scans(7900, 10)),
+        ("a large progressive JPEG of 1,000 scans", scans(7900, 1_000)),
+        ("a TIFF that is followed by itself", tiff(1, 1)),
+        ("a TIFF with a strip of 4 GB", tiff(7900, u32::MAX)),
+        ("a TIFF of 2^32 - 1 squared", tiff(u32::MAX, 16)),
+        ("a WebP with EXIF of 4 GB", webp_with_endless_exif()),
+        ("a BMP of 2^31 - 1 by -2^31", bmp(i32::MAX, i32::MIN)),
+        ("a BMP of 7900 x 7900 with no pixels", bmp(7900, 7900)),
+    ]
+}
+
+/// Refused by name, or done.
+fn check(result: Result<u64, postgres::Error>, what: &str) {
+    if let Err(error) = result {
+        let refusals =
+            [&SqlState::INVALID_BINARY_REPRESENTATION, &SqlState::PROGRAM_LIMIT_EXCEEDED, &SqlState::OUT_OF_MEMORY];
+        assert!(refusals.contains(&sqlstate(&error)), "{what}: {error:?}");
+    }
+}
+
+fn limited(cluster: &Cluster) -> (Client, i32) {
+    let mut client = cluster.connect();
+    client.batch_execute("SET statement_timeout = '30s'; SELECT clip_prewarm('narrow', 'image')").unwrap();
+    let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0);
+    limit_memory(pid, Some(MEGABYTES));
+    (client, pid)
+}
+
+#[test]
+fn bombs_do_no_harm() {
+    let cluster = Cluster::start();
+    let (mut client, pid) = limited(&cluster);
+    for (what, bytes) in bombs() {
+        let begun = std::time::Instant::now();
+        check(client.execute("SELECT * FROM clip_image_info($1)", &[&bytes]), what);
+        check(client.execute("SELECT clip_embed_image($1, 'narrow')", &[&bytes]), what);
+        println!("{what}: {} bytes, {:?}", bytes.len(), begun.elapsed());
+    }
+    assert_eq!(client.query_one("SELECT pg_backend_pid()", &[]).unwrap().get::<_, i32>(0), pid);
+    client.execute("SELECT clip_embed_image($1, 'narrow')", &[&picture("rgb_444.jpg")]).unwrap();
+    let frames = |client: &mut Client, bytes: &[u8]| -> i32 {
+        client.query_one("SELECT frames FROM clip_image_info($1)", &[&bytes]).unwrap().get(0)
+    };
+    assert_eq!(frames(&mut client, &apng(10_000)), 10_000);
+    assert_eq!(frames(&mut client, &gif(1, 1, 100_000)), 100_000);
+}
+
+#[test]
+fn a_gigabyte_is_refused_unread() {
+    let cluster = Cluster::start();
+    let mut client = cluster.connect();
+    // As large as a value can be.
+    for (kind, value) in
+        [("bytea", "convert_to(repeat('x', (1 << 30) - 100), 'SQL_ASCII')"), ("text", "repeat('x', (1 << 30) - 100)")]
+    {
+        client.batch_execute(&format!("CREATE TABLE big_{kind} AS SELECT {value} AS value")).unwrap();
+    }
+    let (mut client, _) = limited(&cluster);
+    for call in [
+        "clip_embed_image(value, 'narrow') FROM big_bytea",
+        "clip_image_info(value) FROM big_bytea",
+        "clip_embed_text(value, 'narrow') FROM big_text",
+        "clip_token_count(value, 'narrow') FROM big_text",
+    ] {
+        let error = client.batch_execute(&format!("SELECT {call}")).unwrap_err();
+        assert_eq!(sqlstate(&error), &SqlState::PROGRAM_LIMIT_EXCEEDED, "{call}");
+    }
+}
