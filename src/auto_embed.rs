@@ -15,6 +15,7 @@ use pgrx::prelude::*;
 
 use crate::batch::{Source, check_digest};
 use crate::datum::{Varlena, Vector};
+use crate::encoding::Text;
 use crate::error::{broken_trigger, report, summary_of};
 use crate::models;
 use crate::rights::{Extension, read, required};
@@ -26,11 +27,11 @@ use crate::{settings, worker};
 struct Column {
     /// Which table and trigger it was defined for: a partition's are copies.
     relation: pg_sys::Oid,
-    trigger_name: String,
+    trigger_name: Text,
     source: i16,
     is_image: bool,
     target: i16,
-    /// SQL expressions for the key of a row, in the order of `key`.
+    /// SQL expressions for the names of a row's key, in the order of `key`.
     key_names: Vec<String>,
     key: Vec<(i16, pg_sys::Oid)>,
 }
@@ -175,7 +176,7 @@ impl Column {
         more: Vec<DatumWithOid<'a>>,
     ) -> Result<(), ErrorReport> {
         let extension = Extension::find().ok_or_else(|| broken_trigger("the extension is not there"))?;
-        let mut arguments = vec![self.relation.into(), self.trigger_name.as_str().into()];
+        let mut arguments = vec![self.relation.into(), self.trigger_name.clone().into()];
         arguments.extend(more);
         let first = arguments.len() + 1;
         let pairs: Vec<_> =
@@ -221,7 +222,8 @@ impl Column {
              JOIN pg_catalog.pg_attribute AS s ON s.attrelid OPERATOR(pg_catalog.=) $2 AND s.attname OPERATOR(pg_catalog.=) c.source \
              JOIN pg_catalog.pg_attribute AS e ON e.attrelid OPERATOR(pg_catalog.=) $2 AND e.attname OPERATOR(pg_catalog.=) c.target \
              LEFT JOIN LATERAL ( \
-                SELECT pg_catalog.array_agg(pg_catalog.quote_literal(a.attname) ORDER BY k.i) AS names, \
+                SELECT pg_catalog.array_agg(pg_catalog.format('(SELECT attname::pg_catalog.text FROM pg_catalog.pg_attribute \
+                    WHERE attrelid OPERATOR(pg_catalog.=) %s AND attnum OPERATOR(pg_catalog.=) %s)', a.attrelid, a.attnum) ORDER BY k.i) AS names, \
                     pg_catalog.array_agg(a.attnum ORDER BY k.i) AS numbers, pg_catalog.array_agg(a.atttypid ORDER BY k.i) AS types \
                 FROM pg_catalog.unnest(c.key_names) WITH ORDINALITY AS k (name, i) \
                 JOIN pg_catalog.pg_attribute AS a ON a.attrelid OPERATOR(pg_catalog.=) $2 AND a.attname OPERATOR(pg_catalog.=) k.name \

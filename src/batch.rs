@@ -7,6 +7,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::datum::{Varlena, VarlenaArray, Vector};
+use crate::encoding::Text;
 use crate::error::{another_model, in_transaction_block, report, summary_of};
 use crate::functions::model_or_default;
 use crate::models::{self, only};
@@ -54,7 +55,7 @@ type EachRows = TableIterator<
         name!(ordinality, i32),
         name!(embedding, Option<Vector>),
         name!(sqlstate, Option<String>),
-        name!(message, Option<String>),
+        name!(message, Option<Text>),
     ),
 >;
 
@@ -102,7 +103,7 @@ fn clip_embed_each<'a>(
         Ok(embedding) => Some(Vector::new(&embedding).map(|vector| (ordinality, Some(vector), None, None))),
         Err(error) => {
             let (code, message) = summary_of(error);
-            Some(Ok((ordinality, None, Some(code), Some(message))))
+            Some(Ok((ordinality, None, Some(code), Some(Text(message)))))
         }
     });
     Ok(TableIterator::new(rows.collect::<Result<Vec<_>, _>>()?))
@@ -118,11 +119,11 @@ fn clip_most_bytes(image: bool) -> i64 {
 #[allow(clippy::type_complexity, reason = "the columns are the type")]
 fn clip_resolve_model(
     model: Option<Varlena<'_>>,
-) -> Result<TableIterator<'static, (name!(name, String), name!(digest, String), name!(dimensions, i32))>, ErrorReport> {
+) -> Result<TableIterator<'static, (name!(name, Text), name!(digest, String), name!(dimensions, i32))>, ErrorReport> {
     let name = model_or_default(model)?;
     let row = models::with(&name, |model, _| {
         let manifest = model.manifest();
-        Ok((name.clone(), manifest.digest.clone(), manifest.dimensions as i32))
+        Ok((Text(name.clone()), manifest.digest.clone(), manifest.dimensions as i32))
     });
     Ok(TableIterator::once(row.map_err(report)?))
 }

@@ -16,7 +16,8 @@ use pgrx::pgrx_sql_entity_graph::metadata::{
 };
 use pgrx::{IntoDatum, pg_sys, varlena};
 
-use crate::error;
+use crate::encoding::Text;
+use crate::{encoding, error};
 
 /// An argument of type `text` or `bytea`, not detoasted yet.
 #[derive(Clone, Copy)]
@@ -74,18 +75,7 @@ impl<'a> Varlena<'a> {
         if bytes > limit {
             return Err(error::report(Error::TextBytesExceeded { bytes, limit }));
         }
-        let bytes = self.detoast();
-        // SAFETY: the pointer and length are of one slice; where no conversion is needed, the same pointer comes back,
-        // else a new null-terminated string in the current memory context, which lives as long as the argument.
-        let converted = unsafe {
-            let start = bytes.as_ptr().cast::<c_char>();
-            let converted = pg_sys::pg_server_to_any(start, bytes.len() as i32, pg_sys::pg_enc::PG_UTF8 as i32);
-            match ptr::eq(converted, start) {
-                true => bytes,
-                false => std::ffi::CStr::from_ptr(converted).to_bytes(),
-            }
-        };
-        std::str::from_utf8(converted).map(Cow::Borrowed).map_err(|_| error::invalid_text())
+        encoding::from_server(self.detoast()).map(Cow::Borrowed)
     }
 
     fn detoast(self) -> &'a [u8] {
@@ -237,4 +227,4 @@ macro_rules! named_in_sql {
     };
 }
 
-named_in_sql!(Varlena<'_> = "bytea", VarlenaArray<'_> = "bytea[]", Vector = "vector");
+named_in_sql!(Text = "text", Varlena<'_> = "bytea", VarlenaArray<'_> = "bytea[]", Vector = "vector");

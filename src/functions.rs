@@ -8,6 +8,7 @@ use pgrx::pg_sys::panic::{ErrorReport, ErrorReportable};
 use pgrx::prelude::*;
 
 use crate::datum::{Varlena, VarlenaArray, Vector};
+use crate::encoding::Text;
 use crate::error::{invalid_argument, null_argument, report, text_of_another_model, warn};
 use crate::models;
 use crate::rights::{Extension, read, required};
@@ -148,8 +149,8 @@ fn warn_if_no_column_has(model: &str) -> Result<(), ErrorReport> {
          ORDER BY c.trigger_oid LIMIT 1",
         extension.schema
     );
-    let found = read(&query, &[digest.into()], |row| Ok((required::<String>(row, 1)?, required::<String>(row, 2)?)));
-    if let Ok(Some((column, other))) = found {
+    let found = read(&query, &[digest.into()], |row| Ok((required::<Text>(row, 1)?, required::<Text>(row, 2)?)));
+    if let Ok(Some((Text(column), Text(other)))) = found {
         warn(text_of_another_model(model, &column, &other));
     }
     Ok(())

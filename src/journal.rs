@@ -7,6 +7,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::datum::Varlena;
+use crate::encoding::Text;
 use crate::error::{broken_extension, not_writable};
 use crate::rights::{Extension, read, required};
 
@@ -89,7 +90,7 @@ pub fn report_activity(
         write(
             relation,
             "DELETE FROM _clip.activity WHERE relation = $1 AND trigger_name = $2 AND pid = $3",
-            &[relation.into(), trigger_name.into(), own.into()],
+            &[relation.into(), Text(trigger_name.into()).into(), own.into()],
         )?;
     }
     if let Some(kind) = kind {
@@ -100,7 +101,7 @@ pub fn report_activity(
                 total = COALESCE(a.total, $5), embedded = a.embedded + $6, failed = a.failed + $7",
             &[
                 relation.into(),
-                trigger_name.into(),
+                Text(trigger_name.into()).into(),
                 if kind == "empty" { 0 } else { own }.into(),
                 kind.into(),
                 total.into(),

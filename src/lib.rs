@@ -1,7 +1,7 @@
 //! pg_clip: texts and pictures become vectors inside PostgreSQL.
 //!
 //! This crate adapts; it decides nothing about pixels, tokens or floats. Reading order: `functions` (what SQL calls),
-//! `models` (what this backend has open), `settings`, `error` (SQLSTATEs), `datum` (values as Postgres holds them); then, for
+//! `models` (what this backend has open), `settings`, `error` (SQLSTATEs), `datum` (values as Postgres holds them), `encoding` (its strings); then, for
 //! rows that embed themselves, `auto_embed` (the trigger), `row` (its row), `batch`, `journal` (what failed), `worker`.
 //!
 //! Two worlds: here Postgres may raise an error at any call; inside `clip` nothing may, and no Postgres function is
@@ -10,6 +10,7 @@
 mod auto_embed;
 mod batch;
 mod datum;
+mod encoding;
 mod error;
 mod functions;
 mod interrupt;

@@ -4,6 +4,8 @@ use pgrx::datum::{DatumWithOid, FromDatum, IntoDatum};
 use pgrx::prelude::*;
 use pgrx::spi::SpiHeapTupleData;
 
+use crate::encoding::{Text, identifier};
+
 /// Where the extension is, quoted, and who owns it.
 pub struct Extension {
     pub schema: String,
@@ -13,10 +15,15 @@ pub struct Extension {
 impl Extension {
     /// None in a database that does not have the extension.
     pub fn find() -> Option<Self> {
-        let query = "SELECT pg_catalog.quote_ident(n.nspname), e.extowner FROM pg_catalog.pg_extension AS e \
+        let query = "SELECT n.nspname::pg_catalog.text, e.extowner FROM pg_catalog.pg_extension AS e \
             JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) e.extnamespace \
             WHERE e.extname OPERATOR(pg_catalog.=) 'pg_clip'::pg_catalog.name";
-        read(query, &[], |row| Ok(Self { schema: required(row, 1)?, owner: required(row, 2)? })).ok().flatten()
+        read(query, &[], |row| {
+            let Text(schema) = required(row, 1)?;
+            Ok(Self { schema: identifier(&schema), owner: required(row, 2)? })
+        })
+        .ok()
+        .flatten()
     }
 
     /// Run something as the owner of the extension, with a search_path that nobody else can write to.

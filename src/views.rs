@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use clip::{Model, Runtime, Tower};
 use pgrx::prelude::*;
 
+use crate::encoding::Text;
 use crate::interrupt::interrupted;
 use crate::{models, settings};
 
@@ -13,14 +14,14 @@ use crate::{models, settings};
 fn clip_models() -> TableIterator<
     'static,
     (
-        name!(name, String),
-        name!(family, Option<String>),
+        name!(name, Text),
+        name!(family, Option<Text>),
         name!(dimensions, Option<i32>),
         name!(context_length, Option<i32>),
         name!(image_size, Option<i32>),
         name!(digest, Option<String>),
         name!(size_bytes, Option<i64>),
-        name!(license, Option<String>),
+        name!(license, Option<Text>),
         name!(prepared, bool),
         name!(is_default, bool),
     ),
@@ -34,14 +35,14 @@ fn clip_models() -> TableIterator<
         let is_default = name == default;
         let prepared = clip::store::check_prepared(&path, &name, &runtime).is_ok();
         (
-            name,
-            manifest.map(|manifest| manifest.family.clone()),
+            Text(name),
+            manifest.map(|manifest| Text(manifest.family.clone())),
             manifest.map(|manifest| manifest.dimensions as i32),
             manifest.map(|manifest| manifest.text.context_length as i32),
             manifest.map(|manifest| manifest.image.height as i32),
             manifest.map(|manifest| manifest.digest.clone()),
             manifest.map(|manifest| manifest.size_bytes() as i64),
-            manifest.and_then(|manifest| manifest.license.clone()),
+            manifest.and_then(|manifest| manifest.license.clone()).map(Text),
             prepared,
             is_default,
         )
@@ -53,7 +54,7 @@ fn clip_models() -> TableIterator<
 fn clip_loaded_models() -> TableIterator<
     'static,
     (
-        name!(model, String),
+        name!(model, Text),
         name!(tower, &'static str),
         name!(loaded_at, TimestampWithTimeZone),
         name!(load_ms, f64),
@@ -70,7 +71,7 @@ fn clip_loaded_models() -> TableIterator<
             let Some(usage) = open.model.usage(tower) else { continue };
             let cache_hits = if tower == Tower::Text { open.cache_hits as i64 } else { 0 };
             rows.push((
-                name.to_owned(),
+                Text(name.to_owned()),
                 tower.name(),
                 timestamp(usage.loaded_at),
                 usage.load_time.as_secs_f64() * 1e3,
@@ -86,7 +87,7 @@ fn clip_loaded_models() -> TableIterator<
 }
 
 #[pg_extern(sql = false)]
-fn clip_diagnose() -> TableIterator<'static, (name!(item, &'static str), name!(value, String))> {
+fn clip_diagnose() -> TableIterator<'static, (name!(item, &'static str), name!(value, Text))> {
     // SAFETY: reads the current role's attributes; may raise an error, which pgrx turns into an unwinding panic.
     let superuser = unsafe { pg_sys::superuser() };
     let path = |path: std::path::PathBuf| match superuser {
@@ -95,7 +96,7 @@ fn clip_diagnose() -> TableIterator<'static, (name!(item, &'static str), name!(v
     };
     let options = settings::options();
     let formats: Vec<_> = options.limits.formats.iter().map(|format| format.name()).collect();
-    TableIterator::new([
+    let items: [(_, String); 15] = [
         ("pg_clip", env!("CARGO_PKG_VERSION").into()),
         ("PostgreSQL", pg_sys::PG_VERSION_STR.to_string_lossy().into_owned()),
         ("ONNX Runtime library", path(settings::onnxruntime_path())),
@@ -114,7 +115,8 @@ fn clip_diagnose() -> TableIterator<'static, (name!(item, &'static str), name!(v
         ("largest image", format!("{} bytes, {} pixels", options.limits.bytes, options.limits.pixels)),
         ("image formats", formats.join(", ")),
         ("largest text", format!("{} bytes", clip::MAX_TEXT_BYTES)),
-    ])
+    ];
+    TableIterator::new(items.map(|(item, value)| (item, Text(value))))
 }
 
 fn telemetry() -> &'static str {

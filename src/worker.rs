@@ -14,6 +14,7 @@ use pgrx::pg_sys::panic::{CaughtError, ErrorReportable};
 use pgrx::prelude::*;
 use pgrx::{PgXactCallbackEvent, register_xact_callback};
 
+use crate::encoding::Text;
 use crate::error::summary;
 use crate::journal;
 use crate::rights::{Extension, as_role, read, required};
@@ -278,7 +279,7 @@ struct Done {
 struct Column {
     schema: String,
     relation: pg_sys::Oid,
-    trigger_name: String,
+    trigger_name: Text,
     label: String,
     owner: pg_sys::Oid,
 }
@@ -395,20 +396,20 @@ impl Worker {
 impl Column {
     fn has_work(&self) -> bool {
         let query = format!("SELECT {}._clip_any_pending($1, $2::pg_catalog.name)", self.schema);
-        let arguments = || [self.relation.into(), self.trigger_name.as_str().into()];
+        let arguments = || [self.relation.into(), self.trigger_name.clone().into()];
         let look = || as_role(self.owner, || read(&query, &arguments(), |row| required(row, 1)));
         matches!(in_transaction(look), Ok(Ok(Some(true))))
     }
 
     /// Embed a batch. Returns the number of rows, and where to go on, if there is more.
-    fn step(&self, most: i32, after: Option<String>) -> Result<(i64, Option<String>), Failure> {
+    fn step(&self, most: i32, after: Option<Text>) -> Result<(i64, Option<Text>), Failure> {
         let query = format!(
             "SELECT p.embedded, p.failed, p.last FROM {}._clip_pass($1, $2::pg_catalog.name, $3, $4, pg_catalog.current_setting('search_path')) AS p",
             self.schema
         );
         in_transaction(|| {
-            let arguments = [self.relation.into(), self.trigger_name.as_str().into(), most.into(), after.into()];
-            let step = as_role(self.owner, || Spi::get_three_with_args::<i64, i64, String>(&query, &arguments));
+            let arguments = [self.relation.into(), self.trigger_name.clone().into(), most.into(), after.into()];
+            let step = as_role(self.owner, || Spi::get_three_with_args::<i64, i64, Text>(&query, &arguments));
             let (embedded, failed, last) = step.unwrap_or_else(|error| error!("{error}"));
             let embedded = embedded.unwrap_or(0);
             self.report("worker", embedded, failed.unwrap_or(0));
@@ -417,7 +418,7 @@ impl Column {
     }
 
     fn report(&self, kind: &str, embedded: i64, failed: i64) {
-        journal::report_activity(self.relation, &self.trigger_name, Some(kind), None, embedded, failed)
+        journal::report_activity(self.relation, &self.trigger_name.0, Some(kind), None, embedded, failed)
             .unwrap_or_report();
     }
 
@@ -434,10 +435,14 @@ impl Column {
              WHERE c.oid OPERATOR(pg_catalog.=) $1",
             self.schema
         );
-        let name = self.trigger_name.as_str();
+        let name = self.trigger_name.clone();
         let noted = in_transaction(|| {
-            let arguments =
-                [self.relation.into(), name.into(), failure.sqlstate.as_str().into(), failure.message.as_str().into()];
+            let arguments = [
+                self.relation.into(),
+                name.into(),
+                failure.sqlstate.as_str().into(),
+                Text(failure.message.clone()).into(),
+            ];
             Spi::run_with_args(&query, &arguments)
         });
         let noted = matches!(noted, Ok(Ok(())));
@@ -465,7 +470,7 @@ fn work() -> Option<Work> {
         Spi::connect(|client| {
             let mut found = Vec::new();
             for row in client.select(&columns, None, &[])? {
-                if let (Some(relation), Some(trigger_name), Some(label), Some(owner)) =
+                if let (Some(relation), Some(trigger_name), Some(Text(label)), Some(owner)) =
                     (row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)
                 {
                     found.push(Column { schema: schema.into(), relation, trigger_name, label, owner });

@@ -50,8 +50,12 @@ impl Runtime {
                 }),
             };
         }
-        let missing =
-            |reason: String| Error::RuntimeMissing { path: path.display().to_string(), reason: one_line(&reason) };
+        let missing = |reason: String| {
+            let path = path.display().to_string();
+            // The path is for superusers only; the reason is for all.
+            let reason = one_line(&reason).replace(&path, "the library");
+            Error::RuntimeMissing { path, reason }
+        };
         if !path.is_absolute() {
             return Err(missing("the path is not absolute".into()));
         }
