@@ -26,6 +26,12 @@ impl Place {
         }
     }
 
+    /// The server's own psql, or the one on the PATH.
+    pub fn psql(&self) -> PathBuf {
+        let own = self.ask("--bindir", "").map(|folder| folder.join("psql"));
+        own.ok().filter(|psql| psql.exists()).unwrap_or_else(|| "psql".into())
+    }
+
     fn ask(&self, what: &str, instead: &str) -> Result<PathBuf, Failure> {
         let pg_config = self.pg_config()?;
         let hint = format!("Name the server's pg_config (--pg-config FILE), or say it directly: {instead}");

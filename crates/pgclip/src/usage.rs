@@ -1,6 +1,7 @@
 //! Whether a database uses a model: asked through psql, which knows every way to connect.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::failure::{Exit, Failure};
@@ -9,9 +10,9 @@ use crate::failure::{Exit, Failure};
 const QUERY: &str = include_str!("usage.sql");
 
 /// Refuse to go on if one of the databases uses the model.
-pub fn refuse_used(name: &str, databases: &[String]) -> Result<(), Failure> {
+pub fn refuse_used(psql: &Path, name: &str, databases: &[String]) -> Result<(), Failure> {
     for database in databases {
-        let uses = uses(name, database)?;
+        let uses = uses(psql, name, database)?;
         if !uses.is_empty() {
             return Err(Failure::new(format!("model \"{name}\" is used in \"{database}\": {}", uses.join("; ")))
                 .exit(Exit::InUse)
@@ -21,12 +22,12 @@ pub fn refuse_used(name: &str, databases: &[String]) -> Result<(), Failure> {
     Ok(())
 }
 
-fn uses(name: &str, database: &str) -> Result<Vec<String>, Failure> {
+fn uses(psql: &Path, name: &str, database: &str) -> Result<Vec<String>, Failure> {
     let failed = |reason: &str| {
         Failure::new(format!("could not ask \"{database}\" whether it uses the model: {reason}"))
             .hint("Give a connection string that psql accepts, or do without asking: --force")
     };
-    let mut psql = Command::new("psql")
+    let mut psql = Command::new(psql)
         .args(["--no-psqlrc", "--no-align", "--tuples-only", "--quiet", "--no-password"])
         .args(["--set", "ON_ERROR_STOP=1", "--set", &format!("model={name}"), "--dbname", database])
         .stdin(Stdio::piped())

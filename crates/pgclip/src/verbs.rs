@@ -122,7 +122,7 @@ impl Session {
         let models = self.place.models()?;
         let folder = store::folder_of(&models, name)?;
         if !force {
-            usage::refuse_used(name, databases)?;
+            usage::refuse_used(&self.place.psql(), name, databases)?;
         }
         let size = store::manifest(&models, name).map(|manifest| manifest.size_bytes()).ok();
         store::remove(&models, name)?;

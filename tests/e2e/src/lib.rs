@@ -28,14 +28,17 @@ pub fn shared_data() -> Option<PathBuf> {
 /// A server of our own with the extension created, gone when dropped.
 pub struct Cluster {
     pub directory: PathBuf,
+    /// Of which installation it is; nothing for the one that is tested otherwise.
+    pg_config: Option<PathBuf>,
 }
 
 impl Cluster {
     /// One that is not there yet.
-    fn new() -> Self {
+    fn new(pg_config: Option<PathBuf>) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        Self { directory: std::env::temp_dir().join(format!("pg_clip-{}-{number}", std::process::id())) }
+        let directory = std::env::temp_dir().join(format!("pg_clip-{}-{number}", std::process::id()));
+        Self { directory, pg_config }
     }
 
     /// Start a server that knows the embedded model and the fixtures.
@@ -45,7 +48,16 @@ impl Cluster {
 
     /// The same with lines of postgresql.conf.
     pub fn start_with(settings: &[&str]) -> Self {
-        let cluster = Self::new();
+        Self::new(None).set_up(settings)
+    }
+
+    /// The same of another installation.
+    pub fn start_of(pg_config: PathBuf, settings: &[&str]) -> Self {
+        Self::new(Some(pg_config)).set_up(settings)
+    }
+
+    fn set_up(self, settings: &[&str]) -> Self {
+        let cluster = self;
         run(cluster.script("start").args(settings));
         for name in ["wide", "narrow", "bidirectional", "fragile"] {
             cluster.add(name);
@@ -75,6 +87,10 @@ impl Cluster {
     /// The command, for this server's models.
     pub fn pgclip(&self) -> Command {
         let mut command = Command::new(root().join("target/release/pgclip"));
+        let pg_config = self.pg_config.clone().or_else(|| std::env::var_os("PG_CONFIG").map(Into::into));
+        if let Some(pg_config) = pg_config {
+            command.arg("--pg-config").arg(pg_config);
+        }
         command.arg("--model-path").arg(self.models());
         command.arg("--onnxruntime").arg(root().join("target/onnxruntime/libonnxruntime.so"));
         command
@@ -83,7 +99,7 @@ impl Cluster {
     /// A copy of the running server by pg_basebackup, to be started by [`Cluster::restart`]: as a "standby", or for a
     /// "recovery". It knows the models of its origin.
     pub fn backup(&self, signal: &str, settings: &[&str]) -> Self {
-        let copy = Self::new();
+        let copy = Self::new(self.pg_config.clone());
         run(self.script("backup").arg(&copy.directory).arg(signal).args(settings));
         copy
     }
@@ -97,6 +113,9 @@ impl Cluster {
         let mut command = Command::new(root().join("scripts/cluster.sh"));
         // Whatever the environment asks for, no error that users see has a backtrace.
         command.arg(verb).arg(&self.directory).env("RUST_BACKTRACE", "1");
+        if let Some(pg_config) = &self.pg_config {
+            command.env("PG_CONFIG", pg_config);
+        }
         command
     }
 
@@ -172,6 +191,33 @@ fn state(client: &mut Client) -> String {
         UNION ALL SELECT concat_ws(' ', pid, state, query) FROM pg_stat_activity WHERE backend_type LIKE 'pg_clip%'";
     let rows = client.query(status, &[]).unwrap();
     rows.iter().map(|row| row.get::<_, String>(0) + "\n").collect()
+}
+
+/// Run the SQL specification in tests/pg_regress by PostgreSQL's own pg_regress, on a server with these settings.
+pub fn specification(settings: &[&str]) {
+    let cluster = Cluster::start_with(settings);
+    std::fs::create_dir(cluster.models().join("broken")).unwrap();
+    let tests = root().join("tests/pg_regress");
+    // In this order: `surface` drops and creates the extension.
+    let names = ["text", "image", "batch", "errors", "settings", "privileges", "auto_embed", "surface"];
+    let written = std::fs::read_dir(tests.join("sql")).unwrap().count();
+    assert_eq!(names.len(), written, "a file of tests/pg_regress/sql is not run");
+    let output = Command::new(pg_config("--pgxs").replace("makefiles/pgxs.mk", "test/regress/pg_regress"))
+        .args(["--use-existing", "--dbname=postgres", "--user=postgres"])
+        .arg(format!("--host={}", cluster.directory.display()))
+        .arg(format!("--bindir={}", pg_config("--bindir")))
+        .arg(format!("--inputdir={}", tests.display()))
+        .arg(format!("--outputdir={}", cluster.directory.display()))
+        .args(names)
+        .output()
+        .unwrap();
+    print!("{}", String::from_utf8_lossy(&output.stdout));
+    let differences = std::fs::read_to_string(cluster.directory.join("regression.diffs")).unwrap_or_default();
+    if let Some(folder) = std::env::var_os("PG_CLIP_KEEP_RESULTS") {
+        let results = cluster.directory.join("results");
+        run(Command::new("cp").arg("-r").arg(results).arg(folder));
+    }
+    assert!(output.status.success(), "{differences}{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// What the server's pg_config says.

@@ -30,7 +30,7 @@ fn every_sql_block_runs_and_gives_what_it_says() {
     let blocks = blocks(&std::fs::read_to_string(root().join("README.md")).unwrap());
     assert!(blocks.len() >= 10);
     for (sql, expected) in blocks {
-        let output = Command::new("psql")
+        let output = Command::new(format!("{}/psql", e2e::pg_config("--bindir")))
             .current_dir(root())
             .args(["-X", "--quiet", "--no-align", "--tuples-only", "--set", "ON_ERROR_STOP=1", "--username=postgres"])
             .arg(format!("--host={}", cluster.directory.display()))

@@ -1,0 +1,91 @@
+//! Private memory of a connection that works for long: it does not grow.
+
+use e2e::{Cluster, picture};
+use endurance::private_memory;
+use postgres::Client;
+
+/// What an allocator may keep or give back between two looks.
+const NOISE_KB: i64 = 4 * 1024;
+
+/// Do `work` ten times, and compare the memory after the second time (all is warm) with that after the last.
+fn is_flat(what: &str, calls: u64, client: &mut Client, mut work: impl FnMut(&mut Client)) {
+    let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0);
+    let mut memory = Vec::new();
+    for _ in 0..10 {
+        work(client);
+        memory.push(private_memory(pid));
+    }
+    let growth = memory[9] - memory[1];
+    let slope = growth as f64 * 1024.0 / (calls as f64 * 0.8);
+    println!("{what}: {calls} calls, {} kB, then {growth:+} kB: {slope:+.2} bytes a call", memory[1]);
+    assert!(growth < NOISE_KB, "{what}: {memory:?}");
+}
+
+#[test]
+fn a_million_texts_that_are_remembered() {
+    let cluster = Cluster::start();
+    let mut client = cluster.connect();
+    is_flat("cached texts", 1_000_000, &mut client, |client| {
+        client
+            .batch_execute(
+                "SELECT count(clip_embed_text('text ' || i % 100, 'emoji')) FROM generate_series(1, 100000) AS i",
+            )
+            .unwrap();
+    });
+}
+
+#[test]
+fn a_hundred_thousand_texts_that_are_not() {
+    let cluster = Cluster::start();
+    let mut client = cluster.connect();
+    let mut round = 0;
+    is_flat("uncached texts", 100_000, &mut client, |client| {
+        round += 1;
+        client
+            .batch_execute(&format!(
+                "SELECT count(clip_embed_text('text {round} ' || i, 'emoji')) FROM generate_series(1, 10000) AS i"
+            ))
+            .unwrap();
+    });
+}
+
+#[test]
+fn twenty_thousand_pictures() {
+    let cluster = Cluster::start();
+    let mut client = cluster.connect();
+    client.batch_execute("CREATE TEMPORARY TABLE picture (file bytea)").unwrap();
+    for name in ["rgb_444.jpg", "progressive.jpg", "grey.png", "lossy.webp", "animated.gif"] {
+        client.execute("INSERT INTO picture VALUES ($1)", &[&picture(name)]).unwrap();
+    }
+    is_flat("pictures", 20_000, &mut client, |client| {
+        client
+            .batch_execute("SELECT count(clip_embed_image(file, 'narrow')) FROM picture, generate_series(1, 400)")
+            .unwrap();
+    });
+}
+
+#[test]
+fn fifty_thousand_pictures_that_cannot_be_read() {
+    let cluster = Cluster::start();
+    let mut client = cluster.connect();
+    client.batch_execute("CREATE TEMPORARY TABLE picture (file bytea)").unwrap();
+    for name in ["rgb_444.jpg", "progressive.jpg", "grey.png", "lossy.webp", "animated.gif"] {
+        let mut bytes = picture(name);
+        bytes.truncate(bytes.len() / 3);
+        client.execute("INSERT INTO picture VALUES ($1)", &[&bytes]).unwrap();
+    }
+    client
+        .batch_execute(
+            "CREATE FUNCTION pg_temp.try(file bytea) RETURNS text LANGUAGE plpgsql AS $$
+             BEGIN PERFORM clip_embed_image(file, 'narrow'); RETURN 'embedded'; EXCEPTION WHEN OTHERS THEN RETURN SQLSTATE; END $$",
+        )
+        .unwrap();
+    is_flat("pictures that cannot be read", 50_000, &mut client, |client| {
+        client.batch_execute("SELECT count(pg_temp.try(file)) FROM picture, generate_series(1, 1000)").unwrap();
+    });
+    let refused = "SELECT count(*) FROM picture WHERE pg_temp.try(file) = '22P03'";
+    assert!(
+        client.query_one(refused, &[]).unwrap().get::<_, i64>(0) >= 3,
+        "nearly all of them embed: this shows nothing"
+    );
+}
