@@ -71,9 +71,11 @@ test-full-size: ready
 
 # All that takes long: leaks, random queries, other servers, fuzzing (FUZZ_SECONDS=600 shortens it). Needs root and a day.
 test-all: test test-full-size
-	scripts/setup.sh "$(PG_CONFIG)" debootstrap pgbouncer sqlsmith
+	scripts/setup.sh "$(PG_CONFIG)" debootstrap pgbouncer sqlsmith valgrind
 	PG_CONFIG="$(PG_CONFIG_PATH)" cargo test --release --target-dir target --no-fail-fast -p endurance
+	PG_CONFIG="$(PG_CONFIG_PATH)" scripts/valgrind.sh
 	scripts/test_servers.sh
+	scripts/test_upgrade.sh
 	+$(MAKE) test-deb check-image PG_CONFIG="$(PG_CONFIG_PATH)"
 	scripts/fuzz.sh $(FUZZ_SECONDS)
 
