@@ -3,9 +3,9 @@
 #
 #   fuzz.sh [SECONDS [TARGET…]]    that long for each target (default: 7200, all of them), one after the other
 #
-# Begins with fuzz/corpus, with what was found earlier in target/fuzz, with the fixtures, and with the reference data where
-# it is here. What breaks something is kept in target/fuzz/TARGET.crashes, and this fails. Prints a line for each target,
-# with what all runs on this machine together came to: they add up in target/fuzz/runs.
+# Begins with what was found earlier in target/fuzz, with the fixtures, and with the reference data where it is here. What
+# breaks something is kept in target/fuzz/TARGET.crashes, and this fails. Prints a line for each target, with what all runs
+# on this machine together came to: they add up in target/fuzz/runs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -62,12 +62,12 @@ cargo fuzz build --target-dir target/fuzz/build >target/fuzz/build.log 2>&1 || {
 failed=0
 for target in "${targets[@]}"; do
     found=target/fuzz/$target crashes=target/fuzz/$target.crashes log=target/fuzz/$target.log
-    mkdir -p "$found" "$crashes" "fuzz/corpus/$target"
+    mkdir -p "$found" "$crashes"
     fixtures "$target"
     read -ra options < <(options_of "$target")
     status=passed TIMEFORMAT=%U
     # A minute of a machine that may be busy, and 2 GB, with the sanitizer's own.
-    { time "target/fuzz/build/$(rustc -vV | sed -n 's/^host: //p')/release/$target" "$found" "fuzz/corpus/$target" "$seeds" "${options[@]}" \
+    { time "target/fuzz/build/$(rustc -vV | sed -n 's/^host: //p')/release/$target" "$found" "$seeds" "${options[@]}" \
         -max_total_time="$seconds" -timeout=60 -rss_limit_mb=2048 -artifact_prefix="$crashes/" -print_final_stats=1 >"$log" 2>&1 || status=FAILED; } 2>"$log.time"
     runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
     echo "$target $(cat "$log.time") ${runs:-0}" >>target/fuzz/runs
