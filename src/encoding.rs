@@ -79,6 +79,10 @@ impl IntoDatum for Text {
 
 /// A name as it can stand in a statement, which is ASCII whatever the database has.
 pub fn identifier(name: &str) -> String {
+    if name.is_ascii() {
+        return format!("\"{}\"", name.replace('"', "\"\""));
+    }
+    // Where "standard_conforming_strings" is off, Postgres takes no such name.
     let mut quoted = String::with_capacity(name.len() + 4);
     for character in name.chars() {
         match character {

@@ -79,6 +79,38 @@ fn names_and_errors_survive_in_latin1() {
 }
 
 #[test]
+fn the_extension_may_be_in_a_schema_of_any_name() {
+    let cluster = Cluster::start();
+    for (encoding, schema, settings) in
+        [("LATIN1", "prüfung", ""), ("UTF8", "\"Odd name\"", "SET standard_conforming_strings = off")]
+    {
+        let mut client = database(&cluster, encoding);
+        client
+            .batch_execute(&format!(
+                "DROP EXTENSION pg_clip; CREATE SCHEMA {schema}; CREATE EXTENSION pg_clip SCHEMA {schema}"
+            ))
+            .unwrap();
+        client
+            .batch_execute(&format!("CREATE TABLE item (id int PRIMARY KEY, body text, file bytea); {settings}"))
+            .unwrap();
+        client.execute(&format!("SELECT {schema}.clip_auto_embed('item', 'body', model => 'narrow')"), &[]).unwrap();
+        client
+            .execute(
+                &format!("SELECT {schema}.clip_auto_embed('item', 'file', 'pixels', 'wide', on_error => 'null')"),
+                &[],
+            )
+            .unwrap();
+        client
+            .execute(&format!("SELECT {schema}.clip_auto_embed('item', 'body', 'queued', 'narrow', 'queue')"), &[])
+            .unwrap();
+        client.batch_execute("INSERT INTO item VALUES (1, 'a text', 'no picture')").unwrap();
+        wait_until(&mut client, "SELECT embedding IS NOT NULL AND queued IS NOT NULL FROM item");
+        let failures = client.query(&format!("SELECT key->>'id' FROM {schema}.clip_failures"), &[]).unwrap();
+        assert_eq!(failures.iter().map(|row| row.get::<_, &str>(0)).collect::<Vec<_>>(), ["1"], "{schema}");
+    }
+}
+
+#[test]
 fn bytes_that_are_no_text_are_refused() {
     let cluster = Cluster::start();
     let mut client = database(&cluster, "SQL_ASCII");
