@@ -138,6 +138,11 @@ impl Cluster {
         }
     }
 
+    /// The user whose processes the server's are.
+    pub fn owner(&self) -> u32 {
+        std::fs::metadata(self.directory.join("data")).unwrap().uid()
+    }
+
     /// The server's first process.
     pub fn postmaster(&self) -> i32 {
         let file = std::fs::read_to_string(self.directory.join("data/postmaster.pid")).unwrap();
@@ -174,6 +179,16 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         self.script("stop").status().ok();
     }
+}
+
+/// The one number that a query gives.
+pub fn count(client: &mut Client, query: &str) -> i64 {
+    client.query_one(query, &[]).unwrap().get(0)
+}
+
+/// The process that serves a connection.
+pub fn pid(client: &mut Client) -> i32 {
+    client.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0)
 }
 
 /// Ask until the answer is yes.

@@ -3,12 +3,8 @@
 use std::process::Command;
 use std::thread;
 
-use e2e::{Cluster, pg_config, run, wait_until};
+use e2e::{Cluster, count, pg_config, run, wait_until};
 use postgres::{Client, NoTls};
-
-fn count(client: &mut Client, query: &str) -> i64 {
-    client.query_one(query, &[]).unwrap().get(0)
-}
 
 /// A table with texts that have no vector yet, and a record of every vector that is stored.
 fn table(client: &mut Client, rows: i32) {
@@ -85,7 +81,7 @@ fn a_backfill_that_was_cut_off_is_resumed() {
         assert_eq!(done, count(&mut client, "SELECT count(embedding) FROM item"));
     }
     drop(client);
-    run(&mut cluster.script("restart"));
+    cluster.restart();
     let mut client = cluster.connect();
     client.batch_execute("CALL clip_backfill('item', batch_size => 1000)").unwrap();
     assert_eq!(count(&mut client, "SELECT count(*) FROM stored"), 20_000);
@@ -114,7 +110,7 @@ fn a_backend_that_dies_in_a_statement_leaves_nothing_half_done() {
         );
         match server_too {
             false => cluster.kill(pid),
-            true => run(&mut cluster.script("restart")),
+            true => cluster.restart(),
         }
         assert!(insert.join().unwrap().is_err());
         client = cluster.reconnect();
@@ -193,7 +189,7 @@ fn a_trigger_does_not_fire_on_a_subscriber_and_no_worker_embeds_there() {
     let mut source = publisher.connect();
     source.batch_execute("ALTER SYSTEM SET wal_level = 'logical'").unwrap();
     drop(source);
-    run(&mut publisher.script("restart"));
+    publisher.restart();
     let (mut source, mut copy) = (publisher.connect(), subscriber.connect());
     for client in [&mut source, &mut copy] {
         client.batch_execute("CREATE TABLE item (id int PRIMARY KEY, body text)").unwrap();

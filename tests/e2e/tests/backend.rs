@@ -5,12 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use e2e::{Cluster, picture, run};
+use e2e::{Cluster, picture, pid};
 use postgres::Client;
-
-fn pid(client: &mut Client) -> i32 {
-    client.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0)
-}
 
 fn threads(pid: i32) -> Vec<String> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
@@ -119,7 +115,7 @@ fn the_postmaster_never_loads_onnx_runtime() {
     let mut client = cluster.connect();
     client.batch_execute("ALTER SYSTEM SET shared_preload_libraries = 'pg_clip'").unwrap();
     drop(client);
-    run(&mut cluster.script("restart"));
+    cluster.restart();
     let mut client = cluster.connect();
     work(&mut client);
     let postmaster = cluster.postmaster();

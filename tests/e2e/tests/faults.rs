@@ -9,17 +9,9 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use e2e::{Cluster, picture, root, sqlstate, wait_until};
+use e2e::{Cluster, count, picture, pid, root, sqlstate, wait_until};
+use postgres::NoTls;
 use postgres::error::SqlState;
-use postgres::{Client, NoTls};
-
-fn count(client: &mut Client, query: &str) -> i64 {
-    client.query_one(query, &[]).unwrap().get(0)
-}
-
-fn pid(client: &mut Client) -> i32 {
-    client.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0)
-}
 
 const EMBED: &str = "SELECT vector_dims(clip_embed_text('after it all', 'emoji'))";
 

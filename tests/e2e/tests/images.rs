@@ -1,6 +1,6 @@
 //! Whatever is given as a picture, the server answers with a vector or with an error that says what it is.
 
-use e2e::{Cluster, picture, root, shared_data, sqlstate};
+use e2e::{Cluster, picture, pid, root, shared_data, sqlstate};
 use postgres::Client;
 use postgres::error::SqlState;
 
@@ -19,10 +19,6 @@ fn is_fine(result: &Result<f64, SqlState>) -> bool {
 }
 
 /// One backend must have answered everything: a crash would have ended it.
-fn pid(client: &mut Client) -> i32 {
-    client.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0)
-}
-
 #[test]
 fn odd_files_give_a_vector_or_an_error() {
     let Some(data) = shared_data() else { return };

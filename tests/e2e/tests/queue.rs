@@ -4,12 +4,8 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use e2e::{Cluster, picture, run, wait_until};
+use e2e::{Cluster, count, picture, run, wait_until};
 use postgres::{Client, NoTls};
-
-fn count(client: &mut Client, query: &str) -> i64 {
-    client.query_one(query, &[]).unwrap().get(0)
-}
 
 /// A server with these settings, after a restart.
 fn cluster_with(settings: &[(&str, &str)]) -> Cluster {
@@ -26,7 +22,7 @@ fn set(cluster: &Cluster, settings: &[(&str, &str)]) {
         client.batch_execute(&format!("ALTER SYSTEM SET {name} = '{value}'")).unwrap();
     }
     drop(client);
-    run(&mut cluster.script("restart"));
+    cluster.restart();
 }
 
 /// A table of texts in mode "queue", and a record of every vector that is stored.
@@ -254,7 +250,7 @@ fn a_killed_worker_and_a_killed_server_lose_and_repeat_nothing() {
     wait_until(&mut client, &format!("SELECT count(*) > {stored} FROM stored"));
     assert!(count(&mut client, "SELECT count(*) FROM item WHERE embedding IS NULL") > 0, "too fast to be killed");
     drop(client);
-    run(&mut cluster.script("restart"));
+    cluster.restart();
     let mut client = cluster.connect();
     wait_until(&mut client, ALL_DONE);
     assert_complete(&mut client, i64::from(ROWS));

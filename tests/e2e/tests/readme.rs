@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use e2e::{Cluster, root, run};
+use e2e::{Cluster, root};
 
 /// The SQL blocks, each with the output that the README promises for its last statement, if it does.
 fn blocks(readme: &str) -> Vec<(String, Option<String>)> {
@@ -26,7 +26,7 @@ fn every_sql_block_runs_and_gives_what_it_says() {
     client.batch_execute("DROP EXTENSION pg_clip; DROP EXTENSION vector").unwrap();
     client.batch_execute("ALTER SYSTEM RESET clip.model_path").unwrap();
     drop(client);
-    run(&mut cluster.script("restart"));
+    cluster.restart();
     let blocks = blocks(&std::fs::read_to_string(root().join("README.md")).unwrap());
     assert!(blocks.len() >= 10);
     for (sql, expected) in blocks {

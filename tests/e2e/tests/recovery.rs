@@ -4,14 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread;
 
-use e2e::{Cluster, wait_until};
+use e2e::{Cluster, count, wait_until};
 use postgres::Client;
 
 const ROWS_OF_A_BATCH: i64 = 20;
-
-fn count(client: &mut Client, query: &str) -> i64 {
-    client.query_one(query, &[]).unwrap().get(0)
-}
 
 /// Vectors are those of the texts, and the index finds them.
 fn assert_sound(client: &mut Client, when: &str) {

@@ -5,7 +5,7 @@ use std::fs::{self, OpenOptions};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use e2e::{Cluster, root, run};
+use e2e::{Cluster, pid, root, run};
 
 use postgres::error::{DbError, SqlState};
 use postgres::{Client, NoTls};
@@ -13,10 +13,6 @@ use postgres::{Client, NoTls};
 fn weights(client: &mut Client) -> Vec<(String, String)> {
     let rows = client.query("SELECT tower, weights FROM clip_loaded_models ORDER BY tower", &[]).unwrap();
     rows.iter().map(|row| (row.get(0), row.get(1))).collect()
-}
-
-fn pid(client: &mut Client) -> i32 {
-    client.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0)
 }
 
 /// Of the mappings of a process whose files' names end so: bytes that it has of its own, and bytes in all.

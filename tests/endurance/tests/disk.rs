@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use e2e::{Cluster, run, sqlstate};
+use e2e::{Cluster, count, run, sqlstate};
 use postgres::error::SqlState;
 
 /// A file system in memory, gone when dropped.
@@ -20,9 +20,7 @@ impl Drop for SmallDisk {
 fn a_full_disk_stops_a_backfill_and_loses_nothing() {
     const WRONG: &str = "SELECT count(*) FROM item WHERE embedding <=> clip_embed_text(body, 'emoji') > 1e-6";
     let cluster = Cluster::start();
-    let owner = std::fs::metadata(cluster.directory.join("data"))
-        .map(|data| std::os::unix::fs::MetadataExt::uid(&data))
-        .unwrap();
+    let owner = cluster.owner();
     let disk = SmallDisk(std::env::temp_dir().join(format!("pg_clip-disk-{}", std::process::id())));
     std::fs::create_dir(&disk.0).unwrap();
     run(Command::new("mount")
@@ -34,7 +32,6 @@ fn a_full_disk_stops_a_backfill_and_loses_nothing() {
     client.execute("SELECT clip_auto_embed('item', 'body', model => 'emoji', create_index => false)", &[]).unwrap();
     let error = client.batch_execute("CALL clip_backfill('item', batch_size => 100)").unwrap_err();
     assert_eq!(sqlstate(&error), &SqlState::DISK_FULL, "{error:?}");
-    let count = |client: &mut postgres::Client, query: &str| client.query_one(query, &[]).unwrap().get::<_, i64>(0);
     let before = count(&mut client, "SELECT count(embedding) FROM item");
     assert!(before > 0 && before < 10_000, "{before}");
     assert_eq!(count(&mut client, WRONG), 0);

@@ -37,9 +37,7 @@ fn clients_of_a_pool_share_sessions_and_see_their_own() {
     // It does not run as root, and neither does the server.
     e2e::run(Command::new("chmod").args(["-R", "a+rwX"]).arg(&folder));
     e2e::run(Command::new("chmod").arg("a+x").arg(&cluster.directory));
-    let owner = std::fs::metadata(cluster.directory.join("data"))
-        .map(|data| std::os::unix::fs::MetadataExt::uid(&data))
-        .unwrap();
+    let owner = cluster.owner();
     let _pool = Pool(
         Command::new("setpriv")
             .args(["--reuid", &owner.to_string(), "pgbouncer"])
