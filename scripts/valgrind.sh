@@ -4,7 +4,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-
 scratch=$(mktemp -d)
 cluster=$scratch/cluster
 clean_up() {
@@ -25,6 +24,12 @@ cat >"$scratch/suppressions" <<'END'
    Memcheck:Overlap
    fun:__memcpy_chk
    obj:*/libonnxruntime.so
+}
+{
+   The C library compares names by words of eight bytes when it loads a library
+   Memcheck:Addr8
+   fun:strncmp
+   fun:is_dst
 }
 {
    PostgreSQL writes the padding of its WAL records, as its own list of suppressions has it
