@@ -81,6 +81,7 @@ majors=("$@")
 [ ${#majors[@]} -gt 0 ] || majors=(16 17 18)
 for major in "${majors[@]}"; do
     [ -n "${suite[$major]:-}" ] || fail "there is no server $major to be had." "15 is tried by: make test"
+    mkdir -p target/debootstrap
     root=$PWD/target/debootstrap/server-$major log=$PWD/target/debootstrap/server-$major.log
     prepare "$major" "$root" >"$log" 2>&1 || { tail -n 30 "$log" >&2; fail "the Debian for PostgreSQL $major cannot be made."; }
     copy_sources "$root"
