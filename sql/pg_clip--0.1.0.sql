@@ -636,6 +636,7 @@ RETURN (SELECT i.indexrelid::regclass
          ORDER BY i.indexrelid LIMIT 1);
 COMMENT ON FUNCTION _clip_pending_index(regclass, name, name) IS 'internal: the index of the rows that wait';
 
+-- Over the column itself, or over it as halfvec, which takes half the space. Whole ones before partial ones.
 CREATE FUNCTION _clip_vector_index(relation regclass, target name) RETURNS regclass
 	LANGUAGE sql STABLE
 	SET search_path = pg_catalog, pg_temp
@@ -643,9 +644,14 @@ RETURN (SELECT i.indexrelid::regclass
           FROM pg_index AS i
           JOIN pg_class AS c ON c.oid = i.indexrelid
           JOIN pg_am AS am ON am.oid = c.relam AND am.amname IN ('hnsw', 'ivfflat')
-          JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
-         WHERE i.indrelid = relation AND a.attname = target
-         ORDER BY i.indexrelid LIMIT 1);
+          JOIN pg_opclass AS oc ON oc.oid = i.indclass[0]
+          JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attname = target
+         WHERE i.indrelid = relation AND i.indisvalid
+           AND CASE i.indkey[0]
+               WHEN a.attnum THEN oc.opcintype = a.atttypid
+               WHEN 0 THEN starts_with(pg_get_indexdef(i.indexrelid, 1, false), format('((%I)::%I.halfvec(', target, _clip_vector_schema()))
+               END
+         ORDER BY i.indpred IS NULL DESC, am.amname, i.indexrelid LIMIT 1);
 COMMENT ON FUNCTION _clip_vector_index(regclass, name) IS 'internal: the index that serves searches';
 
 CREATE FUNCTION _clip_create_triggers(relation regclass, source name, target name, trigger_name name, mode text, model text, digest text,
@@ -1320,6 +1326,594 @@ COMMENT ON COLUMN clip_progress.embedded IS 'rows embedded by it since';
 COMMENT ON COLUMN clip_progress.failed IS 'rows that failed since';
 COMMENT ON COLUMN clip_progress.rate IS 'rows per second';
 COMMENT ON COLUMN clip_progress.time_left IS 'what is left at that rate; NULL for a worker';
+
+-- zero-shot: what vectors are of
+
+CREATE FUNCTION clip_classify(embedding vector, labels text[], templates text[] DEFAULT ARRAY['a photo of a {}'], model text DEFAULT NULL)
+	RETURNS TABLE (label text, probability real)
+	AS 'MODULE_PATHNAME', 'clip_classify_wrapper' LANGUAGE C STABLE PARALLEL SAFE COST 1000 ROWS 10;
+COMMENT ON FUNCTION clip_classify(vector, text[], text[], text)
+	IS 'which label fits a vector: probabilities as the model''s own head gives them, the likeliest first';
+
+CREATE FUNCTION clip_classify_image(input bytea, labels text[], templates text[] DEFAULT ARRAY['a photo of a {}'], model text DEFAULT NULL)
+	RETURNS TABLE (label text, probability real)
+	AS 'MODULE_PATHNAME', 'clip_classify_image_wrapper' LANGUAGE C STABLE PARALLEL SAFE COST 10000 ROWS 10;
+COMMENT ON FUNCTION clip_classify_image(bytea, text[], text[], text)
+	IS 'which label fits an encoded image: probabilities as the model''s own head gives them, the likeliest first';
+
+CREATE FUNCTION clip_probabilities(embedding vector, candidates vector[], logit_scale double precision DEFAULT 100,
+	logit_bias double precision DEFAULT NULL) RETURNS real[]
+	AS 'MODULE_PATHNAME', 'clip_probabilities_wrapper' LANGUAGE C IMMUTABLE PARALLEL SAFE COST 100;
+COMMENT ON FUNCTION clip_probabilities(vector, vector[], double precision, double precision)
+	IS 'which of some vectors fits a vector: softmax of scale times cosine, in their order; with a bias the sigmoid of each';
+
+CREATE FUNCTION clip_blend(vectors vector[], weights real[] DEFAULT NULL) RETURNS vector
+	AS 'MODULE_PATHNAME', 'clip_blend_wrapper' LANGUAGE C IMMUTABLE PARALLEL SAFE COST 10;
+COMMENT ON FUNCTION clip_blend(vector[], real[])
+	IS 'the direction of a weighted sum: each vector counts with length one, weights may be negative, NULL is one for each';
+
+-- search
+--
+-- Each search is one statement, which is run with the caller's rights and search_path: policies of row security hold, and
+-- a filter means what it would mean in a statement of the caller's. Here too, each name is qualified in what has no
+-- search_path of its own.
+
+CREATE FUNCTION _clip_require_expression(filter text) RETURNS void
+	AS 'MODULE_PATHNAME', 'clip_require_expression_wrapper' LANGUAGE C STABLE STRICT;
+COMMENT ON FUNCTION _clip_require_expression(text) IS 'internal: refuse a filter that is not one expression';
+
+-- What statements about a column of vectors are made of. "distance" is the cosine's, from the expression "query"; "place"
+-- orders alike and as the index does that serves; "index" is NULL where none is known, as of a view.
+CREATE FUNCTION _clip_searched(relation regclass, target name, filter text, query text, OUT rows_of text, OUT alias text, OUT condition text,
+	OUT distance text, OUT place text, OUT index regclass)
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	vectors CONSTANT text := quote_ident(@extschema@._clip_vector_schema());
+	tab record;
+	kind text;
+	target_column text;
+	operator text;
+	type text;
+BEGIN
+	IF relation IS NULL OR target IS NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'relation and target must not be null';
+	END IF;
+	SELECT c.relkind, c.relname, n.nspname INTO tab FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = relation;
+	IF tab.relkind IS NULL OR tab.relkind NOT IN ('r', 'p', 'v', 'm', 'f') THEN
+		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('%s is not a table or view', relation);
+	END IF;
+	SELECT format_type(a.atttypid, NULL) INTO kind FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = target AND a.attnum > 0 AND NOT a.attisdropped;
+	IF kind IS NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'undefined_column', MESSAGE = format('column "%s" of table %s does not exist', target, relation),
+			HINT = 'Name the column of vectors: target => ''…''.';
+	ELSIF kind <> vectors || '.vector' THEN
+		RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch', MESSAGE = format('column "%s" has type %s', target, kind),
+			HINT = 'Name the column of vectors: target => ''…''.';
+	END IF;
+	PERFORM @extschema@._clip_require_expression(filter);
+	rows_of := format('%I.%I', tab.nspname, tab.relname);
+	alias := quote_ident(tab.relname);
+	target_column := format('%s.%I', alias, target);
+	condition := target_column || ' IS NOT NULL' || COALESCE(E' AND (\n' || filter || E'\n)', '');
+	distance := format('%s OPERATOR(%s.<=>) %s', target_column, vectors, query);
+	place := distance;
+	index := @extschema@._clip_vector_index(relation, target);
+	IF index IS NOT NULL THEN
+		-- Of vectors of length one, all three operators order alike. A cast to halfvec is part of the index.
+		SELECT format('OPERATOR(%I.%s)', n.nspname, o.oprname), format_type(oc.opcintype, NULL) INTO operator, type
+		  FROM pg_index AS i
+		  JOIN pg_opclass AS oc ON oc.oid = i.indclass[0]
+		  JOIN pg_amop AS am ON am.amopfamily = oc.opcfamily AND am.amoppurpose = 'o' AND am.amoplefttype = oc.opcintype
+		  JOIN pg_operator AS o ON o.oid = am.amopopr
+		  JOIN pg_namespace AS n ON n.oid = o.oprnamespace
+		 WHERE i.indexrelid = index;
+		IF type = kind THEN
+			place := format('%s %s %s', target_column, operator, query);
+		ELSE
+			place := format('%s %s %s::%s', regexp_replace(pg_get_indexdef(index, 1, false), '^\(\((.*)\)(::.*)\)$', alias || '.\1\2'), operator, query, type);
+		END IF;
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION _clip_searched(regclass, name, text, text) IS 'internal: what statements about a column of vectors are made of, or a clear error';
+
+-- Whole blocks are sampled: so many that some are, and more than are wanted.
+CREATE FUNCTION _clip_sample(relation regclass, wanted integer) RETURNS text
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	aim CONSTANT real := greatest(5 * wanted, 5000);
+	estimate real;
+BEGIN
+	SELECT sum(c.reltuples) INTO estimate FROM pg_class AS c
+	 WHERE c.oid = relation AND c.relkind IN ('r', 'm') OR c.oid IN (SELECT p.relid FROM pg_partition_tree(relation) AS p WHERE p.isleaf);
+	RETURN CASE WHEN estimate > 2 * aim THEN format('TABLESAMPLE SYSTEM (%s)', 100 * aim / estimate) ELSE '' END;
+END
+$$;
+COMMENT ON FUNCTION _clip_sample(regclass, integer) IS 'internal: how to read some rows of a large table';
+
+CREATE FUNCTION _clip_require_number(name text, value integer, fewest integer DEFAULT 1) RETURNS void
+	LANGUAGE plpgsql IMMUTABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF value IS NULL OR value < fewest THEN
+		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('invalid %s: %s', name, COALESCE(value::text, 'null')),
+			DETAIL = format('It is a number of rows, %s or more.', fewest);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION _clip_require_number(text, integer, integer) IS 'internal: refuse a number of rows that is too small';
+
+CREATE FUNCTION _clip_search_sql(relation regclass, k integer, target name, filter text, exactly boolean) RETURNS text
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	parts record;
+	name text;
+BEGIN
+	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, format('$1::%I.vector', @extschema@._clip_vector_schema()));
+	PERFORM @extschema@._clip_require_number('k', k);
+	name := @extschema@._clip_distance_name(relation);
+	-- In two steps: an index may give rows slightly out of order, and finds more of them if it may.
+	RETURN format(E'WITH nearest AS MATERIALIZED (\n'
+		'SELECT %1$s.*, %2$s AS %3$s\n'
+		'  FROM %4$s\n'
+		' WHERE %5$s\n'
+		' ORDER BY %6$s\n'
+		' LIMIT %7$s\n'
+		')\n'
+		'SELECT * FROM nearest ORDER BY %3$s',
+		parts.alias, parts.distance, name, parts.rows_of, parts.condition,
+		-- No index has a sum.
+		CASE WHEN exactly THEN format('(%s) OPERATOR(pg_catalog.+) 0::pg_catalog.float8', parts.place) ELSE parts.place END, k);
+END
+$$;
+COMMENT ON FUNCTION _clip_search_sql(regclass, integer, name, text, boolean)
+	IS 'internal: the statement of a search, or the one that no index serves';
+
+CREATE FUNCTION clip_search_sql(relation regclass, k integer DEFAULT 10, target name DEFAULT 'embedding', filter text DEFAULT NULL) RETURNS text
+	LANGUAGE sql STABLE
+RETURN _clip_search_sql(relation, k, target, filter, false);
+COMMENT ON FUNCTION clip_search_sql(regclass, integer, name, text)
+	IS 'the statement that clip_search runs; $1 is the vector that is searched by';
+
+CREATE FUNCTION _clip_may_omit(relation regclass, target name) RETURNS boolean
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+RETURN _clip_vector_index(relation, target) IS NOT NULL OR (SELECT c.relkind NOT IN ('r', 'p', 'm') FROM pg_class AS c WHERE c.oid = relation);
+COMMENT ON FUNCTION _clip_may_omit(regclass, name) IS 'internal: whether an index serves a search that may not find all, as far as can be known';
+
+CREATE FUNCTION _clip_distance_name(relation regclass) RETURNS name
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+RETURN CASE WHEN EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = 'distance' AND NOT a.attisdropped)
+	THEN 'clip_distance' ELSE 'distance' END;
+COMMENT ON FUNCTION _clip_distance_name(regclass) IS 'internal: what the distance is called beside the columns of a table';
+
+-- Rows of a table made of the columns of what is found: a whole row made earlier would be made of pictures read from disk.
+CREATE FUNCTION _clip_row_of(relation regclass, alias text) RETURNS text
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+RETURN (SELECT format('ROW(%s)::%I.%I', string_agg(format('%s.%I', alias, a.attname), ', ' ORDER BY a.attnum), n.nspname, c.relname)
+          FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace JOIN pg_attribute AS a ON a.attrelid = c.oid
+         WHERE c.oid = relation AND a.attnum > 0 AND NOT a.attisdropped
+         GROUP BY n.nspname, c.relname);
+COMMENT ON FUNCTION _clip_row_of(regclass, text) IS 'internal: a row of a table, of columns under an alias';
+
+-- The embedding of a text or a picture that is compared with a column: by the model that is named, or that made it.
+CREATE FUNCTION _clip_query(relation regclass, target name, words text, picture bytea, model text) RETURNS vector
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	col record;
+	chosen text;
+	found text;
+BEGIN
+	IF words IS NULL AND picture IS NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'query must not be null';
+	END IF;
+	SELECT c.model, c.digest INTO col FROM @extschema@._clip_columns AS c WHERE c.relation = _clip_query.relation AND c.target = _clip_query.target;
+	chosen := COALESCE(model, col.model);
+	IF col.digest IS NOT NULL THEN
+		SELECT m.digest INTO found FROM @extschema@._clip_resolve_model(chosen) AS m;
+		IF found <> col.digest THEN
+			RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+				MESSAGE = format('column "%s" of table %s holds vectors of model "%s"', target, relation, col.model),
+				DETAIL = format('They were made by a model with digest %s; that of model "%s" is %s.', col.digest, chosen, found),
+				HINT = 'Vectors of two models cannot be compared. CALL clip_reembed changes the model of a column.';
+		END IF;
+	END IF;
+	RETURN CASE
+		WHEN words IS NOT NULL AND chosen IS NULL THEN @extschema@.clip_embed_text(words)
+		WHEN words IS NOT NULL THEN @extschema@.clip_embed_text(words, chosen)
+		WHEN chosen IS NULL THEN @extschema@.clip_embed_image(picture)
+		ELSE @extschema@.clip_embed_image(picture, chosen) END;
+END
+$$;
+COMMENT ON FUNCTION _clip_query(regclass, name, text, bytea, text) IS 'internal: what is searched by, as a vector of the column''s model';
+
+CREATE FUNCTION _clip_relation(row_type regtype) RETURNS regclass
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	relation oid := (SELECT t.typrelid FROM pg_type AS t WHERE t.oid = row_type);
+BEGIN
+	IF relation = 0 THEN
+		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('type %s is not that of a table''s rows', row_type),
+			HINT = 'Write the table as NULL::photo, which has the type of its rows.';
+	END IF;
+	RETURN relation::regclass;
+END
+$$;
+COMMENT ON FUNCTION _clip_relation(regtype) IS 'internal: the table whose rows have a type';
+
+-- How many candidates an index is to look at: the caller's setting, and as many as are to be found, within pgvector's limit.
+-- Asked for outside of what has settings of its own.
+CREATE FUNCTION _clip_ef_search(k integer) RETURNS integer
+	LANGUAGE sql STABLE
+RETURN least(1000, greatest(k, COALESCE(NULLIF(current_setting('hnsw.ef_search', true), ''), '40')::integer));
+COMMENT ON FUNCTION _clip_ef_search(integer) IS 'internal: hnsw.ef_search for a search';
+
+-- The settings of a search end with it. Iterative: what a filter leaves out is replaced.
+CREATE FUNCTION _clip_run_search(relation anyelement, searched regclass, target name, filter text, query vector, k integer, ef_search integer)
+	RETURNS TABLE ("row" anyelement, distance double precision)
+	LANGUAGE plpgsql VOLATILE ROWS 10
+	SET hnsw.iterative_scan = 'relaxed_order' SET hnsw.ef_search = 40 SET ivfflat.iterative_scan = 'relaxed_order'
+AS $$
+DECLARE
+	as_rows CONSTANT pg_catalog.text := pg_catalog.format('SELECT %s AS "row", found.%I AS distance FROM (%%s) AS found',
+		@extschema@._clip_row_of(searched, 'found'), @extschema@._clip_distance_name(searched));
+	nearest pg_catalog.refcursor;
+	found_rows pg_catalog.int8;
+	one pg_catalog.record;
+BEGIN
+	PERFORM pg_catalog.set_config('hnsw.ef_search', ef_search::pg_catalog.text, true);
+	OPEN nearest SCROLL FOR EXECUTE pg_catalog.format(as_rows, @extschema@._clip_search_sql(searched, k, target, filter, false)) USING query;
+	MOVE FORWARD ALL IN nearest;
+	GET DIAGNOSTICS found_rows = ROW_COUNT;
+	IF found_rows OPERATOR(pg_catalog.<) k::pg_catalog.int8 AND @extschema@._clip_may_omit(searched, target) THEN
+		-- The index gave up before it had found them all: all rows are read.
+		CLOSE nearest;
+		RETURN QUERY EXECUTE pg_catalog.format(as_rows, @extschema@._clip_search_sql(searched, k, target, filter, true)) USING query;
+		RETURN;
+	END IF;
+	MOVE ABSOLUTE 0 IN nearest;
+	LOOP
+		FETCH nearest INTO one;
+		EXIT WHEN NOT FOUND;
+		"row" := one."row";
+		distance := one.distance;
+		RETURN NEXT;
+	END LOOP;
+	CLOSE nearest;
+END
+$$;
+COMMENT ON FUNCTION _clip_run_search(anyelement, regclass, name, text, vector, integer, integer)
+	IS 'internal: run a search with the settings that make it find k rows if k rows match';
+
+CREATE FUNCTION clip_search_vector(relation anyelement, query vector, k integer DEFAULT 10, target name DEFAULT 'embedding', filter text DEFAULT NULL)
+	RETURNS TABLE ("row" anyelement, distance double precision)
+	LANGUAGE plpgsql VOLATILE ROWS 10
+AS $$
+BEGIN
+	IF query IS NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'query must not be null';
+	END IF;
+	PERFORM @extschema@._clip_require_number('k', k);
+	RETURN QUERY SELECT s."row", s.distance FROM @extschema@._clip_run_search(relation,
+		@extschema@._clip_relation(pg_catalog.pg_typeof(relation)), target, filter, query, k, @extschema@._clip_ef_search(k)) AS s;
+END
+$$;
+COMMENT ON FUNCTION clip_search_vector(anyelement, vector, integer, name, text)
+	IS 'the k rows of a table that match a filter and are nearest to a vector, with the cosine distance';
+
+CREATE FUNCTION clip_search(relation anyelement, query text, k integer DEFAULT 10, target name DEFAULT 'embedding', filter text DEFAULT NULL,
+	model text DEFAULT NULL) RETURNS TABLE ("row" anyelement, distance double precision)
+	LANGUAGE plpgsql VOLATILE ROWS 10
+AS $$
+BEGIN
+	RETURN QUERY SELECT s."row", s.distance FROM @extschema@.clip_search_vector(relation,
+		@extschema@._clip_query(@extschema@._clip_relation(pg_catalog.pg_typeof(relation)), target, query, NULL, model), k, target, filter) AS s;
+END
+$$;
+COMMENT ON FUNCTION clip_search(anyelement, text, integer, name, text, text)
+	IS 'the k rows of a table that match a filter and are nearest to words, with the cosine distance';
+
+CREATE FUNCTION clip_search_image(relation anyelement, query bytea, k integer DEFAULT 10, target name DEFAULT 'embedding', filter text DEFAULT NULL,
+	model text DEFAULT NULL) RETURNS TABLE ("row" anyelement, distance double precision)
+	LANGUAGE plpgsql VOLATILE ROWS 10
+AS $$
+BEGIN
+	RETURN QUERY SELECT s."row", s.distance FROM @extschema@.clip_search_vector(relation,
+		@extschema@._clip_query(@extschema@._clip_relation(pg_catalog.pg_typeof(relation)), target, NULL, query, model), k, target, filter) AS s;
+END
+$$;
+COMMENT ON FUNCTION clip_search_image(anyelement, bytea, integer, name, text, text)
+	IS 'the k rows of a table that match a filter and are nearest to an encoded image, with the cosine distance';
+
+-- Two rankings become one by reciprocal ranks (Cormack et al. 2009). Rows are found again by where they are, which holds
+-- within a statement.
+CREATE FUNCTION _clip_hybrid_sql(relation regclass, words name, k integer, target name, filter text) RETURNS text
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	-- Of each ranking so many count: what is further down adds little.
+	depth CONSTANT integer := greatest(100, 2 * k);
+	-- As the paper found it best; others use it too.
+	smoothing CONSTANT integer := 60;
+	parts record;
+	kind text;
+BEGIN
+	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, format('$1::%I.vector', @extschema@._clip_vector_schema()));
+	IF (SELECT c.relkind NOT IN ('r', 'p', 'm') FROM pg_class AS c WHERE c.oid = relation) THEN
+		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('%s is not a table', relation),
+			HINT = 'Search the table below it.';
+	END IF;
+	SELECT format_type(a.atttypid, NULL) INTO kind FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = words AND a.attnum > 0 AND NOT a.attisdropped;
+	IF kind IS NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'undefined_column', MESSAGE = format('column "%s" of table %s does not exist', words, relation),
+			HINT = 'Name the column of type tsvector.';
+	ELSIF kind <> 'tsvector' THEN
+		RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch', MESSAGE = format('column "%s" has type %s', words, kind),
+			DETAIL = 'Words are searched in a column of type tsvector.',
+			HINT = 'Add one: ALTER TABLE … ADD COLUMN words tsvector GENERATED ALWAYS AS (to_tsvector(''english'', …)) STORED, and a GIN index over it.';
+	END IF;
+	RETURN format(E'WITH near AS MATERIALIZED (\n'
+		'SELECT %1$s.tableoid AS t, %1$s.ctid AS c, %2$s AS distance FROM %3$s WHERE %4$s ORDER BY %5$s LIMIT %6$s\n'
+		'), named AS MATERIALIZED (\n'
+		'SELECT %1$s.tableoid AS t, %1$s.ctid AS c, pg_catalog.ts_rank_cd(%1$s.%7$I, $2) AS likeness FROM %3$s\n'
+		' WHERE %1$s.%7$I OPERATOR(pg_catalog.@@) $2%8$s ORDER BY likeness DESC LIMIT %6$s\n'
+		'), v AS (SELECT t, c, pg_catalog.rank() OVER (ORDER BY distance) AS place FROM near),\n'
+		'w AS (SELECT t, c, pg_catalog.rank() OVER (ORDER BY likeness DESC) AS place FROM named),\n'
+		'fused AS MATERIALIZED (\n'
+		'SELECT COALESCE(v.t, w.t) AS t, COALESCE(v.c, w.c) AS c, v.place AS vector_place, w.place AS words_place,\n'
+		'       COALESCE(%9$s OPERATOR(pg_catalog./) (%10$s OPERATOR(pg_catalog.+) v.place::pg_catalog.float8), 0)\n'
+		'       OPERATOR(pg_catalog.+) COALESCE(%9$s OPERATOR(pg_catalog./) (%10$s OPERATOR(pg_catalog.+) w.place::pg_catalog.float8), 0) AS score\n'
+		'  FROM v FULL JOIN w ON v.t OPERATOR(pg_catalog.=) w.t AND v.c OPERATOR(pg_catalog.=) w.c\n'
+		' ORDER BY score DESC, v.place, w.place LIMIT %11$s\n'
+		')\n'
+		'SELECT %1$s.*::%3$s AS "row", f.score, f.vector_place::pg_catalog.int4, f.words_place::pg_catalog.int4\n'
+		'  FROM fused AS f JOIN %3$s ON %1$s.ctid OPERATOR(pg_catalog.=) f.c AND %1$s.tableoid OPERATOR(pg_catalog.=) f.t\n'
+		' ORDER BY f.score DESC, f.vector_place, f.words_place',
+		parts.alias, parts.distance, parts.rows_of, parts.condition, parts.place, depth, words,
+		COALESCE(E' AND (\n' || filter || E'\n)', ''), '1::pg_catalog.float8', smoothing || '::pg_catalog.float8', k);
+END
+$$;
+COMMENT ON FUNCTION _clip_hybrid_sql(regclass, name, integer, name, text) IS 'internal: the statement of a search by words and by vectors';
+
+CREATE FUNCTION _clip_run_hybrid(relation anyelement, statement text, vector vector, words tsquery, ef_search integer)
+	RETURNS TABLE ("row" anyelement, score double precision, vector_place integer, words_place integer)
+	LANGUAGE plpgsql VOLATILE ROWS 10
+	SET hnsw.iterative_scan = 'relaxed_order' SET hnsw.ef_search = 40 SET ivfflat.iterative_scan = 'relaxed_order'
+AS $$
+BEGIN
+	PERFORM pg_catalog.set_config('hnsw.ef_search', ef_search::pg_catalog.text, true);
+	RETURN QUERY EXECUTE statement USING vector, words;
+END
+$$;
+COMMENT ON FUNCTION _clip_run_hybrid(anyelement, text, vector, tsquery, integer) IS 'internal: run a search by words and by vectors with the settings that it needs';
+
+CREATE FUNCTION clip_hybrid_search(relation anyelement, query text, words name, k integer DEFAULT 10, target name DEFAULT 'embedding',
+	filter text DEFAULT NULL, configuration regconfig DEFAULT NULL, model text DEFAULT NULL)
+	RETURNS TABLE ("row" anyelement, score double precision, vector_place integer, words_place integer)
+	LANGUAGE plpgsql VOLATILE ROWS 10
+AS $$
+DECLARE
+	searched CONSTANT pg_catalog.regclass := @extschema@._clip_relation(pg_catalog.pg_typeof(relation));
+BEGIN
+	PERFORM @extschema@._clip_require_number('k', k);
+	RETURN QUERY SELECT s."row", s.score, s.vector_place, s.words_place FROM @extschema@._clip_run_hybrid(relation,
+		@extschema@._clip_hybrid_sql(searched, words, k, target, filter), @extschema@._clip_query(searched, target, query, NULL, model),
+		pg_catalog.websearch_to_tsquery(COALESCE(configuration, pg_catalog.get_current_ts_config()), query), @extschema@._clip_ef_search(k)) AS s;
+END
+$$;
+COMMENT ON FUNCTION clip_hybrid_search(anyelement, text, name, integer, name, text, regconfig, text)
+	IS 'the k rows that a full text search and a search by meaning rank highest together; words is a column of type tsvector';
+
+-- How far rows are from a text says little; how much nearer they are than a table's rows are on the whole says more.
+CREATE FUNCTION clip_typical_distance(relation regclass, query text, target name DEFAULT 'embedding', sample integer DEFAULT 1000,
+	model text DEFAULT NULL, OUT mean double precision, OUT deviation double precision)
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	parts record;
+BEGIN
+	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, NULL, format('$1::%I.vector', @extschema@._clip_vector_schema()));
+	PERFORM @extschema@._clip_require_number('sample', sample, 2);
+	EXECUTE format('SELECT avg(s.distance), NULLIF(stddev_pop(s.distance), 0) FROM (SELECT %s AS distance FROM %s %s WHERE %s LIMIT %s) AS s',
+		parts.distance, parts.rows_of, @extschema@._clip_sample(relation, sample), parts.condition, sample)
+		INTO mean, deviation USING @extschema@._clip_query(relation, target, query, NULL, model);
+END
+$$;
+COMMENT ON FUNCTION clip_typical_distance(regclass, text, name, integer, text)
+	IS 'mean and standard deviation of the cosine distances between words and some of a table''s rows';
+
+-- near-duplicates
+
+CREATE FUNCTION clip_near_duplicates(relation regclass, target name DEFAULT 'embedding', max_distance double precision DEFAULT 0.01,
+	filter text DEFAULT NULL, neighbours integer DEFAULT 20) RETURNS TABLE (key jsonb, duplicate jsonb, distance double precision)
+	LANGUAGE plpgsql VOLATILE ROWS 1000
+	SET hnsw.iterative_scan = 'relaxed_order' SET hnsw.ef_search = 40 SET ivfflat.iterative_scan = 'relaxed_order'
+AS $$
+BEGIN
+	PERFORM pg_catalog.set_config('hnsw.ef_search', least(1000, greatest(40, 2 OPERATOR(pg_catalog.*) neighbours))::pg_catalog.text, true);
+	RETURN QUERY EXECUTE @extschema@._clip_duplicates_sql(relation, target, filter, max_distance, neighbours) USING max_distance;
+END
+$$;
+COMMENT ON FUNCTION clip_near_duplicates(regclass, name, double precision, text, integer)
+	IS 'pairs of rows whose vectors are nearly the same, each once; only rows that match the filter are looked up, among all rows';
+
+CREATE FUNCTION _clip_duplicates_sql(relation regclass, target name, filter text, max_distance double precision, neighbours integer) RETURNS text
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	one record;
+	parts record;
+	key record;
+BEGIN
+	SELECT * INTO one FROM @extschema@._clip_searched(relation, target, filter, 'NULL');
+	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, NULL, format('one.embedding::%I.vector', @extschema@._clip_vector_schema()));
+	SELECT * INTO key FROM @extschema@._clip_key(relation);
+	IF NOT FOUND THEN
+		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('table %s has no primary key', relation),
+			DETAIL = 'Duplicates are named by their keys.',
+			HINT = 'Add a primary key, or a unique index over columns that are not null.';
+	END IF;
+	PERFORM @extschema@._clip_require_number('neighbours', neighbours);
+	IF max_distance IS NULL OR NOT max_distance BETWEEN 0 AND 2 THEN
+		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('invalid max_distance: %s', COALESCE(max_distance::text, 'null')),
+			DETAIL = 'Cosine distances are between 0 and 2.';
+	END IF;
+	RETURN format(E'SELECT LEAST(one.key, other.key) AS key, GREATEST(one.key, other.key) AS duplicate, pg_catalog.min(other.distance) AS distance\n'
+		'  FROM (SELECT %1$s AS key, %2$s.%3$I AS embedding FROM %4$s WHERE %5$s) AS one\n'
+		' CROSS JOIN LATERAL (SELECT %1$s AS key, %6$s AS distance FROM %4$s WHERE %7$s ORDER BY %8$s LIMIT %9$s) AS other\n'
+		' WHERE other.distance OPERATOR(pg_catalog.<=) $1 AND one.key OPERATOR(pg_catalog.<>) other.key\n'
+		' GROUP BY 1, 2 ORDER BY 3, 1, 2',
+		@extschema@._clip_key_object(key.names, parts.alias), parts.alias, target, parts.rows_of, one.condition,
+		parts.distance, parts.condition, parts.place, neighbours + 1);
+END
+$$;
+COMMENT ON FUNCTION _clip_duplicates_sql(regclass, name, text, double precision, integer) IS 'internal: the statement that finds near-duplicates';
+
+-- Which pairs hang together: of each of the numbers 1, 2, … the smallest that it is joined with.
+CREATE FUNCTION _clip_components(ones integer[], others integer[]) RETURNS integer[]
+	LANGUAGE plpgsql IMMUTABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	most CONSTANT integer := greatest((SELECT max(n) FROM unnest(ones) AS n), (SELECT max(n) FROM unnest(others) AS n));
+	parents integer[] := ARRAY(SELECT generate_series(1, most));
+	one integer;
+	other integer;
+BEGIN
+	FOR i IN 1 .. COALESCE(cardinality(ones), 0) LOOP
+		one := ones[i];
+		WHILE parents[one] <> one LOOP
+			parents[one] := parents[parents[one]];
+			one := parents[one];
+		END LOOP;
+		other := others[i];
+		WHILE parents[other] <> other LOOP
+			parents[other] := parents[parents[other]];
+			other := parents[other];
+		END LOOP;
+		parents[greatest(one, other)] := least(one, other);
+	END LOOP;
+	-- A parent is never the larger one, so that one pass in order finds all roots.
+	FOR i IN 1 .. COALESCE(most, 0) LOOP
+		parents[i] := parents[parents[i]];
+	END LOOP;
+	RETURN parents;
+END
+$$;
+COMMENT ON FUNCTION _clip_components(integer[], integer[]) IS 'internal: which pairs hang together';
+
+CREATE FUNCTION clip_duplicate_groups(relation regclass, target name DEFAULT 'embedding', max_distance double precision DEFAULT 0.01,
+	filter text DEFAULT NULL, neighbours integer DEFAULT 20) RETURNS TABLE (group_number integer, key jsonb)
+	LANGUAGE sql VOLATILE ROWS 1000
+BEGIN ATOMIC
+WITH pairs AS MATERIALIZED (
+	SELECT p.key, p.duplicate FROM clip_near_duplicates(relation, target, max_distance, filter, neighbours) AS p
+), keys AS MATERIALIZED (
+	SELECT k.key, (row_number() OVER (ORDER BY k.key))::integer AS n FROM (SELECT p.key FROM pairs AS p UNION SELECT p.duplicate FROM pairs AS p) AS k
+), roots AS MATERIALIZED (
+	SELECT _clip_components(array_agg(a.n), array_agg(b.n)) AS of FROM pairs AS p JOIN keys AS a ON a.key = p.key JOIN keys AS b ON b.key = p.duplicate
+)
+SELECT (dense_rank() OVER (ORDER BY r.of[k.n]))::integer, k.key FROM keys AS k CROSS JOIN roots AS r ORDER BY 1, 2;
+END;
+COMMENT ON FUNCTION clip_duplicate_groups(regclass, name, double precision, text, integer)
+	IS 'rows that are near-duplicates of one another, directly or through others, by group';
+
+-- how good an index is
+
+CREATE TYPE clip_recall AS (ef_search integer, recall real, median_ms real, queries integer);
+COMMENT ON TYPE clip_recall IS 'a row of clip_index_recall';
+COMMENT ON COLUMN clip_recall.ef_search IS 'the setting hnsw.ef_search';
+COMMENT ON COLUMN clip_recall.recall IS 'part of the k nearest rows that the index finds, on average';
+COMMENT ON COLUMN clip_recall.median_ms IS 'milliseconds of a search';
+COMMENT ON COLUMN clip_recall.queries IS 'how many searches were measured before the time was up';
+
+CREATE FUNCTION clip_index_recall(relation regclass, target name DEFAULT 'embedding', sample integer DEFAULT 100, k integer DEFAULT 10,
+	ef_search integer[] DEFAULT ARRAY[40, 100, 200, 400], queries text[] DEFAULT NULL, time_limit interval DEFAULT '1 minute', model text DEFAULT NULL)
+	RETURNS SETOF clip_recall
+	LANGUAGE plpgsql VOLATILE ROWS 4
+	-- What is measured is the index, with the settings of a search.
+	SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
+	SET hnsw.iterative_scan = 'relaxed_order' SET hnsw.ef_search = 40
+AS $$
+#variable_conflict use_variable
+DECLARE
+	begun CONSTANT timestamptz := clock_timestamp();
+	parts record;
+	nearest text;
+	searched_by record;
+	hits float8[];
+	best float8[];
+	started timestamptz;
+	breadth integer;
+	breadths integer[] := '{}';
+	recalls real[] := '{}';
+	times real[] := '{}';
+	asked refcursor;
+BEGIN
+	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, NULL, format('$1::%I.vector', @extschema@._clip_vector_schema()));
+	PERFORM @extschema@._clip_require_number('k', k);
+	PERFORM @extschema@._clip_require_number('sample', sample);
+	IF time_limit IS NULL OR COALESCE(cardinality(ef_search), 0) = 0 THEN
+		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'ef_search and time_limit must not be empty';
+	END IF;
+	IF parts.index IS NULL OR (SELECT am.amname <> 'hnsw' FROM pg_class AS c JOIN pg_am AS am ON am.oid = c.relam WHERE c.oid = parts.index) THEN
+		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('table %s has no HNSW index over column "%s"', relation, target),
+			DETAIL = 'Without one, searches are exact.',
+			HINT = 'Create one: clip_auto_embed does, or CREATE INDEX … USING hnsw.';
+	END IF;
+	nearest := format('SELECT array_agg(n.distance ORDER BY n.distance) FROM (SELECT %s AS distance FROM %s '
+		'WHERE %s AND (%s.tableoid, %4$s.ctid) IS DISTINCT FROM ($2, $3) ORDER BY %%s LIMIT %5$s) AS n',
+		parts.distance, parts.rows_of, parts.condition, parts.alias, k);
+	IF queries IS NOT NULL THEN
+		OPEN asked NO SCROLL FOR SELECT @extschema@._clip_query(relation, target, q.words, NULL, model) AS vector, NULL::oid AS t, NULL::tid AS c
+			FROM unnest(queries) AS q (words);
+	ELSE
+		OPEN asked NO SCROLL FOR EXECUTE format('SELECT %s.%I AS vector, %1$s.tableoid AS t, %1$s.ctid AS c FROM %3$s %4$s WHERE %5$s ORDER BY random() LIMIT %6$s',
+			parts.alias, target, parts.rows_of, @extschema@._clip_sample(relation, sample), parts.condition, sample);
+	END IF;
+	LOOP
+		FETCH asked INTO searched_by;
+		EXIT WHEN NOT FOUND OR clock_timestamp() > begun + time_limit;
+		EXECUTE format(nearest, format('(%s) + 0', parts.place)) INTO best USING searched_by.vector, searched_by.t, searched_by.c;
+		CONTINUE WHEN best IS NULL;
+		-- The first search reads from disk what the others find in memory.
+		PERFORM set_config('hnsw.ef_search', (SELECT max(b) FROM unnest(ef_search) AS b)::text, true);
+		EXECUTE format(nearest, parts.place) INTO hits USING searched_by.vector, searched_by.t, searched_by.c;
+		FOREACH breadth IN ARRAY ef_search LOOP
+			PERFORM set_config('hnsw.ef_search', breadth::text, true);
+			started := clock_timestamp();
+			EXECUTE format(nearest, parts.place) INTO hits USING searched_by.vector, searched_by.t, searched_by.c;
+			times := times || (extract(epoch FROM clock_timestamp() - started) * 1000)::real;
+			breadths := breadths || breadth;
+			-- Rows at the distance of the last one are as good as it.
+			recalls := recalls || ((SELECT count(*) FROM unnest(hits) AS d WHERE d <= best[cardinality(best)]) / cardinality(best)::real)::real;
+		END LOOP;
+	END LOOP;
+	CLOSE asked;
+	RETURN QUERY SELECT m.breadth, avg(m.recall)::real, percentile_cont(0.5) WITHIN GROUP (ORDER BY m.ms)::real, count(*)::integer
+	  FROM unnest(breadths, recalls, times) AS m (breadth, recall, ms) GROUP BY m.breadth ORDER BY m.breadth;
+END
+$$;
+COMMENT ON FUNCTION clip_index_recall(regclass, name, integer, integer, integer[], text[], interval, text)
+	IS 'how many of the k nearest rows the index finds, and how fast, searched by some of the table''s rows or by texts';
 
 -- help
 

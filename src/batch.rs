@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use clip::{Embedding, Error, Limits, Model, Options};
+use clip::{Embedding, Error, Limits, Model, Options, of_one};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
@@ -10,7 +10,7 @@ use crate::datum::{Varlena, VarlenaArray, Vector};
 use crate::encoding::Text;
 use crate::error::{another_model, in_transaction_block, report, summary_of};
 use crate::functions::model_or_default;
-use crate::models::{self, only};
+use crate::models;
 use crate::settings;
 
 /// What is embedded: a text or an image, read.
@@ -96,7 +96,7 @@ fn clip_embed_each<'a>(
                 let (position, _) = sources.remove(index);
                 results[position] = Some(Err(report(*source)));
             }
-            Err(error) => return Err(report(only(error))),
+            Err(error) => return Err(report(of_one(error))),
         }
     }
     let rows = (1..).zip(results).filter_map(|(ordinality, result)| match result? {

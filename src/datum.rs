@@ -78,19 +78,49 @@ impl<'a> Varlena<'a> {
         encoding::from_server(self.detoast()).map(Cow::Borrowed)
     }
 
-    fn detoast(self) -> &'a [u8] {
+    /// The elements of a `vector`.
+    pub fn vector(self) -> &'a [f32] {
+        // SAFETY: callers name arguments whose SQL declaration is vector, so the datum has pgvector's layout; detoasted with
+        // its long header it is aligned as int, and lives as long as the argument.
+        unsafe {
+            let start = pg_sys::pg_detoast_datum(self.datum.cast_mut_ptr()).cast::<u8>();
+            let dimensions = start.add(4).cast::<i16>().read() as usize;
+            std::slice::from_raw_parts(start.add(VECTOR_HEADER).cast::<f32>(), dimensions)
+        }
+    }
+
+    /// The value as it is: a text in the encoding of the database.
+    pub fn detoast(self) -> &'a [u8] {
         // SAFETY: the datum is a varlena; what comes back is the value itself or a copy in the current memory context,
         // both of which live as long as the argument.
         unsafe { varlena::varlena_to_byte_slice(pg_sys::pg_detoast_datum_packed(self.datum.cast_mut_ptr())) }
     }
 }
 
-/// An argument of type `text[]` or `bytea[]`, as its elements in order.
-pub struct VarlenaArray<'a>(Vec<Option<Varlena<'a>>>);
+/// An argument of type `text[]`, `bytea[]` or `vector[]`.
+pub struct VarlenaArray<'a>(&'a [u8]);
 
 impl<'a> VarlenaArray<'a> {
-    pub fn into_elements(self) -> Vec<Option<Varlena<'a>>> {
+    /// All of it as the server lays it out: equal bytes are equal arrays.
+    pub fn bytes(&self) -> &'a [u8] {
         self.0
+    }
+
+    /// Its elements in order.
+    pub fn into_elements(self) -> Vec<Option<Varlena<'a>>> {
+        let (mut elements, mut nulls, mut length) = (ptr::null_mut(), ptr::null_mut(), 0);
+        // SAFETY: the bytes are an array whose elements are varlenas, aligned as int; the server fills in both arrays
+        // with `length` entries. It does not write to the array.
+        unsafe {
+            let array = self.0.as_ptr().cast_mut().cast::<pg_sys::ArrayType>();
+            let (kind, align) = ((*array).elemtype, b'i' as c_char);
+            pg_sys::deconstruct_array(array, kind, -1, false, align, &mut elements, &mut nulls, &mut length);
+            let element = |i: usize| {
+                let varlena = Varlena { datum: *elements.add(i), lives: PhantomData };
+                (!*nulls.add(i)).then_some(varlena)
+            };
+            (0..length as usize).map(element).collect()
+        }
     }
 }
 
@@ -103,34 +133,15 @@ unsafe impl<'fcx> ArgAbi<'fcx> for Varlena<'fcx> {
     }
 }
 
-// SAFETY: the SQL declarations give such arguments the types text[] or bytea[].
+// SAFETY: the SQL declarations give such arguments the types text[], bytea[] or vector[].
 unsafe impl<'fcx> ArgAbi<'fcx> for VarlenaArray<'fcx> {
     unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
-        // SAFETY: see `Varlena`.
-        let Some(RawDatum(datum)) = (unsafe { arg.unbox_arg_using_from_datum::<RawDatum>() }) else {
-            return Self(Vec::new());
-        };
-        let (mut elements, mut nulls, mut length) = (ptr::null_mut(), ptr::null_mut(), 0);
-        // SAFETY: the datum is an array whose elements are varlenas, aligned as int; the server fills in both arrays
-        // with `length` entries.
+        // SAFETY: see `Varlena`; the datum is an array, which detoasted with its long header is as long as that says, aligned,
+        // and lives as long as the argument.
         unsafe {
-            let array = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast::<pg_sys::ArrayType>();
-            let element = (*array).elemtype;
-            pg_sys::deconstruct_array(
-                array,
-                element,
-                -1,
-                false,
-                b'i' as c_char,
-                &mut elements,
-                &mut nulls,
-                &mut length,
-            );
-            let element = |i: usize| {
-                let varlena = Varlena { datum: *elements.add(i), lives: PhantomData };
-                (!*nulls.add(i)).then_some(varlena)
-            };
-            Self((0..length as usize).map(element).collect())
+            let datum = arg.unbox_arg_using_from_datum::<RawDatum>().map_or(pg_sys::Datum::null(), |raw| raw.0);
+            let array = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast::<u8>();
+            Self(std::slice::from_raw_parts(array, varlena::varsize_any(array.cast())))
         }
     }
 }

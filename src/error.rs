@@ -119,6 +119,24 @@ pub fn report(error: Error) -> ErrorReport {
                 ))
                 .set_hint("The model's weights are damaged or of a type that overflows: add another export of it.")
         }
+        Error::NoHead { model, lacking } => {
+            new(Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, format!("model \"{model}\" has no {lacking}"))
+                .set_detail("Probabilities need what the model learned to multiply cosines with; none of its files says it.")
+                .set_hint("Add the model under another name with the number that was published with it: \"pgclip add --logit-scale\", for SigLIP also \"--logit-bias\".")
+        }
+        Error::TemplateWithoutPlace { index } => new(
+            Code::ERRCODE_INVALID_PARAMETER_VALUE,
+            format!("template {} has no place for the label", index + 1),
+        )
+        .set_hint("Write {} where the label goes: 'a photo of a {}'."),
+        // In pgvector's words, with its SQLSTATE.
+        Error::Dimensions { one, other } => {
+            new(Code::ERRCODE_DATA_EXCEPTION, format!("different vector dimensions {one} and {other}"))
+                .set_detail("Vectors of different models cannot be compared.")
+                .set_hint("Name the model that made the column's vectors: the view clip_auto_embed_status tells it.")
+        }
+        Error::NoDirection => new(Code::ERRCODE_INVALID_PARAMETER_VALUE, "vector has no direction")
+            .set_detail("It is the zero vector, or a sum of vectors and weights that cancel out."),
         Error::OutOfMemory { bytes } => new(Code::ERRCODE_OUT_OF_MEMORY, "out of memory")
             .set_detail(bytes.map_or_else(
                 || "ONNX Runtime was refused memory.".into(),
@@ -156,6 +174,24 @@ pub fn invalid_argument(name: &str, value: &str, valid: &str) -> ErrorReport {
 /// NULL where it has no meaning.
 pub fn null_argument(name: &str) -> ErrorReport {
     new(PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED, format!("{name} must not be null"))
+}
+
+/// NULL in an array where it has no meaning.
+pub fn null_element(array: &str) -> ErrorReport {
+    new(PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED, format!("{array} must not contain null"))
+}
+
+/// An array that must have as many elements as another, or any at all.
+pub fn wrong_length(array: &str, length: usize, expected: &str) -> ErrorReport {
+    new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, format!("{array} must have {expected}"))
+        .set_detail(format!("It has {length}."))
+}
+
+/// A filter that is more than a condition, or none.
+pub fn not_an_expression() -> ErrorReport {
+    new(PgSqlErrorCode::ERRCODE_SYNTAX_ERROR, "filter must be one expression")
+        .set_detail("It is put where a condition stands, in parentheses.")
+        .set_hint("Write what would stand after WHERE: 'price < 20 AND in_stock'.")
 }
 
 /// A trigger that was not made by clip_auto_embed, or was changed.

@@ -133,7 +133,7 @@ fn embed_text(model: &str, input: Varlena<'_>) -> Result<Vector, ErrorReport> {
 
 /// Say once per model if this database has columns that a model made, and none of them is of this one: then the text is
 /// likely meant for one of them, and compared with it would give noise.
-fn warn_if_no_column_has(model: &str) -> Result<(), ErrorReport> {
+pub fn warn_if_no_column_has(model: &str) -> Result<(), ErrorReport> {
     thread_local! {
         static ASKED: RefCell<BTreeSet<String>> = const { RefCell::new(BTreeSet::new()) };
     }

@@ -1,6 +1,6 @@
 //! pg_clip: texts and pictures become vectors inside PostgreSQL.
 //!
-//! This crate adapts; it decides nothing about pixels, tokens or floats. Reading order: `functions` (what SQL calls),
+//! This crate adapts; it decides nothing about pixels, tokens or floats. Reading order: `functions` and `zero_shot` (what SQL calls),
 //! `models` (what this backend has open), `settings`, `error` (SQLSTATEs), `datum` (values as Postgres holds them), `encoding` (its strings); then, for
 //! rows that embed themselves, `auto_embed` (the trigger), `row` (its row), `batch`, `journal` (what failed), `worker`.
 //!
@@ -12,6 +12,7 @@ mod batch;
 mod datum;
 mod encoding;
 mod error;
+mod expression;
 mod functions;
 mod interrupt;
 mod journal;
@@ -22,6 +23,7 @@ mod settings;
 mod slot;
 mod views;
 mod worker;
+mod zero_shot;
 
 pgrx::pg_module_magic!(name, version);
 

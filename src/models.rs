@@ -1,4 +1,4 @@
-//! What this backend has open: models, and the embeddings of texts that were asked for before.
+//! What this backend has open: models, the embeddings of texts and the sets of labels that were asked for before.
 //!
 //! Invariants: a backend has one thread, so a `thread_local` needs no lock; a model whose folder changed is another
 //! model; what is open is never dropped at exit, because ONNX Runtime's destructors are not safe there.
@@ -10,8 +10,9 @@ use std::mem::ManuallyDrop;
 use std::num::NonZeroUsize;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::rc::Rc;
 
-use clip::{Embedding, Error, MANIFEST_FILE, Model, Options, TextEmbedding};
+use clip::{Classifier, Embedding, Error, MANIFEST_FILE, Model, Options, Overflow, TextEmbedding, of_one};
 use lru::LruCache;
 
 use crate::error::{report, warn};
@@ -20,6 +21,10 @@ use crate::settings;
 
 /// Texts longer than this are no queries; remembering them would let a few of them fill the memory.
 const MAX_CACHED_TEXT: usize = 4096;
+
+/// The vectors of label sets that are remembered: 64 MiB, which holds ImageNet's 21,000 classes in 512 dimensions. The last
+/// one is remembered whatever its size.
+const MAX_CACHED_LABELS: usize = 64 << 20;
 
 /// A model that is open, and what it was opened from.
 pub struct Open {
@@ -44,14 +49,34 @@ struct Query {
     text: String,
 }
 
+/// Labels and templates as SQL gave them, byte by byte, which compares in a microsecond.
+#[derive(Clone, Copy)]
+pub struct Arguments<'a> {
+    pub labels: &'a [u8],
+    pub templates: &'a [u8],
+}
+
+/// Labels that rows are classified by.
+pub struct LabelSet {
+    pub names: Vec<String>,
+    pub classifier: Classifier,
+    digest: String,
+    overflow: Overflow,
+    labels: Box<[u8]>,
+    templates: Box<[u8]>,
+}
+
 struct Backend {
     open: BTreeMap<String, Open>,
+    /// The last used one last.
+    label_sets: Vec<Rc<LabelSet>>,
     queries: LruCache<Query, TextEmbedding>,
 }
 
 thread_local! {
     static BACKEND: RefCell<ManuallyDrop<Backend>> = RefCell::new(ManuallyDrop::new(Backend {
         open: BTreeMap::new(),
+        label_sets: Vec::new(),
         queries: LruCache::unbounded(),
     }));
 }
@@ -72,8 +97,59 @@ pub fn embed_text(name: &str, text: &str) -> Result<Embedding, Error> {
 
 /// Embed one image.
 pub fn embed_image(name: &str, image: &[u8]) -> Result<Embedding, Error> {
-    let embedded = with(name, |model, options| model.embed_images(&[image], options)).map_err(only)?;
+    let embedded = with(name, |model, options| model.embed_images(&[image], options)).map_err(of_one)?;
     embedded.into_iter().next().ok_or_else(|| unreachable!("one image gave no embedding. This is a bug."))
+}
+
+/// A set of labels that was asked for before.
+pub fn known_labels(name: &str, arguments: Arguments<'_>) -> Result<Option<Rc<LabelSet>>, Error> {
+    BACKEND.with_borrow_mut(|backend| {
+        let (digest, overflow) = (backend.open(name)?.model.manifest().digest.clone(), settings::options().overflow);
+        let sets = &mut backend.label_sets;
+        let is_it = |set: &Rc<LabelSet>| {
+            set.digest == digest
+                && set.overflow == overflow
+                && *set.labels == *arguments.labels
+                && *set.templates == *arguments.templates
+        };
+        let found = sets.iter().rposition(is_it);
+        Ok(found.map(|place| {
+            let set = sets.remove(place);
+            sets.push(set.clone());
+            set
+        }))
+    })
+}
+
+/// Embed labels, and remember them.
+pub fn embed_labels(
+    name: &str,
+    arguments: Arguments<'_>,
+    labels: Vec<String>,
+    templates: &[&str],
+) -> Result<Rc<LabelSet>, Error> {
+    let embedded = with(name, |model, options| {
+        let texts: Vec<&str> = labels.iter().map(String::as_str).collect();
+        let classifier = Classifier::new(model, &texts, templates, options)?;
+        Ok((classifier, model.manifest().digest.clone(), options.overflow))
+    });
+    let (classifier, digest, overflow) = embedded?;
+    let set = Rc::new(LabelSet {
+        names: labels,
+        classifier,
+        digest,
+        overflow,
+        labels: arguments.labels.into(),
+        templates: arguments.templates.into(),
+    });
+    BACKEND.with_borrow_mut(|backend| {
+        let sets = &mut backend.label_sets;
+        sets.push(set.clone());
+        while sets.len() > 1 && sets.iter().map(|set| set.classifier.size()).sum::<usize>() > MAX_CACHED_LABELS {
+            sets.remove(0);
+        }
+    });
+    Ok(set)
 }
 
 /// Say once that a model's weights are not shared, if so: nothing is borrowed meanwhile, as Postgres is called.
@@ -87,9 +163,11 @@ fn warn_if_not_prepared(name: &str) {
     }
 }
 
-/// Forget the towers of one model, or of all, and say how many there were.
+/// Forget the towers and labels of one model, or of all, and say how many towers there were.
 pub fn unload(name: Option<&str>) -> usize {
     BACKEND.with_borrow_mut(|backend| {
+        let digest = name.and_then(|name| Some(backend.open.get(name)?.model.manifest().digest.clone()));
+        backend.label_sets.retain(|set| name.is_some() && digest.as_ref() != Some(&set.digest));
         let chosen = backend.open.iter_mut().filter(|(open, _)| name.is_none_or(|name| name == open.as_str()));
         chosen.map(|(_, open)| open.model.unload()).sum()
     })
@@ -126,7 +204,7 @@ impl Backend {
             open.cache_hits += 1;
             return known.checked(open.model.manifest().text.context_length, options.overflow).cloned();
         }
-        let embedded = self.open(name)?.model.embed_texts(&[text], &options).map_err(only)?;
+        let embedded = self.open(name)?.model.embed_texts(&[text], &options).map_err(of_one)?;
         let Some(embedded) = embedded.into_iter().next() else {
             unreachable!("one text gave no embedding. This is a bug.")
         };
@@ -149,13 +227,5 @@ impl Stamp {
             reason: error.to_string(),
         })?;
         Ok(Self { folder, inode: metadata.ino(), modified: (metadata.mtime(), metadata.mtime_nsec()) })
-    }
-}
-
-/// The error of a batch of one, without the number of the element.
-pub fn only(error: Error) -> Error {
-    match error {
-        Error::Item { source, .. } => *source,
-        other => other,
     }
 }

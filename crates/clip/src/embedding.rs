@@ -1,6 +1,7 @@
 //! A unit vector. Only a constructor that normalises can make one.
 
 use crate::error::{Error, Tower};
+use crate::memory::reserve;
 
 /// An L2-normalised, finite vector.
 #[derive(Clone, Debug, PartialEq)]
@@ -9,12 +10,28 @@ pub struct Embedding(Box<[f32]>);
 impl Embedding {
     /// Scale `row` to length one. NaN, infinities and the zero vector have no direction and are refused.
     pub(crate) fn normalise(row: &[f32], model: &str, tower: Tower) -> Result<Self, Error> {
-        // Sums in f64: a sum of 1,000 squares in f32 would lose the last digits of the length.
-        let length = row.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
-        if !length.is_finite() || length < f64::from(f32::MIN_POSITIVE) {
-            return Err(Error::NotAnEmbedding { model: model.into(), tower });
-        }
+        let length = length(row).map_err(|_| Error::NotAnEmbedding { model: model.into(), tower })?;
         Ok(Self(row.iter().map(|&x| (f64::from(x) / length) as f32).collect()))
+    }
+
+    /// The direction of the weighted sum of vectors, each of which counts with length one. Weights may be negative.
+    pub fn blend(vectors: &[&[f32]], weights: &[f32]) -> Result<Self, Error> {
+        let dimensions = vectors.first().map_or(0, |vector| vector.len());
+        let mut sum = reserve(dimensions)?;
+        sum.resize(dimensions, 0.0);
+        let mut weight_of_all = 0.0;
+        for (vector, &weight) in vectors.iter().zip(weights) {
+            same_dimensions(dimensions, vector.len())?;
+            let factor = f64::from(weight) / length(vector)?;
+            weight_of_all += f64::from(weight).abs();
+            sum.iter_mut().zip(*vector).for_each(|(sum, &x)| *sum += factor * f64::from(x));
+        }
+        let length = sum.iter().map(|x| x * x).sum::<f64>().sqrt();
+        // What is left of vectors that cancel out is rounding.
+        if !(length > CANCELLED * weight_of_all) {
+            return Err(Error::NoDirection);
+        }
+        Ok(Self(sum.iter().map(|x| (x / length) as f32).collect()))
     }
 
     pub fn as_slice(&self) -> &[f32] {
@@ -25,6 +42,38 @@ impl Embedding {
     pub fn cosine(&self, other: &Self) -> f64 {
         self.0.iter().zip(&other.0).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
     }
+}
+
+/// How long a sum must be, in parts of its weights, to have a direction: single precision has 24 bits.
+const CANCELLED: f64 = 1e-6;
+
+/// Sums that a processor can add side by side.
+const LANES: usize = 16;
+
+/// The inner product of two vectors of one length, in single precision like the reference's.
+pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let (a_lanes, b_lanes) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let rest: f32 = a_lanes.remainder().iter().zip(b_lanes.remainder()).map(|(a, b)| a * b).sum();
+    let mut sums = [0.0; LANES];
+    for (a, b) in a_lanes.zip(b_lanes) {
+        sums.iter_mut().zip(a).zip(b).for_each(|((sum, a), b)| *sum += a * b);
+    }
+    sums.iter().sum::<f32>() + rest
+}
+
+/// The length of a vector that has a direction: NaN, infinities and the zero vector have none. Squares are summed in f64:
+/// a sum of 1,000 in f32 would lose the last digits.
+pub(crate) fn length(vector: &[f32]) -> Result<f64, Error> {
+    let length = vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
+    match length.is_finite() && length >= f64::from(f32::MIN_POSITIVE) {
+        true => Ok(length),
+        false => Err(Error::NoDirection),
+    }
+}
+
+/// Refuse to compare vectors of different spaces, as far as that can be seen.
+pub(crate) fn same_dimensions(one: usize, other: usize) -> Result<(), Error> {
+    if one == other { Ok(()) } else { Err(Error::Dimensions { one, other }) }
 }
 
 #[cfg(test)]
@@ -51,5 +100,24 @@ mod tests {
         for row in [&[0.0, 0.0][..], &[f32::NAN, 1.0], &[f32::INFINITY, 1.0], &[]] {
             assert_eq!(normalise(row), Err(Error::NotAnEmbedding { model: "m".into(), tower: Tower::Text }));
         }
+    }
+
+    #[test]
+    fn a_blend_is_the_direction_of_the_weighted_sum() {
+        let (east, north) = (&[2.0, 0.0][..], &[0.0, 0.5][..]);
+        let blend = |vectors: &[&[f32]], weights: &[f32]| Embedding::blend(vectors, weights).map(|found| found.0.to_vec());
+        assert_eq!(blend(&[east, north], &[3.0, 4.0]), Ok(vec![0.6, 0.8]));
+        assert_eq!(blend(&[east, north], &[3.0, -4.0]), Ok(vec![0.6, -0.8]));
+        assert_eq!(blend(&[east], &[-1.0]), Ok(vec![-1.0, 0.0]));
+        for (vectors, weights) in [(&[east, east][..], &[1.0, -1.0][..]), (&[east], &[0.0]), (&[], &[]), (&[east], &[f32::NAN])] {
+            assert_eq!(blend(vectors, weights), Err(Error::NoDirection));
+        }
+        assert_eq!(blend(&[east, &[1.0]], &[1.0, 1.0]), Err(Error::Dimensions { one: 2, other: 1 }));
+    }
+
+    #[test]
+    fn inner_products_count_every_element() {
+        let ones = vec![1.0; 2 * LANES + 3];
+        assert_eq!(dot(&ones, &ones), (2 * LANES + 3) as f32);
     }
 }

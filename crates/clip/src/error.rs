@@ -67,6 +67,14 @@ pub enum Error {
     Inference { model: String, tower: Tower, reason: String },
     /// The model gave NaN, an infinity or a vector of length zero.
     NotAnEmbedding { model: String, tower: Tower },
+    /// The model's files do not say how its cosines become probabilities.
+    NoHead { model: String, lacking: &'static str },
+    /// A template of prompts that does not say where the label goes; `index` counts from zero.
+    TemplateWithoutPlace { index: usize },
+    /// Vectors that cannot be compared.
+    Dimensions { one: usize, other: usize },
+    /// The zero vector, or a sum of vectors that cancel out.
+    NoDirection,
     /// An allocation was refused; of how many bytes, where that is known.
     OutOfMemory { bytes: Option<u64> },
     /// The caller asked to stop.
@@ -86,6 +94,14 @@ impl Error {
             Self::Interrupted => Self::Interrupted,
             source => Self::Item { index, source: Box::new(source) },
         }
+    }
+}
+
+/// The error of a batch of one, without the number of the element.
+pub fn of_one(error: Error) -> Error {
+    match error {
+        Error::Item { source, .. } => *source,
+        other => other,
     }
 }
 
@@ -130,6 +146,10 @@ impl fmt::Display for Error {
             Self::NotAnEmbedding { model, tower } => {
                 write!(f, "the {} tower of model \"{model}\" gave no direction", tower.name())
             }
+            Self::NoHead { model, lacking } => write!(f, "model \"{model}\" has no {lacking}"),
+            Self::TemplateWithoutPlace { index } => write!(f, "template {} has no {{}}", index + 1),
+            Self::Dimensions { one, other } => write!(f, "different vector dimensions {one} and {other}"),
+            Self::NoDirection => f.write_str("the vector has no direction"),
             Self::OutOfMemory { bytes: Some(bytes) } => write!(f, "could not allocate {bytes} bytes"),
             Self::OutOfMemory { bytes: None } => write!(f, "could not allocate memory"),
             Self::Interrupted => f.write_str("interrupted"),

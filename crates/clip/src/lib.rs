@@ -34,10 +34,11 @@ pub mod store;
 mod tokens;
 mod watch;
 mod work;
+mod zero_shot;
 
 pub use cpu::cpu_features;
 pub use embedding::Embedding;
-pub use error::{Error, Tower};
+pub use error::{Error, Tower, of_one};
 pub use examine::{Choices, TowerChoices};
 pub use layout::{wanted, weights_of};
 pub use manifest::{FileDigest, MANIFEST_FILE, Manifest, Source, digest};
@@ -47,3 +48,4 @@ pub use runtime::{Runtime, TELEMETRY_OFF};
 pub use spec::{GraphSpec, ImageSpec, Pooling, Resize, TextSpec};
 pub use tokens::MAX_TEXT_BYTES;
 pub use watch::Interrupted;
+pub use zero_shot::{Classifier, Head, MAX_LOGIT_SCALE, cosines};

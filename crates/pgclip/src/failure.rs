@@ -85,6 +85,10 @@ impl From<Error> for Failure {
             | Error::ImagePixelsExceeded { .. }
             | Error::TooManyTokens { .. }
             | Error::TextBytesExceeded { .. }
+            | Error::NoHead { .. }
+            | Error::TemplateWithoutPlace { .. }
+            | Error::Dimensions { .. }
+            | Error::NoDirection
             | Error::Item { .. } => failure,
         }
     }

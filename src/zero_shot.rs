@@ -1,0 +1,129 @@
+//! What SQL asks of vectors that are there already: which label fits, and what lies between some of them.
+
+use std::rc::Rc;
+
+use clip::{Embedding, Head, MAX_LOGIT_SCALE, cosines};
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use crate::datum::{Varlena, VarlenaArray, Vector};
+use crate::encoding::Text;
+use crate::error::{invalid_argument, null_argument, null_element, report, wrong_length};
+use crate::functions::{model_or_default, warn_if_no_column_has};
+use crate::models::{self, Arguments, LabelSet};
+use crate::settings;
+
+type Labelled = TableIterator<'static, (name!(label, Text), name!(probability, f32))>;
+
+#[pg_extern(sql = false)]
+fn clip_classify(
+    embedding: Option<Varlena<'_>>,
+    labels: Option<VarlenaArray<'_>>,
+    templates: Option<VarlenaArray<'_>>,
+    model: Option<Varlena<'_>>,
+) -> Result<Labelled, ErrorReport> {
+    let Some(embedding) = embedding else { return Ok(TableIterator::empty()) };
+    let set = label_set(&model_or_default(model)?, labels, templates)?;
+    labelled(set, embedding.vector())
+}
+
+#[pg_extern(sql = false)]
+fn clip_classify_image(
+    input: Option<Varlena<'_>>,
+    labels: Option<VarlenaArray<'_>>,
+    templates: Option<VarlenaArray<'_>>,
+    model: Option<Varlena<'_>>,
+) -> Result<Labelled, ErrorReport> {
+    let Some(input) = input else { return Ok(TableIterator::empty()) };
+    let model = model_or_default(model)?;
+    let set = label_set(&model, labels, templates)?;
+    let image = input.image(settings::limits().bytes)?;
+    labelled(set, models::embed_image(&model, image).map_err(report)?.as_slice())
+}
+
+#[pg_extern(sql = false)]
+fn clip_probabilities(
+    embedding: Option<Varlena<'_>>,
+    candidates: Option<VarlenaArray<'_>>,
+    logit_scale: Option<f64>,
+    logit_bias: Option<f64>,
+) -> Result<Option<Vec<f32>>, ErrorReport> {
+    let (Some(embedding), Some(candidates)) = (embedding, candidates) else { return Ok(None) };
+    let scale = logit_scale.ok_or_else(|| null_argument("logit_scale"))?;
+    let wrong = |name, value: f64, valid: &str| invalid_argument(name, &value.to_string(), valid);
+    let head = Head::new(scale, logit_bias).ok_or_else(|| match logit_bias.filter(|bias| !bias.is_finite()) {
+        Some(bias) => wrong("logit_bias", bias, "finite numbers"),
+        None => wrong("logit_scale", scale, &format!("numbers above 0, up to {MAX_LOGIT_SCALE}")),
+    })?;
+    let candidates = vectors(candidates, "candidates")?;
+    let mut found = cosines(embedding.vector(), &candidates).map_err(report)?;
+    head.apply(&mut found);
+    Ok(Some(found))
+}
+
+#[pg_extern(sql = false)]
+fn clip_blend(
+    among: Option<VarlenaArray<'_>>,
+    weights: Option<Vec<Option<f32>>>,
+) -> Result<Option<Vector>, ErrorReport> {
+    let Some(given) = among else { return Ok(None) };
+    let given = vectors(given, "vectors")?;
+    if given.is_empty() {
+        return Err(wrong_length("vectors", 0, "an element or more"));
+    }
+    let weights = weights.unwrap_or_else(|| vec![Some(1.0); given.len()]);
+    if weights.len() != given.len() {
+        let expected = format!("as many elements as vectors, {}", given.len());
+        return Err(wrong_length("weights", weights.len(), &expected));
+    }
+    let weights = weights.into_iter().collect::<Option<Vec<f32>>>().ok_or_else(|| null_element("weights"))?;
+    if let Some(weight) = weights.iter().find(|weight| !weight.is_finite()) {
+        return Err(invalid_argument("weight", &weight.to_string(), "finite numbers"));
+    }
+    Vector::new(&Embedding::blend(&given, &weights).map_err(report)?).map(Some)
+}
+
+/// The labels as vectors: remembered, or embedded now.
+fn label_set(
+    model: &str,
+    labels: Option<VarlenaArray<'_>>,
+    templates: Option<VarlenaArray<'_>>,
+) -> Result<Rc<LabelSet>, ErrorReport> {
+    let labels = labels.ok_or_else(|| null_argument("labels"))?;
+    let templates = templates.ok_or_else(|| null_argument("templates"))?;
+    let arguments = Arguments { labels: labels.bytes(), templates: templates.bytes() };
+    if let Some(known) = models::known_labels(model, arguments).map_err(report)? {
+        return Ok(known);
+    }
+    let (labels, templates) = (texts(labels, "labels")?, texts(templates, "templates")?);
+    if templates.is_empty() {
+        return Err(wrong_length("templates", 0, "an element or more"));
+    }
+    let templates: Vec<&str> = templates.iter().map(String::as_str).collect();
+    let set = models::embed_labels(model, arguments, labels, &templates).map_err(report)?;
+    warn_if_no_column_has(model)?;
+    Ok(set)
+}
+
+/// The labels with their probabilities, the likeliest first.
+fn labelled(set: Rc<LabelSet>, embedding: &[f32]) -> Result<Labelled, ErrorReport> {
+    let probabilities = set.classifier.probabilities(embedding).map_err(report)?;
+    let mut found: Vec<(usize, f32)> = probabilities.into_iter().enumerate().collect();
+    found.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+    Ok(TableIterator::new(
+        found.into_iter().map(move |(place, probability)| (Text(set.names[place].clone()), probability)),
+    ))
+}
+
+fn texts(array: VarlenaArray<'_>, name: &str) -> Result<Vec<String>, ErrorReport> {
+    present(array, name)?.into_iter().map(|text| Ok(text.text()?.into_owned())).collect()
+}
+
+fn vectors<'a>(array: VarlenaArray<'a>, name: &str) -> Result<Vec<&'a [f32]>, ErrorReport> {
+    Ok(present(array, name)?.into_iter().map(Varlena::vector).collect())
+}
+
+/// The elements of an array that must not be null.
+fn present<'a>(array: VarlenaArray<'a>, name: &str) -> Result<Vec<Varlena<'a>>, ErrorReport> {
+    array.into_elements().into_iter().collect::<Option<_>>().ok_or_else(|| null_element(name))
+}

@@ -1,0 +1,150 @@
+-- Searches: what they find, what they run, and what they refuse. Vectors of a fan: each is nearest to its neighbours.
+\set SHOW_CONTEXT never
+CREATE TABLE thing (id int PRIMARY KEY, kind int, title text, embedding vector(3), words tsvector GENERATED ALWAYS AS (to_tsvector('english', title)) STORED);
+INSERT INTO thing SELECT i, i % 100, CASE i % 1000 WHEN 7 THEN 'a red lamp' ELSE 'thing ' || i END, ARRAY[cos(i / 20000.0), sin(i / 20000.0), 0]::vector
+  FROM generate_series(1, 20000) AS i;
+CREATE INDEX ON thing USING hnsw (embedding vector_cosine_ops);
+CREATE INDEX ON thing USING gin (words);
+ANALYZE thing;
+-- What of a plan says how tables are read.
+CREATE FUNCTION scans(query text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE line text;
+BEGIN
+  FOR line IN EXECUTE 'EXPLAIN (COSTS off) ' || replace(query, '$1', $q$'[1,0,0]'$q$) LOOP
+    IF line ~ 'Scan|Order By|Index Cond|Filter' THEN RETURN NEXT trim(line, ' ->'); END IF;
+  END LOOP;
+END $$;
+SELECT (row).id, distance < 1e-6 AS near FROM clip_search_vector(NULL::thing, '[1,0,0]', 3);
+-- One in a hundred matches, and the ten are there; the plain statement gives none without settings.
+SELECT count(*), count(*) FILTER (WHERE (row).kind = 7) AS right, bool_and((row).id <= 907) AS nearest FROM clip_search_vector(NULL::thing, '[1,0,0]', 10, filter => 'kind = 7');
+SELECT count(*) FROM (SELECT FROM thing WHERE kind = 7 ORDER BY embedding <=> '[0,1,0]' LIMIT 10) AS found;
+BEGIN; SET LOCAL hnsw.iterative_scan = strict_order;
+SELECT count(*) FROM (SELECT FROM thing WHERE kind = 7 ORDER BY embedding <=> '[0,1,0]' LIMIT 10) AS found;
+COMMIT;
+-- More than the index looks at; more than there are.
+SELECT count(*) FROM clip_search_vector(NULL::thing, '[1,0,0]', 150, filter => 'kind = 7');
+SELECT count(*) FROM clip_search_vector(NULL::thing, '[1,0,0]', 2000);
+SELECT count(*) FROM clip_search_vector(NULL::thing, '[0,1,0]', 10, filter => 'id = 1');
+SELECT count(*) FROM clip_search_vector(NULL::thing, '[0,1,0]', 10, filter => 'id IN (SELECT 3 UNION SELECT 4) AND true');
+-- The settings end with the search; larger ones of the session's stay in force.
+SHOW hnsw.iterative_scan;
+SHOW hnsw.ef_search;
+SELECT clip_search_sql('thing') IS NOT NULL AND _clip_ef_search(10) = 40 AND _clip_ef_search(100) = 100 AND _clip_ef_search(5000) = 1000 AS wide;
+SET hnsw.ef_search = 300;
+SELECT _clip_ef_search(10);
+RESET hnsw.ef_search;
+-- The statement, and how it is planned.
+SELECT clip_search_sql('thing', 5);
+SELECT clip_search_sql('thing', 5, filter => 'kind = 7 -- and nothing else');
+SELECT scans(clip_search_sql('thing', 5));
+SELECT scans(clip_search_sql('thing', 5, filter => 'kind = 7'));
+SELECT scans(clip_search_sql('thing', 5, filter => 'id < 10'));
+SELECT scans(_clip_search_sql('thing', 5, 'embedding', NULL, true));
+-- What ORMs write.
+SELECT scans('SELECT id FROM thing WHERE kind = 7 ORDER BY embedding <=> $1 LIMIT 10');
+SELECT scans('WITH nearest AS MATERIALIZED (SELECT id, embedding <=> $1 AS distance FROM thing WHERE kind = 7 ORDER BY distance LIMIT 10) SELECT * FROM nearest ORDER BY distance + 0');
+-- A distance that is not ascending, or computed with, is served by no index.
+SELECT scans('SELECT id FROM thing ORDER BY 1 - (embedding <=> $1) DESC LIMIT 10');
+-- Other indexes: inner product, half precision.
+CREATE TABLE other_thing (LIKE thing INCLUDING GENERATED);
+INSERT INTO other_thing SELECT id, kind, title, embedding FROM thing WHERE id <= 5000;
+CREATE INDEX ON other_thing USING hnsw (embedding vector_ip_ops);
+ANALYZE other_thing;
+SELECT scans(clip_search_sql('other_thing', 5));
+DROP INDEX other_thing_embedding_idx;
+CREATE INDEX ON other_thing USING hnsw ((embedding::halfvec(3)) halfvec_l2_ops);
+ANALYZE other_thing;
+SELECT clip_search_sql('other_thing', 5);
+SELECT scans(clip_search_sql('other_thing', 5));
+SELECT (row).id FROM clip_search_vector(NULL::other_thing, '[1,0,0]', 1);
+-- Rows without a vector are not found; a column called "distance" is not mistaken.
+CREATE TABLE odd ("a ""name" int, distance text, "an embedding" vector(3), gone int);
+ALTER TABLE odd DROP COLUMN gone;
+INSERT INTO odd VALUES (1, 'far', '[0,1,0]'), (2, 'near', '[1,0,0]'), (3, 'nowhere', NULL);
+SELECT row, distance FROM clip_search_vector(NULL::odd, '[1,0,0]', 3, 'an embedding');
+SELECT clip_search_sql('odd', 3, 'an embedding');
+-- Views, and partitioned tables.
+CREATE VIEW titled AS SELECT id, title, embedding FROM thing WHERE kind < 50;
+SELECT (row).id FROM clip_search_vector(NULL::titled, '[1,0,0]', 2, filter => 'id > 60');
+SELECT scans(clip_search_sql('titled', 5));
+CREATE TABLE parted (id int, embedding vector(3)) PARTITION BY RANGE (id);
+CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (1) TO (10);
+CREATE TABLE parted_2 PARTITION OF parted FOR VALUES FROM (10) TO (20);
+INSERT INTO parted SELECT id, embedding FROM thing WHERE id < 20;
+CREATE INDEX ON parted USING hnsw (embedding vector_cosine_ops);
+SELECT row FROM clip_search_vector(NULL::parted, '[1,0,0]', 2, filter => 'id > 8');
+-- By words and by pictures, with the model of the column.
+CREATE TABLE named (id int PRIMARY KEY, name text);
+SELECT clip_auto_embed('named', 'name', model => 'narrow', create_index => false) IS NOT NULL AS made;
+INSERT INTO named VALUES (1, 'cat'), (2, 'dog'), (3, 'a boat');
+SELECT (row).name, round(distance::numeric, 4) AS distance FROM clip_search(NULL::named, 'dog', 1);
+SELECT count(*) FROM clip_search_image(NULL::named, '\x', 1);
+SELECT * FROM clip_search(NULL::named, 'dog', model => 'wide');
+SELECT * FROM clip_search(NULL::named, NULL);
+-- What is refused.
+SELECT * FROM clip_search_vector(NULL::thing, NULL);
+SELECT * FROM clip_search_vector(NULL::thing, '[1,0,0]', 0);
+SELECT * FROM clip_search_vector(NULL::thing, '[1,0,0]', NULL);
+SELECT * FROM clip_search_vector(NULL::thing, '[1,0,0]', 1, 'vector');
+SELECT * FROM clip_search_vector(NULL::thing, '[1,0,0]', 1, 'title');
+SELECT * FROM clip_search_vector(1, '[1,0,0]');
+SELECT * FROM clip_search_vector(NULL::thing, '[1,0]');
+SELECT * FROM clip_search_vector(NULL::thing, '[1,0,0]', filter => 'kind');
+SELECT * FROM clip_search_vector(NULL::thing, '[1,0,0]', filter => '');
+SELECT * FROM clip_search_vector(NULL::thing, '[1,0,0]', filter => 'true ORDER BY id');
+SELECT * FROM clip_search_vector(NULL::thing, '[1,0,0]', filter => 'true LIMIT 1');
+SELECT * FROM clip_search_vector(NULL::thing, '[1,0,0]', filter => 'true FROM thing');
+SELECT * FROM clip_search_vector(NULL::thing, '[1,0,0]', filter => 'true, true');
+SELECT * FROM clip_search_vector(NULL::thing, '[1,0,0]', filter => 'true AS x');
+SELECT * FROM clip_search_vector(NULL::thing, '[1,0,0]', filter => 'true UNION SELECT true');
+SELECT * FROM clip_search_vector(NULL::thing, '[1,0,0]', filter => 'true WHERE true');
+SELECT * FROM clip_search_vector(NULL::thing, '[1,0,0]', filter => 'true FOR UPDATE');
+SELECT * FROM clip_search_vector(NULL::thing, '[1,0,0]', filter => 'true) OR (true');
+SELECT * FROM clip_search_vector(NULL::thing, '[1,0,0]', filter => 'true; DROP TABLE thing');
+SELECT * FROM clip_search_vector(NULL::thing, '[1,0,0]', filter => 'true /* open');
+SELECT * FROM clip_search_vector(NULL::thing, '[1,0,0]', filter => $$'open$$);
+SELECT * FROM clip_search_vector(NULL::thing, '[1,0,0]', filter => '$2 = 1');
+-- Words and vectors together: what both find is first, and what one finds is there.
+CREATE TABLE item (id int PRIMARY KEY, title text, words tsvector GENERATED ALWAYS AS (to_tsvector('english', title)) STORED, embedding vector(32));
+INSERT INTO item (id, title, embedding) SELECT ordinality, title, embedding
+  FROM unnest(ARRAY['cat', 'dog', 'a boat', 'cats and dogs']) WITH ORDINALITY AS t (title, n) JOIN clip_embed_texts(ARRAY['cat', 'dog', 'a boat', 'water'], 'narrow') ON n = ordinality;
+INSERT INTO item (id, title) VALUES (5, 'a cat without a vector');
+SELECT (row).id, round(score::numeric, 4) AS score, vector_place, words_place FROM clip_hybrid_search(NULL::item, 'cat', 'words', 5, model => 'narrow', configuration => 'english');
+SELECT (row).id, words_place FROM clip_hybrid_search(NULL::item, 'the', 'words', 1, model => 'narrow', configuration => 'english');
+SELECT (row).id, vector_place, words_place FROM clip_hybrid_search(NULL::item, 'cat', 'words', 5, filter => 'id > 3', model => 'narrow', configuration => 'english');
+SELECT * FROM clip_hybrid_search(NULL::item, 'cat', 'title', 5, model => 'narrow');
+SELECT * FROM clip_hybrid_search(NULL::item, 'cat', 'nothing', 5, model => 'narrow');
+SELECT * FROM clip_hybrid_search(NULL::titled, 'cat', 'title');
+SELECT scans(replace(_clip_hybrid_sql('thing', 'words', 5, 'embedding', 'id > 0'), '$2', 'websearch_to_tsquery(''english'', ''lamp'')'));
+-- Near-duplicates: pairs once, groups, only new ones; by the index.
+CREATE TABLE photo (id int PRIMARY KEY, embedding vector(3));
+INSERT INTO photo SELECT i, ARRAY[cos(i), sin(i), 0]::vector FROM generate_series(1, 6) AS i;
+INSERT INTO photo SELECT 10 * i, ARRAY[cos(i + 0.001), sin(i + 0.001), 0]::vector FROM generate_series(1, 3) AS i;
+INSERT INTO photo SELECT 100, embedding FROM photo WHERE id = 10;
+CREATE INDEX ON photo USING hnsw (embedding vector_cosine_ops);
+SELECT key, duplicate, distance < 1e-6 AS near FROM clip_near_duplicates('photo') ORDER BY key, duplicate;
+SELECT * FROM clip_duplicate_groups('photo');
+SELECT key, duplicate FROM clip_near_duplicates('photo', filter => 'id = 30');
+SELECT count(*) FROM clip_near_duplicates('photo', max_distance => 0), clip_duplicate_groups('photo', filter => 'false');
+SELECT count(*) FROM clip_near_duplicates('photo', max_distance => 2);
+SELECT * FROM clip_near_duplicates('photo', max_distance => -0.1);
+SELECT * FROM clip_near_duplicates('photo', max_distance => 'NaN');
+SELECT * FROM clip_near_duplicates('photo', neighbours => 0);
+SELECT * FROM clip_near_duplicates('odd', 'an embedding');
+SELECT scans(replace(_clip_duplicates_sql('thing', 'embedding', 'id > 19990', 0.01, 5), '$1', '0.01'));
+-- How good the index is.
+CREATE TABLE ball AS SELECT ARRAY[sin(i * 12.9898), sin(i * 78.233), sin(i * 37.719)]::vector(3) AS embedding FROM generate_series(1, 20000) AS i;
+CREATE INDEX ON ball USING hnsw (embedding vector_cosine_ops);
+ANALYZE ball;
+SELECT ef_search, recall > 0.9 AS good, median_ms > 0 AS took, queries FROM clip_index_recall('ball', sample => 5, k => 5, ef_search => ARRAY[40, 200]);
+SELECT ef_search, queries FROM clip_index_recall('ball', time_limit => '0 s');
+SELECT * FROM clip_index_recall('photo', queries => ARRAY['cat'], model => 'narrow');
+SELECT * FROM clip_index_recall('named');
+SELECT * FROM clip_index_recall('thing', sample => 0);
+SELECT * FROM clip_index_recall('thing', ef_search => '{}');
+SELECT * FROM clip_index_recall('thing', ef_search => '{0}');
+-- How far rows are on the whole.
+SELECT round(mean::numeric, 2) > 0 AS mean, deviation > 0 AS deviation FROM clip_typical_distance('item', 'cat', model => 'narrow');
+SELECT * FROM clip_typical_distance('item', 'cat', sample => 1, model => 'narrow');
+DROP TABLE ball, thing, other_thing, odd, parted, named, item, photo CASCADE;
+DROP FUNCTION scans;
