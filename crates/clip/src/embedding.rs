@@ -105,11 +105,14 @@ mod tests {
     #[test]
     fn a_blend_is_the_direction_of_the_weighted_sum() {
         let (east, north) = (&[2.0, 0.0][..], &[0.0, 0.5][..]);
-        let blend = |vectors: &[&[f32]], weights: &[f32]| Embedding::blend(vectors, weights).map(|found| found.0.to_vec());
+        let blend =
+            |vectors: &[&[f32]], weights: &[f32]| Embedding::blend(vectors, weights).map(|found| found.0.to_vec());
         assert_eq!(blend(&[east, north], &[3.0, 4.0]), Ok(vec![0.6, 0.8]));
         assert_eq!(blend(&[east, north], &[3.0, -4.0]), Ok(vec![0.6, -0.8]));
         assert_eq!(blend(&[east], &[-1.0]), Ok(vec![-1.0, 0.0]));
-        for (vectors, weights) in [(&[east, east][..], &[1.0, -1.0][..]), (&[east], &[0.0]), (&[], &[]), (&[east], &[f32::NAN])] {
+        for (vectors, weights) in
+            [(&[east, east][..], &[1.0, -1.0][..]), (&[east], &[0.0]), (&[], &[]), (&[east], &[f32::NAN])]
+        {
             assert_eq!(blend(vectors, weights), Err(Error::NoDirection));
         }
         assert_eq!(blend(&[east, &[1.0]], &[1.0, 1.0]), Err(Error::Dimensions { one: 2, other: 1 }));

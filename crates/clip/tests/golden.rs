@@ -6,7 +6,7 @@ mod support;
 
 use std::path::PathBuf;
 
-use clip::{Choices, Embedding, Error, Model, Options, Overflow, Tower};
+use clip::{Choices, Classifier, Embedding, Error, Model, Options, Overflow, Tower};
 use serde_json::Value;
 use support::{Store, fixtures, options};
 
@@ -137,6 +137,70 @@ fn embeddings_of_every_family_are_those_of_the_reference() {
         }
         compare(name, &store, &golden);
     }
+}
+
+/// Logits as probabilities: each alone where the head has a bias, else all together.
+fn probabilities(logits: &Value, biased: bool) -> Vec<f64> {
+    let logits: Vec<f64> = logits.as_array().unwrap().iter().map(|logit| logit.as_f64().unwrap()).collect();
+    if biased {
+        return logits.iter().map(|logit| 1.0 / (1.0 + (-logit).exp())).collect();
+    }
+    let sum: f64 = logits.iter().map(|logit| logit.exp()).sum();
+    logits.iter().map(|logit| logit.exp() / sum).collect()
+}
+
+#[test]
+fn probabilities_are_those_of_the_reference() {
+    let store = Store::new();
+    for name in ["combined", "combined_siglip"] {
+        store.add(&fixtures().join("families").join(name), name, &Choices::default()).unwrap();
+        let mut model = store.open(name);
+        let golden = golden(&format!("families/{name}"));
+        let expected = &golden["zero_shot"];
+        let words = |name: &str| -> Vec<String> { serde_json::from_value(expected[name].clone()).unwrap() };
+        let (labels, templates, files) = (words("labels"), words("templates"), words("files"));
+        let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+        let templates: Vec<&str> = templates.iter().map(String::as_str).collect();
+        let mut worst = [0.0f64; 2];
+        for (templates, logits) in [(&["{}"][..], "logits_per_image"), (&templates, "ensemble")] {
+            let classifier = Classifier::new(&mut model, &labels, templates, &options()).unwrap();
+            for (file, logits) in files.iter().zip(expected[logits].as_array().unwrap()) {
+                let picture = std::fs::read(fixtures().join("images").join(file)).unwrap();
+                let picture = model.embed_images(&[&picture], &options()).unwrap().remove(0);
+                let ours = classifier.probabilities(picture.as_slice()).unwrap();
+                let theirs = probabilities(logits, golden["logit_bias"].is_number());
+                assert_eq!(ours.len(), theirs.len());
+                // Decoders of lossy formats differ by some levels.
+                let lossy = [".jpg", ".webp"].iter().any(|ending| file.ends_with(ending));
+                for (ours, theirs) in ours.into_iter().zip(theirs) {
+                    let difference = (f64::from(ours) - theirs).abs();
+                    assert!(difference < if lossy { 0.02 } else { 1e-5 }, "{name}: {file}: {ours} {theirs}");
+                    worst[usize::from(lossy)] = worst[usize::from(lossy)].max(difference);
+                }
+            }
+        }
+        println!("{name}: probabilities differ by {:.1e}, of lossy pictures by {:.1e}", worst[0], worst[1]);
+    }
+}
+
+#[test]
+fn labels_that_cannot_be_judged_are_errors() {
+    let (_store, mut model) = open("narrow");
+    let error =
+        |model: &mut Model, templates: &[&str]| Classifier::new(model, &["a"], templates, &options()).err().unwrap();
+    assert_eq!(error(&mut model, &["{}"]), Error::NoHead { model: "narrow".into(), lacking: "logit scale" });
+    let store = Store::new();
+    let scaled = |bias| Choices { logit_scale: Some(20.0), logit_bias: bias, ..Choices::default() };
+    store.add(&fixtures().join("models/narrow"), "scaled", &scaled(None)).unwrap();
+    assert_eq!(error(&mut store.open("scaled"), &["{}", "a photo"]), Error::TemplateWithoutPlace { index: 1 });
+    // SigLIP without its bias would be judged as if labels excluded each other.
+    store.add(&fixtures().join("families/siglip"), "siglip", &scaled(None)).unwrap();
+    assert_eq!(
+        error(&mut store.open("siglip"), &["{}"]),
+        Error::NoHead { model: "siglip".into(), lacking: "logit bias" }
+    );
+    store.add(&fixtures().join("families/siglip"), "biased", &scaled(Some(-10.0))).unwrap();
+    assert!(Classifier::new(&mut store.open("biased"), &["a"], &["{}"], &options()).is_ok());
 }
 
 #[test]

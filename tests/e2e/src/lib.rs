@@ -63,7 +63,12 @@ impl Cluster {
             cluster.add(name);
         }
         let emoji = root().join("models/emoji");
-        run(cluster.pgclip().args(["add", "emoji"]).arg(emoji).args(["--license", "PostgreSQL", "--logit-scale", "40.4473043600674"]));
+        run(cluster.pgclip().args(["add", "emoji"]).arg(emoji).args([
+            "--license",
+            "PostgreSQL",
+            "--logit-scale",
+            "40.4473043600674",
+        ]));
         let mut client = cluster.connect();
         client.batch_execute("CREATE EXTENSION pg_clip CASCADE").unwrap();
         let set = format!("ALTER SYSTEM SET clip.model_path = '{}'", cluster.models().display());
@@ -214,7 +219,8 @@ pub fn specification(settings: &[&str]) {
     std::fs::create_dir(cluster.models().join("broken")).unwrap();
     let tests = root().join("tests/pg_regress");
     // In this order: `surface` drops and creates the extension.
-    let names = ["text", "image", "batch", "errors", "settings", "privileges", "auto_embed", "zero_shot", "search", "surface"];
+    let names =
+        ["text", "image", "batch", "errors", "settings", "privileges", "auto_embed", "zero_shot", "search", "surface"];
     let written = std::fs::read_dir(tests.join("sql")).unwrap().count();
     assert_eq!(names.len(), written, "a file of tests/pg_regress/sql is not run");
     let output = Command::new(pg_config("--pgxs").replace("makefiles/pgxs.mk", "test/regress/pg_regress"))
