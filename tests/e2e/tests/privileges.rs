@@ -40,6 +40,9 @@ fn a_role_with_a_connection_can_embed_and_nothing_else() {
             "SELECT clip_embed_texts('{a,b}', 'narrow')",
             "SELECT clip_token_count('a', 'narrow')",
             "SELECT clip_prewarm('narrow'), clip_unload()",
+            "SELECT clip_classify(clip_embed_text('a', 'emoji'), '{a,b}', model => 'emoji')",
+            "SELECT clip_probabilities('[1,0]', ARRAY['[0,1]']::vector[]), clip_blend(ARRAY['[0,1]']::vector[])",
+            "SELECT clip_search_sql('secret')",
             "SELECT * FROM clip_diagnose()",
             "TABLE clip_models",
             "TABLE clip_loaded_models",
@@ -162,11 +165,24 @@ fn the_install_script_is_safe_to_run() {
     };
     assert!(count(&mut client, "true").len() > 30);
     assert_eq!(count(&mut client, "p.prosecdef"), Vec::<String>::new());
-    // Where the body is kept as it was understood when it was made, there is nothing to pin. Those that commit cannot, and the one that the writer's own search_path is for: all that they name is qualified.
+    // Where the body is kept as it was understood when it was made, there is nothing to pin. Those that commit cannot; nor can those that run what
+    // the caller wrote, with his search_path. All that they name themselves is qualified.
     let unpinned = "l.lanname <> 'c' AND p.prosqlbody IS NULL AND NOT coalesce(p.proconfig @> ARRAY['search_path=pg_catalog, pg_temp'], false)";
     assert_eq!(
         count(&mut client, unpinned),
-        ["clip_auto_embed_statement", "clip_backfill", "clip_backfill_batch", "clip_reembed"]
+        [
+            "_clip_run_hybrid",
+            "_clip_run_search",
+            "clip_auto_embed_statement",
+            "clip_backfill",
+            "clip_backfill_batch",
+            "clip_hybrid_search",
+            "clip_near_duplicates",
+            "clip_reembed",
+            "clip_search",
+            "clip_search_image",
+            "clip_search_vector"
+        ]
     );
 }
 
