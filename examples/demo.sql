@@ -37,6 +37,30 @@ SELECT name, round((embedding <=> (SELECT embedding FROM emoji WHERE name = 'gui
  LIMIT 5;
 
 \echo
+\echo '— search with a filter: k rows wherever k rows match, which the index alone does not promise'
+SELECT (row).name, round(distance::numeric, 3) AS distance
+  FROM clip_search(NULL::emoji, 'something to wear', 4, filter => 'length(name) < 8');
+
+\echo
+\echo '— like this, but: an automobile, and a bit of police'
+SELECT (row).name, round(distance::numeric, 3) AS distance
+  FROM clip_search_vector(NULL::emoji, (
+       SELECT clip_blend(ARRAY[embedding, clip_embed_text('police')], ARRAY[1, 0.7]) FROM emoji WHERE name = 'automobile'), 3);
+
+\echo
+\echo '— which label is it: nothing was trained for these'
+SELECT name, label, round(probability::numeric, 3) AS probability
+  FROM emoji CROSS JOIN LATERAL (
+       SELECT * FROM clip_classify(embedding, '{food,animal,vehicle,weapon,plant,building}', '{"{}","a picture of a {}"}') LIMIT 1) AS best
+ WHERE name IN ('pizza', 'koala', 'ambulance', 'bow and arrow', 'sunflower', 'castle')
+ ORDER BY name;
+
+\echo
+\echo '— the same picture twice, saved anew: found by the index, among all pairs'
+INSERT INTO emoji SELECT name || ' (copy)', picture || '\x00' FROM emoji WHERE name IN ('guitar', 'rose');
+SELECT key->>'name' AS picture, duplicate->>'name' AS duplicate, round(distance::numeric, 4) AS distance FROM clip_near_duplicates('emoji');
+
+\echo
 \echo '— the index serves such a query (this table is so small that Postgres would read all of it: so it is told not to)'
 SET enable_seqscan = off;
 EXPLAIN (COSTS off)
