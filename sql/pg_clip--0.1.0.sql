@@ -636,7 +636,8 @@ RETURN (SELECT i.indexrelid::regclass
          ORDER BY i.indexrelid LIMIT 1);
 COMMENT ON FUNCTION _clip_pending_index(regclass, name, name) IS 'internal: the index of the rows that wait';
 
--- Over the column itself, or over it as halfvec, which takes half the space. Whole ones before partial ones.
+-- Over the column itself, or over it as halfvec, which takes half the space; by a distance that orders vectors of length
+-- one as the cosine does. Whole ones before partial ones.
 CREATE FUNCTION _clip_vector_index(relation regclass, target name) RETURNS regclass
 	LANGUAGE sql STABLE
 	SET search_path = pg_catalog, pg_temp
@@ -645,6 +646,8 @@ RETURN (SELECT i.indexrelid::regclass
           JOIN pg_class AS c ON c.oid = i.indexrelid
           JOIN pg_am AS am ON am.oid = c.relam AND am.amname IN ('hnsw', 'ivfflat')
           JOIN pg_opclass AS oc ON oc.oid = i.indclass[0]
+          JOIN pg_amop AS ao ON ao.amopfamily = oc.opcfamily AND ao.amoppurpose = 'o' AND ao.amoplefttype = oc.opcintype
+          JOIN pg_operator AS o ON o.oid = ao.amopopr AND o.oprname IN ('<=>', '<->', '<#>')
           JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attname = target
          WHERE i.indrelid = relation AND i.indisvalid
            AND CASE i.indkey[0]
@@ -1449,6 +1452,13 @@ END
 $$;
 COMMENT ON FUNCTION _clip_require_number(text, integer, integer) IS 'internal: refuse a number of rows that is too small';
 
+CREATE FUNCTION _clip_order_by(place text, exactly boolean) RETURNS text
+	LANGUAGE sql IMMUTABLE
+	SET search_path = pg_catalog, pg_temp
+-- No index has a sum.
+RETURN CASE WHEN exactly THEN format('(%s) OPERATOR(pg_catalog.+) 0::pg_catalog.float8', place) ELSE place END;
+COMMENT ON FUNCTION _clip_order_by(text, boolean) IS 'internal: how rows are ordered; if exactly, as no index serves';
+
 CREATE FUNCTION _clip_search_sql(relation regclass, k integer, target name, filter text, exactly boolean) RETURNS text
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
@@ -1470,8 +1480,7 @@ BEGIN
 		')\n'
 		'SELECT * FROM nearest ORDER BY %3$s',
 		parts.alias, parts.distance, name, parts.rows_of, parts.condition,
-		-- No index has a sum.
-		CASE WHEN exactly THEN format('(%s) OPERATOR(pg_catalog.+) 0::pg_catalog.float8', parts.place) ELSE parts.place END, k);
+		@extschema@._clip_order_by(parts.place, exactly), k);
 END
 $$;
 COMMENT ON FUNCTION _clip_search_sql(regclass, integer, name, text, boolean)
@@ -1486,7 +1495,8 @@ COMMENT ON FUNCTION clip_search_sql(regclass, integer, name, text)
 CREATE FUNCTION _clip_may_omit(relation regclass, target name) RETURNS boolean
 	LANGUAGE sql STABLE
 	SET search_path = pg_catalog, pg_temp
-RETURN _clip_vector_index(relation, target) IS NOT NULL OR (SELECT c.relkind NOT IN ('r', 'p', 'm') FROM pg_class AS c WHERE c.oid = relation);
+RETURN _clip_vector_index(relation, target) IS NOT NULL
+	OR (SELECT c.relkind NOT IN ('r', 'm') OR c.relhassubclass FROM pg_class AS c WHERE c.oid = relation);
 COMMENT ON FUNCTION _clip_may_omit(regclass, name) IS 'internal: whether an index serves a search that may not find all, as far as can be known';
 
 CREATE FUNCTION _clip_distance_name(relation regclass) RETURNS name
@@ -1496,15 +1506,18 @@ RETURN CASE WHEN EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = relati
 	THEN 'clip_distance' ELSE 'distance' END;
 COMMENT ON FUNCTION _clip_distance_name(regclass) IS 'internal: what the distance is called beside the columns of a table';
 
--- Rows of a table made of the columns of what is found: a whole row made earlier would be made of pictures read from disk.
-CREATE FUNCTION _clip_row_of(relation regclass, alias text) RETURNS text
+-- Rows of the table are made of the columns of what is found: a whole row made earlier would be made of pictures read
+-- from disk, for rows that are not among the nearest in the end.
+CREATE FUNCTION _clip_rows_sql(relation regclass, k integer, target name, filter text, exactly boolean) RETURNS text
 	LANGUAGE sql STABLE
 	SET search_path = pg_catalog, pg_temp
-RETURN (SELECT format('ROW(%s)::%I.%I', string_agg(format('%s.%I', alias, a.attname), ', ' ORDER BY a.attnum), n.nspname, c.relname)
+RETURN (SELECT format('SELECT ROW(%s)::%I.%I AS "row", f.%I AS distance, NULL::pg_catalog.float8 AS score, NULL::pg_catalog.int4 AS vector_place, NULL::pg_catalog.int4 AS words_place FROM (%s) AS f',
+               string_agg(format('f.%I', a.attname), ', ' ORDER BY a.attnum), n.nspname, c.relname, _clip_distance_name(relation),
+               _clip_search_sql(relation, k, target, filter, exactly))
           FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace JOIN pg_attribute AS a ON a.attrelid = c.oid
          WHERE c.oid = relation AND a.attnum > 0 AND NOT a.attisdropped
          GROUP BY n.nspname, c.relname);
-COMMENT ON FUNCTION _clip_row_of(regclass, text) IS 'internal: a row of a table, of columns under an alias';
+COMMENT ON FUNCTION _clip_rows_sql(regclass, integer, name, text, boolean) IS 'internal: the statement of a search, with whole rows';
 
 -- The embedding of a text or a picture that is compared with a column: by the model that is named, or that made it.
 CREATE FUNCTION _clip_query(relation regclass, target name, words text, picture bytea, model text) RETURNS vector
@@ -1563,27 +1576,26 @@ CREATE FUNCTION _clip_ef_search(k integer) RETURNS integer
 RETURN least(1000, greatest(k, COALESCE(NULLIF(current_setting('hnsw.ef_search', true), ''), '40')::integer));
 COMMENT ON FUNCTION _clip_ef_search(integer) IS 'internal: hnsw.ef_search for a search';
 
--- The settings of a search end with it. Iterative: what a filter leaves out is replaced.
-CREATE FUNCTION _clip_run_search(relation anyelement, searched regclass, target name, filter text, query vector, k integer, ef_search integer)
-	RETURNS TABLE ("row" anyelement, distance double precision)
+-- The settings of a search end with it. Iterative: what a filter leaves out is replaced. Of a hybrid search "words" is the
+-- query, of another NULL.
+CREATE FUNCTION _clip_run_search(relation anyelement, statement text, exact_statement text, query vector, words tsquery, k integer, ef_search integer)
+	RETURNS TABLE ("row" anyelement, distance double precision, score double precision, vector_place integer, words_place integer)
 	LANGUAGE plpgsql VOLATILE ROWS 10
 	SET hnsw.iterative_scan = 'relaxed_order' SET hnsw.ef_search = 40 SET ivfflat.iterative_scan = 'relaxed_order'
 AS $$
 DECLARE
-	as_rows CONSTANT pg_catalog.text := pg_catalog.format('SELECT %s AS "row", found.%I AS distance FROM (%%s) AS found',
-		@extschema@._clip_row_of(searched, 'found'), @extschema@._clip_distance_name(searched));
 	nearest pg_catalog.refcursor;
 	found_rows pg_catalog.int8;
 	one pg_catalog.record;
 BEGIN
 	PERFORM pg_catalog.set_config('hnsw.ef_search', ef_search::pg_catalog.text, true);
-	OPEN nearest SCROLL FOR EXECUTE pg_catalog.format(as_rows, @extschema@._clip_search_sql(searched, k, target, filter, false)) USING query;
+	OPEN nearest SCROLL FOR EXECUTE statement USING query, words;
 	MOVE FORWARD ALL IN nearest;
 	GET DIAGNOSTICS found_rows = ROW_COUNT;
-	IF found_rows OPERATOR(pg_catalog.<) k::pg_catalog.int8 AND @extschema@._clip_may_omit(searched, target) THEN
+	IF found_rows OPERATOR(pg_catalog.<) k::pg_catalog.int8 AND exact_statement IS NOT NULL THEN
 		-- The index gave up before it had found them all: all rows are read.
 		CLOSE nearest;
-		RETURN QUERY EXECUTE pg_catalog.format(as_rows, @extschema@._clip_search_sql(searched, k, target, filter, true)) USING query;
+		RETURN QUERY EXECUTE exact_statement USING query, words;
 		RETURN;
 	END IF;
 	MOVE ABSOLUTE 0 IN nearest;
@@ -1592,25 +1604,32 @@ BEGIN
 		EXIT WHEN NOT FOUND;
 		"row" := one."row";
 		distance := one.distance;
+		score := one.score;
+		vector_place := one.vector_place;
+		words_place := one.words_place;
 		RETURN NEXT;
 	END LOOP;
 	CLOSE nearest;
 END
 $$;
-COMMENT ON FUNCTION _clip_run_search(anyelement, regclass, name, text, vector, integer, integer)
-	IS 'internal: run a search with the settings that make it find k rows if k rows match';
+COMMENT ON FUNCTION _clip_run_search(anyelement, text, text, vector, tsquery, integer, integer)
+	IS 'internal: run a search with the settings that make it find k rows if k rows match; the exact one where the first finds fewer';
 
 CREATE FUNCTION clip_search_vector(relation anyelement, query vector, k integer DEFAULT 10, target name DEFAULT 'embedding', filter text DEFAULT NULL)
 	RETURNS TABLE ("row" anyelement, distance double precision)
 	LANGUAGE plpgsql VOLATILE ROWS 10
 AS $$
+DECLARE
+	searched CONSTANT pg_catalog.regclass := @extschema@._clip_relation(pg_catalog.pg_typeof(relation));
 BEGIN
 	IF query IS NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'query must not be null';
 	END IF;
 	PERFORM @extschema@._clip_require_number('k', k);
 	RETURN QUERY SELECT s."row", s.distance FROM @extschema@._clip_run_search(relation,
-		@extschema@._clip_relation(pg_catalog.pg_typeof(relation)), target, filter, query, k, @extschema@._clip_ef_search(k)) AS s;
+		@extschema@._clip_rows_sql(searched, k, target, filter, false),
+		CASE WHEN @extschema@._clip_may_omit(searched, target) THEN @extschema@._clip_rows_sql(searched, k, target, filter, true) END,
+		query, NULL, k, @extschema@._clip_ef_search(k)) AS s;
 END
 $$;
 COMMENT ON FUNCTION clip_search_vector(anyelement, vector, integer, name, text)
@@ -1642,13 +1661,16 @@ COMMENT ON FUNCTION clip_search_image(anyelement, bytea, integer, name, text, te
 
 -- Two rankings become one by reciprocal ranks (Cormack et al. 2009). Rows are found again by where they are, which holds
 -- within a statement.
-CREATE FUNCTION _clip_hybrid_sql(relation regclass, words name, k integer, target name, filter text) RETURNS text
+CREATE FUNCTION _clip_hybrid_depth(k integer) RETURNS integer
+	LANGUAGE sql IMMUTABLE
+RETURN greatest(100, 2 * k::bigint)::integer;
+COMMENT ON FUNCTION _clip_hybrid_depth(integer) IS 'internal: how many rows of each ranking count: what is further down adds little';
+
+CREATE FUNCTION _clip_hybrid_sql(relation regclass, words name, k integer, target name, filter text, exactly boolean) RETURNS text
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	-- Of each ranking so many count: what is further down adds little.
-	depth CONSTANT integer := greatest(100, 2 * k);
 	-- As the paper found it best; others use it too.
 	smoothing CONSTANT integer := 60;
 	parts record;
@@ -1682,26 +1704,15 @@ BEGIN
 		'  FROM v FULL JOIN w ON v.t OPERATOR(pg_catalog.=) w.t AND v.c OPERATOR(pg_catalog.=) w.c\n'
 		' ORDER BY score DESC, v.place, w.place LIMIT %11$s\n'
 		')\n'
-		'SELECT %1$s.*::%3$s AS "row", f.score, f.vector_place::pg_catalog.int4, f.words_place::pg_catalog.int4\n'
+		'SELECT %1$s.*::%3$s AS "row", NULL::pg_catalog.float8 AS distance, f.score,\n'
+		'       f.vector_place::pg_catalog.int4 AS vector_place, f.words_place::pg_catalog.int4 AS words_place\n'
 		'  FROM fused AS f JOIN %3$s ON %1$s.ctid OPERATOR(pg_catalog.=) f.c AND %1$s.tableoid OPERATOR(pg_catalog.=) f.t\n'
 		' ORDER BY f.score DESC, f.vector_place, f.words_place',
-		parts.alias, parts.distance, parts.rows_of, parts.condition, parts.place, depth, words,
+		parts.alias, parts.distance, parts.rows_of, parts.condition, @extschema@._clip_order_by(parts.place, exactly), @extschema@._clip_hybrid_depth(k), words,
 		COALESCE(E' AND (\n' || filter || E'\n)', ''), '1::pg_catalog.float8', smoothing || '::pg_catalog.float8', k);
 END
 $$;
-COMMENT ON FUNCTION _clip_hybrid_sql(regclass, name, integer, name, text) IS 'internal: the statement of a search by words and by vectors';
-
-CREATE FUNCTION _clip_run_hybrid(relation anyelement, statement text, vector vector, words tsquery, ef_search integer)
-	RETURNS TABLE ("row" anyelement, score double precision, vector_place integer, words_place integer)
-	LANGUAGE plpgsql VOLATILE ROWS 10
-	SET hnsw.iterative_scan = 'relaxed_order' SET hnsw.ef_search = 40 SET ivfflat.iterative_scan = 'relaxed_order'
-AS $$
-BEGIN
-	PERFORM pg_catalog.set_config('hnsw.ef_search', ef_search::pg_catalog.text, true);
-	RETURN QUERY EXECUTE statement USING vector, words;
-END
-$$;
-COMMENT ON FUNCTION _clip_run_hybrid(anyelement, text, vector, tsquery, integer) IS 'internal: run a search by words and by vectors with the settings that it needs';
+COMMENT ON FUNCTION _clip_hybrid_sql(regclass, name, integer, name, text, boolean) IS 'internal: the statement of a search by words and by vectors';
 
 CREATE FUNCTION clip_hybrid_search(relation anyelement, query text, words name, k integer DEFAULT 10, target name DEFAULT 'embedding',
 	filter text DEFAULT NULL, configuration regconfig DEFAULT NULL, model text DEFAULT NULL)
@@ -1712,9 +1723,12 @@ DECLARE
 	searched CONSTANT pg_catalog.regclass := @extschema@._clip_relation(pg_catalog.pg_typeof(relation));
 BEGIN
 	PERFORM @extschema@._clip_require_number('k', k);
-	RETURN QUERY SELECT s."row", s.score, s.vector_place, s.words_place FROM @extschema@._clip_run_hybrid(relation,
-		@extschema@._clip_hybrid_sql(searched, words, k, target, filter), @extschema@._clip_query(searched, target, query, NULL, model),
-		pg_catalog.websearch_to_tsquery(COALESCE(configuration, pg_catalog.get_current_ts_config()), query), @extschema@._clip_ef_search(k)) AS s;
+	RETURN QUERY SELECT s."row", s.score, s.vector_place, s.words_place FROM @extschema@._clip_run_search(relation,
+		@extschema@._clip_hybrid_sql(searched, words, k, target, filter, false),
+		CASE WHEN @extschema@._clip_may_omit(searched, target) THEN @extschema@._clip_hybrid_sql(searched, words, k, target, filter, true) END,
+		@extschema@._clip_query(searched, target, query, NULL, model),
+		pg_catalog.websearch_to_tsquery(COALESCE(configuration, pg_catalog.get_current_ts_config()), query), k,
+		@extschema@._clip_ef_search(@extschema@._clip_hybrid_depth(k))) AS s;
 END
 $$;
 COMMENT ON FUNCTION clip_hybrid_search(anyelement, text, name, integer, name, text, regconfig, text)
@@ -1892,7 +1906,7 @@ BEGIN
 	LOOP
 		FETCH asked INTO searched_by;
 		EXIT WHEN NOT FOUND OR clock_timestamp() > begun + time_limit;
-		EXECUTE format(nearest, format('(%s) + 0', parts.place)) INTO best USING searched_by.vector, searched_by.t, searched_by.c;
+		EXECUTE format(nearest, @extschema@._clip_order_by(parts.place, true)) INTO best USING searched_by.vector, searched_by.t, searched_by.c;
 		CONTINUE WHEN best IS NULL;
 		-- The first search reads from disk what the others find in memory.
 		PERFORM set_config('hnsw.ef_search', (SELECT max(b) FROM unnest(ef_search) AS b)::text, true);

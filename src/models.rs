@@ -22,7 +22,7 @@ use crate::settings;
 /// Texts longer than this are no queries; remembering them would let a few of them fill the memory.
 const MAX_CACHED_TEXT: usize = 4096;
 
-/// The vectors of label sets that are remembered: 64 MiB, which holds ImageNet's 21,000 classes in 512 dimensions. The last
+/// Label sets that are remembered: 64 MiB, which holds ImageNet's 21,000 classes in 512 dimensions. The last
 /// one is remembered whatever its size.
 const MAX_CACHED_LABELS: usize = 64 << 20;
 
@@ -145,7 +145,8 @@ pub fn embed_labels(
     BACKEND.with_borrow_mut(|backend| {
         let sets = &mut backend.label_sets;
         sets.push(set.clone());
-        while sets.len() > 1 && sets.iter().map(|set| set.classifier.size()).sum::<usize>() > MAX_CACHED_LABELS {
+        let size = |set: &Rc<LabelSet>| set.classifier.size() + set.labels.len();
+        while sets.len() > 1 && sets.iter().map(size).sum::<usize>() > MAX_CACHED_LABELS {
             sets.remove(0);
         }
     });

@@ -171,7 +171,6 @@ fn the_install_script_is_safe_to_run() {
     assert_eq!(
         count(&mut client, unpinned),
         [
-            "_clip_run_hybrid",
             "_clip_run_search",
             "clip_auto_embed_statement",
             "clip_backfill",

@@ -73,6 +73,11 @@ CREATE TABLE parted_2 PARTITION OF parted FOR VALUES FROM (10) TO (20);
 INSERT INTO parted SELECT id, embedding FROM thing WHERE id < 20;
 CREATE INDEX ON parted USING hnsw (embedding vector_cosine_ops);
 SELECT row FROM clip_search_vector(NULL::parted, '[1,0,0]', 2, filter => 'id > 8');
+-- Indexes of partitions alone may leave out what the partitioned table has no index to be known by.
+SELECT _clip_may_omit('parted', 'embedding') AS parted, _clip_may_omit('odd', 'an embedding') AS without, _clip_may_omit('titled', 'embedding') AS view;
+-- An index by another measure does not order as the cosine does.
+CREATE INDEX ON odd USING hnsw ("an embedding" vector_l1_ops);
+SELECT clip_search_sql('odd', 3, 'an embedding') LIKE '%<=>%<=>%' AS cosine, _clip_vector_index('odd', 'an embedding') IS NULL AS none;
 -- By words and by pictures, with the model of the column.
 CREATE TABLE named (id int PRIMARY KEY, name text);
 SELECT clip_auto_embed('named', 'name', model => 'narrow', create_index => false) IS NOT NULL AS made;
@@ -115,7 +120,7 @@ SELECT (row).id, vector_place, words_place FROM clip_hybrid_search(NULL::item, '
 SELECT * FROM clip_hybrid_search(NULL::item, 'cat', 'title', 5, model => 'narrow');
 SELECT * FROM clip_hybrid_search(NULL::item, 'cat', 'nothing', 5, model => 'narrow');
 SELECT * FROM clip_hybrid_search(NULL::titled, 'cat', 'title');
-SELECT scans(replace(_clip_hybrid_sql('thing', 'words', 5, 'embedding', 'id > 0'), '$2', 'websearch_to_tsquery(''english'', ''lamp'')'));
+SELECT scans(replace(_clip_hybrid_sql('thing', 'words', 5, 'embedding', 'id > 0', false), '$2', 'websearch_to_tsquery(''english'', ''lamp'')'));
 -- Near-duplicates: pairs once, groups, only new ones; by the index.
 CREATE TABLE photo (id int PRIMARY KEY, embedding vector(3));
 INSERT INTO photo SELECT i, ARRAY[cos(i), sin(i), 0]::vector FROM generate_series(1, 6) AS i;
