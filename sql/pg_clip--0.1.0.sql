@@ -639,9 +639,11 @@ COMMENT ON FUNCTION _clip_pending_index(regclass, name, name) IS 'internal: the 
 -- Over the column itself, or over it as halfvec, which takes half the space; by a distance that orders vectors of length
 -- one as the cosine does. Whole ones before partial ones.
 CREATE FUNCTION _clip_vector_index(relation regclass, target name) RETURNS regclass
-	LANGUAGE sql STABLE
+	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
-RETURN (SELECT i.indexrelid::regclass
+AS $$
+BEGIN
+	RETURN (SELECT i.indexrelid::regclass
           FROM pg_index AS i
           JOIN pg_class AS c ON c.oid = i.indexrelid
           JOIN pg_am AS am ON am.oid = c.relam AND am.amname IN ('hnsw', 'ivfflat')
@@ -652,9 +654,11 @@ RETURN (SELECT i.indexrelid::regclass
          WHERE i.indrelid = relation AND i.indisvalid
            AND CASE i.indkey[0]
                WHEN a.attnum THEN oc.opcintype = a.atttypid
-               WHEN 0 THEN starts_with(pg_get_indexdef(i.indexrelid, 1, false), format('((%I)::%I.halfvec(', target, _clip_vector_schema()))
+               WHEN 0 THEN starts_with(pg_get_indexdef(i.indexrelid, 1, false), format('((%I)::%I.halfvec(', target, @extschema@._clip_vector_schema()))
                END
          ORDER BY i.indpred IS NULL DESC, am.amname, i.indexrelid LIMIT 1);
+END
+$$;
 COMMENT ON FUNCTION _clip_vector_index(regclass, name) IS 'internal: the index that serves searches';
 
 CREATE FUNCTION _clip_create_triggers(relation regclass, source name, target name, trigger_name name, mode text, model text, digest text,
@@ -1366,9 +1370,10 @@ CREATE FUNCTION _clip_require_expression(filter text) RETURNS void
 COMMENT ON FUNCTION _clip_require_expression(text) IS 'internal: refuse a filter that is not one expression';
 
 -- What statements about a column of vectors are made of. "distance" is the cosine's, from the expression "query"; "place"
--- orders alike and as the index does that serves; "index" is NULL where none is known, as of a view.
+-- orders alike and as the index does that serves, "exact_place" as no index does; "index" is NULL where none is known, as of
+-- a view; "may_omit" says whether one serves that may not find all, as far as can be known.
 CREATE FUNCTION _clip_searched(relation regclass, target name, filter text, query text, OUT rows_of text, OUT alias text, OUT condition text,
-	OUT distance text, OUT place text, OUT index regclass)
+	OUT distance text, OUT place text, OUT exact_place text, OUT index regclass, OUT may_omit boolean)
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -1384,7 +1389,7 @@ BEGIN
 	IF relation IS NULL OR target IS NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'relation and target must not be null';
 	END IF;
-	SELECT c.relkind, c.relname, n.nspname INTO tab FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = relation;
+	SELECT c.relkind, c.relname, c.relhassubclass, n.nspname INTO tab FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = relation;
 	IF tab.relkind IS NULL OR tab.relkind NOT IN ('r', 'p', 'v', 'm', 'f') THEN
 		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('%s is not a table or view', relation);
 	END IF;
@@ -1401,6 +1406,7 @@ BEGIN
 	alias := quote_ident(tab.relname);
 	target_column := format('%s.%I', alias, target);
 	condition := target_column || ' IS NOT NULL' || COALESCE(E' AND (\n' || filter || E'\n)', '');
+	query := format('%s::%s.vector', query, vectors);
 	distance := format('%s OPERATOR(%s.<=>) %s', target_column, vectors, query);
 	place := distance;
 	index := @extschema@._clip_vector_index(relation, target);
@@ -1419,6 +1425,9 @@ BEGIN
 			place := format('%s %s %s::%s', regexp_replace(pg_get_indexdef(index, 1, false), '^\(\((.*)\)(::.*)\)$', alias || '.\1\2'), operator, query, type);
 		END IF;
 	END IF;
+	-- No index has a sum.
+	exact_place := format('(%s) OPERATOR(pg_catalog.+) 0::pg_catalog.float8', place);
+	may_omit := index IS NOT NULL OR tab.relhassubclass OR tab.relkind NOT IN ('r', 'm');
 END
 $$;
 COMMENT ON FUNCTION _clip_searched(regclass, name, text, text) IS 'internal: what statements about a column of vectors are made of, or a clear error';
@@ -1452,72 +1461,42 @@ END
 $$;
 COMMENT ON FUNCTION _clip_require_number(text, integer, integer) IS 'internal: refuse a number of rows that is too small';
 
-CREATE FUNCTION _clip_order_by(place text, exactly boolean) RETURNS text
-	LANGUAGE sql IMMUTABLE
-	SET search_path = pg_catalog, pg_temp
--- No index has a sum.
-RETURN CASE WHEN exactly THEN format('(%s) OPERATOR(pg_catalog.+) 0::pg_catalog.float8', place) ELSE place END;
-COMMENT ON FUNCTION _clip_order_by(text, boolean) IS 'internal: how rows are ordered; if exactly, as no index serves';
-
-CREATE FUNCTION _clip_search_sql(relation regclass, k integer, target name, filter text, exactly boolean) RETURNS text
+-- The statement of a search for applications; the same with whole rows; and that which no index serves, NULL if it would
+-- find the same. Rows are made of the columns of what is found: a whole row made earlier would be made of pictures read
+-- from disk, for rows that are not among the nearest in the end.
+CREATE FUNCTION _clip_search_statements(relation regclass, k integer, target name, filter text, OUT plain text, OUT nearest text, OUT exact text)
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	parts record;
-	name text;
-BEGIN
-	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, format('$1::%I.vector', @extschema@._clip_vector_schema()));
-	PERFORM @extschema@._clip_require_number('k', k);
-	name := @extschema@._clip_distance_name(relation);
+	columns text;
+	called name := 'distance';
 	-- In two steps: an index may give rows slightly out of order, and finds more of them if it may.
-	RETURN format(E'WITH nearest AS MATERIALIZED (\n'
-		'SELECT %1$s.*, %2$s AS %3$s\n'
-		'  FROM %4$s\n'
-		' WHERE %5$s\n'
-		' ORDER BY %6$s\n'
-		' LIMIT %7$s\n'
-		')\n'
-		'SELECT * FROM nearest ORDER BY %3$s',
-		parts.alias, parts.distance, name, parts.rows_of, parts.condition,
-		@extschema@._clip_order_by(parts.place, exactly), k);
+	search CONSTANT text := E'WITH nearest AS MATERIALIZED (\nSELECT %1$s.*, %2$s AS %3$s\n  FROM %4$s\n WHERE %5$s\n ORDER BY %6$s\n LIMIT %7$s\n)\n'
+		'SELECT * FROM nearest ORDER BY %3$s';
+	as_rows text;
+BEGIN
+	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, '$1');
+	PERFORM @extschema@._clip_require_number('k', k);
+	SELECT string_agg(format('f.%I', a.attname), ', ' ORDER BY a.attnum), CASE WHEN bool_or(a.attname = 'distance') THEN 'clip_distance' ELSE 'distance' END
+	  INTO columns, called FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped;
+	as_rows := format('SELECT ROW(%s)::%s AS "row", f.%s AS distance, NULL::pg_catalog.float8 AS score, NULL::pg_catalog.int4 AS vector_place, NULL::pg_catalog.int4 AS words_place FROM (',
+		columns, parts.rows_of, called);
+	plain := format(search, parts.alias, parts.distance, called, parts.rows_of, parts.condition, parts.place, k);
+	nearest := as_rows || plain || ') AS f';
+	IF parts.may_omit THEN
+		exact := as_rows || format(search, parts.alias, parts.distance, called, parts.rows_of, parts.condition, parts.exact_place, k) || ') AS f';
+	END IF;
 END
 $$;
-COMMENT ON FUNCTION _clip_search_sql(regclass, integer, name, text, boolean)
-	IS 'internal: the statement of a search, or the one that no index serves';
+COMMENT ON FUNCTION _clip_search_statements(regclass, integer, name, text) IS 'internal: the statements of a search';
 
 CREATE FUNCTION clip_search_sql(relation regclass, k integer DEFAULT 10, target name DEFAULT 'embedding', filter text DEFAULT NULL) RETURNS text
 	LANGUAGE sql STABLE
-RETURN _clip_search_sql(relation, k, target, filter, false);
+RETURN (_clip_search_statements(relation, k, target, filter)).plain;
 COMMENT ON FUNCTION clip_search_sql(regclass, integer, name, text)
 	IS 'the statement that clip_search runs; $1 is the vector that is searched by';
-
-CREATE FUNCTION _clip_may_omit(relation regclass, target name) RETURNS boolean
-	LANGUAGE sql STABLE
-	SET search_path = pg_catalog, pg_temp
-RETURN _clip_vector_index(relation, target) IS NOT NULL
-	OR (SELECT c.relkind NOT IN ('r', 'm') OR c.relhassubclass FROM pg_class AS c WHERE c.oid = relation);
-COMMENT ON FUNCTION _clip_may_omit(regclass, name) IS 'internal: whether an index serves a search that may not find all, as far as can be known';
-
-CREATE FUNCTION _clip_distance_name(relation regclass) RETURNS name
-	LANGUAGE sql STABLE
-	SET search_path = pg_catalog, pg_temp
-RETURN CASE WHEN EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = 'distance' AND NOT a.attisdropped)
-	THEN 'clip_distance' ELSE 'distance' END;
-COMMENT ON FUNCTION _clip_distance_name(regclass) IS 'internal: what the distance is called beside the columns of a table';
-
--- Rows of the table are made of the columns of what is found: a whole row made earlier would be made of pictures read
--- from disk, for rows that are not among the nearest in the end.
-CREATE FUNCTION _clip_rows_sql(relation regclass, k integer, target name, filter text, exactly boolean) RETURNS text
-	LANGUAGE sql STABLE
-	SET search_path = pg_catalog, pg_temp
-RETURN (SELECT format('SELECT ROW(%s)::%I.%I AS "row", f.%I AS distance, NULL::pg_catalog.float8 AS score, NULL::pg_catalog.int4 AS vector_place, NULL::pg_catalog.int4 AS words_place FROM (%s) AS f',
-               string_agg(format('f.%I', a.attname), ', ' ORDER BY a.attnum), n.nspname, c.relname, _clip_distance_name(relation),
-               _clip_search_sql(relation, k, target, filter, exactly))
-          FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace JOIN pg_attribute AS a ON a.attrelid = c.oid
-         WHERE c.oid = relation AND a.attnum > 0 AND NOT a.attisdropped
-         GROUP BY n.nspname, c.relname);
-COMMENT ON FUNCTION _clip_rows_sql(regclass, integer, name, text, boolean) IS 'internal: the statement of a search, with whole rows';
 
 -- The embedding of a text or a picture that is compared with a column: by the model that is named, or that made it.
 CREATE FUNCTION _clip_query(relation regclass, target name, words text, picture bytea, model text) RETURNS vector
@@ -1572,8 +1551,13 @@ COMMENT ON FUNCTION _clip_relation(regtype) IS 'internal: the table whose rows h
 -- How many candidates an index is to look at: the caller's setting, and as many as are to be found, within pgvector's limit.
 -- Asked for outside of what has settings of its own.
 CREATE FUNCTION _clip_ef_search(k integer) RETURNS integer
-	LANGUAGE sql STABLE
-RETURN least(1000, greatest(k, COALESCE(NULLIF(current_setting('hnsw.ef_search', true), ''), '40')::integer));
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN least(1000, greatest(k, COALESCE(NULLIF(current_setting('hnsw.ef_search', true), ''), '40')::integer));
+END
+$$;
 COMMENT ON FUNCTION _clip_ef_search(integer) IS 'internal: hnsw.ef_search for a search';
 
 -- The settings of a search end with it. Iterative: what a filter leaves out is replaced. Of a hybrid search "words" is the
@@ -1620,15 +1604,14 @@ CREATE FUNCTION clip_search_vector(relation anyelement, query vector, k integer 
 	LANGUAGE plpgsql VOLATILE ROWS 10
 AS $$
 DECLARE
-	searched CONSTANT pg_catalog.regclass := @extschema@._clip_relation(pg_catalog.pg_typeof(relation));
+	statements pg_catalog.record;
 BEGIN
 	IF query IS NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'query must not be null';
 	END IF;
-	PERFORM @extschema@._clip_require_number('k', k);
-	RETURN QUERY SELECT s."row", s.distance FROM @extschema@._clip_run_search(relation,
-		@extschema@._clip_rows_sql(searched, k, target, filter, false),
-		CASE WHEN @extschema@._clip_may_omit(searched, target) THEN @extschema@._clip_rows_sql(searched, k, target, filter, true) END,
+	SELECT s.nearest, s.exact INTO statements
+	  FROM @extschema@._clip_search_statements(@extschema@._clip_relation(pg_catalog.pg_typeof(relation)), k, target, filter) AS s;
+	RETURN QUERY SELECT s."row", s.distance FROM @extschema@._clip_run_search(relation, statements.nearest, statements.exact,
 		query, NULL, k, @extschema@._clip_ef_search(k)) AS s;
 END
 $$;
@@ -1661,12 +1644,7 @@ COMMENT ON FUNCTION clip_search_image(anyelement, bytea, integer, name, text, te
 
 -- Two rankings become one by reciprocal ranks (Cormack et al. 2009). Rows are found again by where they are, which holds
 -- within a statement.
-CREATE FUNCTION _clip_hybrid_depth(k integer) RETURNS integer
-	LANGUAGE sql IMMUTABLE
-RETURN greatest(100, 2 * k::bigint)::integer;
-COMMENT ON FUNCTION _clip_hybrid_depth(integer) IS 'internal: how many rows of each ranking count: what is further down adds little';
-
-CREATE FUNCTION _clip_hybrid_sql(relation regclass, words name, k integer, target name, filter text, exactly boolean) RETURNS text
+CREATE FUNCTION _clip_hybrid_statements(relation regclass, words name, k integer, target name, filter text, OUT nearest text, OUT exact text, OUT depth integer)
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -1675,8 +1653,9 @@ DECLARE
 	smoothing CONSTANT integer := 60;
 	parts record;
 	kind text;
+	search text;
 BEGIN
-	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, format('$1::%I.vector', @extschema@._clip_vector_schema()));
+	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, '$1');
 	IF (SELECT c.relkind NOT IN ('r', 'p', 'm') FROM pg_class AS c WHERE c.oid = relation) THEN
 		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('%s is not a table', relation),
 			HINT = 'Search the table below it.';
@@ -1690,7 +1669,9 @@ BEGIN
 			DETAIL = 'Words are searched in a column of type tsvector.',
 			HINT = 'Add one: ALTER TABLE … ADD COLUMN words tsvector GENERATED ALWAYS AS (to_tsvector(''english'', …)) STORED, and a GIN index over it.';
 	END IF;
-	RETURN format(E'WITH near AS MATERIALIZED (\n'
+	-- What is further down adds little.
+	depth := greatest(100, least(2 * k::bigint, 1000000));
+	search := E'WITH near AS MATERIALIZED (\n'
 		'SELECT %1$s.tableoid AS t, %1$s.ctid AS c, %2$s AS distance FROM %3$s WHERE %4$s ORDER BY %5$s LIMIT %6$s\n'
 		'), named AS MATERIALIZED (\n'
 		'SELECT %1$s.tableoid AS t, %1$s.ctid AS c, pg_catalog.ts_rank_cd(%1$s.%7$I, $2) AS likeness FROM %3$s\n'
@@ -1707,12 +1688,16 @@ BEGIN
 		'SELECT %1$s.*::%3$s AS "row", NULL::pg_catalog.float8 AS distance, f.score,\n'
 		'       f.vector_place::pg_catalog.int4 AS vector_place, f.words_place::pg_catalog.int4 AS words_place\n'
 		'  FROM fused AS f JOIN %3$s ON %1$s.ctid OPERATOR(pg_catalog.=) f.c AND %1$s.tableoid OPERATOR(pg_catalog.=) f.t\n'
-		' ORDER BY f.score DESC, f.vector_place, f.words_place',
-		parts.alias, parts.distance, parts.rows_of, parts.condition, @extschema@._clip_order_by(parts.place, exactly), @extschema@._clip_hybrid_depth(k), words,
+		' ORDER BY f.score DESC, f.vector_place, f.words_place';
+	nearest := format(search, parts.alias, parts.distance, parts.rows_of, parts.condition, parts.place, depth, words,
 		COALESCE(E' AND (\n' || filter || E'\n)', ''), '1::pg_catalog.float8', smoothing || '::pg_catalog.float8', k);
+	IF parts.may_omit THEN
+		exact := format(search, parts.alias, parts.distance, parts.rows_of, parts.condition, parts.exact_place, depth, words,
+			COALESCE(E' AND (\n' || filter || E'\n)', ''), '1::pg_catalog.float8', smoothing || '::pg_catalog.float8', k);
+	END IF;
 END
 $$;
-COMMENT ON FUNCTION _clip_hybrid_sql(regclass, name, integer, name, text, boolean) IS 'internal: the statement of a search by words and by vectors';
+COMMENT ON FUNCTION _clip_hybrid_statements(regclass, name, integer, name, text) IS 'internal: the statements of a search by words and by vectors, and how many rows of each ranking count';
 
 CREATE FUNCTION clip_hybrid_search(relation anyelement, query text, words name, k integer DEFAULT 10, target name DEFAULT 'embedding',
 	filter text DEFAULT NULL, configuration regconfig DEFAULT NULL, model text DEFAULT NULL)
@@ -1721,14 +1706,14 @@ CREATE FUNCTION clip_hybrid_search(relation anyelement, query text, words name, 
 AS $$
 DECLARE
 	searched CONSTANT pg_catalog.regclass := @extschema@._clip_relation(pg_catalog.pg_typeof(relation));
+	statements pg_catalog.record;
 BEGIN
 	PERFORM @extschema@._clip_require_number('k', k);
-	RETURN QUERY SELECT s."row", s.score, s.vector_place, s.words_place FROM @extschema@._clip_run_search(relation,
-		@extschema@._clip_hybrid_sql(searched, words, k, target, filter, false),
-		CASE WHEN @extschema@._clip_may_omit(searched, target) THEN @extschema@._clip_hybrid_sql(searched, words, k, target, filter, true) END,
+	SELECT s.nearest, s.exact, s.depth INTO statements FROM @extschema@._clip_hybrid_statements(searched, words, k, target, filter) AS s;
+	RETURN QUERY SELECT s."row", s.score, s.vector_place, s.words_place FROM @extschema@._clip_run_search(relation, statements.nearest, statements.exact,
 		@extschema@._clip_query(searched, target, query, NULL, model),
 		pg_catalog.websearch_to_tsquery(COALESCE(configuration, pg_catalog.get_current_ts_config()), query), k,
-		@extschema@._clip_ef_search(@extschema@._clip_hybrid_depth(k))) AS s;
+		@extschema@._clip_ef_search(statements.depth)) AS s;
 END
 $$;
 COMMENT ON FUNCTION clip_hybrid_search(anyelement, text, name, integer, name, text, regconfig, text)
@@ -1743,7 +1728,7 @@ AS $$
 DECLARE
 	parts record;
 BEGIN
-	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, NULL, format('$1::%I.vector', @extschema@._clip_vector_schema()));
+	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, NULL, '$1');
 	PERFORM @extschema@._clip_require_number('sample', sample, 2);
 	EXECUTE format('SELECT avg(s.distance), NULLIF(stddev_pop(s.distance), 0) FROM (SELECT %s AS distance FROM %s %s WHERE %s LIMIT %s) AS s',
 		parts.distance, parts.rows_of, @extschema@._clip_sample(relation, sample), parts.condition, sample)
@@ -1778,7 +1763,7 @@ DECLARE
 	key record;
 BEGIN
 	SELECT * INTO one FROM @extschema@._clip_searched(relation, target, filter, 'NULL');
-	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, NULL, format('one.embedding::%I.vector', @extschema@._clip_vector_schema()));
+	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, NULL, 'one.embedding');
 	SELECT * INTO key FROM @extschema@._clip_key(relation);
 	IF NOT FOUND THEN
 		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('table %s has no primary key', relation),
@@ -1882,7 +1867,7 @@ DECLARE
 	times real[] := '{}';
 	asked refcursor;
 BEGIN
-	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, NULL, format('$1::%I.vector', @extschema@._clip_vector_schema()));
+	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, NULL, '$1');
 	PERFORM @extschema@._clip_require_number('k', k);
 	PERFORM @extschema@._clip_require_number('sample', sample);
 	IF time_limit IS NULL OR COALESCE(cardinality(ef_search), 0) = 0 THEN
@@ -1906,7 +1891,7 @@ BEGIN
 	LOOP
 		FETCH asked INTO searched_by;
 		EXIT WHEN NOT FOUND OR clock_timestamp() > begun + time_limit;
-		EXECUTE format(nearest, @extschema@._clip_order_by(parts.place, true)) INTO best USING searched_by.vector, searched_by.t, searched_by.c;
+		EXECUTE format(nearest, parts.exact_place) INTO best USING searched_by.vector, searched_by.t, searched_by.c;
 		CONTINUE WHEN best IS NULL;
 		-- The first search reads from disk what the others find in memory.
 		PERFORM set_config('hnsw.ef_search', (SELECT max(b) FROM unnest(ef_search) AS b)::text, true);

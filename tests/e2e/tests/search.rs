@@ -224,7 +224,7 @@ fn what_others_put_into_the_search_path_is_not_found() {
     // The statement of a hybrid search.
     client.batch_execute("RESET search_path").unwrap();
     let hybrid: String =
-        client.query_one("SELECT _clip_hybrid_sql('item', 'words', 3, 'embedding', NULL, false)", &[]).unwrap().get(0);
+        client.query_one("SELECT (_clip_hybrid_statements('item', 'words', 3, 'embedding', NULL)).nearest", &[]).unwrap().get(0);
     client.batch_execute("SET search_path = trap, pg_catalog, public").unwrap();
     let hybrid = hybrid.replace("$1", QUERY).replace("$2", "'lamp'::pg_catalog.tsquery");
     assert_eq!(rows_of(&mut client, &hybrid), 3);

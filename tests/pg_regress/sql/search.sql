@@ -39,7 +39,7 @@ SELECT clip_search_sql('thing', 5, filter => 'kind = 7 -- and nothing else');
 SELECT scans(clip_search_sql('thing', 5));
 SELECT scans(clip_search_sql('thing', 5, filter => 'kind = 7'));
 SELECT scans(clip_search_sql('thing', 5, filter => 'id < 10'));
-SELECT scans(_clip_search_sql('thing', 5, 'embedding', NULL, true));
+SELECT scans((_clip_search_statements('thing', 5, 'embedding', NULL)).exact);
 -- What ORMs write.
 SELECT scans('SELECT id FROM thing WHERE kind = 7 ORDER BY embedding <=> $1 LIMIT 10');
 SELECT scans('WITH nearest AS MATERIALIZED (SELECT id, embedding <=> $1 AS distance FROM thing WHERE kind = 7 ORDER BY distance LIMIT 10) SELECT * FROM nearest ORDER BY distance + 0');
@@ -74,7 +74,7 @@ INSERT INTO parted SELECT id, embedding FROM thing WHERE id < 20;
 CREATE INDEX ON parted USING hnsw (embedding vector_cosine_ops);
 SELECT row FROM clip_search_vector(NULL::parted, '[1,0,0]', 2, filter => 'id > 8');
 -- Indexes of partitions alone may leave out what the partitioned table has no index to be known by.
-SELECT _clip_may_omit('parted', 'embedding') AS parted, _clip_may_omit('odd', 'an embedding') AS without, _clip_may_omit('titled', 'embedding') AS view;
+SELECT relation, may_omit FROM (VALUES ('parted', 'embedding'), ('odd', 'an embedding'), ('titled', 'embedding')) AS r (relation, target), _clip_searched(relation::regclass, target, NULL, '$1');
 -- An index by another measure does not order as the cosine does.
 CREATE INDEX ON odd USING hnsw ("an embedding" vector_l1_ops);
 SELECT clip_search_sql('odd', 3, 'an embedding') LIKE '%<=>%<=>%' AS cosine, _clip_vector_index('odd', 'an embedding') IS NULL AS none;
@@ -120,7 +120,7 @@ SELECT (row).id, vector_place, words_place FROM clip_hybrid_search(NULL::item, '
 SELECT * FROM clip_hybrid_search(NULL::item, 'cat', 'title', 5, model => 'narrow');
 SELECT * FROM clip_hybrid_search(NULL::item, 'cat', 'nothing', 5, model => 'narrow');
 SELECT * FROM clip_hybrid_search(NULL::titled, 'cat', 'title');
-SELECT scans(replace(_clip_hybrid_sql('thing', 'words', 5, 'embedding', 'id > 0', false), '$2', 'websearch_to_tsquery(''english'', ''lamp'')'));
+SELECT scans(replace((_clip_hybrid_statements('thing', 'words', 5, 'embedding', 'id > 0')).nearest, '$2', 'websearch_to_tsquery(''english'', ''lamp'')'));
 -- Near-duplicates: pairs once, groups, only new ones; by the index.
 CREATE TABLE photo (id int PRIMARY KEY, embedding vector(3));
 INSERT INTO photo SELECT i, ARRAY[cos(i), sin(i), 0]::vector FROM generate_series(1, 6) AS i;
