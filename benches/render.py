@@ -1,4 +1,4 @@
-"""Tables and plots of what was measured, into docs/: the text between marks in docs/performance.md is written anew."""
+"""Tables and plots of what was measured, into docs/: the text between marks in its pages is written anew."""
 
 import json
 import re
@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 from common import OUT, ROOT
 
 DOCS = ROOT / "docs"
-PAGE = DOCS / "performance.md"
+PAGES = [DOCS / "performance.md", DOCS / "search.md"]
 OURS, INT8, THEIRS, THEIRS_INT8 = "#336791", "#7fb3d5", "#909090", "#c8c8c8"
 
 
@@ -208,6 +208,33 @@ def breakdown(found: dict) -> dict[str, str]:
     }
 
 
+def zero_shot(found: dict) -> dict[str, str]:
+    rows = [[f"{of['rows']:,}", f"{of['labels']:,}", f"{of['numpy']:.0f}", f"{of['vectors']:.0f}", f"{of['words']:.0f}", f"{of['pgvector']:.0f}",
+             f"{of['first_ms'] / 1e3:.1f}"] for of in found["classify"]]
+    recalls = {(of["by"], of["ef_search"]): of for of in found["recall"]}
+    compared = [[ef_search, *(f"{recalls[by, ef_search][key]:{form}}" for by in ("rows", "texts") for key, form in (("recall", ".3f"), ("ms", ".1f")))]
+                for ef_search in sorted({of["ef_search"] for of in found["recall"]})]
+    return {
+        "classify": table(["rows", "labels", "numpy: product and softmax, ms", "`clip_probabilities`, ms", "`clip_classify`, the best label, ms",
+                           "pgvector, the nearest label without probability, ms", "the first time, labels to be embedded, s"], rows),
+        "recall": table(["ef_search", "rows as queries: recall@10", "ms", "texts as queries: recall@10", "ms"], compared),
+    }
+
+
+def relevance(found: dict) -> dict[str, str]:
+    rows = [[of["source"], of["queries"], of["measure"], f"{of['cutoff']:.2f}", f"{of['f1']:.3f}",
+             f"{of['f1_at_3']:.3f}" if "deviations" in of["measure"] else "", f"{of['present']:.3f}"] for of in found["measures"]]
+    return {"relevance": table(["vectors", "queries", "measure", "best cutoff", "F1 there", "F1 at 3", "tells present from absent"], rows)}
+
+
+def duplicates(found: dict) -> dict[str, str]:
+    rows = [[of["of"], of["what"], *(f"{max(0, of[key]):.4f}" for key in ("median", "p90", "most")), f"{of['within']:.0%}"]
+            if of["what"] != "the nearest other" else
+            [of["of"], f"**{of['what']}**", f"{of['median']:.4f}", "", f"at the least **{of['least']:.4f}**", f"{of['within']:.0%}"]
+            for of in found["copies"]]
+    return {"duplicates": table(["pictures", "copy", "distance, median", "ninth tenth", "most", "within 0.01"], rows)}
+
+
 def plot(figure, name: str) -> None:
     # No date and no random ids: the same figures give the same file.
     figure.savefig(DOCS / f"performance-{name}.svg", metadata={"Date": None})
@@ -218,21 +245,27 @@ def main() -> None:
     plt.rcParams["svg.hashsalt"] = "pg_clip"
     names = ("latency", "bulk", "concurrency", "search", "breakdown", "auto_embed")
     found = {name: load(name) for name in names}
-    blocks = {"where": where(found)} | targets(found["latency"], found["bulk"], found["concurrency"])
+    answers = {name: load(name) for name in ("zero_shot", "relevance", "duplicates")}
+    blocks = {"where": where(found), "answers": where(answers)} | targets(found["latency"], found["bulk"], found["concurrency"])
     blocks |= latency(found["latency"]) if found["latency"] else {}
     blocks |= bulk(found["bulk"], load("quantize")) if found["bulk"] else {}
     blocks |= search(found["search"]) if found["search"] else {}
     blocks |= concurrency(found["concurrency"]) if found["concurrency"] else {}
     blocks |= breakdown(found["breakdown"]) if found["breakdown"] else {}
     blocks |= auto_embed(found["auto_embed"]) if found["auto_embed"] else {}
-    page = PAGE.read_text()
+    blocks |= zero_shot(answers["zero_shot"]) if answers["zero_shot"] else {}
+    blocks |= relevance(answers["relevance"]) if answers["relevance"] else {}
+    blocks |= duplicates(answers["duplicates"]) if answers["duplicates"] else {}
+    texts = {page: page.read_text() for page in PAGES}
     for name, text in blocks.items():
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-        if not pattern.search(page):
-            raise SystemExit(f"docs/performance.md has no block {name}")
-        page = pattern.sub(lambda match: match[1] + text + "\n" + match[2], page)
-    PAGE.write_text(page)
-    print("bench: wrote docs/performance.md and its plots")
+        page = next((page for page in PAGES if pattern.search(texts[page])), None)
+        if page is None:
+            raise SystemExit(f"no page of docs has a block {name}")
+        texts[page] = pattern.sub(lambda match: match[1] + text + "\n" + match[2], texts[page])
+    for page, text in texts.items():
+        page.write_text(text)
+    print("bench: wrote docs/performance.md, docs/search.md and their plots")
 
 
 if __name__ == "__main__":

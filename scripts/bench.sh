@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures, on a throw-away server: `make bench` says how.
 #
-#   bench.sh [PART…]    parts: latency bulk breakdown search concurrency auto_embed render; without any, all. Results go to
+#   bench.sh [PART…]    parts: latency bulk breakdown search concurrency auto_embed zero_shot relevance duplicates render; without any, all. Results go to
 #                       target/bench/*.json, from there `render` writes tables and plots into docs/
 #   bench.sh quick      a minute, on the embedded model; prints some lines
 #
@@ -34,7 +34,7 @@ fi
 
 scripts/environment.sh target/python tests/fixtures/requirements.txt benches/requirements.txt
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(latency bulk breakdown search concurrency auto_embed render)
+[ ${#parts[@]} -gt 0 ] || parts=(latency bulk breakdown search concurrency auto_embed zero_shot relevance duplicates render)
 
 if [ "${parts[*]}" != render ]; then
     step "Making the models, if they are not there"
@@ -49,7 +49,7 @@ if [ "${parts[*]}" != render ]; then
     export PG_CLIP_BENCH_COMMIT
     {
         pgclip add emoji models/emoji
-        pgclip add vit-b-32 target/full-size/vit-b-32
+        pgclip add vit-b-32 target/full-size/vit-b-32 --logit-scale 100
     } >/dev/null
     case " ${parts[*]} " in *" latency "*)
         {
