@@ -66,7 +66,9 @@ fn a_termination_ends_one_long_inference_and_only_that_connection(cluster: &Clus
     let mut other = cluster.connect();
     let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0);
     client.batch_execute("SELECT clip_prewarm('slow', 'image')").unwrap();
-    let working = std::thread::spawn(move || client.query_one(SLOW, &[&picture("rgb_444.jpg")]).unwrap_err());
+    // Prepared before: who is terminated between two messages learns of it only by the connection's end.
+    let statement = client.prepare(SLOW).unwrap();
+    let working = std::thread::spawn(move || client.query_one(&statement, &[&picture("rgb_444.jpg")]).unwrap_err());
     let busy = "SELECT count(*) FROM pg_stat_activity WHERE pid = $1 AND state = 'active'";
     while other.query_one(busy, &[&pid]).unwrap().get::<_, i64>(0) == 0 {
         std::thread::yield_now();
