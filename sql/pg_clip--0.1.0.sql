@@ -1422,7 +1422,7 @@ BEGIN
 		IF type = kind THEN
 			place := format('%s %s %s', target_column, operator, query);
 		ELSE
-			place := format('%s %s %s::%s', regexp_replace(pg_get_indexdef(index, 1, false), '^\(\((.*)\)(::.*)\)$', alias || '.\1\2'), operator, query, type);
+			place := format('%s.%s %s %s::%s', alias, regexp_replace(pg_get_indexdef(index, 1, false), '^\(\((.*)\)(::.*)\)$', '\1\2'), operator, query, type);
 		END IF;
 	END IF;
 	-- No index has a sum.
@@ -1432,21 +1432,24 @@ END
 $$;
 COMMENT ON FUNCTION _clip_searched(regclass, name, text, text) IS 'internal: what statements about a column of vectors are made of, or a clear error';
 
--- Whole blocks are sampled: so many that some are, and more than are wanted.
-CREATE FUNCTION _clip_sample(relation regclass, wanted integer) RETURNS text
+-- How to read some rows of a table, at random if it is large. Whole blocks are sampled: so many that some are for certain,
+-- and more rows than are wanted. A view is read from its beginning.
+CREATE FUNCTION _clip_sample(relation regclass, wanted integer, OUT source text, OUT most bigint)
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	aim CONSTANT real := greatest(5 * wanted, 5000);
+	aim CONSTANT bigint := greatest(5 * wanted::bigint, 5000);
 	estimate real;
 BEGIN
 	SELECT sum(c.reltuples) INTO estimate FROM pg_class AS c
 	 WHERE c.oid = relation AND c.relkind IN ('r', 'm') OR c.oid IN (SELECT p.relid FROM pg_partition_tree(relation) AS p WHERE p.isleaf);
-	RETURN CASE WHEN estimate > 2 * aim THEN format('TABLESAMPLE SYSTEM (%s)', 100 * aim / estimate) ELSE '' END;
+	most := 2 * aim;
+	SELECT format('%I.%I', n.nspname, c.relname) || CASE WHEN estimate > most THEN format(' TABLESAMPLE SYSTEM (%s)', 100 * aim / estimate) ELSE '' END
+	  INTO source FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = relation;
 END
 $$;
-COMMENT ON FUNCTION _clip_sample(regclass, integer) IS 'internal: how to read some rows of a large table';
+COMMENT ON FUNCTION _clip_sample(regclass, integer) IS 'internal: how to read some rows of a table';
 
 CREATE FUNCTION _clip_require_number(name text, value integer, fewest integer DEFAULT 1) RETURNS void
 	LANGUAGE plpgsql IMMUTABLE
@@ -1727,16 +1730,18 @@ CREATE FUNCTION clip_typical_distance(relation regclass, query text, target name
 AS $$
 DECLARE
 	parts record;
+	drawn record;
 BEGIN
 	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, NULL, '$1');
 	PERFORM @extschema@._clip_require_number('sample', sample, 2);
-	EXECUTE format('SELECT avg(s.distance), NULLIF(stddev_pop(s.distance), 0) FROM (SELECT %s AS distance FROM %s %s WHERE %s LIMIT %s) AS s',
-		parts.distance, parts.rows_of, @extschema@._clip_sample(relation, sample), parts.condition, sample)
+	SELECT * INTO drawn FROM @extschema@._clip_sample(relation, sample);
+	EXECUTE format('SELECT avg(s.distance), NULLIF(stddev_pop(s.distance), 0) FROM (SELECT %s AS distance FROM %s WHERE %s LIMIT %s) AS s',
+		parts.distance, drawn.source, parts.condition, drawn.most)
 		INTO mean, deviation USING @extschema@._clip_query(relation, target, query, NULL, model);
 END
 $$;
 COMMENT ON FUNCTION clip_typical_distance(regclass, text, name, integer, text)
-	IS 'mean and standard deviation of the cosine distances between words and some of a table''s rows';
+	IS 'mean and standard deviation of the cosine distances between words and a sample of a table''s rows, or more';
 
 -- near-duplicates
 
@@ -1856,7 +1861,12 @@ AS $$
 DECLARE
 	begun CONSTANT timestamptz := clock_timestamp();
 	parts record;
-	nearest text;
+	drawn record;
+	-- The nearest rows but the one that is searched by.
+	search CONSTANT text := 'SELECT array_agg(n.distance ORDER BY n.distance) FROM (SELECT %1$s AS distance FROM %2$s '
+		'WHERE %3$s AND (%4$s.tableoid, %4$s.ctid) IS DISTINCT FROM ($2, $3) ORDER BY %5$s LIMIT %6$s) AS n';
+	by_index text;
+	exactly text;
 	searched_by record;
 	hits float8[];
 	best float8[];
@@ -1870,36 +1880,36 @@ BEGIN
 	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, NULL, '$1');
 	PERFORM @extschema@._clip_require_number('k', k);
 	PERFORM @extschema@._clip_require_number('sample', sample);
-	IF time_limit IS NULL OR COALESCE(cardinality(ef_search), 0) = 0 THEN
-		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'ef_search and time_limit must not be empty';
+	IF time_limit IS NULL OR COALESCE(cardinality(ef_search), 0) = 0 OR array_position(ef_search, NULL) IS NOT NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'ef_search and time_limit must not be empty or null';
 	END IF;
 	IF parts.index IS NULL OR (SELECT am.amname <> 'hnsw' FROM pg_class AS c JOIN pg_am AS am ON am.oid = c.relam WHERE c.oid = parts.index) THEN
 		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('table %s has no HNSW index over column "%s"', relation, target),
 			DETAIL = 'Without one, searches are exact.',
 			HINT = 'Create one: clip_auto_embed does, or CREATE INDEX … USING hnsw.';
 	END IF;
-	nearest := format('SELECT array_agg(n.distance ORDER BY n.distance) FROM (SELECT %s AS distance FROM %s '
-		'WHERE %s AND (%s.tableoid, %4$s.ctid) IS DISTINCT FROM ($2, $3) ORDER BY %%s LIMIT %5$s) AS n',
-		parts.distance, parts.rows_of, parts.condition, parts.alias, k);
+	by_index := format(search, parts.distance, parts.rows_of, parts.condition, parts.alias, parts.place, k);
+	exactly := format(search, parts.distance, parts.rows_of, parts.condition, parts.alias, parts.exact_place, k);
 	IF queries IS NOT NULL THEN
 		OPEN asked NO SCROLL FOR SELECT @extschema@._clip_query(relation, target, q.words, NULL, model) AS vector, NULL::oid AS t, NULL::tid AS c
 			FROM unnest(queries) AS q (words);
 	ELSE
-		OPEN asked NO SCROLL FOR EXECUTE format('SELECT %s.%I AS vector, %1$s.tableoid AS t, %1$s.ctid AS c FROM %3$s %4$s WHERE %5$s ORDER BY random() LIMIT %6$s',
-			parts.alias, target, parts.rows_of, @extschema@._clip_sample(relation, sample), parts.condition, sample);
+		SELECT * INTO drawn FROM @extschema@._clip_sample(relation, sample);
+		OPEN asked NO SCROLL FOR EXECUTE format('SELECT %1$s.%2$I AS vector, %1$s.tableoid AS t, %1$s.ctid AS c FROM %3$s WHERE %4$s ORDER BY random() LIMIT %5$s',
+			parts.alias, target, drawn.source, parts.condition, sample);
 	END IF;
 	LOOP
 		FETCH asked INTO searched_by;
 		EXIT WHEN NOT FOUND OR clock_timestamp() > begun + time_limit;
-		EXECUTE format(nearest, parts.exact_place) INTO best USING searched_by.vector, searched_by.t, searched_by.c;
+		EXECUTE exactly INTO best USING searched_by.vector, searched_by.t, searched_by.c;
 		CONTINUE WHEN best IS NULL;
 		-- The first search reads from disk what the others find in memory.
 		PERFORM set_config('hnsw.ef_search', (SELECT max(b) FROM unnest(ef_search) AS b)::text, true);
-		EXECUTE format(nearest, parts.place) INTO hits USING searched_by.vector, searched_by.t, searched_by.c;
+		EXECUTE by_index INTO hits USING searched_by.vector, searched_by.t, searched_by.c;
 		FOREACH breadth IN ARRAY ef_search LOOP
 			PERFORM set_config('hnsw.ef_search', breadth::text, true);
 			started := clock_timestamp();
-			EXECUTE format(nearest, parts.place) INTO hits USING searched_by.vector, searched_by.t, searched_by.c;
+			EXECUTE by_index INTO hits USING searched_by.vector, searched_by.t, searched_by.c;
 			times := times || (extract(epoch FROM clock_timestamp() - started) * 1000)::real;
 			breadths := breadths || breadth;
 			-- Rows at the distance of the last one are as good as it.

@@ -58,11 +58,11 @@ SELECT clip_search_sql('other_thing', 5);
 SELECT scans(clip_search_sql('other_thing', 5));
 SELECT (row).id FROM clip_search_vector(NULL::other_thing, '[1,0,0]', 1);
 -- Rows without a vector are not found; a column called "distance" is not mistaken.
-CREATE TABLE odd ("a ""name" int, distance text, "an embedding" vector(3), gone int);
-ALTER TABLE odd DROP COLUMN gone;
-INSERT INTO odd VALUES (1, 'far', '[0,1,0]'), (2, 'near', '[1,0,0]'), (3, 'nowhere', NULL);
-SELECT row, distance FROM clip_search_vector(NULL::odd, '[1,0,0]', 3, 'an embedding');
-SELECT clip_search_sql('odd', 3, 'an embedding');
+CREATE TABLE "odd%s\1" ("a ""name" int PRIMARY KEY, distance text, "an %embedding" vector(3), gone int);
+ALTER TABLE "odd%s\1" DROP COLUMN gone;
+INSERT INTO "odd%s\1" VALUES (1, 'far', '[0,1,0]'), (2, 'near', '[1,0,0]'), (3, 'nowhere', NULL);
+SELECT row, distance FROM clip_search_vector(NULL::"odd%s\1", '[1,0,0]', 3, 'an %embedding');
+SELECT clip_search_sql('"odd%s\1"', 3, 'an %embedding');
 -- Views, and partitioned tables.
 CREATE VIEW titled AS SELECT id, title, embedding FROM thing WHERE kind < 50;
 SELECT (row).id FROM clip_search_vector(NULL::titled, '[1,0,0]', 2, filter => 'id > 60');
@@ -74,10 +74,16 @@ INSERT INTO parted SELECT id, embedding FROM thing WHERE id < 20;
 CREATE INDEX ON parted USING hnsw (embedding vector_cosine_ops);
 SELECT row FROM clip_search_vector(NULL::parted, '[1,0,0]', 2, filter => 'id > 8');
 -- Indexes of partitions alone may leave out what the partitioned table has no index to be known by.
-SELECT relation, may_omit FROM (VALUES ('parted', 'embedding'), ('odd', 'an embedding'), ('titled', 'embedding')) AS r (relation, target), _clip_searched(relation::regclass, target, NULL, '$1');
+SELECT relation, may_omit FROM (VALUES ('parted', 'embedding'), ('"odd%s\1"', 'an %embedding'), ('titled', 'embedding')) AS r (relation, target), _clip_searched(relation::regclass, target, NULL, '$1');
 -- An index by another measure does not order as the cosine does.
-CREATE INDEX ON odd USING hnsw ("an embedding" vector_l1_ops);
-SELECT clip_search_sql('odd', 3, 'an embedding') LIKE '%<=>%<=>%' AS cosine, _clip_vector_index('odd', 'an embedding') IS NULL AS none;
+CREATE INDEX ON "odd%s\1" USING hnsw ("an %embedding" vector_l1_ops);
+SELECT clip_search_sql('"odd%s\1"', 3, 'an %embedding') LIKE '%<=>%<=>%' AS cosine, _clip_vector_index('"odd%s\1"', 'an %embedding') IS NULL AS none;
+-- Names that mean something in a pattern, with an index in half precision.
+CREATE INDEX ON "odd%s\1" USING hnsw (("an %embedding"::halfvec(3)) halfvec_cosine_ops);
+SELECT clip_search_sql('"odd%s\1"', 3, 'an %embedding');
+SELECT (row).distance FROM clip_search_vector(NULL::"odd%s\1", '[1,0,0]', 1, 'an %embedding');
+SELECT * FROM clip_near_duplicates('"odd%s\1"', 'an %embedding', 2);
+SELECT recall, queries FROM clip_index_recall('"odd%s\1"', 'an %embedding', ef_search => '{40}');
 -- By words and by pictures, with the model of the column.
 CREATE TABLE named (id int PRIMARY KEY, name text);
 SELECT clip_auto_embed('named', 'name', model => 'narrow', create_index => false) IS NOT NULL AS made;
@@ -135,7 +141,7 @@ SELECT count(*) FROM clip_near_duplicates('photo', max_distance => 2);
 SELECT * FROM clip_near_duplicates('photo', max_distance => -0.1);
 SELECT * FROM clip_near_duplicates('photo', max_distance => 'NaN');
 SELECT * FROM clip_near_duplicates('photo', neighbours => 0);
-SELECT * FROM clip_near_duplicates('odd', 'an embedding');
+SELECT * FROM clip_near_duplicates('other_thing');
 SELECT scans(replace(_clip_duplicates_sql('thing', 'embedding', 'id > 19990', 0.01, 5), '$1', '0.01'));
 -- How good the index is.
 CREATE TABLE ball AS SELECT ARRAY[sin(i * 12.9898), sin(i * 78.233), sin(i * 37.719)]::vector(3) AS embedding FROM generate_series(1, 20000) AS i;
@@ -147,9 +153,10 @@ SELECT * FROM clip_index_recall('photo', queries => ARRAY['cat'], model => 'narr
 SELECT * FROM clip_index_recall('named');
 SELECT * FROM clip_index_recall('thing', sample => 0);
 SELECT * FROM clip_index_recall('thing', ef_search => '{}');
+SELECT * FROM clip_index_recall('thing', ef_search => '{40,NULL}');
 SELECT * FROM clip_index_recall('thing', ef_search => '{0}');
 -- How far rows are on the whole.
 SELECT round(mean::numeric, 2) > 0 AS mean, deviation > 0 AS deviation FROM clip_typical_distance('item', 'cat', model => 'narrow');
 SELECT * FROM clip_typical_distance('item', 'cat', sample => 1, model => 'narrow');
-DROP TABLE ball, thing, other_thing, odd, parted, named, item, photo CASCADE;
+DROP TABLE ball, thing, other_thing, "odd%s\1", parted, named, item, photo CASCADE;
 DROP FUNCTION scans;
