@@ -1396,10 +1396,10 @@ BEGIN
 	SELECT format_type(a.atttypid, NULL) INTO kind FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = target AND a.attnum > 0 AND NOT a.attisdropped;
 	IF kind IS NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'undefined_column', MESSAGE = format('column "%s" of table %s does not exist', target, relation),
-			HINT = 'Name the column of vectors: target => ''…''.';
+			HINT = 'Name the column of vectors: target => ''name''.';
 	ELSIF kind <> vectors || '.vector' THEN
 		RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch', MESSAGE = format('column "%s" has type %s', target, kind),
-			HINT = 'Name the column of vectors: target => ''…''.';
+			HINT = 'Name the column of vectors: target => ''name''.';
 	END IF;
 	PERFORM @extschema@._clip_require_expression(filter);
 	rows_of := format('%I.%I', tab.nspname, tab.relname);
@@ -1670,7 +1670,7 @@ BEGIN
 	ELSIF kind <> 'tsvector' THEN
 		RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch', MESSAGE = format('column "%s" has type %s', words, kind),
 			DETAIL = 'Words are searched in a column of type tsvector.',
-			HINT = 'Add one: ALTER TABLE … ADD COLUMN words tsvector GENERATED ALWAYS AS (to_tsvector(''english'', …)) STORED, and a GIN index over it.';
+			HINT = 'Add one: ALTER TABLE ... ADD COLUMN words tsvector GENERATED ALWAYS AS (to_tsvector(''english'', title)) STORED, and a GIN index over it.';
 	END IF;
 	-- What is further down adds little.
 	depth := greatest(100, least(2 * k::bigint, 1000000));
@@ -1791,7 +1791,7 @@ END
 $$;
 COMMENT ON FUNCTION _clip_duplicates_sql(regclass, name, text, double precision, integer) IS 'internal: the statement that finds near-duplicates';
 
--- Which pairs hang together: of each of the numbers 1, 2, … the smallest that it is joined with.
+-- Which pairs hang together: of each of the numbers 1, 2, ... the smallest that it is joined with.
 CREATE FUNCTION _clip_components(ones integer[], others integer[]) RETURNS integer[]
 	LANGUAGE plpgsql IMMUTABLE
 	SET search_path = pg_catalog, pg_temp
@@ -1886,7 +1886,7 @@ BEGIN
 	IF parts.index IS NULL OR (SELECT am.amname <> 'hnsw' FROM pg_class AS c JOIN pg_am AS am ON am.oid = c.relam WHERE c.oid = parts.index) THEN
 		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('table %s has no HNSW index over column "%s"', relation, target),
 			DETAIL = 'Without one, searches are exact.',
-			HINT = 'Create one: clip_auto_embed does, or CREATE INDEX … USING hnsw.';
+			HINT = 'Create one: clip_auto_embed does, or CREATE INDEX ... USING hnsw.';
 	END IF;
 	by_index := format(search, parts.distance, parts.rows_of, parts.condition, parts.alias, parts.place, k);
 	exactly := format(search, parts.distance, parts.rows_of, parts.condition, parts.alias, parts.exact_place, k);

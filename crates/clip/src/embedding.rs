@@ -28,7 +28,7 @@ impl Embedding {
         }
         let length = sum.iter().map(|x| x * x).sum::<f64>().sqrt();
         // What is left of vectors that cancel out is rounding.
-        if !(length > CANCELLED * weight_of_all) {
+        if length.is_nan() || length <= CANCELLED * weight_of_all {
             return Err(Error::NoDirection);
         }
         Ok(Self(sum.iter().map(|x| (x / length) as f32).collect()))

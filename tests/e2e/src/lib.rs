@@ -261,6 +261,11 @@ pub fn sqlstate(error: &postgres::Error) -> &SqlState {
     error.code().unwrap_or_else(|| panic!("the connection broke: {error}"))
 }
 
+/// The SQLSTATE with which statements fail, if they do.
+pub fn code(client: &mut Client, statements: &str) -> Option<SqlState> {
+    client.batch_execute(statements).err().map(|error| sqlstate(&error).clone())
+}
+
 /// Let a process have so many megabytes of address space more than it has; nothing lifts the limit.
 pub fn limit_memory(pid: i32, megabytes: Option<u64>) {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();

@@ -1,12 +1,8 @@
 //! What a role can do that has nothing but a connection, and what the install script leaves to nobody else.
 
-use e2e::{Cluster, root, sqlstate};
+use e2e::{Cluster, code, root};
 use postgres::Client;
 use postgres::error::SqlState;
-
-fn code(client: &mut Client, statement: &str) -> Option<SqlState> {
-    client.batch_execute(statement).err().map(|error| sqlstate(&error).clone())
-}
 
 const DENIED: Option<SqlState> = Some(SqlState::INSUFFICIENT_PRIVILEGE);
 

@@ -2,13 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use e2e::{Cluster, count, sqlstate};
+use e2e::{Cluster, code, count};
 use postgres::error::SqlState;
 use postgres::{Client, SimpleQueryMessage};
-
-fn code(client: &mut Client, statement: &str) -> Option<SqlState> {
-    client.batch_execute(statement).err().map(|error| sqlstate(&error).clone())
-}
 
 /// Rows with vectors in all directions, and an index over them.
 fn fill(client: &mut Client, rows: usize) {
@@ -223,8 +219,10 @@ fn what_others_put_into_the_search_path_is_not_found() {
     }
     // The statement of a hybrid search.
     client.batch_execute("RESET search_path").unwrap();
-    let hybrid: String =
-        client.query_one("SELECT (_clip_hybrid_statements('item', 'words', 3, 'embedding', NULL)).nearest", &[]).unwrap().get(0);
+    let hybrid: String = client
+        .query_one("SELECT (_clip_hybrid_statements('item', 'words', 3, 'embedding', NULL)).nearest", &[])
+        .unwrap()
+        .get(0);
     client.batch_execute("SET search_path = trap, pg_catalog, public").unwrap();
     let hybrid = hybrid.replace("$1", QUERY).replace("$2", "'lamp'::pg_catalog.tsquery");
     assert_eq!(rows_of(&mut client, &hybrid), 3);
