@@ -6,12 +6,12 @@ INSERT INTO thing SELECT i, i % 100, CASE i % 1000 WHEN 7 THEN 'a red lamp' ELSE
 CREATE INDEX ON thing USING hnsw (embedding vector_cosine_ops);
 CREATE INDEX ON thing USING gin (words);
 ANALYZE thing;
--- What of a plan says how tables are read.
+-- What of a plan says how tables are read; releases of the server order the rest in other ways.
 CREATE FUNCTION scans(query text) RETURNS SETOF text LANGUAGE plpgsql AS $$
 DECLARE line text;
 BEGIN
   FOR line IN EXECUTE 'EXPLAIN (COSTS off) ' || replace(query, '$1', $q$'[1,0,0]'$q$) LOOP
-    IF line ~ 'Scan|Order By|Index Cond|Filter' THEN RETURN NEXT trim(line, ' ->'); END IF;
+    IF line ~ 'Scan|Order By|Index Cond|Filter' AND line !~ 'CTE Scan|Subquery Scan' THEN RETURN NEXT trim(line, ' ->'); END IF;
   END LOOP;
 END $$;
 SELECT (row).id, distance < 0.001 AS near FROM clip_search_vector(NULL::thing, '[1,0,0]', 3);
@@ -126,7 +126,7 @@ SELECT (row).id, vector_place, words_place FROM clip_hybrid_search(NULL::item, '
 SELECT * FROM clip_hybrid_search(NULL::item, 'cat', 'title', 5, model => 'narrow');
 SELECT * FROM clip_hybrid_search(NULL::item, 'cat', 'nothing', 5, model => 'narrow');
 SELECT * FROM clip_hybrid_search(NULL::titled, 'cat', 'title');
-SELECT scans(replace((_clip_hybrid_statements('thing', 'words', 5, 'embedding', 'id > 0')).nearest, '$2', 'websearch_to_tsquery(''english'', ''lamp'')'));
+SELECT * FROM scans(replace((_clip_hybrid_statements('thing', 'words', 5, 'embedding', 'id > 0')).nearest, '$2', 'websearch_to_tsquery(''english'', ''lamp'')')) ORDER BY 1 COLLATE "C";
 -- Near-duplicates: pairs once, groups, only new ones; by the index.
 CREATE TABLE photo (id int PRIMARY KEY, embedding vector(3));
 INSERT INTO photo SELECT i, ARRAY[cos(i), sin(i), 0]::vector FROM generate_series(1, 6) AS i;
