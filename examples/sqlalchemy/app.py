@@ -26,14 +26,20 @@ def add(session, photos):
     session.commit()
 
 
-def find(session, words, limit=5):
+def connect():
+    # An index gives its nearest rows, of which conditions may leave few or none: with this it goes on until enough match.
+    settings = "-c hnsw.iterative_scan=strict_order -c hnsw.ef_search=100"
+    return create_engine(os.environ["DATABASE_URL"], connect_args={"options": settings})
+
+
+def find(session, words, limit=5, *conditions):
     distance = Photo.embedding.cosine_distance(select(func.clip_embed_text(words)).scalar_subquery())
-    return session.scalars(select(Photo).order_by(distance).limit(limit)).all()
+    return session.scalars(select(Photo).where(*conditions).order_by(distance).limit(limit)).all()
 
 
 if __name__ == "__main__":
     verb, argument = sys.argv[1:]
-    with Session(create_engine(os.environ["DATABASE_URL"])) as session:
+    with Session(connect()) as session:
         match verb:
             case "add":
                 add(session, read(argument))

@@ -1,12 +1,11 @@
 """What the test of this example asks beside what app.py shows: updates, bulk inserts, and the values that come back."""
 
 import math
-import os
 import sys
 
-from app import add, find, read
+from app import add, connect, find, read
 from models import Photo
-from sqlalchemy import create_engine, func, insert, select
+from sqlalchemy import func, insert, select, text
 from sqlalchemy.orm import Session
 
 
@@ -17,11 +16,15 @@ def is_unit(vector):
 photos = dict(read(sys.argv[1]))
 guitar, pizza = photos["guitar"], photos["pizza"]
 
-with Session(create_engine(os.environ["DATABASE_URL"])) as session:
+with Session(connect()) as session:
     # The vector is there when the object is loaded again, of the length that the model has.
     photo = session.scalars(select(Photo).where(Photo.title == "guitar")).one()
     assert is_unit(photo.embedding)
     before = list(photo.embedding)
+    # A condition that the nearest rows do not match finds rows all the same, by the index too.
+    session.execute(text("SET LOCAL enable_seqscan = off"))
+    far = find(session, "musical instrument", 5, Photo.title.like("%face%"))
+    assert len(far) == 5 and all("face" in found.title for found in far)
     # Another column: the same vector. Another picture: another vector.
     photo.title = "a guitar"
     session.commit()

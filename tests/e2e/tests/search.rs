@@ -250,6 +250,11 @@ fn measuring_an_index_ends_when_its_time_is_up_and_stops_nobody() {
         measuring.join().unwrap()
     });
     assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    // What was measured is the index.
+    client.batch_execute("SELECT pg_stat_force_next_flush()").unwrap();
+    let scans =
+        count(&mut client, "SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'item_embedding_idx'");
+    assert!(scans > 20, "{scans}");
     let values: Vec<(i32, f32, i32)> = measured.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect();
     let [(10, narrow, some), (200, wide, as_many)] = values[..] else { panic!("{values:?}") };
     assert!(some == as_many && some > 10 && some < 20_000 && narrow <= wide && wide > 0.9, "{values:?}");
