@@ -145,7 +145,8 @@ pub fn embed_labels(
     BACKEND.with_borrow_mut(|backend| {
         let sets = &mut backend.label_sets;
         sets.push(set.clone());
-        let size = |set: &Rc<LabelSet>| set.classifier.size() + set.labels.len();
+        // The labels are there twice: as they were given, and as names.
+        let size = |set: &Rc<LabelSet>| set.classifier.size() + 2 * set.labels.len();
         while sets.len() > 1 && sets.iter().map(size).sum::<usize>() > MAX_CACHED_LABELS {
             sets.remove(0);
         }

@@ -50,6 +50,45 @@ fn a_hundred_thousand_texts_that_are_not() {
 }
 
 #[test]
+fn half_a_million_rows_that_are_classified() {
+    let cluster = Cluster::start();
+    let mut client = cluster.connect();
+    let mut round = 0;
+    is_flat("classified rows, with new labels now and then", 500_000, &mut client, |client| {
+        round += 1;
+        client
+            .batch_execute(&format!(
+                "SELECT count(*) FROM generate_series(1, 50000) AS i, LATERAL (SELECT FROM clip_classify(
+                   clip_embed_text('text ' || i % 100, 'emoji'),
+                   ARRAY(SELECT 'label {round} ' || n FROM generate_series(1, 100) AS n), '{{\"{{}}\"}}', 'emoji') LIMIT 1) AS best"
+            ))
+            .unwrap();
+    });
+}
+
+#[test]
+fn fifty_thousand_searches() {
+    let cluster = Cluster::start();
+    let mut client = cluster.connect();
+    client
+        .batch_execute(
+            "CREATE TABLE item (id int PRIMARY KEY, embedding vector(128));
+             INSERT INTO item SELECT i, clip_embed_text('text ' || i, 'emoji') FROM generate_series(1, 1000) AS i;
+             CREATE INDEX ON item USING hnsw (embedding vector_cosine_ops)",
+        )
+        .unwrap();
+    is_flat("searches", 50_000, &mut client, |client| {
+        client
+            .batch_execute(
+                "DO $$ BEGIN FOR i IN 1..5000 LOOP
+                   PERFORM FROM clip_search(NULL::item, 'text ' || i % 100, 5, filter => 'id > 500', model => 'emoji');
+                 END LOOP; END $$",
+            )
+            .unwrap();
+    });
+}
+
+#[test]
 fn twenty_thousand_pictures() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
