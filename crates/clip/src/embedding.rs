@@ -64,7 +64,14 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
 /// The length of a vector that has a direction: NaN, infinities and the zero vector have none. Squares are summed in f64:
 /// a sum of 1,000 in f32 would lose the last digits.
 pub(crate) fn length(vector: &[f32]) -> Result<f64, Error> {
-    let length = vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
+    let lanes = vector.chunks_exact(LANES);
+    let mut sum: f64 = lanes.remainder().iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+    let mut sums = [0.0; LANES];
+    for lane in lanes {
+        sums.iter_mut().zip(lane).for_each(|(sum, &x)| *sum += f64::from(x) * f64::from(x));
+    }
+    sum += sums.iter().sum::<f64>();
+    let length = sum.sqrt();
     match length.is_finite() && length >= f64::from(f32::MIN_POSITIVE) {
         true => Ok(length),
         false => Err(Error::NoDirection),
