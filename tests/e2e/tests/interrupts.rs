@@ -66,16 +66,19 @@ fn a_termination_ends_one_long_inference_and_only_that_connection(cluster: &Clus
     let mut other = cluster.connect();
     let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0);
     client.batch_execute("SELECT clip_prewarm('slow', 'image')").unwrap();
-    // Prepared before: who is terminated between two messages learns of it only by the connection's end.
-    let statement = client.prepare(SLOW).unwrap();
-    let working = std::thread::spawn(move || client.query_one(&statement, &[&picture("rgb_444.jpg")]).unwrap_err());
+    let working = std::thread::spawn(move || client.query_one(SLOW, &[&picture("rgb_444.jpg")]).unwrap_err());
     let busy = "SELECT count(*) FROM pg_stat_activity WHERE pid = $1 AND state = 'active'";
     while other.query_one(busy, &[&pid]).unwrap().get::<_, i64>(0) == 0 {
         std::thread::yield_now();
     }
     let gone: bool = other.query_one("SELECT pg_terminate_backend($1, 600)", &[&pid]).unwrap().get(0);
     assert!(gone, "the backend outlived its termination by 600 ms");
-    assert_eq!(sqlstate(&working.join().unwrap()), &SqlState::ADMIN_SHUTDOWN);
+    // On a busy machine this client finds the end of the connection together with the message before it, and tells the end.
+    let error = working.join().unwrap();
+    assert!(error.is_closed() || sqlstate(&error) == &SqlState::ADMIN_SHUTDOWN, "{error:?}");
+    let log = std::fs::read_to_string(cluster.directory.join("log")).unwrap();
+    assert!(log.contains("terminating connection due to administrator command"));
+    assert!(!log.contains("was terminated by signal"));
     other.batch_execute("SELECT clip_embed_text('still here', 'narrow')").unwrap();
 }
 
