@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
 from common import DATA, ROOT, connect, save
+from search import normalised
 
 
 def jpeg(picture: Image.Image, quality: int = 95) -> bytes:
@@ -73,8 +74,7 @@ def quantiles(values: np.ndarray) -> dict[str, float]:
 
 
 def published(file, rows: int) -> np.ndarray:
-    vectors = file.astype(float).reshape(rows, -1)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return normalised(file.astype(float).reshape(rows, -1))
 
 
 def main() -> None:

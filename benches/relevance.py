@@ -6,10 +6,7 @@ import re
 import numpy as np
 
 from common import DATA, ROOT, connect, save
-
-
-def normalised(rows: np.ndarray) -> np.ndarray:
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+from search import normalised
 
 
 def lit(size: str) -> np.ndarray:
