@@ -69,8 +69,9 @@ def nearest(vectors: np.ndarray) -> np.ndarray:
     return distances.min(1)
 
 
-def quantiles(values: np.ndarray) -> dict[str, float]:
-    return {name: float(np.quantile(values, part)) for name, part in (("least", 0), ("median", 0.5), ("p90", 0.9), ("most", 1))}
+def described(of: str, what: str, distances: np.ndarray) -> dict:
+    parts = {name: float(np.quantile(distances, part)) for name, part in (("least", 0), ("median", 0.5), ("p90", 0.9), ("most", 1))}
+    return {"of": of, "what": what} | parts | {"within": float((distances <= 0.01).mean())}
 
 
 def published(file, rows: int) -> np.ndarray:
@@ -85,17 +86,14 @@ def main() -> None:
         originals = embedded([jpeg(picture) for picture in pictures])
         for name, copy in COPIES.items():
             distances = 1 - (originals * embedded([copy(picture) for picture in pictures])).sum(1)
-            found.append({"of": f"{len(pictures)} {kind}", "what": name} | quantiles(distances)
-                         | {"within": float((distances <= 0.01).mean())})
-        found.append({"of": f"{len(pictures)} {kind}", "what": "the nearest other"} | quantiles(nearest(originals))
-                     | {"within": float((nearest(originals) <= 0.01).mean())})
+            found.append(described(f"{len(pictures)} {kind}", name, distances))
+        found.append(described(f"{len(pictures)} {kind}", "the nearest other", nearest(originals)))
     if DATA.exists():
         folder = DATA / "embeddings"
         for name, vectors in (
                 ("CLIP ViT-B/32, 7 photographs", published(np.load(folder / "clip_retrieval_vitb32/image_embeddings_f16.npy"), 7)),
                 ("LiT, 55 pictures", published(np.frombuffer((folder / "lit_demo/models/small/zimgs.bin").read_bytes(), dtype="<f4"), 55))):
-            found.append({"of": name, "what": "the nearest other"} | quantiles(nearest(vectors))
-                         | {"within": float((nearest(vectors) <= 0.01).mean())})
+            found.append(described(name, "the nearest other", nearest(vectors)))
     for row in found:
         print(f"bench: {row['of']}, {row['what']}: {row['least']:.4f} {row['median']:.4f} {row['p90']:.4f} {row['most']:.4f}, "
               f"{row['within']:.0%} within 0.01")

@@ -1369,10 +1369,11 @@ CREATE FUNCTION _clip_require_expression(filter text) RETURNS void
 	AS 'MODULE_PATHNAME', 'clip_require_expression_wrapper' LANGUAGE C STABLE STRICT;
 COMMENT ON FUNCTION _clip_require_expression(text) IS 'internal: refuse a filter that is not one expression';
 
--- What statements about a column of vectors are made of. "distance" is the cosine's, from the expression "query"; "place"
--- orders alike and as the index does that serves, "exact_place" as no index does; "index" is NULL where none is known, as of
--- a view; "may_omit" says whether one serves that may not find all, as far as can be known.
-CREATE FUNCTION _clip_searched(relation regclass, target name, filter text, query text, OUT rows_of text, OUT alias text, OUT condition text,
+-- What statements about a column of vectors are made of. "present" is the condition that there is a vector, "filtered" what
+-- the filter adds to it. "distance" is the cosine's, from the expression "query"; "place" orders alike and as the index does
+-- that serves, "exact_place" as no index does; "index" is NULL where none is known, as of a view; "may_omit" says whether one
+-- serves that may not find all, as far as can be known.
+CREATE FUNCTION _clip_searched(relation regclass, target name, filter text, query text, OUT rows_of text, OUT alias text, OUT present text, OUT filtered text,
 	OUT distance text, OUT place text, OUT exact_place text, OUT index regclass, OUT may_omit boolean)
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
@@ -1405,7 +1406,8 @@ BEGIN
 	rows_of := format('%I.%I', tab.nspname, tab.relname);
 	alias := quote_ident(tab.relname);
 	target_column := format('%s.%I', alias, target);
-	condition := target_column || ' IS NOT NULL' || COALESCE(E' AND (\n' || filter || E'\n)', '');
+	present := target_column || ' IS NOT NULL';
+	filtered := COALESCE(E' AND (\n' || filter || E'\n)', '');
 	query := format('%s::%s.vector', query, vectors);
 	distance := format('%s OPERATOR(%s.<=>) %s', target_column, vectors, query);
 	place := distance;
@@ -1474,7 +1476,7 @@ AS $$
 DECLARE
 	parts record;
 	columns text;
-	called name := 'distance';
+	called name;
 	-- In two steps: an index may give rows slightly out of order, and finds more of them if it may.
 	search CONSTANT text := E'WITH nearest AS MATERIALIZED (\nSELECT %1$s.*, %2$s AS %3$s\n  FROM %4$s\n WHERE %5$s\n ORDER BY %6$s\n LIMIT %7$s\n)\n'
 		'SELECT * FROM nearest ORDER BY %3$s';
@@ -1486,10 +1488,10 @@ BEGIN
 	  INTO columns, called FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped;
 	as_rows := format('SELECT ROW(%s)::%s AS "row", f.%s AS distance, NULL::pg_catalog.float8 AS score, NULL::pg_catalog.int4 AS vector_place, NULL::pg_catalog.int4 AS words_place FROM (',
 		columns, parts.rows_of, called);
-	plain := format(search, parts.alias, parts.distance, called, parts.rows_of, parts.condition, parts.place, k);
+	plain := format(search, parts.alias, parts.distance, called, parts.rows_of, parts.present || parts.filtered, parts.place, k);
 	nearest := as_rows || plain || ') AS f';
 	IF parts.may_omit THEN
-		exact := as_rows || format(search, parts.alias, parts.distance, called, parts.rows_of, parts.condition, parts.exact_place, k) || ') AS f';
+		exact := as_rows || format(search, parts.alias, parts.distance, called, parts.rows_of, parts.present || parts.filtered, parts.exact_place, k) || ') AS f';
 	END IF;
 END
 $$;
@@ -1683,20 +1685,18 @@ BEGIN
 		'w AS (SELECT t, c, pg_catalog.rank() OVER (ORDER BY likeness DESC) AS place FROM named),\n'
 		'fused AS MATERIALIZED (\n'
 		'SELECT COALESCE(v.t, w.t) AS t, COALESCE(v.c, w.c) AS c, v.place AS vector_place, w.place AS words_place,\n'
-		'       COALESCE(%9$s OPERATOR(pg_catalog./) (%10$s OPERATOR(pg_catalog.+) v.place::pg_catalog.float8), 0)\n'
-		'       OPERATOR(pg_catalog.+) COALESCE(%9$s OPERATOR(pg_catalog./) (%10$s OPERATOR(pg_catalog.+) w.place::pg_catalog.float8), 0) AS score\n'
+		'       COALESCE(1::pg_catalog.float8 OPERATOR(pg_catalog./) (%9$s::pg_catalog.float8 OPERATOR(pg_catalog.+) v.place::pg_catalog.float8), 0)\n'
+		'       OPERATOR(pg_catalog.+) COALESCE(1::pg_catalog.float8 OPERATOR(pg_catalog./) (%9$s::pg_catalog.float8 OPERATOR(pg_catalog.+) w.place::pg_catalog.float8), 0) AS score\n'
 		'  FROM v FULL JOIN w ON v.t OPERATOR(pg_catalog.=) w.t AND v.c OPERATOR(pg_catalog.=) w.c\n'
-		' ORDER BY score DESC, v.place, w.place LIMIT %11$s\n'
+		' ORDER BY score DESC, v.place, w.place LIMIT %10$s\n'
 		')\n'
 		'SELECT %1$s.*::%3$s AS "row", NULL::pg_catalog.float8 AS distance, f.score,\n'
 		'       f.vector_place::pg_catalog.int4 AS vector_place, f.words_place::pg_catalog.int4 AS words_place\n'
 		'  FROM fused AS f JOIN %3$s ON %1$s.ctid OPERATOR(pg_catalog.=) f.c AND %1$s.tableoid OPERATOR(pg_catalog.=) f.t\n'
 		' ORDER BY f.score DESC, f.vector_place, f.words_place';
-	nearest := format(search, parts.alias, parts.distance, parts.rows_of, parts.condition, parts.place, depth, words,
-		COALESCE(E' AND (\n' || filter || E'\n)', ''), '1::pg_catalog.float8', smoothing || '::pg_catalog.float8', k);
+	nearest := format(search, parts.alias, parts.distance, parts.rows_of, parts.present || parts.filtered, parts.place, depth, words, parts.filtered, smoothing, k);
 	IF parts.may_omit THEN
-		exact := format(search, parts.alias, parts.distance, parts.rows_of, parts.condition, parts.exact_place, depth, words,
-			COALESCE(E' AND (\n' || filter || E'\n)', ''), '1::pg_catalog.float8', smoothing || '::pg_catalog.float8', k);
+		exact := format(search, parts.alias, parts.distance, parts.rows_of, parts.present || parts.filtered, parts.exact_place, depth, words, parts.filtered, smoothing, k);
 	END IF;
 END
 $$;
@@ -1736,7 +1736,7 @@ BEGIN
 	PERFORM @extschema@._clip_require_number('sample', sample, 2);
 	SELECT * INTO drawn FROM @extschema@._clip_sample(relation, sample);
 	EXECUTE format('SELECT avg(s.distance), NULLIF(stddev_pop(s.distance), 0) FROM (SELECT %s AS distance FROM %s WHERE %s LIMIT %s) AS s',
-		parts.distance, drawn.source, parts.condition, drawn.most)
+		parts.distance, drawn.source, parts.present, drawn.most)
 		INTO mean, deviation USING @extschema@._clip_query(relation, target, query, NULL, model);
 END
 $$;
@@ -1763,12 +1763,10 @@ CREATE FUNCTION _clip_duplicates_sql(relation regclass, target name, filter text
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	one record;
 	parts record;
 	key record;
 BEGIN
-	SELECT * INTO one FROM @extschema@._clip_searched(relation, target, filter, 'NULL');
-	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, NULL, 'one.embedding');
+	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, 'one.embedding');
 	SELECT * INTO key FROM @extschema@._clip_key(relation);
 	IF NOT FOUND THEN
 		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('table %s has no primary key', relation),
@@ -1781,12 +1779,12 @@ BEGIN
 			DETAIL = 'Cosine distances are between 0 and 2.';
 	END IF;
 	RETURN format(E'SELECT LEAST(one.key, other.key) AS key, GREATEST(one.key, other.key) AS duplicate, pg_catalog.min(other.distance) AS distance\n'
-		'  FROM (SELECT %1$s AS key, %2$s.%3$I AS embedding FROM %4$s WHERE %5$s) AS one\n'
-		' CROSS JOIN LATERAL (SELECT %1$s AS key, %6$s AS distance FROM %4$s WHERE %7$s ORDER BY %8$s LIMIT %9$s) AS other\n'
+		'  FROM (SELECT %1$s AS key, %2$s.%3$I AS embedding FROM %4$s WHERE %5$s%7$s) AS one\n'
+		' CROSS JOIN LATERAL (SELECT %1$s AS key, %6$s AS distance FROM %4$s WHERE %5$s ORDER BY %8$s LIMIT %9$s) AS other\n'
 		' WHERE other.distance OPERATOR(pg_catalog.<=) $1 AND one.key OPERATOR(pg_catalog.<>) other.key\n'
 		' GROUP BY 1, 2 ORDER BY 3, 1, 2',
-		@extschema@._clip_key_object(key.names, parts.alias), parts.alias, target, parts.rows_of, one.condition,
-		parts.distance, parts.condition, parts.place, neighbours + 1);
+		@extschema@._clip_key_object(key.names, parts.alias), parts.alias, target, parts.rows_of, parts.present,
+		parts.distance, parts.filtered, parts.place, neighbours + 1);
 END
 $$;
 COMMENT ON FUNCTION _clip_duplicates_sql(regclass, name, text, double precision, integer) IS 'internal: the statement that finds near-duplicates';
@@ -1888,15 +1886,15 @@ BEGIN
 			DETAIL = 'Without one, searches are exact.',
 			HINT = 'Create one: clip_auto_embed does, or CREATE INDEX ... USING hnsw.';
 	END IF;
-	by_index := format(search, parts.distance, parts.rows_of, parts.condition, parts.alias, parts.place, k);
-	exactly := format(search, parts.distance, parts.rows_of, parts.condition, parts.alias, parts.exact_place, k);
+	by_index := format(search, parts.distance, parts.rows_of, parts.present, parts.alias, parts.place, k);
+	exactly := format(search, parts.distance, parts.rows_of, parts.present, parts.alias, parts.exact_place, k);
 	IF queries IS NOT NULL THEN
 		OPEN asked NO SCROLL FOR SELECT @extschema@._clip_query(relation, target, q.words, NULL, model) AS vector, NULL::oid AS t, NULL::tid AS c
 			FROM unnest(queries) AS q (words);
 	ELSE
 		SELECT * INTO drawn FROM @extschema@._clip_sample(relation, sample);
 		OPEN asked NO SCROLL FOR EXECUTE format('SELECT %1$s.%2$I AS vector, %1$s.tableoid AS t, %1$s.ctid AS c FROM %3$s WHERE %4$s ORDER BY random() LIMIT %5$s',
-			parts.alias, target, drawn.source, parts.condition, sample);
+			parts.alias, target, drawn.source, parts.present, sample);
 	END IF;
 	LOOP
 		FETCH asked INTO searched_by;

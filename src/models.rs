@@ -104,7 +104,7 @@ pub fn embed_image(name: &str, image: &[u8]) -> Result<Embedding, Error> {
 /// A set of labels that was asked for before.
 pub fn known_labels(name: &str, arguments: Arguments<'_>) -> Result<Option<Rc<LabelSet>>, Error> {
     BACKEND.with_borrow_mut(|backend| {
-        let (digest, overflow) = (backend.open(name)?.model.manifest().digest.clone(), settings::options().overflow);
+        let (digest, overflow) = (backend.open(name)?.model.manifest().digest.clone(), settings::text_overflow());
         let sets = &mut backend.label_sets;
         let is_it = |set: &Rc<LabelSet>| {
             set.digest == digest

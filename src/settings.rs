@@ -213,16 +213,20 @@ pub fn define() {
     }
 }
 
+pub fn text_overflow() -> Overflow {
+    match TEXT_OVERFLOW.get() {
+        TextOverflow::Truncate => Overflow::Truncate,
+        TextOverflow::Error => Overflow::Error,
+    }
+}
+
 /// How calls want their work done, as the settings stand now.
 pub fn options() -> Options {
     Options {
         runtime: path(&ONNXRUNTIME_PATH),
         threads: THREADS.get().min(MAX_THREADS.get()) as usize,
         batch_size: BATCH_SIZE.get() as usize,
-        overflow: match TEXT_OVERFLOW.get() {
-            TextOverflow::Truncate => Overflow::Truncate,
-            TextOverflow::Error => Overflow::Error,
-        },
+        overflow: text_overflow(),
         limits: limits(),
         interrupted,
     }
