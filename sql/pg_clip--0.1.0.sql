@@ -199,7 +199,9 @@ SELECT t.oid AS trigger_oid,
           AND a.attnum > 0 AND a.atttypid <> 'vector'::regtype
        ) AS source ON true
   LEFT JOIN LATERAL _clip_key(t.tgrelid) AS key ON true
- WHERE t.tgfoid = 'clip_auto_embed_row()'::regprocedure AND t.tgparentid = 0;
+ WHERE t.tgfoid = 'clip_auto_embed_row()'::regprocedure AND t.tgparentid = 0
+   -- Nobody else can read them, and they outlive their session by a moment.
+   AND NOT pg_is_other_temp_schema(c.relnamespace);
 COMMENT ON VIEW _clip_columns IS 'internal: columns that have a model, with what SQL about them needs';
 
 -- The tables have a schema of their own, where the tools that compare an application's schema with its models do not look.

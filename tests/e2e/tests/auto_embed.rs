@@ -183,6 +183,21 @@ fn a_model_is_changed_while_the_table_is_used() {
 }
 
 #[test]
+fn temporary_tables_are_their_sessions_own() {
+    let cluster = Cluster::start();
+    let (mut client, mut other) = (cluster.connect(), cluster.connect());
+    other
+        .batch_execute(
+            "CREATE TEMP TABLE passing (id int PRIMARY KEY, body text);
+             SELECT clip_auto_embed('passing', 'body', model => 'narrow')",
+        )
+        .unwrap();
+    const COLUMNS: &str = "SELECT count(*) FROM clip_auto_embed_status";
+    assert_eq!(count(&mut other, COLUMNS), 1);
+    assert_eq!(count(&mut client, COLUMNS), 0);
+}
+
+#[test]
 fn a_trigger_does_not_fire_on_a_subscriber_and_no_worker_embeds_there() {
     let publisher = Cluster::start();
     let subscriber = Cluster::start();
