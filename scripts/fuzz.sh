@@ -66,7 +66,7 @@ minimise() {
     local target=$1 fewest=$scratch/fewest pack
     rm -rf "$fewest"
     mkdir "$fewest"
-    "$programs/$target" -set_cover_merge=1 "$fewest" "$found" "$seeds" "${options[@]}" >"$log" 2>&1
+    "$programs/$target" -set_cover_merge=1 "$fewest" "$found" "$seeds" "${options[@]}" >"$log" 2>&1 || { tail -n 30 "$log" >&2; exit 1; }
     tar -C "$fewest" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -cJf "$scratch/$target.tar.xz" .
     mv "$scratch/$target.tar.xz" "fuzz/corpus/"
     pack=$(stat -c %s "fuzz/corpus/$target.tar.xz")
@@ -74,7 +74,6 @@ minimise() {
 }
 
 cargo fuzz build --target-dir target/fuzz/build >target/fuzz/build.log 2>&1 || { tail -n 30 target/fuzz/build.log >&2; exit 1; }
-mkdir -p fuzz/corpus
 failed=0
 for target in "${targets[@]}"; do
     found=target/fuzz/$target crashes=target/fuzz/$target.crashes log=target/fuzz/$target.log
