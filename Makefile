@@ -76,6 +76,7 @@ test-all: test test-full-size
 	PG_CONFIG="$(PG_CONFIG_PATH)" scripts/valgrind.sh
 	scripts/test_servers.sh
 	scripts/test_upgrade.sh
+	PG_CONFIG="$(PG_CONFIG_PATH)" scripts/test_minor.sh
 	+$(MAKE) test-deb check-image PG_CONFIG="$(PG_CONFIG_PATH)"
 	scripts/fuzz.sh $(FUZZ_SECONDS)
 

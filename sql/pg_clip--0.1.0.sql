@@ -4,6 +4,9 @@
 -- The script runs with this schema and that of pgvector as search_path, so that the type can be written plainly. Vectors
 -- are written as pgvector lays them out: a type of that name that somebody put into this schema would be filled
 -- with bytes that are none of its own.
+--
+-- Somebody may have put functions and operators there, too, which fit better than the server's own: what is understood
+-- here and now (views, bodies without quotes) is qualified. Quoted bodies are read later, with a search_path of their own.
 DO $$
 BEGIN
 	IF NOT EXISTS (
@@ -17,6 +20,11 @@ BEGIN
 			MESSAGE = 'another type "vector" hides that of pgvector',
 			DETAIL = 'It is in the schema that pg_clip is to be installed into.',
 			HINT = 'Drop it, or install pg_clip into another schema.';
+	END IF;
+	IF pg_catalog.has_schema_privilege('public', pg_catalog.current_schema()::pg_catalog.text, 'CREATE') THEN
+		RAISE WARNING USING MESSAGE = pg_catalog.format('everybody may create objects in schema "%s", where pg_clip is', pg_catalog.current_schema()),
+			DETAIL = 'Functions that somebody creates beside those of pg_clip can be called in their place, with the rights of whoever calls.',
+			HINT = pg_catalog.format('REVOKE CREATE ON SCHEMA %I FROM PUBLIC, or install pg_clip into another schema.', pg_catalog.current_schema());
 	END IF;
 END
 $$;
@@ -76,7 +84,7 @@ CREATE FUNCTION _clip_models()
 	AS 'MODULE_PATHNAME', 'clip_models_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 10;
 COMMENT ON FUNCTION _clip_models() IS 'internal: rows of the view clip_models';
 
-CREATE VIEW clip_models AS SELECT * FROM _clip_models();
+CREATE VIEW @extschema@.clip_models AS SELECT * FROM @extschema@._clip_models();
 COMMENT ON VIEW clip_models IS 'models under clip.model_path; NULLs where a folder cannot be used';
 COMMENT ON COLUMN clip_models.name IS 'what functions call it';
 COMMENT ON COLUMN clip_models.family IS 'architecture, as its configuration names it';
@@ -95,7 +103,7 @@ CREATE FUNCTION _clip_loaded_models()
 	AS 'MODULE_PATHNAME', 'clip_loaded_models_wrapper' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 4;
 COMMENT ON FUNCTION _clip_loaded_models() IS 'internal: rows of the view clip_loaded_models';
 
-CREATE VIEW clip_loaded_models AS SELECT * FROM _clip_loaded_models();
+CREATE VIEW @extschema@.clip_loaded_models AS SELECT * FROM @extschema@._clip_loaded_models();
 COMMENT ON VIEW clip_loaded_models IS 'towers that this connection has in memory';
 COMMENT ON COLUMN clip_loaded_models.model IS 'name of the model';
 COMMENT ON COLUMN clip_loaded_models.tower IS 'text or image';
@@ -132,22 +140,23 @@ COMMENT ON FUNCTION clip_auto_embed_row()
 CREATE FUNCTION _clip_key(relation regclass, OUT names name[], OUT types text[], OUT operators text[], OUT built_in boolean) RETURNS SETOF record
 	LANGUAGE sql STABLE ROWS 1
 BEGIN ATOMIC
-SELECT array_agg(a.attname ORDER BY k.n) AS names,
-       array_agg(format_type(a.atttypid, a.atttypmod) ORDER BY k.n) AS types,
-       array_agg(format('OPERATOR(%I.%s)', o.nspname, o.oprname) ORDER BY k.n) AS operators,
-       bool_and(o.nspname = 'pg_catalog') AS built_in
-  FROM pg_index AS i
- CROSS JOIN LATERAL unnest(i.indkey::int2[], i.indclass::oid[]) WITH ORDINALITY AS k (attnum, opclass, n)
-  JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-  JOIN pg_opclass AS oc ON oc.oid = k.opclass
-  JOIN pg_amop AS am ON am.amopfamily = oc.opcfamily AND am.amopstrategy = 3
-   AND am.amoplefttype = oc.opcintype AND am.amoprighttype = oc.opcintype
-  JOIN (SELECT o.oid, o.oprname, n.nspname FROM pg_operator AS o JOIN pg_namespace AS n ON n.oid = o.oprnamespace) AS o
-    ON o.oid = am.amopopr
- WHERE i.indrelid = relation AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL
-   AND k.n <= i.indnkeyatts AND NOT 0 = ANY (i.indkey::int2[])
+SELECT pg_catalog.array_agg(a.attname ORDER BY k.n) AS names,
+       pg_catalog.array_agg(pg_catalog.format_type(a.atttypid, a.atttypmod) ORDER BY k.n) AS types,
+       pg_catalog.array_agg(pg_catalog.format('OPERATOR(%I.%s)', n.nspname, o.oprname) ORDER BY k.n) AS operators,
+       pg_catalog.bool_and(n.nspname OPERATOR(pg_catalog.=) 'pg_catalog') AS built_in
+  FROM pg_catalog.pg_index AS i
+ CROSS JOIN LATERAL ROWS FROM (pg_catalog.unnest(i.indkey::pg_catalog.int2[]), pg_catalog.unnest(i.indclass::pg_catalog.oid[]))
+       WITH ORDINALITY AS k (attnum, opclass, n)
+  JOIN pg_catalog.pg_attribute AS a ON a.attrelid OPERATOR(pg_catalog.=) i.indrelid AND a.attnum OPERATOR(pg_catalog.=) k.attnum
+  JOIN pg_catalog.pg_opclass AS oc ON oc.oid OPERATOR(pg_catalog.=) k.opclass
+  JOIN pg_catalog.pg_amop AS am ON am.amopfamily OPERATOR(pg_catalog.=) oc.opcfamily AND am.amopstrategy OPERATOR(pg_catalog.=) 3
+   AND am.amoplefttype OPERATOR(pg_catalog.=) oc.opcintype AND am.amoprighttype OPERATOR(pg_catalog.=) oc.opcintype
+  JOIN pg_catalog.pg_operator AS o ON o.oid OPERATOR(pg_catalog.=) am.amopopr
+  JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) o.oprnamespace
+ WHERE i.indrelid OPERATOR(pg_catalog.=) relation AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL
+   AND k.n OPERATOR(pg_catalog.<=) i.indnkeyatts AND NOT 0 OPERATOR(pg_catalog.=) ANY (i.indkey::pg_catalog.int2[])
  GROUP BY i.indexrelid, i.indisprimary, i.indnkeyatts
-HAVING bool_and(a.attnotnull) AND count(*) = i.indnkeyatts
+HAVING pg_catalog.bool_and(a.attnotnull) AND pg_catalog.count(*) OPERATOR(pg_catalog.=) i.indnkeyatts
  ORDER BY i.indisprimary DESC, i.indexrelid
  LIMIT 1;
 END;
@@ -155,53 +164,54 @@ COMMENT ON FUNCTION _clip_key(regclass) IS 'internal: columns, types and equalit
 
 CREATE FUNCTION _clip_vector_schema() RETURNS name
 	LANGUAGE sql STABLE
-RETURN (SELECT n.nspname FROM pg_type AS t JOIN pg_namespace AS n ON n.oid = t.typnamespace WHERE t.oid = 'vector'::regtype);
+RETURN (SELECT n.nspname FROM pg_catalog.pg_type AS t JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace
+         WHERE t.oid OPERATOR(pg_catalog.=) 'vector'::pg_catalog.regtype);
 COMMENT ON FUNCTION _clip_vector_schema() IS 'internal: where pgvector is';
 
 -- One row per column that has a model: from clip_auto_embed, or from clip_adopt (then source is NULL).
-CREATE VIEW _clip_columns AS
+CREATE VIEW @extschema@._clip_columns AS
 SELECT t.oid AS trigger_oid,
-       t.tgrelid::regclass AS relation,
+       t.tgrelid::pg_catalog.regclass AS relation,
        c.relowner AS owner,
        c.relkind,
        -- Children in inheritance have triggers of their own; partitions are part of their table.
-       CASE c.relkind WHEN 'p' THEN '' ELSE 'ONLY ' END || format('%I.%I', n.nspname, c.relname) AS rows_of,
+       pg_catalog.format(CASE WHEN c.relkind OPERATOR(pg_catalog.=) 'p' THEN '%I.%I' ELSE 'ONLY %I.%I' END, n.nspname, c.relname) AS rows_of,
        t.tgname AS trigger_name,
        a.args[1] AS mode,
        a.args[2] AS model,
        a.args[3] AS digest,
        a.args[4] AS on_error,
        source.attname AS source,
-       source.atttypid::regtype AS source_type,
+       source.atttypid::pg_catalog.regtype AS source_type,
        target.attname AS target,
        key.names AS key_names,
        key.types AS key_types,
        key.operators AS key_operators,
        key.built_in AS key_built_in
-  FROM pg_trigger AS t
-  JOIN pg_class AS c ON c.oid = t.tgrelid
-  JOIN pg_namespace AS n ON n.oid = c.relnamespace
- CROSS JOIN LATERAL (SELECT string_to_array(encode(t.tgargs, 'escape'), '\000')) AS a (args)
+  FROM pg_catalog.pg_trigger AS t
+  JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) t.tgrelid
+  JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+ CROSS JOIN LATERAL (SELECT pg_catalog.string_to_array(pg_catalog.encode(t.tgargs, 'escape'), '\000')) AS a (args)
   JOIN LATERAL (
        SELECT attname
-         FROM pg_depend AS d
-         JOIN pg_attribute AS a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
-        WHERE d.classid = 'pg_trigger'::regclass AND d.objid = t.oid
-          AND d.refclassid = 'pg_class'::regclass AND d.refobjid = t.tgrelid
-          AND a.attnum > 0 AND a.atttypid = 'vector'::regtype
+         FROM pg_catalog.pg_depend AS d
+         JOIN pg_catalog.pg_attribute AS a ON a.attrelid OPERATOR(pg_catalog.=) d.refobjid AND a.attnum OPERATOR(pg_catalog.=) d.refobjsubid
+        WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_trigger'::pg_catalog.regclass AND d.objid OPERATOR(pg_catalog.=) t.oid
+          AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid OPERATOR(pg_catalog.=) t.tgrelid
+          AND a.attnum OPERATOR(pg_catalog.>) 0 AND a.atttypid OPERATOR(pg_catalog.=) 'vector'::pg_catalog.regtype
        ) AS target ON true
   LEFT JOIN LATERAL (
        SELECT attname, atttypid
-         FROM pg_depend AS d
-         JOIN pg_attribute AS a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
-        WHERE d.classid = 'pg_trigger'::regclass AND d.objid = t.oid
-          AND d.refclassid = 'pg_class'::regclass AND d.refobjid = t.tgrelid
-          AND a.attnum > 0 AND a.atttypid <> 'vector'::regtype
+         FROM pg_catalog.pg_depend AS d
+         JOIN pg_catalog.pg_attribute AS a ON a.attrelid OPERATOR(pg_catalog.=) d.refobjid AND a.attnum OPERATOR(pg_catalog.=) d.refobjsubid
+        WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_trigger'::pg_catalog.regclass AND d.objid OPERATOR(pg_catalog.=) t.oid
+          AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid OPERATOR(pg_catalog.=) t.tgrelid
+          AND a.attnum OPERATOR(pg_catalog.>) 0 AND a.atttypid OPERATOR(pg_catalog.<>) 'vector'::pg_catalog.regtype
        ) AS source ON true
-  LEFT JOIN LATERAL _clip_key(t.tgrelid) AS key ON true
- WHERE t.tgfoid = 'clip_auto_embed_row()'::regprocedure AND t.tgparentid = 0
+  LEFT JOIN LATERAL @extschema@._clip_key(t.tgrelid::pg_catalog.regclass) AS key ON true
+ WHERE t.tgfoid OPERATOR(pg_catalog.=) '@extschema@.clip_auto_embed_row()'::pg_catalog.regprocedure AND t.tgparentid OPERATOR(pg_catalog.=) 0
    -- Nobody else can read them, and they outlive their session by a moment.
-   AND NOT pg_is_other_temp_schema(c.relnamespace);
+   AND NOT pg_catalog.pg_is_other_temp_schema(c.relnamespace);
 COMMENT ON VIEW _clip_columns IS 'internal: columns that have a model, with what SQL about them needs';
 
 -- The tables have a schema of their own, where the tools that compare an application's schema with its models do not look.
@@ -222,7 +232,7 @@ CREATE TABLE _clip.failures (
 	PRIMARY KEY (relation, trigger_name, key)
 );
 COMMENT ON TABLE _clip.failures IS 'internal: rows of the view clip_failures';
-SELECT pg_extension_config_dump('_clip.failures', 'WHERE relation IN (SELECT c.oid FROM pg_catalog.pg_class AS c)');
+SELECT pg_catalog.pg_extension_config_dump('_clip.failures', 'WHERE relation IN (SELECT c.oid FROM pg_catalog.pg_class AS c)');
 
 -- Not dumped: it says what processes do now. The entry with pid 0 says when a queue was last seen empty.
 CREATE TABLE _clip.activity (
@@ -239,18 +249,18 @@ CREATE TABLE _clip.activity (
 );
 COMMENT ON TABLE _clip.activity IS 'internal: what backfills and workers have done';
 
-CREATE VIEW _clip_work_done AS SELECT * FROM _clip.activity WHERE has_table_privilege(relation, 'SELECT');
+CREATE VIEW @extschema@._clip_work_done AS SELECT * FROM _clip.activity WHERE pg_catalog.has_table_privilege(relation, 'SELECT');
 COMMENT ON VIEW _clip_work_done IS 'internal: activity on tables that the role may read';
 
 -- Tells a source that failed from what it is changed to.
 CREATE FUNCTION _clip_digest(source bytea) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN encode(sha256(source), 'hex');
+RETURN pg_catalog.encode(pg_catalog.sha256(source), 'hex');
 COMMENT ON FUNCTION _clip_digest(bytea) IS 'internal: sha256 of an image';
 
 CREATE FUNCTION _clip_digest(source text) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN encode(sha256(convert_to(source, getdatabaseencoding())), 'hex');
+RETURN pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(source, pg_catalog.getdatabaseencoding())), 'hex');
 COMMENT ON FUNCTION _clip_digest(text) IS 'internal: sha256 of a text';
 
 -- The functions that write there. Each asks whether its caller may change the table in question, then writes with the
@@ -294,12 +304,12 @@ CREATE FUNCTION _clip_most_bytes(image boolean) RETURNS bigint
 	AS 'MODULE_PATHNAME', 'clip_most_bytes_wrapper' LANGUAGE C STABLE STRICT;
 COMMENT ON FUNCTION _clip_most_bytes(boolean) IS 'internal: the largest image, or text, that is read at all';
 
-CREATE VIEW clip_failures AS
-SELECT f.relation, c.target, NULLIF(f.key, 'null') AS key, f.sqlstate, f.message, f.attempts, f.first_failed_at, f.last_failed_at,
-       NULLIF(f.retry_at, 'infinity') AS retry_at
+CREATE VIEW @extschema@.clip_failures AS
+SELECT f.relation, c.target, CASE WHEN f.key OPERATOR(pg_catalog.<>) 'null' THEN f.key END AS key, f.sqlstate, f.message, f.attempts,
+       f.first_failed_at, f.last_failed_at, CASE WHEN f.retry_at OPERATOR(pg_catalog.<>) 'infinity' THEN f.retry_at END AS retry_at
   FROM _clip.failures AS f
-  JOIN _clip_columns AS c USING (relation, trigger_name)
- WHERE has_table_privilege(f.relation, 'SELECT');
+  JOIN @extschema@._clip_columns AS c ON c.relation OPERATOR(pg_catalog.=) f.relation AND c.trigger_name OPERATOR(pg_catalog.=) f.trigger_name
+ WHERE pg_catalog.has_table_privilege(f.relation, 'SELECT');
 COMMENT ON VIEW clip_failures IS 'rows that could not be embedded, of tables that you may read';
 COMMENT ON COLUMN clip_failures.relation IS 'the table';
 COMMENT ON COLUMN clip_failures.target IS 'the column that has no vector';
@@ -311,12 +321,12 @@ COMMENT ON COLUMN clip_failures.first_failed_at IS 'when it failed first';
 COMMENT ON COLUMN clip_failures.last_failed_at IS 'when it failed last';
 COMMENT ON COLUMN clip_failures.retry_at IS 'when it is tried again; NULL: after clip_retry, or when its source changes';
 
-CREATE VIEW _clip_failed AS
+CREATE VIEW @extschema@._clip_failed AS
 SELECT relation, trigger_name, key, source_digest
   FROM _clip.failures
- WHERE retry_at > now() AND has_table_privilege(relation, 'SELECT')
+ WHERE retry_at OPERATOR(pg_catalog.>) pg_catalog.now() AND pg_catalog.has_table_privilege(relation, 'SELECT')
    -- A clock that was set back leaves failures of the future: nothing waits for those.
-   AND (last_failed_at <= now() OR retry_at = 'infinity');
+   AND (last_failed_at OPERATOR(pg_catalog.<=) pg_catalog.now() OR retry_at OPERATOR(pg_catalog.=) 'infinity');
 COMMENT ON VIEW _clip_failed IS 'internal: failures that are not to be tried again yet, unless the source has changed';
 
 -- Embed the rows of a cursor: key as text[] written as text, id (the key as jsonb), size, source. "last" is the key of
@@ -444,25 +454,31 @@ COMMENT ON FUNCTION _clip_fill(refcursor, regclass, name, integer, boolean, bool
 CREATE FUNCTION _clip_key_columns(names name[], alias text) RETURNS text
 	LANGUAGE sql IMMUTABLE
 	SET search_path = pg_catalog, pg_temp
-RETURN (SELECT string_agg(format('%s.%I', alias, name), ', ' ORDER BY i) FROM unnest(names) WITH ORDINALITY AS k (name, i));
+AS $$
+SELECT string_agg(format('%s.%I', alias, name), ', ' ORDER BY i) FROM unnest(names) WITH ORDINALITY AS k (name, i)
+$$;
 COMMENT ON FUNCTION _clip_key_columns(name[], text) IS 'internal: the columns of a key';
 
 CREATE FUNCTION _clip_key_object(names name[], alias text) RETURNS text
 	LANGUAGE sql IMMUTABLE
 	SET search_path = pg_catalog, pg_temp
-RETURN (SELECT format('pg_catalog.jsonb_build_object(%s)', string_agg(format('%L, %s.%I', name, alias, name), ', ' ORDER BY i))
-          FROM unnest(names) WITH ORDINALITY AS k (name, i));
+AS $$
+SELECT format('pg_catalog.jsonb_build_object(%s)', string_agg(format('%L, %s.%I', name, alias, name), ', ' ORDER BY i))
+  FROM unnest(names) WITH ORDINALITY AS k (name, i)
+$$;
 COMMENT ON FUNCTION _clip_key_object(name[], text) IS 'internal: the key as the view clip_failures shows it';
 
 -- What of a row, under its alias, is needed to embed it.
 CREATE FUNCTION _clip_row(col _clip_columns, alias text) RETURNS text
 	LANGUAGE sql IMMUTABLE
 	SET search_path = pg_catalog, pg_temp
-RETURN format('SELECT ARRAY[%s]::pg_catalog.text AS key, %s AS id, pg_catalog.octet_length(%s.%I)::pg_catalog.int8 AS size, '
+AS $$
+SELECT format('SELECT ARRAY[%s]::pg_catalog.text AS key, %s AS id, pg_catalog.octet_length(%s.%I)::pg_catalog.int8 AS size, '
        '%s.%I::pg_catalog.%s AS source',
        (SELECT string_agg(format('%s.%I::pg_catalog.text', alias, name), ', ' ORDER BY i) FROM unnest((col).key_names) WITH ORDINALITY AS k (name, i)),
-       _clip_key_object((col).key_names, alias), alias, (col).source,
-       alias, (col).source, CASE (col).source_type WHEN 'bytea'::regtype THEN 'bytea' ELSE 'text' END);
+       @extschema@._clip_key_object((col).key_names, alias), alias, (col).source,
+       alias, (col).source, CASE (col).source_type WHEN 'bytea'::regtype THEN 'bytea' ELSE 'text' END)
+$$;
 COMMENT ON FUNCTION _clip_row(_clip_columns, text) IS 'internal: the select list of rows to embed';
 
 -- Which rows wait: all without a vector, but those that failed and are not to be tried yet.
@@ -632,10 +648,12 @@ COMMENT ON FUNCTION _clip_require_owner(regclass) IS 'internal: refuse who does 
 CREATE FUNCTION _clip_pending_index(relation regclass, source name, target name) RETURNS regclass
 	LANGUAGE sql STABLE
 	SET search_path = pg_catalog, pg_temp
-RETURN (SELECT i.indexrelid::regclass
-          FROM pg_index AS i
-         WHERE i.indrelid = relation AND pg_get_expr(i.indpred, i.indrelid) = format('((%I IS NULL) AND (%I IS NOT NULL))', target, source)
-         ORDER BY i.indexrelid LIMIT 1);
+AS $$
+SELECT i.indexrelid::regclass
+  FROM pg_index AS i
+ WHERE i.indrelid = relation AND pg_get_expr(i.indpred, i.indrelid) = format('((%I IS NULL) AND (%I IS NOT NULL))', target, source)
+ ORDER BY i.indexrelid LIMIT 1
+$$;
 COMMENT ON FUNCTION _clip_pending_index(regclass, name, name) IS 'internal: the index of the rows that wait';
 
 -- Over the column itself, or over it as halfvec, which takes half the space; by a distance that orders vectors of length
@@ -667,7 +685,8 @@ CREATE FUNCTION _clip_create_triggers(relation regclass, source name, target nam
 	on_error text) RETURNS text[]
 	LANGUAGE sql STABLE
 	SET search_path = pg_catalog, pg_temp
-RETURN ARRAY[format('CREATE TRIGGER %I BEFORE INSERT OR UPDATE ON %s FOR EACH ROW WHEN (NEW.%I IS NOT NULL OR NEW.%I IS NOT NULL) '
+AS $$
+SELECT ARRAY[format('CREATE TRIGGER %I BEFORE INSERT OR UPDATE ON %s FOR EACH ROW WHEN (NEW.%I IS NOT NULL OR NEW.%I IS NOT NULL) '
            'EXECUTE FUNCTION @extschema@.clip_auto_embed_row(%L, %L, %L, %L)',
            trigger_name, relation, source, target, mode, model, digest, on_error)]
        || CASE mode WHEN 'statement' THEN ARRAY[
@@ -675,16 +694,19 @@ RETURN ARRAY[format('CREATE TRIGGER %I BEFORE INSERT OR UPDATE ON %s FOR EACH RO
                'EXECUTE FUNCTION @extschema@.clip_auto_embed_statement(%L)', trigger_name || '_insert', relation, trigger_name),
            format('CREATE TRIGGER %I AFTER UPDATE ON %s REFERENCING OLD TABLE AS clip_old NEW TABLE AS clip_new FOR EACH STATEMENT '
                'EXECUTE FUNCTION @extschema@.clip_auto_embed_statement(%L)', trigger_name || '_update', relation, trigger_name)]
-       ELSE '{}' END;
+       ELSE '{}' END
+$$;
 COMMENT ON FUNCTION _clip_create_triggers(regclass, name, name, name, text, text, text, text) IS 'internal: the DDL of a column''s triggers';
 
 CREATE FUNCTION _clip_drop_triggers(relation regclass, trigger_name name) RETURNS text[]
 	LANGUAGE sql STABLE
 	SET search_path = pg_catalog, pg_temp
-RETURN (SELECT array_agg(format('DROP TRIGGER %I ON %s', t.tgname, relation) ORDER BY t.tgname)
-          FROM pg_trigger AS t
-         WHERE t.tgrelid = relation AND t.tgparentid = 0 AND t.tgname IN (trigger_name, trigger_name || '_insert', trigger_name || '_update')
-           AND t.tgfoid IN ('@extschema@.clip_auto_embed_row()'::regprocedure, '@extschema@.clip_auto_embed_statement()'::regprocedure));
+AS $$
+SELECT array_agg(format('DROP TRIGGER %I ON %s', t.tgname, relation) ORDER BY t.tgname)
+  FROM pg_trigger AS t
+ WHERE t.tgrelid = relation AND t.tgparentid = 0 AND t.tgname IN (trigger_name, trigger_name || '_insert', trigger_name || '_update')
+   AND t.tgfoid IN ('@extschema@.clip_auto_embed_row()'::regprocedure, '@extschema@.clip_auto_embed_statement()'::regprocedure)
+$$;
 COMMENT ON FUNCTION _clip_drop_triggers(regclass, name) IS 'internal: the DDL that removes a column''s triggers';
 
 CREATE FUNCTION _clip_execute(statements text[], dry_run boolean) RETURNS text
@@ -1297,7 +1319,7 @@ END
 $$;
 COMMENT ON FUNCTION _clip_auto_embed_status() IS 'internal: rows of the view clip_auto_embed_status';
 
-CREATE VIEW clip_auto_embed_status AS SELECT * FROM _clip_auto_embed_status();
+CREATE VIEW @extschema@.clip_auto_embed_status AS SELECT * FROM @extschema@._clip_auto_embed_status();
 COMMENT ON VIEW clip_auto_embed_status IS 'columns that have a model, and how far they are; counts are NULL for tables that you may not read';
 COMMENT ON COLUMN clip_auto_embed_status.relation IS 'the table';
 COMMENT ON COLUMN clip_auto_embed_status.source IS 'the column of texts or images; NULL if the vectors were adopted';
@@ -1315,15 +1337,18 @@ COMMENT ON COLUMN clip_auto_embed_status.oldest_pending IS 'when the queue was l
 COMMENT ON COLUMN clip_auto_embed_status.rate IS 'rows per second that workers and backfills embed now';
 COMMENT ON COLUMN clip_auto_embed_status.time_left IS 'pending rows at that rate';
 
-CREATE VIEW clip_progress AS
+CREATE VIEW @extschema@.clip_progress AS
 SELECT c.relation, c.target, a.pid, a.kind, a.started_at, a.total, a.embedded, a.failed,
-       (a.embedded / NULLIF(extract(epoch FROM a.reported_at - a.started_at), 0))::real AS rate,
-       CASE WHEN a.total > 0 THEN make_interval(secs => greatest(0, a.total - a.embedded - a.failed)
-            * extract(epoch FROM a.reported_at - a.started_at)::float8 / NULLIF(a.embedded, 0)) END AS time_left
-  FROM _clip_work_done AS a
-  JOIN _clip_columns AS c ON c.relation = a.relation AND c.trigger_name = a.trigger_name
+       r.rate::pg_catalog.float4 AS rate,
+       CASE WHEN a.total OPERATOR(pg_catalog.>) 0 AND r.rate OPERATOR(pg_catalog.>) 0 THEN pg_catalog.make_interval(
+            secs => greatest(0, a.total OPERATOR(pg_catalog.-) a.embedded OPERATOR(pg_catalog.-) a.failed) OPERATOR(pg_catalog./) r.rate) END AS time_left
+  FROM @extschema@._clip_work_done AS a
+  JOIN @extschema@._clip_columns AS c ON c.relation OPERATOR(pg_catalog.=) a.relation AND c.trigger_name OPERATOR(pg_catalog.=) a.trigger_name
+ CROSS JOIN LATERAL (SELECT CASE WHEN a.reported_at OPERATOR(pg_catalog.>) a.started_at
+       THEN a.embedded OPERATOR(pg_catalog./) extract(epoch FROM a.reported_at OPERATOR(pg_catalog.-) a.started_at)::pg_catalog.float8 END) AS r (rate)
  -- Whoever works is in a transaction; a process that was killed left its entry behind.
- WHERE a.pid <> 0 AND EXISTS (SELECT FROM pg_locks AS l WHERE l.pid = a.pid AND l.locktype = 'virtualxid' AND l.granted);
+ WHERE a.pid OPERATOR(pg_catalog.<>) 0 AND EXISTS (SELECT FROM pg_catalog.pg_locks AS l
+       WHERE l.pid OPERATOR(pg_catalog.=) a.pid AND l.locktype OPERATOR(pg_catalog.=) 'virtualxid' AND l.granted);
 COMMENT ON VIEW clip_progress IS 'backfills and workers that are embedding now';
 COMMENT ON COLUMN clip_progress.relation IS 'the table';
 COMMENT ON COLUMN clip_progress.target IS 'the column of vectors';
@@ -1501,7 +1526,7 @@ COMMENT ON FUNCTION _clip_search_statements(regclass, integer, name, text) IS 'i
 
 CREATE FUNCTION clip_search_sql(relation regclass, k integer DEFAULT 10, target name DEFAULT 'embedding', filter text DEFAULT NULL) RETURNS text
 	LANGUAGE sql STABLE
-RETURN (_clip_search_statements(relation, k, target, filter)).plain;
+RETURN (@extschema@._clip_search_statements(relation, k, target, filter)).plain;
 COMMENT ON FUNCTION clip_search_sql(regclass, integer, name, text)
 	IS 'the statement that clip_search runs; $1 is the vector that is searched by';
 
@@ -1829,20 +1854,22 @@ CREATE FUNCTION clip_duplicate_groups(relation regclass, target name DEFAULT 'em
 	LANGUAGE sql VOLATILE ROWS 1000
 BEGIN ATOMIC
 WITH pairs AS MATERIALIZED (
-	SELECT p.key, p.duplicate FROM clip_near_duplicates(relation, target, max_distance, filter, neighbours) AS p
+	SELECT p.key, p.duplicate FROM @extschema@.clip_near_duplicates(relation, target, max_distance, filter, neighbours) AS p
 ), keys AS MATERIALIZED (
-	SELECT k.key, (row_number() OVER (ORDER BY k.key))::integer AS n FROM (SELECT p.key FROM pairs AS p UNION SELECT p.duplicate FROM pairs AS p) AS k
+	SELECT k.key, (pg_catalog.row_number() OVER (ORDER BY k.key))::integer AS n
+	  FROM (SELECT p.key FROM pairs AS p UNION SELECT p.duplicate FROM pairs AS p) AS k
 ), roots AS MATERIALIZED (
-	SELECT _clip_components(array_agg(a.n), array_agg(b.n)) AS of FROM pairs AS p JOIN keys AS a ON a.key = p.key JOIN keys AS b ON b.key = p.duplicate
+	SELECT @extschema@._clip_components(pg_catalog.array_agg(a.n), pg_catalog.array_agg(b.n)) AS of
+	  FROM pairs AS p JOIN keys AS a ON a.key OPERATOR(pg_catalog.=) p.key JOIN keys AS b ON b.key OPERATOR(pg_catalog.=) p.duplicate
 )
-SELECT (dense_rank() OVER (ORDER BY r.of[k.n]))::integer, k.key FROM keys AS k CROSS JOIN roots AS r ORDER BY 1, 2;
+SELECT (pg_catalog.dense_rank() OVER (ORDER BY r.of[k.n]))::integer, k.key FROM keys AS k CROSS JOIN roots AS r ORDER BY 1, 2;
 END;
 COMMENT ON FUNCTION clip_duplicate_groups(regclass, name, double precision, text, integer)
 	IS 'rows that are near-duplicates of one another, directly or through others, by group';
 
 -- how good an index is
 
-CREATE TYPE clip_recall AS (ef_search integer, recall real, median_ms real, queries integer);
+CREATE TYPE @extschema@.clip_recall AS (ef_search integer, recall real, median_ms real, queries integer);
 COMMENT ON TYPE clip_recall IS 'a row of clip_index_recall';
 COMMENT ON COLUMN clip_recall.ef_search IS 'the setting hnsw.ef_search';
 COMMENT ON COLUMN clip_recall.recall IS 'part of the k nearest rows that the index finds, on average';
@@ -1932,8 +1959,9 @@ COMMENT ON FUNCTION clip_diagnose() IS 'versions, limits and settings: what to p
 
 -- privileges
 
-GRANT SELECT ON clip_models, clip_loaded_models, clip_failures, clip_auto_embed_status, clip_progress TO PUBLIC;
-GRANT SELECT ON _clip_columns, _clip_failed, _clip_work_done TO PUBLIC;
+GRANT SELECT ON @extschema@.clip_models, @extschema@.clip_loaded_models, @extschema@.clip_failures, @extschema@.clip_auto_embed_status,
+	@extschema@.clip_progress TO PUBLIC;
+GRANT SELECT ON @extschema@._clip_columns, @extschema@._clip_failed, @extschema@._clip_work_done TO PUBLIC;
 
 -- Keys are of tables that not all may read. Who owns the database must be able to dump it.
 GRANT USAGE ON SCHEMA _clip TO pg_database_owner;
