@@ -162,6 +162,34 @@ HAVING pg_catalog.bool_and(a.attnotnull) AND pg_catalog.count(*) OPERATOR(pg_cat
 END;
 COMMENT ON FUNCTION _clip_key(regclass) IS 'internal: columns, types and equality operators of the key by which rows are found again';
 
+-- Names have 63 bytes, and what is longer is cut without a word: then two names may be one.
+CREATE FUNCTION _clip_short(name text, most integer) RETURNS text
+	LANGUAGE sql IMMUTABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT CASE WHEN octet_length(name) <= most THEN name
+       ELSE (SELECT left(name, max(n)) FROM generate_series(0, length(name)) AS n WHERE octet_length(left(name, n)) <= most - 9) || '_' || left(md5(name), 8) END
+$$;
+COMMENT ON FUNCTION _clip_short(text, integer) IS 'internal: a name that has at most so many bytes, and differs for another name';
+
+-- What triggers are called: with the longest ending it is a name, and one that triggers of applications come before.
+CREATE FUNCTION _clip_trigger_name(target name) RETURNS name
+	LANGUAGE sql IMMUTABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT @extschema@._clip_short('zz_clip_' || target::text, 47)::name
+$$;
+COMMENT ON FUNCTION _clip_trigger_name(name) IS 'internal: the name of the trigger of a column';
+
+-- Where the new vectors and indexes of a re-embedding are until they take the place of the old.
+CREATE FUNCTION _clip_shadow_name(name name) RETURNS name
+	LANGUAGE sql IMMUTABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT (@extschema@._clip_short(name::text, 55) || '_reembed')::name
+$$;
+COMMENT ON FUNCTION _clip_shadow_name(name) IS 'internal: the name of what is to replace a column or an index';
+
 CREATE FUNCTION _clip_vector_schema() RETURNS name
 	LANGUAGE sql STABLE
 RETURN (SELECT n.nspname FROM pg_catalog.pg_type AS t JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace
@@ -232,7 +260,7 @@ CREATE TABLE _clip.failures (
 	PRIMARY KEY (relation, trigger_name, key)
 );
 COMMENT ON TABLE _clip.failures IS 'internal: rows of the view clip_failures';
-SELECT pg_catalog.pg_extension_config_dump('_clip.failures', 'WHERE relation IN (SELECT c.oid FROM pg_catalog.pg_class AS c)');
+SELECT pg_catalog.pg_extension_config_dump('_clip.failures', 'WHERE relation IN (SELECT c.oid FROM pg_catalog.pg_class AS c WHERE c.relpersistence <> ''t'')');
 
 -- Not dumped: it says what processes do now. The entry with pid 0 says when a queue was last seen empty.
 CREATE TABLE _clip.activity (
@@ -249,7 +277,17 @@ CREATE TABLE _clip.activity (
 );
 COMMENT ON TABLE _clip.activity IS 'internal: what backfills and workers have done';
 
-CREATE VIEW @extschema@._clip_work_done AS SELECT * FROM _clip.activity WHERE pg_catalog.has_table_privilege(relation, 'SELECT');
+-- Whoever may read all of a table may know which of its rows failed, and how many there are. Row security hides rows: those
+-- whom it binds are told nothing. The views that ask are barriers: no condition of their readers is looked at before.
+CREATE FUNCTION _clip_may_read(relation oid, owner oid) RETURNS boolean
+	LANGUAGE sql STABLE PARALLEL SAFE
+RETURN pg_catalog.has_table_privilege(relation, 'SELECT')
+       AND (NOT pg_catalog.row_security_active(relation) OR pg_catalog.pg_has_role(owner, 'USAGE'));
+COMMENT ON FUNCTION _clip_may_read(oid, oid) IS 'internal: whether the role may read all rows of a table';
+
+CREATE VIEW @extschema@._clip_work_done WITH (security_barrier) AS
+SELECT a.* FROM _clip.activity AS a JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) a.relation
+ WHERE @extschema@._clip_may_read(c.oid, c.relowner);
 COMMENT ON VIEW _clip_work_done IS 'internal: activity on tables that the role may read';
 
 -- Tells a source that failed from what it is changed to.
@@ -304,12 +342,12 @@ CREATE FUNCTION _clip_most_bytes(image boolean) RETURNS bigint
 	AS 'MODULE_PATHNAME', 'clip_most_bytes_wrapper' LANGUAGE C STABLE STRICT;
 COMMENT ON FUNCTION _clip_most_bytes(boolean) IS 'internal: the largest image, or text, that is read at all';
 
-CREATE VIEW @extschema@.clip_failures AS
+CREATE VIEW @extschema@.clip_failures WITH (security_barrier) AS
 SELECT f.relation, c.target, CASE WHEN f.key OPERATOR(pg_catalog.<>) 'null' THEN f.key END AS key, f.sqlstate, f.message, f.attempts,
        f.first_failed_at, f.last_failed_at, CASE WHEN f.retry_at OPERATOR(pg_catalog.<>) 'infinity' THEN f.retry_at END AS retry_at
   FROM _clip.failures AS f
   JOIN @extschema@._clip_columns AS c ON c.relation OPERATOR(pg_catalog.=) f.relation AND c.trigger_name OPERATOR(pg_catalog.=) f.trigger_name
- WHERE pg_catalog.has_table_privilege(f.relation, 'SELECT');
+ WHERE @extschema@._clip_may_read(f.relation::pg_catalog.oid, c.owner);
 COMMENT ON VIEW clip_failures IS 'rows that could not be embedded, of tables that you may read';
 COMMENT ON COLUMN clip_failures.relation IS 'the table';
 COMMENT ON COLUMN clip_failures.target IS 'the column that has no vector';
@@ -321,12 +359,13 @@ COMMENT ON COLUMN clip_failures.first_failed_at IS 'when it failed first';
 COMMENT ON COLUMN clip_failures.last_failed_at IS 'when it failed last';
 COMMENT ON COLUMN clip_failures.retry_at IS 'when it is tried again; NULL: after clip_retry, or when its source changes';
 
-CREATE VIEW @extschema@._clip_failed AS
-SELECT relation, trigger_name, key, source_digest
-  FROM _clip.failures
- WHERE retry_at OPERATOR(pg_catalog.>) pg_catalog.now() AND pg_catalog.has_table_privilege(relation, 'SELECT')
+CREATE VIEW @extschema@._clip_failed WITH (security_barrier) AS
+SELECT f.relation, f.trigger_name, f.key, f.source_digest
+  FROM _clip.failures AS f
+  JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) f.relation
+ WHERE f.retry_at OPERATOR(pg_catalog.>) pg_catalog.now() AND @extschema@._clip_may_read(c.oid, c.relowner)
    -- A clock that was set back leaves failures of the future: nothing waits for those.
-   AND (last_failed_at OPERATOR(pg_catalog.<=) pg_catalog.now() OR retry_at OPERATOR(pg_catalog.=) 'infinity');
+   AND (f.last_failed_at OPERATOR(pg_catalog.<=) pg_catalog.now() OR f.retry_at OPERATOR(pg_catalog.=) 'infinity');
 COMMENT ON VIEW _clip_failed IS 'internal: failures that are not to be tried again yet, unless the source has changed';
 
 -- Embed the rows of a cursor: key as text[] written as text, id (the key as jsonb), size, source. "last" is the key of
@@ -402,7 +441,7 @@ BEGIN
 						DETAIL = format('It has %s bytes; the limit is %s.', r.size, most_bytes);
 				END IF;
 				failed := failed + 1;
-				PERFORM @extschema@._clip_record_failure(col.relation, col.trigger_name, r.id, '', '54000',
+				PERFORM @extschema@._clip_record_failure(col.relation, col.trigger_name::text, r.id, ''::text, '54000'::text,
 					format('%s is too large: it has %s bytes; the limit is %s.', CASE WHEN is_image THEN 'image' ELSE 'text' END, r.size, most_bytes),
 					false);
 			ELSE
@@ -430,7 +469,7 @@ BEGIN
 				ELSIF sqlstates[i] IS NOT NULL OR locked THEN
 					-- What is locked and was not stored would be tried again for ever: nobody else can have changed it.
 					failed := failed + 1;
-					PERFORM @extschema@._clip_record_failure(col.relation, col.trigger_name, ids[places[i]],
+					PERFORM @extschema@._clip_record_failure(col.relation, col.trigger_name::text, ids[places[i]],
 						CASE WHEN is_image THEN @extschema@._clip_digest(images[places[i]]) ELSE @extschema@._clip_digest(texts[places[i]]) END,
 						COALESCE(sqlstates[i], '55000'),
 						COALESCE(messages[i], 'could not store the vector: A trigger or a policy of the table prevents it.'),
@@ -438,7 +477,7 @@ BEGIN
 				END IF;
 			END LOOP;
 			IF had_failures THEN
-				PERFORM @extschema@._clip_forget_failures(col.relation, col.trigger_name, stored);
+				PERFORM @extschema@._clip_forget_failures(col.relation, col.trigger_name::text, stored);
 			END IF;
 		END IF;
 		EXIT WHEN finished OR seen >= most;
@@ -490,15 +529,17 @@ DECLARE
 	waiting text := format(' FROM %s AS t WHERE t.%I IS NULL AND t.%I IS NOT NULL', col.rows_of, col.target, col.source);
 BEGIN
 	IF EXISTS (SELECT FROM @extschema@._clip_failed AS f WHERE f.relation = col.relation AND f.trigger_name = col.trigger_name) THEN
-		waiting := waiting || format(' AND NOT EXISTS (SELECT FROM @extschema@._clip_failed AS f '
-			'WHERE f.relation OPERATOR(pg_catalog.=) %s::pg_catalog.oid AND f.trigger_name OPERATOR(pg_catalog.=) %L::pg_catalog.name '
-			'AND f.key OPERATOR(pg_catalog.=) %s '
+		-- Sets that are made once: the view is a barrier, which no index is used behind. Only of rows that failed is the source read.
+		waiting := waiting || format(' AND CASE WHEN %1$s OPERATOR(pg_catalog.=) ANY (SELECT f.key %2$s) THEN '
 			-- What was too large to be read has no digest, and is left out as long as it is too large.
-			'AND CASE f.source_digest WHEN ''''::pg_catalog.text THEN pg_catalog.octet_length(t.%I) OPERATOR(pg_catalog.>) %s '
-			'ELSE f.source_digest OPERATOR(pg_catalog.=) @extschema@._clip_digest(t.%I) END)',
-			col.relation::oid, col.trigger_name,
-			@extschema@._clip_key_object(col.key_names, 't'),
-			col.source, @extschema@._clip_most_bytes(col.source_type = 'bytea'::regtype), col.source);
+			'NOT (pg_catalog.octet_length(t.%3$I) OPERATOR(pg_catalog.>) %4$s '
+			'AND %1$s OPERATOR(pg_catalog.=) ANY (SELECT f.key %2$s AND f.source_digest OPERATOR(pg_catalog.=) '''')) '
+			'AND NOT (CASE WHEN pg_catalog.octet_length(t.%3$I) OPERATOR(pg_catalog.<=) %4$s THEN ROW(%1$s, @extschema@._clip_digest(t.%3$I)) '
+			'OPERATOR(pg_catalog.=) ANY (SELECT f.key, f.source_digest %2$s) ELSE false END) ELSE true END',
+			@extschema@._clip_key_object(col.key_names, 't'::text),
+			format('FROM @extschema@._clip_failed AS f WHERE f.relation::pg_catalog.oid OPERATOR(pg_catalog.=) %s::pg_catalog.oid '
+				'AND f.trigger_name OPERATOR(pg_catalog.=) %L::pg_catalog.name', col.relation::oid, col.trigger_name),
+			col.source, @extschema@._clip_most_bytes(col.source_type = 'bytea'::regtype));
 	END IF;
 	RETURN waiting;
 END
@@ -537,8 +578,8 @@ DECLARE
 BEGIN
 	SELECT * INTO STRICT col FROM @extschema@._clip_columns AS c
 	 WHERE c.relation = _clip_pass.relation AND c.trigger_name = _clip_pass.trigger_name;
-	names := @extschema@._clip_key_columns(col.key_names, 't');
-	query := @extschema@._clip_row(col, 't') || @extschema@._clip_waiting(col);
+	names := @extschema@._clip_key_columns(col.key_names, 't'::text);
+	query := @extschema@._clip_row(col, 't'::text) || @extschema@._clip_waiting(col);
 	IF after IS NOT NULL AND col.key_built_in THEN
 		query := query || format(' AND ROW(%s) OPERATOR(pg_catalog.>) ROW(%s)', names,
 			(SELECT string_agg(format('($1::pg_catalog.text[])[%s]::%s', i, type), ', ' ORDER BY i)
@@ -550,10 +591,10 @@ BEGIN
 	CLOSE todo;
 	IF last IS NULL AND EXISTS (SELECT FROM @extschema@.clip_failures AS f WHERE f.relation = col.relation AND f.target = col.target) THEN
 		-- Rows that are gone, or have got a vector otherwise.
-		EXECUTE format('SELECT @extschema@._clip_forget_failures($1, $2, (SELECT COALESCE(pg_catalog.array_agg(f.key), ''{}'') FROM @extschema@.clip_failures AS f '
+		EXECUTE format('SELECT @extschema@._clip_forget_failures($1, $2::pg_catalog.text, (SELECT COALESCE(pg_catalog.array_agg(f.key), ''{}'') FROM @extschema@.clip_failures AS f '
 			'WHERE f.relation OPERATOR(pg_catalog.=) $1 AND f.target OPERATOR(pg_catalog.=) %L::pg_catalog.name AND NOT EXISTS (SELECT FROM '
 			'(SELECT %s AS key FROM %s AS t WHERE t.%I IS NULL AND t.%I IS NOT NULL) AS w WHERE w.key OPERATOR(pg_catalog.=) f.key)))',
-			col.target, @extschema@._clip_key_object(col.key_names, 't'),
+			col.target, @extschema@._clip_key_object(col.key_names, 't'::text),
 			col.rows_of, col.target, col.source) USING col.relation, col.trigger_name;
 	END IF;
 END
@@ -578,7 +619,7 @@ BEGIN
 			MESSAGE = format('triggers of table %s need trigger "%s"', relation, trigger_name),
 			HINT = 'Drop them, or call clip_auto_embed_drop and clip_auto_embed.';
 	END IF;
-	rows_of_it := @extschema@._clip_row(col, 'n') || format(' FROM clip_new AS n WHERE n.%I IS NULL AND n.%I IS NOT NULL', col.target, col.source);
+	rows_of_it := @extschema@._clip_row(col, 'n'::text) || format(' FROM clip_new AS n WHERE n.%I IS NULL AND n.%I IS NOT NULL', col.target, col.source);
 	IF operation = 'UPDATE' THEN
 		-- What had no vector before, and has the same source, is left to a backfill.
 		rows_of_it := rows_of_it || format(' AND NOT EXISTS (SELECT FROM clip_old AS o WHERE %s AND o.%I IS NULL AND o.%I OPERATOR(pg_catalog.=) n.%I)',
@@ -592,7 +633,8 @@ $$;
 COMMENT ON FUNCTION _clip_statement_rows(regclass, name, text) IS 'internal: the rows of a statement that are to be embedded';
 
 -- Here and in what follows without a search_path of its own, each name is qualified and each operator fits its types
--- exactly: what others put into the caller's search_path is not found.
+-- exactly: what others put into the caller's search_path is not found. Everywhere, the extension's functions are called
+-- with all arguments and these of the very types: what others put beside them, where they may, does not fit better.
 CREATE FUNCTION clip_auto_embed_statement() RETURNS trigger
 	LANGUAGE plpgsql VOLATILE
 AS $$
@@ -845,7 +887,7 @@ BEGIN
 			statements := statements || @extschema@._clip_drop_triggers(relation, col.trigger_name);
 		END IF;
 		-- The name begins with zz because triggers fire in the order of their names: those that write the source come first.
-		statements := statements || @extschema@._clip_create_triggers(relation, source, target, COALESCE(col.trigger_name, left('zz_clip_' || target, 50)::name),
+		statements := statements || @extschema@._clip_create_triggers(relation, source, target, COALESCE(col.trigger_name, @extschema@._clip_trigger_name(target)),
 			mode, chosen.name, chosen.digest, on_error);
 	END IF;
 
@@ -893,7 +935,7 @@ BEGIN
 	END IF;
 	SELECT * INTO col FROM @extschema@._clip_column(relation, target);
 	PERFORM @extschema@._clip_require_owner(relation);
-	PERFORM @extschema@._clip_forget_failures(relation, col.trigger_name, NULL);
+	PERFORM @extschema@._clip_forget_failures(relation, col.trigger_name::text, NULL::jsonb[]);
 	statements := @extschema@._clip_drop_triggers(relation, col.trigger_name);
 	pending := @extschema@._clip_pending_index(relation, col.source, target);
 	IF pending IS NOT NULL THEN
@@ -940,7 +982,7 @@ BEGIN
 			HINT = 'CALL clip_reembed changes the model of a column.';
 	END IF;
 	IF col.digest IS DISTINCT FROM chosen.digest THEN
-		trigger_name := COALESCE(col.trigger_name, left('zz_clip_' || target, 50)::name);
+		trigger_name := COALESCE(col.trigger_name, @extschema@._clip_trigger_name(target));
 		IF col.mode IS NOT NULL THEN
 			statements := @extschema@._clip_drop_triggers(relation, trigger_name);
 		END IF;
@@ -967,7 +1009,7 @@ BEGIN
 	IF col.mode = 'queue' THEN
 		PERFORM @extschema@._clip_wake_worker();
 	END IF;
-	RETURN @extschema@._clip_forget_failures(relation, col.trigger_name, NULL);
+	RETURN @extschema@._clip_forget_failures(relation, col.trigger_name::text, NULL::jsonb[]);
 END
 $$;
 COMMENT ON FUNCTION clip_retry(regclass, name)
@@ -1049,7 +1091,7 @@ DECLARE
 	embedded bigint := 0;
 	failed bigint := 0;
 BEGIN
-	PERFORM @extschema@._clip_require_no_transaction('CALL clip_backfill', 'In a transaction, call clip_backfill_batch until it returns 0.');
+	PERFORM @extschema@._clip_require_no_transaction('CALL clip_backfill'::pg_catalog.text, 'In a transaction, call clip_backfill_batch until it returns 0.'::pg_catalog.text);
 	SELECT * INTO col FROM @extschema@._clip_fillable(relation, target, batch_size);
 	PERFORM @extschema@._clip_report_activity(relation, col.trigger_name::pg_catalog.text, NULL::pg_catalog.text, 0::bigint, 0::bigint, 0::bigint);
 	PERFORM @extschema@._clip_report_activity(relation, col.trigger_name::pg_catalog.text, 'backfill'::pg_catalog.text,
@@ -1104,7 +1146,7 @@ BEGIN
 	IF same THEN
 		RETURN;
 	END IF;
-	shadow := left(target, 54) || '_reembed';
+	shadow := @extschema@._clip_shadow_name(target);
 	SELECT a.attnum INTO number FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = target;
 	-- What hangs on the column and cannot be carried over is said before the work, not after it.
 	SELECT string_agg(pg_describe_object(d.classid, d.objid, d.objsubid), ', ') INTO obstacles
@@ -1145,15 +1187,15 @@ BEGIN
 		statements := '{}';
 	END IF;
 	-- Of two names the one that is free: the triggers that are made now stay.
-	shadow_trigger := left('zz_clip_' || target, 50);
+	shadow_trigger := @extschema@._clip_trigger_name(target);
 	IF shadow_trigger = col.trigger_name THEN
-		shadow_trigger := left(shadow_trigger, 42) || '_reembed';
+		shadow_trigger := shadow_trigger || '_reembed';
 	END IF;
 	statements := statements
 		|| format('ALTER TABLE %s ADD COLUMN %I %I.vector(%s)', relation, shadow, @extschema@._clip_vector_schema(), chosen.dimensions)
 		|| @extschema@._clip_create_triggers(relation, col.source, shadow, shadow_trigger, col.mode, chosen.name, chosen.digest, col.on_error)
 		-- Made while the column is empty and filled row by row: an index built at the end would stop all writing meanwhile.
-		|| (SELECT COALESCE(array_agg(format('CREATE INDEX %I ON %s USING %I (%I %I.%I)%s', left(c.relname, 54) || '_reembed', relation, am.amname, shadow,
+		|| (SELECT COALESCE(array_agg(format('CREATE INDEX %I ON %s USING %I (%I %I.%I)%s', @extschema@._clip_shadow_name(c.relname), relation, am.amname, shadow,
 		                             n.nspname, oc.opcname, ' WITH (' || array_to_string(c.reloptions, ', ') || ')') ORDER BY c.oid), '{}')
 		      FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid JOIN pg_am AS am ON am.oid = c.relam
 		      JOIN pg_opclass AS oc ON oc.oid = i.indclass[0] JOIN pg_namespace AS n ON n.oid = oc.opcnamespace
@@ -1189,14 +1231,14 @@ BEGIN
 	EXECUTE format('SELECT count(*) FROM %s AS t WHERE t.%I IS NOT NULL AND t.%I IS NOT NULL AND t.%I IS NULL '
 		'AND NOT EXISTS (SELECT FROM @extschema@._clip_failed AS f WHERE f.relation = %s::oid AND f.trigger_name = %L AND f.key = %s)',
 		old_col.rows_of, old_col.source, target, shadow, relation::oid, new_col.trigger_name,
-		@extschema@._clip_key_object(old_col.key_names, 't')) INTO lacking;
+		@extschema@._clip_key_object(old_col.key_names, 't'::text)) INTO lacking;
 	IF lacking > 0 THEN
 		RETURN false;
 	END IF;
 	SELECT array_agg(format('GRANT %s (%I) ON %s TO %s%s', privilege_type, target, relation,
 	                 CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END, CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END))
 	  INTO grants FROM aclexplode(old_attribute.attacl);
-	PERFORM @extschema@._clip_forget_failures(relation, old_col.trigger_name, NULL);
+	PERFORM @extschema@._clip_forget_failures(relation, old_col.trigger_name::text, NULL::jsonb[]);
 	statements := @extschema@._clip_drop_triggers(relation, old_col.trigger_name);
 	pending := @extschema@._clip_pending_index(relation, old_col.source, CASE old_col.mode WHEN 'queue' THEN target ELSE shadow END);
 	IF pending IS NOT NULL THEN
@@ -1211,7 +1253,7 @@ BEGIN
 	FOREACH index_name IN ARRAY COALESCE(index_names, '{}') LOOP
 		statements := statements || format('ALTER INDEX %I.%I RENAME TO %I',
 			(SELECT n.nspname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = relation),
-			left(index_name, 54) || '_reembed', index_name);
+			@extschema@._clip_shadow_name(index_name), index_name);
 	END LOOP;
 	PERFORM @extschema@._clip_execute(statements || grants, false);
 	RETURN true;
@@ -1226,7 +1268,7 @@ AS $$
 DECLARE
 	plan record;
 BEGIN
-	PERFORM @extschema@._clip_require_no_transaction('CALL clip_reembed', 'Call it outside: it takes its time, and keeps what it has done.');
+	PERFORM @extschema@._clip_require_no_transaction('CALL clip_reembed'::pg_catalog.text, 'Call it outside: it takes its time, and keeps what it has done.'::pg_catalog.text);
 	SELECT * INTO plan FROM @extschema@._clip_reembed_plan(relation, target, model);
 	IF plan.same THEN
 		RAISE NOTICE 'column "%" of table % holds vectors of that model already', target, relation;
@@ -1282,7 +1324,7 @@ BEGIN
 		oldest_pending := NULL;
 		rate := NULL;
 		time_left := NULL;
-		IF has_table_privilege(col.relation, 'SELECT') THEN
+		IF has_table_privilege(col.relation, 'SELECT') AND (SELECT has_schema_privilege(c.relnamespace, 'USAGE') FROM pg_class AS c WHERE c.oid = col.relation) THEN
 			-- reltuples is -1 before the first ANALYZE: then pages tell whether the table is small.
 			SELECT sum(CASE WHEN c.reltuples >= 0 THEN c.reltuples ELSE pg_relation_size(c.oid) / 100 END) INTO estimate
 			  FROM pg_class AS c
@@ -1480,7 +1522,7 @@ END
 $$;
 COMMENT ON FUNCTION _clip_sample(regclass, integer) IS 'internal: how to read some rows of a table';
 
-CREATE FUNCTION _clip_require_number(name text, value integer, fewest integer DEFAULT 1) RETURNS void
+CREATE FUNCTION _clip_require_number(name text, value integer, fewest integer) RETURNS void
 	LANGUAGE plpgsql IMMUTABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -1509,8 +1551,8 @@ DECLARE
 		'SELECT * FROM nearest ORDER BY %3$s';
 	as_rows text;
 BEGIN
-	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, '$1');
-	PERFORM @extschema@._clip_require_number('k', k);
+	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, '$1'::pg_catalog.text);
+	PERFORM @extschema@._clip_require_number('k'::pg_catalog.text, k, 1);
 	SELECT string_agg(format('f.%I', a.attname), ', ' ORDER BY a.attnum), CASE WHEN bool_or(a.attname = 'distance') THEN 'clip_distance' ELSE 'distance' END
 	  INTO columns, called FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped;
 	as_rows := format('SELECT ROW(%s)::%s AS "row", f.%s AS distance, NULL::pg_catalog.float8 AS score, NULL::pg_catalog.int4 AS vector_place, NULL::pg_catalog.int4 AS words_place FROM (',
@@ -1644,7 +1686,7 @@ BEGIN
 	SELECT s.nearest, s.exact INTO statements
 	  FROM @extschema@._clip_search_statements(@extschema@._clip_relation(pg_catalog.pg_typeof(relation)), k, target, filter) AS s;
 	RETURN QUERY SELECT s."row", s.distance FROM @extschema@._clip_run_search(relation, statements.nearest, statements.exact,
-		query, NULL, k, @extschema@._clip_ef_search(k)) AS s;
+		query, NULL::pg_catalog.tsquery, k, @extschema@._clip_ef_search(k)) AS s;
 END
 $$;
 COMMENT ON FUNCTION clip_search_vector(anyelement, vector, integer, name, text)
@@ -1656,7 +1698,7 @@ CREATE FUNCTION clip_search(relation anyelement, query text, k integer DEFAULT 1
 AS $$
 BEGIN
 	RETURN QUERY SELECT s."row", s.distance FROM @extschema@.clip_search_vector(relation,
-		@extschema@._clip_query(@extschema@._clip_relation(pg_catalog.pg_typeof(relation)), target, query, NULL, model), k, target, filter) AS s;
+		@extschema@._clip_query(@extschema@._clip_relation(pg_catalog.pg_typeof(relation)), target, query, NULL::pg_catalog.bytea, model), k, target, filter) AS s;
 END
 $$;
 COMMENT ON FUNCTION clip_search(anyelement, text, integer, name, text, text)
@@ -1668,7 +1710,7 @@ CREATE FUNCTION clip_search_image(relation anyelement, query bytea, k integer DE
 AS $$
 BEGIN
 	RETURN QUERY SELECT s."row", s.distance FROM @extschema@.clip_search_vector(relation,
-		@extschema@._clip_query(@extschema@._clip_relation(pg_catalog.pg_typeof(relation)), target, NULL, query, model), k, target, filter) AS s;
+		@extschema@._clip_query(@extschema@._clip_relation(pg_catalog.pg_typeof(relation)), target, NULL::pg_catalog.text, query, model), k, target, filter) AS s;
 END
 $$;
 COMMENT ON FUNCTION clip_search_image(anyelement, bytea, integer, name, text, text)
@@ -1687,7 +1729,7 @@ DECLARE
 	kind text;
 	search text;
 BEGIN
-	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, '$1');
+	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, '$1'::pg_catalog.text);
 	IF (SELECT c.relkind NOT IN ('r', 'p', 'm') FROM pg_class AS c WHERE c.oid = relation) THEN
 		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('%s is not a table', relation),
 			HINT = 'Search the table below it.';
@@ -1738,10 +1780,10 @@ DECLARE
 	searched CONSTANT pg_catalog.regclass := @extschema@._clip_relation(pg_catalog.pg_typeof(relation));
 	statements pg_catalog.record;
 BEGIN
-	PERFORM @extschema@._clip_require_number('k', k);
+	PERFORM @extschema@._clip_require_number('k'::pg_catalog.text, k, 1);
 	SELECT s.nearest, s.exact, s.depth INTO statements FROM @extschema@._clip_hybrid_statements(searched, words, k, target, filter) AS s;
 	RETURN QUERY SELECT s."row", s.score, s.vector_place, s.words_place FROM @extschema@._clip_run_search(relation, statements.nearest, statements.exact,
-		@extschema@._clip_query(searched, target, query, NULL, model),
+		@extschema@._clip_query(searched, target, query, NULL::pg_catalog.bytea, model),
 		pg_catalog.websearch_to_tsquery(COALESCE(configuration, pg_catalog.get_current_ts_config()), query), k,
 		@extschema@._clip_ef_search(statements.depth)) AS s;
 END
@@ -1759,12 +1801,12 @@ DECLARE
 	parts record;
 	drawn record;
 BEGIN
-	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, NULL, '$1');
-	PERFORM @extschema@._clip_require_number('sample', sample, 2);
+	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, NULL::pg_catalog.text, '$1'::pg_catalog.text);
+	PERFORM @extschema@._clip_require_number('sample'::pg_catalog.text, sample, 2);
 	SELECT * INTO drawn FROM @extschema@._clip_sample(relation, sample);
 	EXECUTE format('SELECT avg(s.distance), NULLIF(stddev_pop(s.distance), 0) FROM (SELECT %s AS distance FROM %s WHERE %s LIMIT %s) AS s',
 		parts.distance, drawn.source, parts.present, drawn.most)
-		INTO mean, deviation USING @extschema@._clip_query(relation, target, query, NULL, model);
+		INTO mean, deviation USING @extschema@._clip_query(relation, target, query, NULL::pg_catalog.bytea, model);
 END
 $$;
 COMMENT ON FUNCTION clip_typical_distance(regclass, text, name, integer, text)
@@ -1793,14 +1835,14 @@ DECLARE
 	parts record;
 	key record;
 BEGIN
-	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, 'one.embedding');
+	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, 'one.embedding'::pg_catalog.text);
 	SELECT * INTO key FROM @extschema@._clip_key(relation);
 	IF NOT FOUND THEN
 		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('table %s has no primary key', relation),
 			DETAIL = 'Duplicates are named by their keys.',
 			HINT = 'Add a primary key, or a unique index over columns that are not null.';
 	END IF;
-	PERFORM @extschema@._clip_require_number('neighbours', neighbours);
+	PERFORM @extschema@._clip_require_number('neighbours'::pg_catalog.text, neighbours, 1);
 	IF max_distance IS NULL OR NOT max_distance BETWEEN 0 AND 2 THEN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('invalid max_distance: %s', COALESCE(max_distance::text, 'null')),
 			DETAIL = 'Cosine distances are between 0 and 2.';
@@ -1904,9 +1946,9 @@ DECLARE
 	times real[] := '{}';
 	asked refcursor;
 BEGIN
-	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, NULL, '$1');
-	PERFORM @extschema@._clip_require_number('k', k);
-	PERFORM @extschema@._clip_require_number('sample', sample);
+	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, NULL::pg_catalog.text, '$1'::pg_catalog.text);
+	PERFORM @extschema@._clip_require_number('k'::pg_catalog.text, k, 1);
+	PERFORM @extschema@._clip_require_number('sample'::pg_catalog.text, sample, 1);
 	IF time_limit IS NULL OR COALESCE(cardinality(ef_search), 0) = 0 OR array_position(ef_search, NULL) IS NOT NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'ef_search and time_limit must not be empty or null';
 	END IF;
@@ -1918,7 +1960,7 @@ BEGIN
 	by_index := format(search, parts.distance, parts.rows_of, parts.present, parts.alias, parts.place, k);
 	exactly := format(search, parts.distance, parts.rows_of, parts.present, parts.alias, parts.exact_place, k);
 	IF queries IS NOT NULL THEN
-		OPEN asked NO SCROLL FOR SELECT @extschema@._clip_query(relation, target, q.words, NULL, model) AS vector, NULL::oid AS t, NULL::tid AS c
+		OPEN asked NO SCROLL FOR SELECT @extschema@._clip_query(relation, target, q.words, NULL::pg_catalog.bytea, model) AS vector, NULL::oid AS t, NULL::tid AS c
 			FROM unnest(queries) AS q (words);
 	ELSE
 		SELECT * INTO drawn FROM @extschema@._clip_sample(relation, sample);

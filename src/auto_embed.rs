@@ -17,23 +17,19 @@ use crate::batch::{Source, check_digest};
 use crate::datum::{Varlena, Vector};
 use crate::encoding::Text;
 use crate::error::{broken_trigger, report, summary_of};
+use crate::journal::{self, Failure};
 use crate::models;
 use crate::rights::{Extension, read, required};
 use crate::row::Row;
 use crate::{settings, worker};
 
-/// What a trigger says about its column.
-#[derive(Clone)]
+/// What a trigger says about its column: numbers and types in the table that it fires for.
+#[derive(Clone, Copy)]
 struct Column {
-    /// Which table and trigger it was defined for: a partition's are copies.
-    relation: pg_sys::Oid,
-    trigger_name: Text,
     source: i16,
-    is_image: bool,
+    source_type: pg_sys::Oid,
     target: i16,
-    /// SQL expressions for the names of a row's key, in the order of `key`.
-    key_names: Vec<String>,
-    key: Vec<(i16, pg_sys::Oid)>,
+    target_type: pg_sys::Oid,
 }
 
 /// A trigger keeps its number when it is redefined, but not its condition, which names the columns.
@@ -96,7 +92,7 @@ fn embed_row(row: &Row<'_>) -> Result<pg_sys::Datum, ErrorReport> {
         "row" => match (embed(&column, source, model, digest), on_error) {
             (Ok(vector), on_error) => {
                 if on_error == "null" && row.is_update() && row.old_value(column.target).is_none() {
-                    forget_failure(row, &column)?;
+                    forget_failure(row)?;
                 }
                 Ok(row.with_vector(column.target, Some(vector)))
             }
@@ -120,7 +116,7 @@ struct LastImage {
 
 fn embed(column: &Column, source: Varlena<'_>, model: &str, digest: &str) -> Result<Vector, ErrorReport> {
     check_digest(model, digest)?;
-    let embedded = match Source::read(source, column.is_image, &settings::limits())? {
+    let embedded = match Source::read(source, column.is_image(), &settings::limits())? {
         Source::Text(text) => models::embed_text(model, &text),
         Source::Image(image) => embed_image(model, digest, image),
     };
@@ -147,104 +143,164 @@ fn embed_image(model: &str, digest: &str, image: &[u8]) -> Result<Embedding, Err
 }
 
 fn record_failure(row: &Row<'_>, column: &Column, source: Varlena<'_>, error: ErrorReport) -> Result<(), ErrorReport> {
-    let limit = if column.is_image { settings::limits().bytes } else { clip::MAX_TEXT_BYTES as u64 };
-    let source_type = if column.is_image { pg_sys::BYTEAOID } else { pg_sys::TEXTOID };
     let (sqlstate, message) = summary_of(error);
+    let limit = if column.is_image() { settings::limits().bytes } else { clip::MAX_TEXT_BYTES as u64 };
+    let kind = if column.is_image() { pg_sys::BYTEAOID } else { pg_sys::TEXTOID };
+    let extension = Extension::find().ok_or_else(no_extension)?;
     let digest = format!(
-        "CASE WHEN pg_catalog.octet_length($3) OPERATOR(pg_catalog.<=) {limit} THEN {{schema}}._clip_digest($3) ELSE '' END"
+        "SELECT CASE WHEN pg_catalog.octet_length($1) OPERATOR(pg_catalog.<=) {limit} THEN {}._clip_digest($1) ELSE '' END",
+        extension.schema
     );
+    let Text(source_digest) = value(&digest, &[source.argument(kind)])?;
+    let keyed = Keyed::look_up(row)?;
     // Rows without a key are told apart by their source.
-    let call =
-        format!("_clip_record_failure($1::pg_catalog.oid::pg_catalog.regclass, $2, {{key}}, {digest}, $4, $5, false)");
-    let otherwise = format!("pg_catalog.jsonb_build_object('source', {digest})");
-    column.journal(row, &call, &otherwise, vec![source.argument(source_type), sqlstate.into(), message.into()])
+    let key = match keyed.key(row)? {
+        Some(Text(key)) => key,
+        None => format!("{{\"source\": \"{source_digest}\"}}"),
+    };
+    let failure = Failure {
+        trigger_name: keyed.trigger_name.into(),
+        key: Text(key).into(),
+        source_digest: source_digest.into(),
+        sqlstate: &sqlstate,
+        message: Text(message).into(),
+        retry: false,
+    };
+    journal::record_failure(keyed.relation, failure)
 }
 
-fn forget_failure(row: &Row<'_>, column: &Column) -> Result<(), ErrorReport> {
-    let call = "_clip_forget_failures($1::pg_catalog.oid::pg_catalog.regclass, $2, ARRAY[{key}])";
-    column.journal(row, call, "'{}'::pg_catalog.jsonb", Vec::new())
+fn forget_failure(row: &Row<'_>) -> Result<(), ErrorReport> {
+    let keyed = Keyed::look_up(row)?;
+    match keyed.key(row)? {
+        Some(key) => journal::forget_failure(keyed.relation, keyed.trigger_name, key),
+        None => Ok(()),
+    }
 }
+
+fn no_extension() -> ErrorReport {
+    broken_trigger("the extension is not there")
+}
+
+fn failed(error: spi::Error) -> ErrorReport {
+    broken_trigger(&error.to_string())
+}
+
+/// The one value of a query.
+fn value(query: &str, arguments: &[DatumWithOid<'_>]) -> Result<Text, ErrorReport> {
+    read(query, arguments, |row| required(row, 1))
+        .and_then(|value| value.ok_or(spi::SpiError::InvalidPosition))
+        .map_err(failed)
+}
+
+/// The triggers from which a partition's is copied, itself included: their table is the one that was named.
+const UP: &str = "WITH RECURSIVE up (oid, parent) AS ( \
+    SELECT t.oid, t.tgparentid FROM pg_catalog.pg_trigger AS t WHERE t.oid OPERATOR(pg_catalog.=) $1 \
+    UNION ALL \
+    SELECT t.oid, t.tgparentid FROM pg_catalog.pg_trigger AS t JOIN up ON t.oid OPERATOR(pg_catalog.=) up.parent)";
 
 impl Column {
-    /// Call a function of the journal for a row. `$1` and `$2` are the table and the trigger; `{key}` is the row's key, or
-    /// `otherwise` where it has none.
-    fn journal<'a>(
-        &'a self,
-        row: &Row<'a>,
-        call: &str,
-        otherwise: &str,
-        more: Vec<DatumWithOid<'a>>,
-    ) -> Result<(), ErrorReport> {
-        let extension = Extension::find().ok_or_else(|| broken_trigger("the extension is not there"))?;
-        let mut arguments = vec![self.relation.into(), self.trigger_name.clone().into()];
-        arguments.extend(more);
-        let first = arguments.len() + 1;
-        let pairs: Vec<_> =
-            self.key_names.iter().zip(first..).map(|(name, number)| format!("{name}, ${number}")).collect();
-        let key = match pairs.is_empty() {
-            true => otherwise.to_owned(),
-            false => format!("pg_catalog.jsonb_build_object({})", pairs.join(", ")),
-        };
-        arguments.extend(self.key.iter().map(|&(number, kind)| row.argument(number, kind)));
-        let call = call.replace("{key}", &key).replace("{schema}", &extension.schema);
-        Spi::run_with_args(&format!("SELECT {}.{call}", extension.schema), &arguments)
-            .map_err(|error| broken_trigger(&error.to_string()))
-    }
-
     fn of(row: &Row<'_>) -> Result<Self, ErrorReport> {
         let condition =
             row.condition().ok_or_else(|| broken_trigger("its condition names the columns, and it has none"))?;
         let definition = (row.trigger(), condition.to_owned());
-        if let Some(known) = COLUMNS.with_borrow(|columns| columns.get(&definition).cloned()) {
+        if let Some(known) = COLUMNS.with_borrow(|columns| columns.get(&definition).copied())
+            && known.fits(row)
+        {
             return Ok(known);
         }
         let found = Self::look_up(row)?;
+        if !found.fits(row) {
+            return Err(broken_trigger("its columns were changed meanwhile"));
+        }
         COLUMNS.with_borrow_mut(|columns| {
             if columns.len() >= MOST_COLUMNS {
                 columns.clear();
             }
-            columns.insert(definition, found.clone());
+            columns.insert(definition, found);
         });
         Ok(found)
     }
 
+    /// Whether the row has such columns. What the catalogs said may be older than the row, or newer.
+    fn fits(self, row: &Row<'_>) -> bool {
+        row.kind(self.source) == Some(self.source_type) && row.kind(self.target) == Some(self.target_type)
+    }
+
+    fn is_image(self) -> bool {
+        self.source_type == pg_sys::BYTEAOID
+    }
+
     fn look_up(row: &Row<'_>) -> Result<Self, ErrorReport> {
-        let extension = Extension::find().ok_or_else(|| broken_trigger("the extension is not there"))?;
+        let extension = Extension::find().ok_or_else(no_extension)?;
         // The trigger of a partition is a copy of its table's, whose columns may have other numbers.
         let query = format!(
-            "WITH RECURSIVE up (oid, parent) AS ( \
-                SELECT t.oid, t.tgparentid FROM pg_catalog.pg_trigger AS t WHERE t.oid OPERATOR(pg_catalog.=) $1 \
-                UNION ALL \
-                SELECT t.oid, t.tgparentid FROM pg_catalog.pg_trigger AS t JOIN up ON t.oid OPERATOR(pg_catalog.=) up.parent) \
-             SELECT c.relation::pg_catalog.oid, c.trigger_name::pg_catalog.text, s.attnum, \
-                s.atttypid OPERATOR(pg_catalog.=) 'pg_catalog.bytea'::pg_catalog.regtype::pg_catalog.oid, e.attnum, k.names, k.numbers, k.types \
-             FROM up JOIN {0}._clip_columns AS c ON c.trigger_oid OPERATOR(pg_catalog.=) up.oid \
+            "{UP} SELECT s.attnum, s.atttypid, e.attnum, e.atttypid \
+             FROM up JOIN {}._clip_columns AS c ON c.trigger_oid OPERATOR(pg_catalog.=) up.oid \
              JOIN pg_catalog.pg_attribute AS s ON s.attrelid OPERATOR(pg_catalog.=) $2 AND s.attname OPERATOR(pg_catalog.=) c.source \
              JOIN pg_catalog.pg_attribute AS e ON e.attrelid OPERATOR(pg_catalog.=) $2 AND e.attname OPERATOR(pg_catalog.=) c.target \
+             WHERE s.atttypid OPERATOR(pg_catalog.=) ANY ('{{pg_catalog.text,pg_catalog.varchar,pg_catalog.bytea}}'::pg_catalog.regtype[]::pg_catalog.oid[])",
+            extension.schema,
+        );
+        let column = read(&query, &[row.trigger().into(), row.relation().into()], |found| {
+            Ok(Self {
+                source: required(found, 1)?,
+                source_type: required(found, 2)?,
+                target: required(found, 3)?,
+                target_type: required(found, 4)?,
+            })
+        });
+        column
+            .map_err(failed)?
+            .ok_or_else(|| broken_trigger("its condition does not name a source and a column of type vector"))
+    }
+}
+
+/// How a row of the table is named in the journal. Looked up each time, as a key may change while its trigger does not.
+struct Keyed {
+    /// Which table and trigger it was defined for: a partition's are copies.
+    relation: pg_sys::Oid,
+    trigger_name: Text,
+    /// SQL expressions for the names of the key's columns, and their numbers.
+    names: Vec<String>,
+    numbers: Vec<i16>,
+}
+
+impl Keyed {
+    fn look_up(row: &Row<'_>) -> Result<Self, ErrorReport> {
+        let extension = Extension::find().ok_or_else(no_extension)?;
+        let query = format!(
+            "{UP} SELECT c.relation::pg_catalog.oid, c.trigger_name::pg_catalog.text, k.names, k.numbers \
+             FROM up JOIN {}._clip_columns AS c ON c.trigger_oid OPERATOR(pg_catalog.=) up.oid \
              LEFT JOIN LATERAL ( \
                 SELECT pg_catalog.array_agg(pg_catalog.format('(SELECT attname::pg_catalog.text FROM pg_catalog.pg_attribute \
                     WHERE attrelid OPERATOR(pg_catalog.=) %s AND attnum OPERATOR(pg_catalog.=) %s)', a.attrelid, a.attnum) ORDER BY k.i) AS names, \
-                    pg_catalog.array_agg(a.attnum ORDER BY k.i) AS numbers, pg_catalog.array_agg(a.atttypid ORDER BY k.i) AS types \
+                    pg_catalog.array_agg(a.attnum ORDER BY k.i) AS numbers \
                 FROM pg_catalog.unnest(c.key_names) WITH ORDINALITY AS k (name, i) \
                 JOIN pg_catalog.pg_attribute AS a ON a.attrelid OPERATOR(pg_catalog.=) $2 AND a.attname OPERATOR(pg_catalog.=) k.name \
              ) AS k ON true",
             extension.schema,
         );
-        let broken = |error: spi::Error| broken_trigger(&error.to_string());
-        let column = read(&query, &[row.trigger().into(), row.relation().into()], |found| {
-            let (numbers, types): (Option<Vec<i16>>, Option<Vec<pg_sys::Oid>>) = (found.get(7)?, found.get(8)?);
+        let keyed = read(&query, &[row.trigger().into(), row.relation().into()], |found| {
             Ok(Self {
                 relation: required(found, 1)?,
                 trigger_name: required(found, 2)?,
-                source: required(found, 3)?,
-                is_image: required(found, 4)?,
-                target: required(found, 5)?,
-                key_names: found.get(6)?.unwrap_or_default(),
-                key: numbers.unwrap_or_default().into_iter().zip(types.unwrap_or_default()).collect(),
+                names: found.get(3)?.unwrap_or_default(),
+                numbers: found.get(4)?.unwrap_or_default(),
             })
         });
-        column
-            .map_err(broken)?
-            .ok_or_else(|| broken_trigger("its condition does not name a source and a column of type vector"))
+        keyed.map_err(failed)?.ok_or_else(|| broken_trigger("it is not among those of clip_auto_embed"))
+    }
+
+    /// The key of a row as JSON, if it has one.
+    fn key(&self, row: &Row<'_>) -> Result<Option<Text>, ErrorReport> {
+        let Some(values) = self.numbers.iter().map(|&number| row.argument(number)).collect::<Option<Vec<_>>>() else {
+            return Err(broken_trigger("the key of its table was changed meanwhile"));
+        };
+        if values.is_empty() {
+            return Ok(None);
+        }
+        let pairs: Vec<_> = self.names.iter().zip(1..).map(|(name, number)| format!("{name}, ${number}")).collect();
+        let query = format!("SELECT pg_catalog.jsonb_build_object({})::pg_catalog.text", pairs.join(", "));
+        value(&query, &values).map(Some)
     }
 }

@@ -6,7 +6,7 @@ use clip::{Embedding, Error, Limits, Model, Options, of_one};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use crate::datum::{Varlena, VarlenaArray, Vector};
+use crate::datum::{Varlena, VarlenaArray, Vector, reserve};
 use crate::encoding::Text;
 use crate::error::{another_model, in_transaction_block, report, summary_of};
 use crate::functions::model_or_default;
@@ -70,9 +70,9 @@ fn clip_embed_each<'a>(
     let (model, limits) = (model.text()?, settings::limits());
     check_digest(&model, &digest.text()?)?;
     let is_image = images.is_some();
-    let elements = images.or(texts).map(VarlenaArray::into_elements).unwrap_or_default();
-    let mut results: Vec<Option<Result<Embedding, ErrorReport>>> = Vec::new();
-    let mut sources = Vec::new();
+    let elements = images.or(texts).map(VarlenaArray::into_elements).transpose()?.unwrap_or_default();
+    let mut results: Vec<Option<Result<Embedding, ErrorReport>>> = reserve(elements.len())?;
+    let mut sources = reserve(elements.len())?;
     for (position, element) in elements.into_iter().enumerate() {
         results.push(None);
         let Some(element) = element else { continue };

@@ -97,6 +97,11 @@ impl<'a> Varlena<'a> {
     }
 }
 
+/// A vector with room for as many elements as an argument has, or an error: Rust's own answer ends the server.
+pub fn reserve<T>(length: usize) -> Result<Vec<T>, ErrorReport> {
+    clip::reserve(length).map_err(error::report)
+}
+
 /// An argument of type `text[]`, `bytea[]` or `vector[]`.
 pub struct VarlenaArray<'a>(&'a [u8]);
 
@@ -107,7 +112,7 @@ impl<'a> VarlenaArray<'a> {
     }
 
     /// Its elements in order.
-    pub fn into_elements(self) -> Vec<Option<Varlena<'a>>> {
+    pub fn into_elements(self) -> Result<Vec<Option<Varlena<'a>>>, ErrorReport> {
         let (mut elements, mut nulls, mut length) = (ptr::null_mut(), ptr::null_mut(), 0);
         // SAFETY: the bytes are an array whose elements are varlenas, aligned as int; the server fills in both arrays
         // with `length` entries. It does not write to the array.
@@ -119,7 +124,9 @@ impl<'a> VarlenaArray<'a> {
                 let varlena = Varlena { datum: *elements.add(i), lives: PhantomData };
                 (!*nulls.add(i)).then_some(varlena)
             };
-            (0..length as usize).map(element).collect()
+            let mut found = reserve(length as usize)?;
+            found.extend((0..length as usize).map(element));
+            Ok(found)
         }
     }
 }

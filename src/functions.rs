@@ -76,7 +76,7 @@ fn clip_embed_images<'a>(
 fn clip_token_count(input: Option<Varlena<'_>>, model: Option<Varlena<'_>>) -> Result<Option<i32>, ErrorReport> {
     let Some(input) = input else { return Ok(None) };
     let (model, text) = (model_or_default(model)?, input.text()?);
-    let count = models::with(&model, |model, _| model.token_count(&text)).map_err(report)?;
+    let count = models::with(&model, |model, options| model.token_count(&text, options)).map_err(report)?;
     Ok(Some(count as i32))
 }
 
@@ -181,7 +181,7 @@ fn batch<'a>(
     embed: impl Fn(&mut Model, &[Varlena<'a>], &Options) -> Result<Vec<Embedding>, Failure> + 'a,
 ) -> Result<EmbeddingRows<'a>, ErrorReport> {
     let name = model_or_default(model)?;
-    let elements = inputs.map(VarlenaArray::into_elements).unwrap_or_default();
+    let elements = inputs.map(VarlenaArray::into_elements).transpose()?.unwrap_or_default();
     let mut ready = VecDeque::new();
     let mut next = 0;
     Ok(TableIterator::new((1..=elements.len() as i32).map(move |ordinality| {

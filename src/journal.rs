@@ -8,7 +8,7 @@ use pgrx::prelude::*;
 
 use crate::datum::Varlena;
 use crate::encoding::Text;
-use crate::error::{broken_extension, not_writable};
+use crate::error::{broken_extension, is_of_the_row, not_writable};
 use crate::rights::{Extension, read, required};
 
 #[pg_extern(sql = false)]
@@ -21,19 +21,45 @@ fn clip_record_failure(
     message: Varlena<'_>,
     retry: bool,
 ) -> Result<(), ErrorReport> {
+    require_writable(relation)?;
+    let failure = Failure {
+        trigger_name: trigger_name.argument(pg_sys::TEXTOID),
+        key: key.argument(pg_sys::JSONBOID),
+        source_digest: source_digest.argument(pg_sys::TEXTOID),
+        sqlstate: &sqlstate.text()?,
+        message: message.argument(pg_sys::TEXTOID),
+        retry,
+    };
+    record_failure(relation, failure)
+}
+
+/// What is noted of a row that could not be embedded.
+pub struct Failure<'a> {
+    pub trigger_name: DatumWithOid<'a>,
+    /// As jsonb, or as text that is JSON. Null is that of the whole column.
+    pub key: DatumWithOid<'a>,
+    /// Empty where the source was not read.
+    pub source_digest: DatumWithOid<'a>,
+    pub sqlstate: &'a str,
+    pub message: DatumWithOid<'a>,
+    /// Whether it is tried again though it is the row that fails.
+    pub retry: bool,
+}
+
+/// For whoever is known to write to the table.
+pub fn record_failure(relation: pg_sys::Oid, failure: Failure<'_>) -> Result<(), ErrorReport> {
     let args = [
         relation.into(),
-        trigger_name.argument(pg_sys::TEXTOID),
-        key.argument(pg_sys::JSONBOID),
-        source_digest.argument(pg_sys::TEXTOID),
-        sqlstate.argument(pg_sys::TEXTOID),
-        message.argument(pg_sys::TEXTOID),
-        retry.into(),
+        failure.trigger_name,
+        failure.key,
+        failure.source_digest,
+        failure.sqlstate.into(),
+        failure.message,
+        (failure.retry || !is_of_the_row(failure.sqlstate)).into(),
     ];
     // Another try after 2, 4, 8 … seconds, at most after an hour; or none.
     write(
-        relation,
-        "INSERT INTO _clip.failures AS f VALUES ($1, $2, $3, $4, $5, $6, 1, now(), now(), \
+        "INSERT INTO _clip.failures AS f VALUES ($1, $2, $3::jsonb, $4, $5, $6, 1, now(), now(), \
             CASE WHEN $7 THEN now() + interval '2 seconds' ELSE 'infinity' END) \
          ON CONFLICT (relation, trigger_name, key) DO UPDATE SET source_digest = $4, sqlstate = $5, message = $6, \
             attempts = CASE WHEN f.source_digest = $4 THEN f.attempts + 1 ELSE 1 END, \
@@ -52,13 +78,22 @@ fn clip_forget_failures(
     keys: Option<Varlena<'_>>,
 ) -> Result<i64, ErrorReport> {
     let (Some(relation), Some(trigger_name)) = (relation, trigger_name) else { return Ok(0) };
+    require_writable(relation)?;
     let keys = keys.map_or(DatumWithOid::null_oid(pg_sys::JSONBARRAYOID), |keys| keys.argument(pg_sys::JSONBARRAYOID));
     let forgotten = write(
-        relation,
         "DELETE FROM _clip.failures WHERE relation = $1 AND trigger_name = $2 AND ($3 IS NULL OR key = ANY ($3))",
         &[relation.into(), trigger_name.argument(pg_sys::TEXTOID), keys],
     )?;
     Ok(forgotten as i64)
+}
+
+/// One row was embedded after all. For whoever is known to write to the table.
+pub fn forget_failure(relation: pg_sys::Oid, trigger_name: Text, key: Text) -> Result<(), ErrorReport> {
+    write(
+        "DELETE FROM _clip.failures WHERE relation = $1 AND trigger_name = $2 AND key = $3::jsonb",
+        &[relation.into(), trigger_name.into(), key.into()],
+    )?;
+    Ok(())
 }
 
 #[pg_extern(sql = false)]
@@ -84,18 +119,17 @@ pub fn report_activity(
     embedded: i64,
     failed: i64,
 ) -> Result<(), ErrorReport> {
+    require_writable(relation)?;
     // SAFETY: a number of this process.
     let own = unsafe { pg_sys::MyProcPid };
     if kind.is_none_or(|kind| kind == "empty") {
         write(
-            relation,
             "DELETE FROM _clip.activity WHERE relation = $1 AND trigger_name = $2 AND pid = $3",
             &[relation.into(), Text(trigger_name.into()).into(), own.into()],
         )?;
     }
     if let Some(kind) = kind {
         write(
-            relation,
             "INSERT INTO _clip.activity AS a VALUES ($1, $2, $3, $4, now(), clock_timestamp(), $5, $6, $7) \
              ON CONFLICT (relation, trigger_name, pid) DO UPDATE SET reported_at = clock_timestamp(), \
                 total = COALESCE(a.total, $5), embedded = a.embedded + $6, failed = a.failed + $7",
@@ -113,12 +147,16 @@ pub fn report_activity(
     Ok(())
 }
 
-/// Run one statement on the extension's tables; returns the number of rows.
-fn write(relation: pg_sys::Oid, statement: &str, args: &[DatumWithOid<'_>]) -> Result<usize, ErrorReport> {
+fn require_writable(relation: pg_sys::Oid) -> Result<(), ErrorReport> {
     let question = "SELECT pg_catalog.has_any_column_privilege($1, 'INSERT, UPDATE')";
-    if read(question, &[relation.into()], |row| required(row, 1)) != Ok(Some(true)) {
-        return Err(not_writable());
+    match read(question, &[relation.into()], |row| required(row, 1)) {
+        Ok(Some(true)) => Ok(()),
+        _ => Err(not_writable()),
     }
+}
+
+/// Run one statement on the extension's tables; returns the number of rows.
+fn write(statement: &str, args: &[DatumWithOid<'_>]) -> Result<usize, ErrorReport> {
     // Otherwise the first that a standby says is that it has no transaction numbers to give.
     // SAFETY: raises an error in a transaction that only reads, and does nothing else.
     unsafe { pg_sys::PreventCommandIfReadOnly(c"INSERT".as_ptr()) };

@@ -29,7 +29,7 @@ impl Extension {
     /// Run something as the owner of the extension, with a search_path that nobody else can write to.
     pub fn as_owner<T>(&self, run: impl FnOnce(&str) -> T) -> T {
         as_role(self.owner, || {
-            let _restored_at_end = PinnedPath::pin();
+            pin_search_path();
             run(&self.schema)
         })
     }
@@ -49,51 +49,40 @@ pub fn required<T: IntoDatum + FromDatum>(row: &SpiHeapTupleData<'_>, column: us
     row.get(column)?.ok_or(spi::SpiError::InvalidPosition)
 }
 
-/// Run something as a role that cannot be left from inside, as maintenance commands run what a table's owner wrote.
-/// After an error Postgres restores the role itself, when it aborts the transaction.
+/// Run something as a role that cannot be left from inside, as maintenance commands run what a table's owner wrote: what
+/// it sets is as it was afterwards, so that nothing of it is left for what the next role's tables do.
+/// After an error Postgres restores role and settings itself, when it aborts the transaction.
 pub fn as_role<T>(role: pg_sys::Oid, run: impl FnOnce() -> T) -> T {
     let (mut before, mut context) = (pg_sys::InvalidOid, 0);
     let flags = (pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION) as i32;
-    // SAFETY: both functions only read and write variables of this process.
-    unsafe {
+    // SAFETY: these functions only read and write variables of this process. The level is ended below.
+    let level = unsafe {
         pg_sys::GetUserIdAndSecContext(&mut before, &mut context);
         pg_sys::SetUserIdAndSecContext(role, context | flags);
-    }
+        pg_sys::NewGUCNestLevel()
+    };
     let done = run();
-    // SAFETY: as above.
-    unsafe { pg_sys::SetUserIdAndSecContext(before, context) };
+    // SAFETY: as above; levels that were begun inside have ended.
+    unsafe {
+        pg_sys::AtEOXact_GUC(false, level);
+        pg_sys::SetUserIdAndSecContext(before, context);
+    }
     done
 }
 
-/// `search_path = pg_catalog, pg_temp` until it is dropped.
-struct PinnedPath(i32);
-
-impl PinnedPath {
-    fn pin() -> Self {
-        // SAFETY: a nest level is begun and the setting made in it; the strings are constants. Ended by `drop`, or by
-        // the abort of the transaction.
-        unsafe {
-            let level = pg_sys::NewGUCNestLevel();
-            pg_sys::set_config_option(
-                c"search_path".as_ptr(),
-                c"pg_catalog, pg_temp".as_ptr(),
-                pg_sys::GucContext::PGC_USERSET,
-                pg_sys::GucSource::PGC_S_SESSION,
-                pg_sys::GucAction::GUC_ACTION_SAVE,
-                true,
-                0,
-                false,
-            );
-            Self(level)
-        }
-    }
-}
-
-impl Drop for PinnedPath {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            // SAFETY: ends the level that `pin` began; nested ones have ended.
-            unsafe { pg_sys::AtEOXact_GUC(true, self.0) };
-        }
+/// `search_path = pg_catalog, pg_temp` until the nest level of settings ends.
+fn pin_search_path() {
+    // SAFETY: the strings are constants; the value is one that the setting takes.
+    unsafe {
+        pg_sys::set_config_option(
+            c"search_path".as_ptr(),
+            c"pg_catalog, pg_temp".as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_SAVE,
+            true,
+            0,
+            false,
+        );
     }
 }

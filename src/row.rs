@@ -64,7 +64,7 @@ impl<'a> Row<'a> {
         self.data.tg_event & pg_sys::TRIGGER_EVENT_OPMASK == pg_sys::TRIGGER_EVENT_UPDATE
     }
 
-    /// A value of the row as it will be. The column must be of a type with variable length.
+    /// A value of the row as it will be. The column must be there and of a type with variable length: see [`Row::kind`].
     pub fn new_value(&self, column: i16) -> Option<Varlena<'a>> {
         self.value(self.tuple(), column)
     }
@@ -74,13 +74,22 @@ impl<'a> Row<'a> {
         self.is_update().then(|| self.value(self.data.tg_trigtuple, column)).flatten()
     }
 
-    /// A value of the row as it will be, as an argument of an SQL statement. `kind` is the column's type.
-    pub fn argument(&self, column: i16, kind: pg_sys::Oid) -> DatumWithOid<'a> {
+    /// The type of a column, if there is one of that number.
+    pub fn kind(&self, column: i16) -> Option<pg_sys::Oid> {
+        // SAFETY: the relation's own description; of a number that it does not have, or no more, the type is invalid.
+        let kind = unsafe { pg_sys::SPI_gettypeid(self.relation.rd_att, i32::from(column)) };
+        (column > 0 && kind != pg_sys::InvalidOid).then_some(kind)
+    }
+
+    /// A value of the row as it will be, as an argument of an SQL statement; none if there is no such column.
+    pub fn argument(&self, column: i16) -> Option<DatumWithOid<'a>> {
+        let kind = self.kind(column)?;
         let mut is_null = false;
-        // SAFETY: tuple and description belong together; the type is the column's, as its caller says.
+        // SAFETY: tuple and description belong together; the column is there, and the type is the one that it has.
         unsafe {
             let datum = pg_sys::htup::heap_getattr(self.tuple(), i32::from(column), self.relation.rd_att, &mut is_null);
-            if is_null { DatumWithOid::null_oid(kind) } else { DatumWithOid::new(Varlena::from_datum(datum), kind) }
+            let value = || DatumWithOid::new(Varlena::from_datum(datum), kind);
+            Some(if is_null { DatumWithOid::null_oid(kind) } else { value() })
         }
     }
 

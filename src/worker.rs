@@ -395,7 +395,7 @@ impl Worker {
 
 impl Column {
     fn has_work(&self) -> bool {
-        let query = format!("SELECT {}._clip_any_pending($1, $2::pg_catalog.name)", self.schema);
+        let query = format!("SELECT {}._clip_any_pending($1::pg_catalog.regclass, $2::pg_catalog.name)", self.schema);
         let arguments = || [self.relation.into(), self.trigger_name.clone().into()];
         let look = || as_role(self.owner, || read(&query, &arguments(), |row| required(row, 1)));
         matches!(in_transaction(look), Ok(Ok(Some(true))))
@@ -404,7 +404,7 @@ impl Column {
     /// Embed a batch. Returns the number of rows, and where to go on, if there is more.
     fn step(&self, most: i32, after: Option<Text>) -> Result<(i64, Option<Text>), Failure> {
         let query = format!(
-            "SELECT p.embedded, p.failed, p.last FROM {}._clip_pass($1, $2::pg_catalog.name, $3, $4, pg_catalog.current_setting('search_path')) AS p",
+            "SELECT p.embedded, p.failed, p.last FROM {}._clip_pass($1::pg_catalog.regclass, $2::pg_catalog.name, $3, $4, pg_catalog.current_setting('search_path')) AS p",
             self.schema
         );
         in_transaction(|| {
@@ -430,20 +430,21 @@ impl Column {
     /// The whole column failed: note why, so that it is left alone for a while. False if that failed too.
     fn note_failure(&self, failure: &Failure) -> bool {
         log!("pg_clip: could not embed {}: {}", self.label, failure.message);
-        let query = format!(
-            "SELECT {}._clip_record_failure(c.oid, $2, 'null', '', $3, $4, true) FROM pg_catalog.pg_class AS c \
-             WHERE c.oid OPERATOR(pg_catalog.=) $1",
-            self.schema
-        );
-        let name = self.trigger_name.clone();
+        let exists = "SELECT EXISTS (SELECT FROM pg_catalog.pg_class AS c WHERE c.oid OPERATOR(pg_catalog.=) $1)";
         let noted = in_transaction(|| {
-            let arguments = [
-                self.relation.into(),
-                name.into(),
-                failure.sqlstate.as_str().into(),
-                Text(failure.message.clone()).into(),
-            ];
-            Spi::run_with_args(&query, &arguments)
+            // Of a table that is gone there is nothing to note.
+            if read(exists, &[self.relation.into()], |row| required(row, 1)) == Ok(Some(false)) {
+                return Ok(());
+            }
+            let failure = journal::Failure {
+                trigger_name: self.trigger_name.clone().into(),
+                key: "null".into(),
+                source_digest: "".into(),
+                sqlstate: &failure.sqlstate,
+                message: Text(failure.message.clone()).into(),
+                retry: true,
+            };
+            journal::record_failure(self.relation, failure)
         });
         let noted = matches!(noted, Ok(Ok(())));
         if !noted {

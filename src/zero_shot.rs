@@ -6,7 +6,7 @@ use clip::{Embedding, Head, MAX_LOGIT_SCALE, cosines};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use crate::datum::{Varlena, VarlenaArray, Vector};
+use crate::datum::{Varlena, VarlenaArray, Vector, reserve};
 use crate::encoding::Text;
 use crate::error::{invalid_argument, null_argument, null_element, report, wrong_length};
 use crate::functions::{model_or_default, warn_if_no_column_has};
@@ -95,6 +95,8 @@ fn label_set(
     if let Some(known) = models::known_labels(model, arguments).map_err(report)? {
         return Ok(known);
     }
+    // They are kept as they were given, as names, and as a list for the tokenizer.
+    clip::headroom(4 * (arguments.labels.len() + arguments.templates.len()) as u64).map_err(report)?;
     let (labels, templates) = (texts(labels, "labels")?, texts(templates, "templates")?);
     if templates.is_empty() {
         return Err(wrong_length("templates", 0, "an element or more"));
@@ -116,14 +118,19 @@ fn labelled(set: Rc<LabelSet>, embedding: &[f32]) -> Result<Labelled, ErrorRepor
 }
 
 fn texts(array: VarlenaArray<'_>, name: &str) -> Result<Vec<String>, ErrorReport> {
-    present(array, name)?.into_iter().map(|text| Ok(text.text()?.into_owned())).collect()
+    let elements = array.into_elements()?;
+    let mut texts = reserve(elements.len())?;
+    for text in elements {
+        texts.push(text.ok_or_else(|| null_element(name))?.text()?.into_owned());
+    }
+    Ok(texts)
 }
 
 fn vectors<'a>(array: VarlenaArray<'a>, name: &str) -> Result<Vec<&'a [f32]>, ErrorReport> {
-    Ok(present(array, name)?.into_iter().map(Varlena::vector).collect())
-}
-
-/// The elements of an array that must not be null.
-fn present<'a>(array: VarlenaArray<'a>, name: &str) -> Result<Vec<Varlena<'a>>, ErrorReport> {
-    array.into_elements().into_iter().collect::<Option<_>>().ok_or_else(|| null_element(name))
+    let elements = array.into_elements()?;
+    let mut vectors = reserve(elements.len())?;
+    for vector in elements {
+        vectors.push(vector.ok_or_else(|| null_element(name))?.vector());
+    }
+    Ok(vectors)
 }

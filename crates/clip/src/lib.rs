@@ -42,6 +42,7 @@ pub use error::{Error, Tower, of_one};
 pub use examine::{Choices, TowerChoices};
 pub use layout::{wanted, weights_of};
 pub use manifest::{FileDigest, MANIFEST_FILE, Manifest, Source, digest};
+pub use memory::{headroom, reserve};
 pub use model::{Model, Options, Overflow, TextEmbedding, Usage};
 pub use pixels::{Filter, Format, ImageInfo, Limits, image_info, image_tensor};
 pub use runtime::{Runtime, TELEMETRY_OFF};

@@ -7,7 +7,7 @@ use crate::error::Error;
 pub(crate) const HEADROOM: u64 = 32 * 1024 * 1024;
 
 /// A vector with room for `length` elements, or an error: a size that comes from input must not abort the process.
-pub(crate) fn reserve<T>(length: usize) -> Result<Vec<T>, Error> {
+pub fn reserve<T>(length: usize) -> Result<Vec<T>, Error> {
     let mut vector = Vec::new();
     let bytes = (length as u64).saturating_mul(size_of::<T>() as u64);
     vector.try_reserve_exact(length).map_err(|_| Error::OutOfMemory { bytes: Some(bytes) })?;
@@ -15,7 +15,7 @@ pub(crate) fn reserve<T>(length: usize) -> Result<Vec<T>, Error> {
 }
 
 /// Make sure that `bytes` can be had, for what allocates as it pleases.
-pub(crate) fn headroom(bytes: u64) -> Result<(), Error> {
+pub fn headroom(bytes: u64) -> Result<(), Error> {
     reserve::<u8>(usize::try_from(bytes).unwrap_or(usize::MAX)).map(drop)
 }
 

@@ -118,7 +118,7 @@ impl Model {
     /// Load a tower now, if it is not loaded with these threads already.
     pub fn load(&mut self, tower: Tower, options: &Options) -> Result<(), Error> {
         if tower == Tower::Text {
-            self.tokens()?;
+            self.tokens(options)?;
         }
         let slot = match tower {
             Tower::Text => &mut self.text,
@@ -164,14 +164,14 @@ impl Model {
     }
 
     /// Count the tokens of a text, begin and end included, before any cut.
-    pub fn token_count(&mut self, text: &str) -> Result<usize, Error> {
-        Ok(self.tokens()?.encode(text)?.count)
+    pub fn token_count(&mut self, text: &str, options: &Options) -> Result<usize, Error> {
+        Ok(self.tokens(options)?.encode(text)?.count)
     }
 
     /// Embed texts, in their order.
     pub fn embed_texts(&mut self, texts: &[&str], options: &Options) -> Result<Vec<TextEmbedding>, Error> {
         let context_length = self.manifest.text.context_length;
-        let tokens = self.tokens()?;
+        let tokens = self.tokens(options)?;
         let mut encoded = reserve(texts.len())?;
         for (index, text) in texts.iter().enumerate() {
             if (options.interrupted)() {
@@ -248,11 +248,14 @@ impl Model {
         Ok(embeddings)
     }
 
-    fn tokens(&mut self) -> Result<&Tokens, Error> {
+    fn tokens(&mut self, options: &Options) -> Result<&Tokens, Error> {
         let folder = Folder { path: &self.path, model: &self.manifest.name };
         match &mut self.tokens {
             Some(tokens) => Ok(tokens),
-            none => Ok(none.insert(Tokens::open(folder, &self.manifest.text)?)),
+            none => {
+                self.manifest.verify(folder, &self.manifest.text.tokenizer, options.interrupted)?;
+                Ok(none.insert(Tokens::open(folder, &self.manifest.text)?))
+            }
         }
     }
 }

@@ -214,7 +214,7 @@ fn causal_texts_are_run_at_their_own_length_and_others_padded() {
 fn a_long_text_is_cut_or_refused() {
     let (_store, mut model) = open("narrow");
     let long = "cat ".repeat(40);
-    let tokens = model.token_count(&long).unwrap();
+    let tokens = model.token_count(&long, &options()).unwrap();
     assert!(tokens >= 42);
     assert!(model.embed_texts(&[&long], &options()).is_ok());
     let refuse = Options { overflow: Overflow::Error, ..options() };
