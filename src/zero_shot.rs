@@ -95,8 +95,6 @@ fn label_set(
     if let Some(known) = models::known_labels(model, arguments).map_err(report)? {
         return Ok(known);
     }
-    // They are kept as they were given, as names, and as a list for the tokenizer.
-    clip::headroom(4 * (arguments.labels.len() + arguments.templates.len()) as u64).map_err(report)?;
     let (labels, templates) = (texts(labels, "labels")?, texts(templates, "templates")?);
     if templates.is_empty() {
         return Err(wrong_length("templates", 0, "an element or more"));
@@ -118,8 +116,13 @@ fn labelled(set: Rc<LabelSet>, embedding: &[f32]) -> Result<Labelled, ErrorRepor
 }
 
 fn texts(array: VarlenaArray<'_>, name: &str) -> Result<Vec<String>, ErrorReport> {
+    /// What the allocator takes for a short one, and what a reference to it takes.
+    const MORE_PER_TEXT: usize = 32 + size_of::<&str>();
+    let bytes = array.bytes().len();
     let elements = array.into_elements()?;
     let mut texts = reserve(elements.len())?;
+    // They are kept as they were given, too.
+    clip::headroom((2 * bytes + MORE_PER_TEXT * elements.len()) as u64).map_err(report)?;
     for text in elements {
         texts.push(text.ok_or_else(|| null_element(name))?.text()?.into_owned());
     }

@@ -85,6 +85,27 @@ fn names_and_errors_survive_in_latin1() {
 }
 
 #[test]
+fn an_error_beyond_ascii_does_not_stop_other_columns_in_latin1() {
+    let cluster = Cluster::start();
+    let mut client = database(&cluster, "LATIN1");
+    for table in ["first", "second"] {
+        client.batch_execute(&format!("CREATE TABLE {table} (id int PRIMARY KEY, body text)")).unwrap();
+        client
+            .batch_execute(&format!("SELECT clip_auto_embed('{table}', 'body', model => 'emoji', mode => 'queue')"))
+            .unwrap();
+    }
+    client
+        .batch_execute(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'ungültig'; END$$;
+             CREATE TRIGGER refuse BEFORE UPDATE ON first FOR EACH ROW EXECUTE FUNCTION refuse();
+             BEGIN; INSERT INTO first VALUES (1, 'a'); INSERT INTO second VALUES (1, 'a'); COMMIT",
+        )
+        .unwrap();
+    wait_until(&mut client, "SELECT count(embedding) = 1 FROM second");
+    wait_until(&mut client, "SELECT bool_and(sqlstate = 'P0001' AND message LIKE 'ung%ltig') FROM clip_failures");
+}
+
+#[test]
 fn the_extension_may_be_in_a_schema_of_any_name() {
     let cluster = Cluster::start();
     for (encoding, schema, settings) in

@@ -1,6 +1,6 @@
 //! Memory that is refused, at whatever step: an error, never a server that ends.
 
-use e2e::{Cluster, limit_memory, picture, sqlstate};
+use e2e::{Cluster, code, limit_memory, picture, pid, sqlstate};
 use postgres::Client;
 use postgres::error::SqlState;
 
@@ -30,7 +30,7 @@ fn memory_that_is_refused_is_an_error_at_any_step() {
         for megabytes in (0..64).step_by(3).chain((64..160).step_by(16)).chain([256, 512, 1024]) {
             let mut client = cluster.connect();
             client.batch_execute("LOAD 'pg_clip'").unwrap();
-            let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0);
+            let pid = pid(&mut client);
             limit_memory(pid, Some(megabytes));
             match work(&mut client) {
                 Ok(_) => done += 1,
@@ -50,6 +50,51 @@ fn memory_that_is_refused_is_an_error_at_any_step() {
         }
         assert!(refused > 5 && done > 0, "{number}: {refused} refused, {done} done: the limits prove nothing");
     }
+    assert_no_crash(&cluster);
+}
+
+fn assert_no_crash(cluster: &Cluster) {
     let log = std::fs::read_to_string(cluster.directory.join("log")).unwrap();
     assert!(!log.contains("was terminated by signal"), "{log}");
+}
+
+#[test]
+fn arrays_of_millions_are_refused_where_they_do_not_fit() {
+    let cluster = Cluster::start();
+    let mut client = cluster.connect();
+    client
+        .batch_execute(
+            "CREATE TABLE large (texts text[], vectors vector[]);
+             INSERT INTO large SELECT array_fill('a'::text, ARRAY[8000000]), array_fill(clip_embed_text('a', 'narrow'), ARRAY[1000000])",
+        )
+        .unwrap();
+    drop(client);
+    let mut gone_on = 0;
+    for call in [
+        "FROM large, clip_embed_texts(texts, 'narrow')",
+        "FROM large, clip_classify(vectors[1], texts, model => 'emoji')",
+        "FROM large, clip_classify(vectors[1], '{a}', texts, model => 'emoji')",
+        "clip_probabilities(vectors[1], vectors) FROM large",
+        "clip_blend(vectors) FROM large",
+    ] {
+        let mut refused = 0;
+        for megabytes in (20..300).step_by(40).chain((300..1500).step_by(150)) {
+            let mut client = cluster.connect();
+            client.batch_execute("LOAD 'pg_clip'; SET statement_timeout = '1s'").unwrap();
+            limit_memory(pid(&mut client), Some(megabytes));
+            match code(&mut client, &format!("SELECT {call}")) {
+                Some(SqlState::OUT_OF_MEMORY | SqlState::UNDEFINED_FILE) => refused += 1,
+                // A second is not enough for all of it.
+                None
+                | Some(SqlState::QUERY_CANCELED | SqlState::DATA_EXCEPTION | SqlState::INVALID_PARAMETER_VALUE) => {
+                    gone_on += 1
+                }
+                other => panic!("{call}, {megabytes} MB: {other:?}"),
+            }
+            assert_eq!(code(&mut client, "SELECT 1"), None, "{call}, {megabytes} MB");
+        }
+        assert!(refused > 2, "{call}: {refused} refused: the limits prove nothing");
+    }
+    assert!(gone_on > 5, "{gone_on} not refused: the limits prove nothing");
+    assert_no_crash(&cluster);
 }
