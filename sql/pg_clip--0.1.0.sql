@@ -348,16 +348,16 @@ SELECT f.relation, c.target, CASE WHEN f.key OPERATOR(pg_catalog.<>) 'null' THEN
   FROM _clip.failures AS f
   JOIN @extschema@._clip_columns AS c ON c.relation OPERATOR(pg_catalog.=) f.relation AND c.trigger_name OPERATOR(pg_catalog.=) f.trigger_name
  WHERE @extschema@._clip_may_read(f.relation::pg_catalog.oid, c.owner);
-COMMENT ON VIEW clip_failures IS 'rows that could not be embedded, of tables that you may read';
+COMMENT ON VIEW clip_failures IS 'rows that could not be embedded, of tables all of which you may read';
 COMMENT ON COLUMN clip_failures.relation IS 'the table';
 COMMENT ON COLUMN clip_failures.target IS 'the column that has no vector';
 COMMENT ON COLUMN clip_failures.key IS 'the key of the row; NULL if the whole column fails, as when its model is missing';
 COMMENT ON COLUMN clip_failures.sqlstate IS 'SQLSTATE of the last error';
-COMMENT ON COLUMN clip_failures.message IS 'message and detail of the last error';
+COMMENT ON COLUMN clip_failures.message IS 'message of the last error, with its detail where that is about the row';
 COMMENT ON COLUMN clip_failures.attempts IS 'how often it was tried';
 COMMENT ON COLUMN clip_failures.first_failed_at IS 'when it failed first';
 COMMENT ON COLUMN clip_failures.last_failed_at IS 'when it failed last';
-COMMENT ON COLUMN clip_failures.retry_at IS 'when it is tried again; NULL: after clip_retry, or when its source changes';
+COMMENT ON COLUMN clip_failures.retry_at IS 'from when on it is tried again; NULL: after clip_retry, or when its source changes';
 
 CREATE VIEW @extschema@._clip_failed WITH (security_barrier) AS
 SELECT f.relation, f.trigger_name, f.key, f.source_digest

@@ -1,8 +1,14 @@
 //! With whose rights SQL runs. Nothing here is SECURITY DEFINER: who calls is asked first, then a fixed statement runs.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::mem::ManuallyDrop;
+use std::rc::Rc;
+
 use pgrx::datum::{DatumWithOid, FromDatum, IntoDatum};
+use pgrx::pg_sys::PgOid;
 use pgrx::prelude::*;
-use pgrx::spi::SpiHeapTupleData;
+use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiHeapTupleData};
 
 use crate::encoding::{Text, identifier};
 
@@ -41,7 +47,43 @@ pub fn read<T>(
     arguments: &[DatumWithOid<'_>],
     row: impl FnOnce(&SpiHeapTupleData<'_>) -> spi::SpiResult<T>,
 ) -> spi::SpiResult<Option<T>> {
-    Spi::connect(|client| client.select(query, Some(1), arguments)?.next().map(|found| row(&found)).transpose())
+    Spi::connect(|client| {
+        let statement = prepared(client, query, arguments)?;
+        client.select(&*statement, Some(1), arguments)?.next().map(|found| row(&found)).transpose()
+    })
+}
+
+/// A statement and the types of its arguments.
+type Statement = (String, Vec<pg_sys::Oid>);
+
+thread_local! {
+    // Never dropped at exit, where the server has no memory contexts any more.
+    static STATEMENTS: RefCell<ManuallyDrop<HashMap<Statement, Rc<OwnedPreparedStatement>>>> = RefCell::default();
+}
+
+/// More than there are, but for those that name the key of a table.
+const MOST_STATEMENTS: usize = 200;
+
+/// The statement, planned once: planning those that read the catalogs takes milliseconds. Postgres plans it anew where what it
+/// reads was changed.
+fn prepared(
+    client: &SpiClient<'_>,
+    query: &str,
+    arguments: &[DatumWithOid<'_>],
+) -> spi::SpiResult<Rc<OwnedPreparedStatement>> {
+    let statement = (query.to_owned(), arguments.iter().map(DatumWithOid::oid).collect::<Vec<_>>());
+    if let Some(known) = STATEMENTS.with_borrow(|statements| statements.get(&statement).cloned()) {
+        return Ok(known);
+    }
+    let types: Vec<_> = statement.1.iter().map(|&kind| PgOid::from(kind)).collect();
+    let prepared = Rc::new(client.prepare(query, &types)?.keep());
+    STATEMENTS.with_borrow_mut(|statements| {
+        if statements.len() >= MOST_STATEMENTS {
+            statements.clear();
+        }
+        statements.insert(statement, prepared.clone());
+    });
+    Ok(prepared)
 }
 
 /// A value that is not NULL.

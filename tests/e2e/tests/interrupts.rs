@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use e2e::{Cluster, picture, sqlstate};
+use e2e::{Cluster, count, picture, sqlstate};
 use postgres::NoTls;
 use postgres::error::SqlState;
 
@@ -18,6 +18,7 @@ fn long_inferences_end_when_they_shall() {
     cluster.add("slow");
     a_picture_of_the_slow_model_takes_seconds(&cluster);
     statement_timeout_ends_one_long_inference(&cluster);
+    transaction_timeout_ends_one_long_inference(&cluster);
     a_cancel_ends_one_long_inference_and_the_next_call_works(&cluster);
     a_termination_ends_one_long_inference_and_only_that_connection(&cluster);
     a_batch_stops_between_its_elements(&cluster);
@@ -40,6 +41,23 @@ fn statement_timeout_ends_one_long_inference(cluster: &Cluster) {
     assert!(started.elapsed() < Duration::from_millis(200) + SOON, "{:?}", started.elapsed());
     client.batch_execute("RESET statement_timeout").unwrap();
     client.query_one("SELECT clip_embed_text('still here', 'slow')::text", &[]).unwrap();
+}
+
+/// PostgreSQL has it since 17. It ends the connection.
+fn transaction_timeout_ends_one_long_inference(cluster: &Cluster) {
+    let mut client = cluster.connect();
+    let knows = count(&mut client, "SELECT count(*) FROM pg_settings WHERE name = 'transaction_timeout'");
+    let version = count(&mut client, "SELECT current_setting('server_version_num')::bigint");
+    assert_eq!(knows == 1, version >= 170_000);
+    if knows == 0 {
+        return;
+    }
+    client.batch_execute("SELECT clip_prewarm('slow', 'image'); SET transaction_timeout = '200ms'").unwrap();
+    let started = Instant::now();
+    client.query_one(SLOW, &[&picture("rgb_444.jpg")]).unwrap_err();
+    assert!(started.elapsed() < Duration::from_millis(200) + SOON, "{:?}", started.elapsed());
+    let log = std::fs::read_to_string(cluster.directory.join("log")).unwrap();
+    assert!(log.contains("terminating connection due to transaction timeout"), "{log}");
 }
 
 fn a_cancel_ends_one_long_inference_and_the_next_call_works(cluster: &Cluster) {
