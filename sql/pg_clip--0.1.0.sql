@@ -348,7 +348,7 @@ SELECT f.relation, c.target, CASE WHEN f.key OPERATOR(pg_catalog.<>) 'null' THEN
   FROM _clip.failures AS f
   JOIN @extschema@._clip_columns AS c ON c.relation OPERATOR(pg_catalog.=) f.relation AND c.trigger_name OPERATOR(pg_catalog.=) f.trigger_name
  WHERE @extschema@._clip_may_read(f.relation::pg_catalog.oid, c.owner);
-COMMENT ON VIEW clip_failures IS 'rows that could not be embedded, of tables all of which you may read';
+COMMENT ON VIEW clip_failures IS 'rows that could not be embedded, of tables that you may read';
 COMMENT ON COLUMN clip_failures.relation IS 'the table';
 COMMENT ON COLUMN clip_failures.target IS 'the column that has no vector';
 COMMENT ON COLUMN clip_failures.key IS 'the key of the row; NULL if the whole column fails, as when its model is missing';
