@@ -299,15 +299,23 @@ fn dumps_restore_everything_and_compute_nothing() {
     let folder = &cluster.directory;
     let path = |name: &str| folder.join(name).display().to_string();
     program("pg_dump", &cluster, "origin", &["-f", &path("plain.sql")]);
+    program("pg_dump", &cluster, "origin", &["--inserts", "-f", &path("inserts.sql")]);
+    program("pg_dump", &cluster, "origin", &["-Fc", "-f", &path("all.dump")]);
     program("pg_dump", &cluster, "origin", &["-Fd", "-j2", "-f", &path("folder")]);
     program("pg_dump", &cluster, "origin", &["-Fc", "--data-only", "-f", &path("data.dump")]);
     program("pg_dump", &cluster, "origin", &["-Fc", "--schema-only", "-f", &path("schema.dump")]);
     program("pg_dump", &cluster, "origin", &["-Fc", "-t", "own.by_row", "-f", &path("table.dump")]);
-    for database in ["plain", "parallel", "pieces", "firing", "one"] {
+    for database in ["plain", "inserts", "parallel", "sections", "pieces", "firing", "one"] {
         client.batch_execute(&format!("CREATE DATABASE {database} TEMPLATE template0")).unwrap();
     }
     std::fs::rename(&narrow, &away).unwrap();
-    program("psql", &cluster, "plain", &["-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", &path("plain.sql")]);
+    for script in ["plain", "inserts"] {
+        let file = path(&format!("{script}.sql"));
+        program("psql", &cluster, script, &["-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", &file]);
+    }
+    for section in ["--section=pre-data", "--section=data", "--section=post-data"] {
+        program("pg_restore", &cluster, "sections", &["--exit-on-error", section, &path("all.dump")]);
+    }
     program("pg_restore", &cluster, "parallel", &["-j2", "--exit-on-error", &path("folder")]);
     program("pg_restore", &cluster, "pieces", &["--exit-on-error", &path("schema.dump")]);
     // The row that failed has no vector: it alone would be tried again, were its trigger not off.
@@ -329,7 +337,7 @@ fn dumps_restore_everything_and_compute_nothing() {
     );
     program("pg_restore", &cluster, "one", &["--exit-on-error", &path("table.dump")]);
     std::fs::rename(&away, &narrow).unwrap();
-    for database in ["plain", "parallel", "pieces"] {
+    for database in ["plain", "inserts", "parallel", "sections", "pieces"] {
         assert_eq!(fingerprint(database), before, "{database}");
         let mut restored = connect(database);
         restored.batch_execute("SET search_path = ''; INSERT INTO own.by_row VALUES (200, 'new'); INSERT INTO own.by_statement VALUES (200, 'new'); INSERT INTO own.parts VALUES (200, 'new'); INSERT INTO own.by_queue VALUES (200, 'new')").unwrap();
