@@ -168,7 +168,7 @@ CREATE FUNCTION _clip_short(name text, most integer) RETURNS text
 	SET search_path = pg_catalog, pg_temp
 AS $$
 SELECT CASE WHEN octet_length(name) <= most THEN name
-       ELSE (SELECT left(name, max(n)) FROM generate_series(0, length(name)) AS n WHERE octet_length(left(name, n)) <= most - 9) || '_' || left(md5(name), 8) END
+       ELSE (SELECT left(name, max(n)) FROM generate_series(0, length(name)) AS n WHERE octet_length(left(name, n)) <= most - 9) || '_' || left(encode(sha256(convert_to(name, getdatabaseencoding())), 'hex'), 8) END
 $$;
 COMMENT ON FUNCTION _clip_short(text, integer) IS 'internal: a name that has at most so many bytes, and differs for another name';
 
@@ -279,15 +279,15 @@ COMMENT ON TABLE _clip.activity IS 'internal: what backfills and workers have do
 
 -- Whoever may read all of a table may know which of its rows failed, and how many there are. Row security hides rows: those
 -- whom it binds are told nothing. The views that ask are barriers: no condition of their readers is looked at before.
-CREATE FUNCTION _clip_may_read(relation oid, owner oid) RETURNS boolean
+CREATE FUNCTION _clip_may_read(relation oid, owner oid, namespace oid) RETURNS boolean
 	LANGUAGE sql STABLE PARALLEL SAFE
-RETURN pg_catalog.has_table_privilege(relation, 'SELECT')
+RETURN pg_catalog.has_table_privilege(relation, 'SELECT') AND pg_catalog.has_schema_privilege(namespace, 'USAGE')
        AND (NOT pg_catalog.row_security_active(relation) OR pg_catalog.pg_has_role(owner, 'USAGE'));
-COMMENT ON FUNCTION _clip_may_read(oid, oid) IS 'internal: whether the role may read all rows of a table';
+COMMENT ON FUNCTION _clip_may_read(oid, oid, oid) IS 'internal: whether the role may read all rows of a table';
 
 CREATE VIEW @extschema@._clip_work_done WITH (security_barrier) AS
 SELECT a.* FROM _clip.activity AS a JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) a.relation
- WHERE @extschema@._clip_may_read(c.oid, c.relowner);
+ WHERE @extschema@._clip_may_read(c.oid, c.relowner, c.relnamespace);
 COMMENT ON VIEW _clip_work_done IS 'internal: activity on tables that the role may read';
 
 -- Tells a source that failed from what it is changed to.
@@ -347,7 +347,8 @@ SELECT f.relation, c.target, CASE WHEN f.key OPERATOR(pg_catalog.<>) 'null' THEN
        f.first_failed_at, f.last_failed_at, CASE WHEN f.retry_at OPERATOR(pg_catalog.<>) 'infinity' THEN f.retry_at END AS retry_at
   FROM _clip.failures AS f
   JOIN @extschema@._clip_columns AS c ON c.relation OPERATOR(pg_catalog.=) f.relation AND c.trigger_name OPERATOR(pg_catalog.=) f.trigger_name
- WHERE @extschema@._clip_may_read(f.relation::pg_catalog.oid, c.owner);
+  JOIN pg_catalog.pg_class AS t ON t.oid OPERATOR(pg_catalog.=) f.relation
+ WHERE @extschema@._clip_may_read(t.oid, t.relowner, t.relnamespace);
 COMMENT ON VIEW clip_failures IS 'rows that could not be embedded, of tables that you may read';
 COMMENT ON COLUMN clip_failures.relation IS 'the table';
 COMMENT ON COLUMN clip_failures.target IS 'the column that has no vector';
@@ -363,7 +364,7 @@ CREATE VIEW @extschema@._clip_failed WITH (security_barrier) AS
 SELECT f.relation, f.trigger_name, f.key, f.source_digest
   FROM _clip.failures AS f
   JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) f.relation
- WHERE f.retry_at OPERATOR(pg_catalog.>) pg_catalog.now() AND @extschema@._clip_may_read(c.oid, c.relowner)
+ WHERE f.retry_at OPERATOR(pg_catalog.>) pg_catalog.now() AND @extschema@._clip_may_read(c.oid, c.relowner, c.relnamespace)
    -- A clock that was set back leaves failures of the future: nothing waits for those.
    AND (f.last_failed_at OPERATOR(pg_catalog.<=) pg_catalog.now() OR f.retry_at OPERATOR(pg_catalog.=) 'infinity');
 COMMENT ON VIEW _clip_failed IS 'internal: failures that are not to be tried again yet, unless the source has changed';
@@ -409,7 +410,9 @@ BEGIN
 	is_image := col.source_type = 'pg_catalog.bytea'::pg_catalog.regtype;
 	most_bytes := @extschema@._clip_most_bytes(is_image);
 	most_rows := CASE WHEN is_image THEN most_images ELSE most_texts END;
-	had_failures := EXISTS (SELECT FROM @extschema@.clip_failures AS f WHERE f.relation = col.relation AND f.target = col.target);
+	-- Who may not know of failures may end them all the same.
+	had_failures := NOT COALESCE((SELECT @extschema@._clip_may_read(c.oid, c.relowner, c.relnamespace) FROM pg_class AS c WHERE c.oid = col.relation), false)
+		OR EXISTS (SELECT FROM @extschema@.clip_failures AS f WHERE f.relation = col.relation AND f.target = col.target);
 	store := format(
 		'WITH e AS MATERIALIZED (SELECT * FROM @extschema@._clip_embed_each($1, $2, $3, $4, $5)), '
 		'u AS (UPDATE %s AS t SET %I = e.embedding FROM e '
@@ -471,7 +474,7 @@ BEGIN
 					failed := failed + 1;
 					PERFORM @extschema@._clip_record_failure(col.relation, col.trigger_name::text, ids[places[i]],
 						CASE WHEN is_image THEN @extschema@._clip_digest(images[places[i]]) ELSE @extschema@._clip_digest(texts[places[i]]) END,
-						COALESCE(sqlstates[i], '55000'),
+						COALESCE(sqlstates[i], '09000'),
 						COALESCE(messages[i], 'could not store the vector: A trigger or a policy of the table prevents it.'),
 						col.mode = 'queue' AND col.on_error = 'error');
 				END IF;
@@ -534,12 +537,13 @@ BEGIN
 			-- What was too large to be read has no digest, and is left out as long as it is too large.
 			'NOT (pg_catalog.octet_length(t.%3$I) OPERATOR(pg_catalog.>) %4$s '
 			'AND %1$s OPERATOR(pg_catalog.=) ANY (SELECT f.key %2$s AND f.source_digest OPERATOR(pg_catalog.=) '''')) '
-			'AND NOT (CASE WHEN pg_catalog.octet_length(t.%3$I) OPERATOR(pg_catalog.<=) %4$s THEN ROW(%1$s, @extschema@._clip_digest(t.%3$I)) '
+			'AND NOT (CASE WHEN pg_catalog.octet_length(t.%3$I) OPERATOR(pg_catalog.<=) %4$s THEN ROW(%1$s, @extschema@._clip_digest(t.%3$I::pg_catalog.%5$s)) '
 			'OPERATOR(pg_catalog.=) ANY (SELECT f.key, f.source_digest %2$s) ELSE false END) ELSE true END',
 			@extschema@._clip_key_object(col.key_names, 't'::text),
 			format('FROM @extschema@._clip_failed AS f WHERE f.relation::pg_catalog.oid OPERATOR(pg_catalog.=) %s::pg_catalog.oid '
 				'AND f.trigger_name OPERATOR(pg_catalog.=) %L::pg_catalog.name', col.relation::oid, col.trigger_name),
-			col.source, @extschema@._clip_most_bytes(col.source_type = 'bytea'::regtype));
+			col.source, @extschema@._clip_most_bytes(col.source_type = 'bytea'::regtype),
+			CASE col.source_type WHEN 'bytea'::regtype THEN 'bytea' ELSE 'text' END);
 	END IF;
 	RETURN waiting;
 END
@@ -634,7 +638,8 @@ COMMENT ON FUNCTION _clip_statement_rows(regclass, name, text) IS 'internal: the
 
 -- Here and in what follows without a search_path of its own, each name is qualified and each operator fits its types
 -- exactly: what others put into the caller's search_path is not found. Everywhere, the extension's functions are called
--- with all arguments and these of the very types: what others put beside them, where they may, does not fit better.
+-- with all arguments and these of the very types: what others put beside them, where they may, does not fit better. But for the
+-- searches, whose first argument is of any type.
 CREATE FUNCTION clip_auto_embed_statement() RETURNS trigger
 	LANGUAGE plpgsql VOLATILE
 AS $$
@@ -1047,14 +1052,16 @@ AS $$
 DECLARE
 	col @extschema@._clip_columns%ROWTYPE;
 	step record;
+	before text;
 	after text;
 BEGIN
 	SELECT * INTO col FROM @extschema@._clip_fillable(relation, target, batch_size);
-	-- A batch that only failed is not the end.
+	-- A batch that only failed is not the end, unless it is the one before again.
 	LOOP
+		before := after;
 		SELECT * INTO step FROM @extschema@._clip_pass(relation, col.trigger_name, batch_size, after, pg_catalog.current_setting('search_path'));
 		after := step.last;
-		EXIT WHEN step.embedded > 0 OR after IS NULL;
+		EXIT WHEN step.embedded > 0 OR after IS NULL OR after OPERATOR(pg_catalog.=) before;
 	END LOOP;
 	RETURN step.embedded;
 END
@@ -1086,6 +1093,7 @@ AS $$
 DECLARE
 	col @extschema@._clip_columns%ROWTYPE;
 	step record;
+	before text;
 	after text;
 	this_pass bigint;
 	embedded bigint := 0;
@@ -1101,6 +1109,7 @@ BEGIN
 	LOOP
 		this_pass := 0;
 		LOOP
+			before := after;
 			SELECT * INTO step FROM @extschema@._clip_pass(relation, col.trigger_name, batch_size, after, pg_catalog.current_setting('search_path'));
 			after := step.last;
 			this_pass := this_pass + step.embedded;
@@ -1108,7 +1117,8 @@ BEGIN
 			PERFORM @extschema@._clip_report_activity(relation, col.trigger_name::pg_catalog.text, 'backfill'::pg_catalog.text,
 				NULL::bigint, step.embedded, step.failed);
 			COMMIT;
-			EXIT WHEN after IS NULL;
+			-- Without an order to go on in, what fails comes again, to those who are not told that it has failed.
+			EXIT WHEN after IS NULL OR step.embedded = 0 AND after OPERATOR(pg_catalog.=) before;
 		END LOOP;
 		embedded := embedded + this_pass;
 		EXIT WHEN this_pass = 0;
@@ -1490,7 +1500,11 @@ BEGIN
 		  JOIN pg_operator AS o ON o.oid = am.amopopr
 		  JOIN pg_namespace AS n ON n.oid = o.oprnamespace
 		 WHERE i.indexrelid = index;
-		IF type = kind THEN
+		IF operator NOT LIKE '%.<=>)' AND NOT EXISTS (SELECT FROM @extschema@._clip_columns AS c WHERE c.target = _clip_searched.target
+		        AND (c.relation = _clip_searched.relation OR c.relation IN (SELECT p.relid FROM pg_partition_ancestors(_clip_searched.relation) AS p))) THEN
+			-- Of others it is not known that their length is one.
+			index := NULL;
+		ELSIF type = kind THEN
 			place := format('%s %s %s', target_column, operator, query);
 		ELSE
 			place := format('%s.%s %s %s::%s', alias, regexp_replace(pg_get_indexdef(index, 1, false), '^\(\((.*)\)(::.*)\)$', '\1\2'), operator, query, type);
@@ -1586,7 +1600,10 @@ BEGIN
 	IF words IS NULL AND picture IS NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'query must not be null';
 	END IF;
-	SELECT c.model, c.digest INTO col FROM @extschema@._clip_columns AS c WHERE c.relation = _clip_query.relation AND c.target = _clip_query.target;
+	-- A partition's column is that of its table.
+	SELECT c.model, c.digest INTO col FROM @extschema@._clip_columns AS c
+	 WHERE (c.relation = _clip_query.relation OR c.relation IN (SELECT p.relid FROM pg_partition_ancestors(_clip_query.relation) AS p))
+	   AND c.target = _clip_query.target;
 	chosen := COALESCE(model, col.model);
 	IF col.digest IS NOT NULL THEN
 		SELECT m.digest INTO found FROM @extschema@._clip_resolve_model(chosen) AS m;
@@ -1728,6 +1745,7 @@ DECLARE
 	parts record;
 	kind text;
 	search text;
+	ranked text;
 BEGIN
 	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, '$1'::pg_catalog.text);
 	IF (SELECT c.relkind NOT IN ('r', 'p', 'm') FROM pg_class AS c WHERE c.oid = relation) THEN
@@ -1745,6 +1763,8 @@ BEGIN
 	END IF;
 	-- What is further down adds little.
 	depth := greatest(100, least(2 * k::bigint, 1000000));
+	-- Not the name of the table, which its rows have here.
+	ranked := CASE parts.alias WHEN 'f' THEN 'g' ELSE 'f' END;
 	search := E'WITH near AS MATERIALIZED (\n'
 		'SELECT %1$s.tableoid AS t, %1$s.ctid AS c, %2$s AS distance FROM %3$s WHERE %4$s ORDER BY %5$s LIMIT %6$s\n'
 		'), named AS MATERIALIZED (\n'
@@ -1759,13 +1779,13 @@ BEGIN
 		'  FROM v FULL JOIN w ON v.t OPERATOR(pg_catalog.=) w.t AND v.c OPERATOR(pg_catalog.=) w.c\n'
 		' ORDER BY score DESC, v.place, w.place LIMIT %10$s\n'
 		')\n'
-		'SELECT %1$s.*::%3$s AS "row", NULL::pg_catalog.float8 AS distance, f.score,\n'
-		'       f.vector_place::pg_catalog.int4 AS vector_place, f.words_place::pg_catalog.int4 AS words_place\n'
-		'  FROM fused AS f JOIN %3$s ON %1$s.ctid OPERATOR(pg_catalog.=) f.c AND %1$s.tableoid OPERATOR(pg_catalog.=) f.t\n'
-		' ORDER BY f.score DESC, f.vector_place, f.words_place';
-	nearest := format(search, parts.alias, parts.distance, parts.rows_of, parts.present || parts.filtered, parts.place, depth, words, parts.filtered, smoothing, k);
+		'SELECT %1$s.*::%3$s AS "row", NULL::pg_catalog.float8 AS distance, %11$s.score,\n'
+		'       %11$s.vector_place::pg_catalog.int4 AS vector_place, %11$s.words_place::pg_catalog.int4 AS words_place\n'
+		'  FROM fused AS %11$s JOIN %3$s ON %1$s.ctid OPERATOR(pg_catalog.=) %11$s.c AND %1$s.tableoid OPERATOR(pg_catalog.=) %11$s.t\n'
+		' ORDER BY %11$s.score DESC, %11$s.vector_place, %11$s.words_place';
+	nearest := format(search, parts.alias, parts.distance, parts.rows_of, parts.present || parts.filtered, parts.place, depth, words, parts.filtered, smoothing, k, ranked);
 	IF parts.may_omit THEN
-		exact := format(search, parts.alias, parts.distance, parts.rows_of, parts.present || parts.filtered, parts.exact_place, depth, words, parts.filtered, smoothing, k);
+		exact := format(search, parts.alias, parts.distance, parts.rows_of, parts.present || parts.filtered, parts.exact_place, depth, words, parts.filtered, smoothing, k, ranked);
 	END IF;
 END
 $$;
@@ -1834,8 +1854,10 @@ AS $$
 DECLARE
 	parts record;
 	key record;
+	-- Not the name of the table, which the rows that are near have.
+	one CONSTANT text := (SELECT CASE c.relname WHEN 'one' THEN 'this_one' ELSE 'one' END FROM pg_class AS c WHERE c.oid = relation);
 BEGIN
-	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, 'one.embedding'::pg_catalog.text);
+	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, one || '.embedding'::pg_catalog.text);
 	SELECT * INTO key FROM @extschema@._clip_key(relation);
 	IF NOT FOUND THEN
 		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('table %s has no primary key', relation),
@@ -1847,13 +1869,13 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('invalid max_distance: %s', COALESCE(max_distance::text, 'null')),
 			DETAIL = 'Cosine distances are between 0 and 2.';
 	END IF;
-	RETURN format(E'SELECT LEAST(one.key, other.key) AS key, GREATEST(one.key, other.key) AS duplicate, pg_catalog.min(other.distance) AS distance\n'
-		'  FROM (SELECT %1$s AS key, %2$s.%3$I AS embedding FROM %4$s WHERE %5$s%7$s) AS one\n'
+	RETURN format(E'SELECT LEAST(%10$s.key, other.key) AS key, GREATEST(%10$s.key, other.key) AS duplicate, pg_catalog.min(other.distance) AS distance\n'
+		'  FROM (SELECT %1$s AS key, %2$s.%3$I AS embedding FROM %4$s WHERE %5$s%7$s) AS %10$s\n'
 		' CROSS JOIN LATERAL (SELECT %1$s AS key, %6$s AS distance FROM %4$s WHERE %5$s ORDER BY %8$s LIMIT %9$s) AS other\n'
-		' WHERE other.distance OPERATOR(pg_catalog.<=) $1 AND one.key OPERATOR(pg_catalog.<>) other.key\n'
+		' WHERE other.distance OPERATOR(pg_catalog.<=) $1 AND %10$s.key OPERATOR(pg_catalog.<>) other.key\n'
 		' GROUP BY 1, 2 ORDER BY 3, 1, 2',
 		@extschema@._clip_key_object(key.names, parts.alias), parts.alias, target, parts.rows_of, parts.present,
-		parts.distance, parts.filtered, parts.place, neighbours + 1);
+		parts.distance, parts.filtered, parts.place, neighbours::bigint + 1, one);
 END
 $$;
 COMMENT ON FUNCTION _clip_duplicates_sql(regclass, name, text, double precision, integer) IS 'internal: the statement that finds near-duplicates';

@@ -15,7 +15,7 @@ use pgrx::prelude::*;
 
 use crate::batch::{Source, check_digest};
 use crate::datum::{Varlena, Vector};
-use crate::encoding::Text;
+use crate::encoding::{Raw, Text};
 use crate::error::{broken_trigger, report, summary_of};
 use crate::journal::{self, Failure};
 use crate::models;
@@ -155,12 +155,12 @@ fn record_failure(row: &Row<'_>, column: &Column, source: Varlena<'_>, error: Er
     let keyed = Keyed::look_up(row)?;
     // Rows without a key are told apart by their source.
     let key = match keyed.key(row)? {
-        Some(Text(key)) => key,
-        None => format!("{{\"source\": \"{source_digest}\"}}"),
+        Some(key) => key.into(),
+        None => Text(format!("{{\"source\": \"{source_digest}\"}}")).into(),
     };
     let failure = Failure {
         trigger_name: keyed.trigger_name.into(),
-        key: Text(key).into(),
+        key,
         source_digest: source_digest.into(),
         sqlstate: &sqlstate,
         message: Text(message).into(),
@@ -186,10 +186,9 @@ fn failed(error: spi::Error) -> ErrorReport {
 }
 
 /// The one value of a query.
-fn value(query: &str, arguments: &[DatumWithOid<'_>]) -> Result<Text, ErrorReport> {
-    read(query, arguments, |row| required(row, 1))
-        .and_then(|value| value.ok_or(spi::SpiError::InvalidPosition))
-        .map_err(failed)
+fn value<T: IntoDatum + FromDatum>(query: &str, arguments: &[DatumWithOid<'_>]) -> Result<T, ErrorReport> {
+    let value = read(query, arguments, |row| required(row, 1));
+    value.and_then(|value| value.ok_or(spi::SpiError::InvalidPosition)).map_err(failed)
 }
 
 /// The triggers from which a partition's is copied, itself included: their table is the one that was named.
@@ -292,7 +291,7 @@ impl Keyed {
     }
 
     /// The key of a row as JSON, if it has one.
-    fn key(&self, row: &Row<'_>) -> Result<Option<Text>, ErrorReport> {
+    fn key(&self, row: &Row<'_>) -> Result<Option<Raw>, ErrorReport> {
         let Some(values) = self.numbers.iter().map(|&number| row.argument(number)).collect::<Option<Vec<_>>>() else {
             return Err(broken_trigger("the key of its table was changed meanwhile"));
         };

@@ -77,6 +77,29 @@ impl IntoDatum for Text {
     }
 }
 
+/// A value of type text as the database has it: whatever the encoding, it is what it was when it is given back.
+#[derive(Clone)]
+pub struct Raw(Vec<u8>);
+
+impl FromDatum for Raw {
+    unsafe fn from_polymorphic_datum(datum: pg_sys::Datum, is_null: bool, _: pg_sys::Oid) -> Option<Self> {
+        // SAFETY: callers read columns of type text, which is a varlena.
+        (!is_null).then(|| Self(unsafe { Varlena::from_datum(datum) }.detoast().to_vec()))
+    }
+}
+
+impl IntoDatum for Raw {
+    fn into_datum(self) -> Option<pg_sys::Datum> {
+        // SAFETY: the pointer and length are of one slice, which is copied into a value of the current memory context.
+        let text = unsafe { pg_sys::cstring_to_text_with_len(self.0.as_ptr().cast::<c_char>(), self.0.len() as i32) };
+        Some(pg_sys::Datum::from(text))
+    }
+
+    fn type_oid() -> pg_sys::Oid {
+        pg_sys::TEXTOID
+    }
+}
+
 /// A name as it can stand in a statement, which is ASCII whatever the database has.
 pub fn identifier(name: &str) -> String {
     if name.is_ascii() {

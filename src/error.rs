@@ -273,7 +273,7 @@ pub fn summary(code: PgSqlErrorCode, message: &str, detail: Option<&str>) -> (St
 /// Whether it is the row that cannot be embedded, so that it fails again until it is changed. Memory or a model that are
 /// not there may be there the next time.
 pub fn is_of_the_row(sqlstate: &str) -> bool {
-    matches!(sqlstate, "22P03" | "22021" | "38000" | "54000")
+    matches!(sqlstate, "09000" | "22021" | "22P03" | "38000" | "54000")
 }
 
 /// Text that is not text in the encoding of this database.

@@ -7,7 +7,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::datum::Varlena;
-use crate::encoding::Text;
+use crate::encoding::{Raw, Text};
 use crate::error::{broken_extension, is_of_the_row, not_writable};
 use crate::rights::{Extension, read, required};
 
@@ -88,7 +88,7 @@ fn clip_forget_failures(
 }
 
 /// One row was embedded after all. For whoever is known to write to the table.
-pub fn forget_failure(relation: pg_sys::Oid, trigger_name: Text, key: Text) -> Result<(), ErrorReport> {
+pub fn forget_failure(relation: pg_sys::Oid, trigger_name: Text, key: Raw) -> Result<(), ErrorReport> {
     write(
         "DELETE FROM _clip.failures WHERE relation = $1 AND trigger_name = $2 AND key = $3::jsonb",
         &[relation.into(), trigger_name.into(), key.into()],

@@ -61,6 +61,8 @@ pub struct LabelSet {
     pub names: Vec<String>,
     pub classifier: Classifier,
     digest: String,
+    /// The model's head is no part of its digest.
+    head: (Option<f64>, Option<f64>),
     overflow: Overflow,
     labels: Box<[u8]>,
     templates: Box<[u8]>,
@@ -104,10 +106,13 @@ pub fn embed_image(name: &str, image: &[u8]) -> Result<Embedding, Error> {
 /// A set of labels that was asked for before.
 pub fn known_labels(name: &str, arguments: Arguments<'_>) -> Result<Option<Rc<LabelSet>>, Error> {
     BACKEND.with_borrow_mut(|backend| {
-        let (digest, overflow) = (backend.open(name)?.model.manifest().digest.clone(), settings::text_overflow());
+        let manifest = backend.open(name)?.model.manifest();
+        let (digest, head) = (manifest.digest.clone(), (manifest.logit_scale, manifest.logit_bias));
+        let overflow = settings::text_overflow();
         let sets = &mut backend.label_sets;
         let is_it = |set: &Rc<LabelSet>| {
             set.digest == digest
+                && set.head == head
                 && set.overflow == overflow
                 && *set.labels == *arguments.labels
                 && *set.templates == *arguments.templates
@@ -131,13 +136,15 @@ pub fn embed_labels(
     let embedded = with(name, |model, options| {
         let texts: Vec<&str> = labels.iter().map(String::as_str).collect();
         let classifier = Classifier::new(model, &texts, templates, options)?;
-        Ok((classifier, model.manifest().digest.clone(), options.overflow))
+        let manifest = model.manifest();
+        Ok((classifier, manifest.digest.clone(), (manifest.logit_scale, manifest.logit_bias), options.overflow))
     });
-    let (classifier, digest, overflow) = embedded?;
+    let (classifier, digest, head, overflow) = embedded?;
     let set = Rc::new(LabelSet {
         names: labels,
         classifier,
         digest,
+        head,
         overflow,
         labels: arguments.labels.into(),
         templates: arguments.templates.into(),

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use clip::{Embedding, Head, MAX_LOGIT_SCALE, cosines};
+use clip::{Embedding, Head, MAX_LOGIT_SCALE, MAX_TEMPLATES, cosines};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
@@ -96,8 +96,8 @@ fn label_set(
         return Ok(known);
     }
     let (labels, templates) = (texts(labels, "labels")?, texts(templates, "templates")?);
-    if templates.is_empty() {
-        return Err(wrong_length("templates", 0, "an element or more"));
+    if templates.is_empty() || templates.len() > MAX_TEMPLATES {
+        return Err(wrong_length("templates", templates.len(), &format!("1 to {MAX_TEMPLATES} elements")));
     }
     let templates: Vec<&str> = templates.iter().map(String::as_str).collect();
     let set = models::embed_labels(model, arguments, labels, &templates).map_err(report)?;

@@ -49,4 +49,4 @@ pub use runtime::{Runtime, TELEMETRY_OFF};
 pub use spec::{GraphSpec, ImageSpec, Pooling, Resize, TextSpec};
 pub use tokens::MAX_TEXT_BYTES;
 pub use watch::Interrupted;
-pub use zero_shot::{Classifier, Head, MAX_LOGIT_SCALE, cosines};
+pub use zero_shot::{Classifier, Head, MAX_LOGIT_SCALE, MAX_TEMPLATES, cosines};

@@ -61,6 +61,8 @@ struct FunctionProto {
     node: Vec<Bytes>,
     #[prost(string, tag = "10")]
     domain: String,
+    #[prost(message, repeated, tag = "11")]
+    attribute_proto: Vec<AttributeProto>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -93,6 +95,10 @@ pub(crate) struct AttributeProto {
     pub graphs: Vec<GraphProto>,
     #[prost(int32, optional, tag = "20")]
     pub kind: Option<i32>,
+    #[prost(bytes = "bytes", optional, tag = "22")]
+    pub sparse_tensor: Option<Bytes>,
+    #[prost(bytes = "bytes", repeated, tag = "23")]
+    pub sparse_tensors: Vec<Bytes>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -188,6 +194,7 @@ impl Onnx {
         domains.extend(functions.iter().map(|function| function.domain.clone()));
         facts.read_graph(&self.graph, &domains, 0)?;
         for function in &functions {
+            facts.read_attributes(&function.attribute_proto, &domains, 0)?;
             facts.read_nodes(&function.node, &domains, 0)?;
         }
         Ok(facts)
@@ -240,11 +247,32 @@ impl Facts {
             return Err("its graphs are nested too deeply".into());
         }
         self.read_tensors(graph.initializer.iter())?;
-        for sparse in &graph.sparse_initializer {
+        self.read_sparse_tensors(graph.sparse_initializer.iter())?;
+        self.read_nodes(&graph.node, domains, depth)
+    }
+
+    fn read_sparse_tensors<'a>(&mut self, tensors: impl Iterator<Item = &'a Bytes>) -> Result<(), Refusal> {
+        for sparse in tensors {
             let sparse: SparseTensorProto = decode(sparse, "sparse tensor")?;
             self.read_tensors(sparse.values.iter().chain(&sparse.indices))?;
         }
-        self.read_nodes(&graph.node, domains, depth)
+        Ok(())
+    }
+
+    fn read_attributes(
+        &mut self,
+        attributes: &[AttributeProto],
+        domains: &BTreeSet<String>,
+        depth: usize,
+    ) -> Result<(), Refusal> {
+        for attribute in attributes {
+            self.read_tensors(attribute.tensor.iter().chain(&attribute.tensors))?;
+            self.read_sparse_tensors(attribute.sparse_tensor.iter().chain(&attribute.sparse_tensors))?;
+            for graph in attribute.graph.iter().chain(&attribute.graphs) {
+                self.read_graph(graph, domains, depth + 1)?;
+            }
+        }
+        Ok(())
     }
 
     fn read_nodes(&mut self, nodes: &[Bytes], domains: &BTreeSet<String>, depth: usize) -> Result<(), Refusal> {
@@ -257,12 +285,7 @@ impl Facts {
                 ));
             }
             self.scaled_by_content |= SCALED_BY_CONTENT.contains(&node.op_type.as_str());
-            for attribute in &node.attribute {
-                self.read_tensors(attribute.tensor.iter().chain(&attribute.tensors))?;
-                for graph in attribute.graph.iter().chain(&attribute.graphs) {
-                    self.read_graph(graph, domains, depth + 1)?;
-                }
-            }
+            self.read_attributes(&node.attribute, domains, depth)?;
         }
         Ok(())
     }
@@ -317,7 +340,8 @@ impl TensorProto {
                 _ => {}
             }
         }
-        match is_inside(&file) {
+        // ONNX Runtime's own mark for what is no file but a place in memory.
+        match is_inside(&file) && !file.contains("_ORT_MEM_ADDR_") {
             true => Ok((file, [vec![whole], packed].concat())),
             false => Err("its weights are in a file that is not inside the folder".into()),
         }

@@ -14,7 +14,7 @@ use tokenizers::{
 };
 
 use crate::config::{self, Configuration};
-use crate::error::Error;
+use crate::error::{Error, Tower};
 use crate::folder::Folder;
 use crate::foreign::calm;
 use crate::memory::{HEADROOM, headroom, reserve};
@@ -22,6 +22,9 @@ use crate::spec::{GraphSpec, MAX_CONTEXT_LENGTH, TextSpec};
 
 /// A context holds some dozens of tokens; a megabyte is a novel. Tokenising cannot be interrupted, so it is bounded.
 pub const MAX_TEXT_BYTES: usize = 1024 * 1024;
+
+/// What a byte of text takes while it is tokenised, in many small pieces: of digits, each is a token of its own.
+const BYTES_PER_BYTE: u64 = 640;
 
 /// While a vocabulary is read, many times the file's size is in use.
 const TOKENIZER_COPIES: u64 = 16;
@@ -68,13 +71,18 @@ impl Tokens {
         if text.len() > MAX_TEXT_BYTES {
             return Err(Error::TextBytesExceeded { bytes: text.len() as u64, limit: MAX_TEXT_BYTES as u64 });
         }
-        calm(|| self.encode_or_panic(text)).unwrap_or_else(|| {
-            Err(Error::invalid(&self.model, TOKENIZER, "the tokenizer does not understand the text"))
-        })
+        headroom(BYTES_PER_BYTE * text.len() as u64 + HEADROOM)?;
+        calm(|| self.encode_or_panic(text))
+            .unwrap_or_else(|| Err(self.failed("the tokenizer does not understand the text")))
+    }
+
+    /// It is the text that it fails for: the file was read.
+    fn failed(&self, reason: impl ToString) -> Error {
+        Error::Inference { model: self.model.clone(), tower: Tower::Text, reason: reason.to_string() }
     }
 
     fn encode_or_panic(&self, text: &str) -> Result<Encoded, Error> {
-        let invalid = |error| Error::invalid(&self.model, TOKENIZER, error);
+        let invalid = |error| self.failed(error);
         // `encode`, never a batch: that starts threads.
         let mut encoding = self.tokenizer.encode_fast(text, false).map_err(invalid)?;
         let special = self.special_tokens();

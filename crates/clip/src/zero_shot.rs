@@ -3,14 +3,18 @@
 use crate::embedding::{self, Embedding};
 use crate::error::Error;
 use crate::manifest::Manifest;
-use crate::memory::reserve;
+use crate::memory::{headroom, reserve};
 use crate::model::{Model, Options};
+use crate::tokens::MAX_TEXT_BYTES;
 
 /// Where the label goes in a template.
 const PLACE: &str = "{}";
 
 /// Texts that are embedded together: enough to find some of like length for a run.
 const WINDOW: usize = 256;
+
+/// Templates at most: published ensembles have eighty.
+pub const MAX_TEMPLATES: usize = 1000;
 
 /// A head's factor at most: training stops CLIP's at 100, and SigLIP's ends near 120.
 pub const MAX_LOGIT_SCALE: f64 = 10_000.0;
@@ -72,6 +76,19 @@ impl Classifier {
         let mut vectors = reserve(labels.len().saturating_mul(dimensions))?;
         let at_once = (WINDOW / templates.len().max(1)).max(1);
         for labels in labels.chunks(at_once) {
+            // A label stands in each place of each template: what that comes to is known before it is written.
+            let mut bytes = 0;
+            for (label, template) in
+                labels.iter().flat_map(|label| templates.iter().map(move |template| (label, template)))
+            {
+                let places = template.matches(PLACE).count();
+                let length = (template.len() - places * PLACE.len()).saturating_add(places.saturating_mul(label.len()));
+                if length > MAX_TEXT_BYTES {
+                    return Err(Error::TextBytesExceeded { bytes: length as u64, limit: MAX_TEXT_BYTES as u64 });
+                }
+                bytes += length as u64;
+            }
+            headroom(2 * bytes)?;
             let texts: Vec<String> = labels
                 .iter()
                 .flat_map(|label| templates.iter().map(move |template| template.replace(PLACE, label)))

@@ -221,3 +221,19 @@ fn a_gigabyte_is_refused_unread() {
         assert_eq!(sqlstate(&error), &SqlState::PROGRAM_LIMIT_EXCEEDED, "{call}");
     }
 }
+
+#[test]
+fn labels_and_templates_that_multiply_are_refused() {
+    let cluster = Cluster::start();
+    let (mut client, pid) = limited(&cluster);
+    for (labels, templates, expected) in [
+        ("ARRAY[repeat('a', 1048576)]", "ARRAY[repeat('{}', 524288)]", SqlState::PROGRAM_LIMIT_EXCEEDED),
+        ("ARRAY[repeat('a', 1048576)]", "array_fill('{}'::text, ARRAY[1000000])", SqlState::INVALID_PARAMETER_VALUE),
+        ("ARRAY[repeat('a', 1048570)]", "ARRAY['a photo of a {}']", SqlState::PROGRAM_LIMIT_EXCEEDED),
+    ] {
+        let classify = format!("SELECT clip_classify(clip_embed_text('a', 'emoji'), {labels}, {templates}, 'emoji')");
+        let error = client.batch_execute(&classify).unwrap_err();
+        assert_eq!(sqlstate(&error), &expected, "{classify}: {error:?}");
+    }
+    assert_eq!(client.query_one("SELECT pg_backend_pid()", &[]).unwrap().get::<_, i32>(0), pid);
+}

@@ -156,7 +156,9 @@ fn who_owns_the_database_has_none_of_his_functions_called_for_others() {
     let planted = count(&mut client, "SELECT count(*) FROM pg_proc WHERE proowner = 'owner'::regrole");
     assert!(planted > 500, "{planted}");
     for table in ["by_row", "by_statement", "by_queue"] {
-        client.batch_execute(&format!("CREATE TABLE {table} (id int PRIMARY KEY, body text, words tsvector)")).unwrap();
+        client
+            .batch_execute(&format!("CREATE TABLE {table} (id int PRIMARY KEY, body varchar, words tsvector)"))
+            .unwrap();
     }
     let embed = "SELECT clip_auto_embed('{table}'::regclass, 'body'::name, 'embedding'::name, 'narrow'::text, '{mode}'::text, true, false, '{on_error}'::text)";
     for (table, mode, on_error) in
@@ -212,6 +214,7 @@ fn failures_are_told_to_those_who_may_read_all_rows() {
              CREATE TABLE secret (id text PRIMARY KEY, body text, tenant text);
              GRANT SELECT ON secret TO tenant, reader;
              SELECT clip_auto_embed('secret', 'body', model => 'narrow', on_error => 'null', create_index => false);
+             SELECT _clip_report_activity('secret', 'zz_clip_embedding', 'backfill', 10, 1, 1);
              SET clip.text_overflow = 'error'; INSERT INTO secret VALUES ('a secret key', {TOO_LONG}, 'another')"
         ))
         .unwrap();
@@ -219,6 +222,10 @@ fn failures_are_told_to_those_who_may_read_all_rows() {
     let (mut guest, mut tenant, mut reader) =
         (cluster.connect_as("guest"), cluster.connect_as("tenant"), cluster.connect_as("reader"));
     assert_eq!((seen(&mut guest), seen(&mut tenant), seen(&mut reader)), (0, 1, 1));
+    client.batch_execute("BEGIN").unwrap();
+    for view in ["clip_failures", "_clip_failed", "_clip_work_done", "clip_progress"] {
+        assert_eq!(count(&mut reader, &format!("SELECT count(*) FROM {view}")), 1, "{view}");
+    }
     // A condition that costs nothing and tells what it sees, by an error or by itself.
     guest
         .batch_execute(
@@ -234,6 +241,7 @@ fn failures_are_told_to_those_who_may_read_all_rows() {
             );
         }
     }
+    client.batch_execute("COMMIT").unwrap();
     // Whom row security binds sees some rows: which failed is not told, as keys and digests are of rows.
     client
         .batch_execute(
@@ -339,4 +347,32 @@ fn a_writer_through_a_view_and_a_reader_of_a_closed_schema_have_no_errors() {
     assert_eq!(strings(&mut client, "SELECT relation::text FROM clip_failures"), ["parted"]);
     let mut reader = cluster.connect_as("reader");
     assert_eq!(count(&mut reader, "SELECT count(*) FROM clip_auto_embed_status"), 3);
+}
+
+#[test]
+fn whom_row_security_binds_ends_failures_and_loops() {
+    let cluster = Cluster::start();
+    let mut client = cluster.connect();
+    client
+        .batch_execute(
+            "CREATE EXTENSION citext; CREATE ROLE tenant LOGIN;
+             CREATE TABLE item (id citext PRIMARY KEY, body text); GRANT ALL ON item TO tenant;
+             SELECT clip_auto_embed('item', 'body', model => 'narrow', mode => 'statement', on_error => 'null', create_index => false);
+             ALTER TABLE item ENABLE ROW LEVEL SECURITY; CREATE POLICY all_of_it ON item USING (true)",
+        )
+        .unwrap();
+    let mut tenant = cluster.connect_as("tenant");
+    tenant
+        .batch_execute(&format!(
+            "SET clip.text_overflow = 'error'; SET statement_timeout = '60s'; INSERT INTO item SELECT 'row ' || i, {TOO_LONG} FROM generate_series(1, 10) AS i"
+        ))
+        .unwrap();
+    assert_eq!(count(&mut client, "SELECT count(*) FROM clip_failures"), 10);
+    assert_eq!(count(&mut tenant, "SELECT count(*) FROM clip_failures"), 0);
+    // He does not know what failed, and the key has no order of the server's own: still it ends.
+    assert_eq!(count(&mut tenant, "SELECT clip_backfill_batch('item', batch_size => 3)"), 0);
+    tenant.batch_execute("CALL clip_backfill('item', batch_size => 3)").unwrap();
+    tenant.batch_execute("UPDATE item SET body = 'short'").unwrap();
+    assert_eq!(count(&mut client, "SELECT count(embedding) FROM item"), 10);
+    assert_eq!(count(&mut client, "SELECT count(*) FROM clip_failures"), 0);
 }

@@ -394,7 +394,7 @@ fn a_worker_has_the_rights_of_the_tables_owner_and_no_more() {
         )
         .unwrap();
     wait_until(&mut keeper, "SELECT embedded = 3 AND failed = 1 AND pending = 0 FROM clip_auto_embed_status");
-    let refused = "SELECT count(*) FROM clip_failures WHERE key = '{\"id\": 3}' AND sqlstate = '55000'";
+    let refused = "SELECT count(*) FROM clip_failures WHERE key = '{\"id\": 3}' AND sqlstate = '09000' AND retry_at IS NULL = (SELECT on_error = 'skip' FROM clip_auto_embed_status)";
     assert_eq!(count(&mut keeper, refused), 1);
 }
 

@@ -291,3 +291,36 @@ fn a_trigger_marks_or_refuses_duplicates() {
         .collect();
     assert_eq!(marked, [(1, None), (2, None), (3, Some(1))]);
 }
+
+#[test]
+fn names_partitions_and_measures_change_no_answer() {
+    let cluster = Cluster::start();
+    let mut client = cluster.connect();
+    client
+        .batch_execute(
+            "CREATE TABLE one (id int PRIMARY KEY, embedding vector(3)); INSERT INTO one VALUES (1, '[1,0,0]'), (2, '[0,1,0]'), (3, '[1,0,0]');
+             CREATE TABLE f (id int PRIMARY KEY, body text, words tsvector); SELECT clip_auto_embed('f', 'body', model => 'narrow');
+             INSERT INTO f VALUES (1, 'a lamp', 'lamp'), (2, 'a chair', 'chair');
+             CREATE TABLE whole (id int PRIMARY KEY, body text) PARTITION BY RANGE (id);
+             CREATE TABLE part PARTITION OF whole FOR VALUES FROM (0) TO (100);
+             SELECT clip_auto_embed('whole', 'body', model => 'narrow'); INSERT INTO whole VALUES (1, 'a lamp'), (2, 'a chair');
+             SET clip.default_model = 'wide';
+             CREATE TABLE lengths (id int PRIMARY KEY, embedding vector(2)); INSERT INTO lengths VALUES (1, '[1,0]'), (2, '[10,1]');
+             CREATE INDEX ON lengths USING hnsw (embedding vector_l2_ops)",
+        )
+        .unwrap();
+    let text = |client: &mut Client, query: &str| -> Vec<String> {
+        client.query(query, &[]).unwrap().iter().map(|row| row.get(0)).collect()
+    };
+    assert_eq!(
+        text(&mut client, "SELECT key::text || ' ' || duplicate::text FROM clip_near_duplicates('one')"),
+        ["{\"id\": 1} {\"id\": 3}"]
+    );
+    assert_eq!(rows_of(&mut client, "SELECT FROM clip_near_duplicates('one', neighbours => 2000000000)"), 1);
+    assert_eq!(rows_of(&mut client, "SELECT FROM clip_hybrid_search(NULL::f, 'lamp', 'words', 2)"), 2);
+    let nearest = "SELECT distance < 1e-6 FROM clip_search(NULL::part, 'a chair', 1)";
+    assert!(client.query_one(nearest, &[]).unwrap().get::<_, bool>(0));
+    client.batch_execute("SET enable_seqscan = off").unwrap();
+    let nearest = "SELECT (\"row\").id FROM clip_search_vector(NULL::lengths, '[1,0.1]', 1)";
+    assert_eq!(client.query_one(nearest, &[]).unwrap().get::<_, i32>(0), 2);
+}

@@ -12,8 +12,19 @@ use crate::memory::{headroom, reserve};
 use crate::pixels::Rgb;
 use crate::pixels::header::{self, Format, Limits, undecodable};
 
-/// Decoders allocate as they please: before one starts, this many times the decoded size must be there to be had.
-const DECODER_COPIES: u64 = 2;
+/// Bytes per pixel that a decoder takes beside the samples that it gives: decoders allocate as they please, and before one
+/// starts, that much must be there to be had.
+fn decoder_bytes_per_pixel(format: Format, color: ColorType) -> u64 {
+    match (format, color) {
+        // The coefficients of a progressive one, of 16 bits: of one component, or of up to four.
+        (Format::Jpeg, ColorType::L8) => 2,
+        (Format::Jpeg, _) => 8,
+        // A frame and its canvas.
+        (Format::WebP, _) => 12,
+        // Another copy.
+        _ => u64::from(color.bytes_per_pixel()),
+    }
+}
 
 /// A decoder's own tables and buffers, whatever the picture's size.
 const DECODER_BYTES: u64 = 64 * 1024 * 1024;
@@ -34,14 +45,15 @@ fn decode_or_panic(bytes: &[u8], limits: &Limits, orient: bool) -> Result<Rgb, E
         false => Orientation::NoTransforms,
     };
     let size = decoder.total_bytes();
-    let budget = size.saturating_mul(DECODER_COPIES).saturating_add(DECODER_BYTES);
+    let (width, height) = decoder.dimensions();
+    let color = decoder.color_type();
+    let beside = u64::from(width) * u64::from(height) * decoder_bytes_per_pixel(format, color);
+    let budget = size.saturating_add(beside).saturating_add(DECODER_BYTES);
     let mut decoder_limits = image::Limits::no_limits();
     decoder_limits.max_alloc = Some(budget);
     decoder.set_limits(decoder_limits).map_err(|error| undecodable(format, error))?;
     headroom(budget)?;
 
-    let (width, height) = decoder.dimensions();
-    let color = decoder.color_type();
     let mut samples = reserve(usize::try_from(size).unwrap_or(usize::MAX))?;
     samples.resize(size as usize, 0);
     decoder.read_image(&mut samples).map_err(|error| undecodable(format, error))?;
