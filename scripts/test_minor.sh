@@ -59,5 +59,7 @@ try() {
 for pair in "$old $old" "$old $new" "$new $new" "$new $old"; do
     read -r built server <<<"$pair"
     logged try "$built" "$server"
-    echo "test_minor: built for $built, on a server of $server: $(grep -c '^test .* ok$' "$log") tests passed"
+    passed=$(grep -c '^test .* ok$' "$log" || true)
+    [ "$passed" -gt 0 ] || fail "no test was run." "$log tells."
+    echo "test_minor: built for $built, on a server of $server: $passed tests passed"
 done

@@ -1840,7 +1840,7 @@ CREATE FUNCTION clip_near_duplicates(relation regclass, target name DEFAULT 'emb
 	SET hnsw.iterative_scan = 'relaxed_order' SET hnsw.ef_search = 40 SET ivfflat.iterative_scan = 'relaxed_order'
 AS $$
 BEGIN
-	PERFORM pg_catalog.set_config('hnsw.ef_search', least(1000, greatest(40, 2 OPERATOR(pg_catalog.*) neighbours))::pg_catalog.text, true);
+	PERFORM pg_catalog.set_config('hnsw.ef_search', least(1000, greatest(40, 2::pg_catalog.int8 OPERATOR(pg_catalog.*) neighbours::pg_catalog.int8))::pg_catalog.text, true);
 	RETURN QUERY EXECUTE @extschema@._clip_duplicates_sql(relation, target, filter, max_distance, neighbours) USING max_distance;
 END
 $$;
