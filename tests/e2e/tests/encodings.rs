@@ -119,7 +119,10 @@ fn an_error_beyond_ascii_does_not_stop_other_columns_in_latin1() {
         )
         .unwrap();
     wait_until(&mut client, "SELECT count(embedding) = 1 FROM second");
-    wait_until(&mut client, "SELECT count(*) = 1 FROM clip_failures WHERE sqlstate = 'P0001' AND message LIKE 'ung%ltig'");
+    wait_until(
+        &mut client,
+        "SELECT count(*) = 1 FROM clip_failures WHERE sqlstate = 'P0001' AND message LIKE 'ung%ltig'",
+    );
 }
 
 #[test]

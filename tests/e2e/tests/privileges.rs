@@ -100,7 +100,7 @@ fn a_role_with_a_connection_can_embed_and_nothing_else() {
                 format!("SELECT * FROM _clip_pass({oid}, 'zz_clip_embedding', 10, NULL, 'public')"),
                 SqlState::INSUFFICIENT_PRIVILEGE,
             ),
-            ("SELECT clip_auto_embed_row()".to_owned(), SqlState::FEATURE_NOT_SUPPORTED),
+            ("SELECT clip_auto_embed_row()".to_owned(), SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE),
             ("SELECT clip_auto_embed_statement()".to_owned(), SqlState::FEATURE_NOT_SUPPORTED),
         ] {
             assert_eq!(code(anyone, &forbidden), Some(with), "{name}: {forbidden}");
