@@ -143,6 +143,12 @@ impl Cluster {
         }
     }
 
+    /// No process of the server has ended by a signal, or the test fails.
+    pub fn assert_no_crash(&self) {
+        let log = std::fs::read_to_string(self.directory.join("log")).unwrap();
+        assert!(!log.contains("was terminated by signal"), "{log}");
+    }
+
     /// The user whose processes the server's are.
     pub fn owner(&self) -> u32 {
         std::fs::metadata(self.directory.join("data")).unwrap().uid()

@@ -50,12 +50,7 @@ fn memory_that_is_refused_is_an_error_at_any_step() {
         }
         assert!(refused > 5 && done > 0, "{number}: {refused} refused, {done} done: the limits prove nothing");
     }
-    assert_no_crash(&cluster);
-}
-
-fn assert_no_crash(cluster: &Cluster) {
-    let log = std::fs::read_to_string(cluster.directory.join("log")).unwrap();
-    assert!(!log.contains("was terminated by signal"), "{log}");
+    cluster.assert_no_crash();
 }
 
 #[test]
@@ -103,5 +98,5 @@ fn arrays_of_millions_are_refused_where_they_do_not_fit() {
         assert!(refused > 2 || call.contains("{} {}"), "{call}: {refused} refused: the limits prove nothing");
     }
     assert!(gone_on > 5, "{gone_on} not refused: the limits prove nothing");
-    assert_no_crash(&cluster);
+    cluster.assert_no_crash();
 }
