@@ -418,6 +418,43 @@ mod tests {
     }
 
     #[test]
+    fn weights_outside_the_folder_are_refused_wherever_they_are_named() {
+        let refused = |graph: GraphProto, functions: Vec<Bytes>| {
+            let model = ModelProto { graph: Some(graph), functions, ..ModelProto::default() };
+            Onnx::parse(model.encode_to_vec()).unwrap().facts().is_err()
+        };
+        let of = |attribute: AttributeProto| GraphProto {
+            node: vec![NodeProto { attribute: vec![attribute], ..NodeProto::default() }.encode_to_vec().into()],
+            ..GraphProto::default()
+        };
+        for (location, expected) in [("../other.bin", true), ("model.onnx_data", false)] {
+            let weights = || weights("w", Some(location));
+            let sparse = |values, indices| Bytes::from(SparseTensorProto { values, indices }.encode_to_vec());
+            let attribute = AttributeProto { tensor: Some(weights()), ..AttributeProto::default() };
+            let inner = GraphProto { initializer: vec![weights()], ..GraphProto::default() };
+            for named in [
+                GraphProto { sparse_initializer: vec![sparse(Some(weights()), None)], ..GraphProto::default() },
+                GraphProto { sparse_initializer: vec![sparse(None, Some(weights()))], ..GraphProto::default() },
+                of(AttributeProto { tensors: vec![weights()], ..AttributeProto::default() }),
+                of(AttributeProto { sparse_tensor: Some(sparse(Some(weights()), None)), ..AttributeProto::default() }),
+                of(AttributeProto { sparse_tensors: vec![sparse(None, Some(weights()))], ..AttributeProto::default() }),
+                of(AttributeProto { graph: Some(inner.clone()), ..AttributeProto::default() }),
+                of(AttributeProto { graphs: vec![inner], ..AttributeProto::default() }),
+                of(attribute.clone()),
+            ] {
+                assert_eq!(refused(named.clone(), vec![]), expected, "{named:?}");
+            }
+            for function in [
+                FunctionProto { node: of(attribute.clone()).node, ..FunctionProto::default() },
+                FunctionProto { attribute_proto: vec![attribute], ..FunctionProto::default() },
+            ] {
+                let encoded = function.encode_to_vec().into();
+                assert_eq!(refused(GraphProto::default(), vec![encoded]), expected, "{function:?}");
+            }
+        }
+    }
+
+    #[test]
     fn packed_weights_have_places_too() {
         let tensor = |entries: &[(&str, &str)]| {
             let entry = |&(key, value): &(&str, &str)| Entry { key: key.into(), value: value.into() };

@@ -64,16 +64,20 @@ fn gif(width: u16, height: u16, frames: usize) -> Vec<u8> {
     [b"GIF89a".to_vec(), screen, frame.repeat(frames), b";".to_vec()].concat()
 }
 
-/// A grey progressive JPEG of which each scan says in a hundred bytes that none of a million blocks changes.
-fn scans(side: u16, count: usize) -> Vec<u8> {
+/// A progressive JPEG of one component or three, of which each scan says in a hundred bytes that none of a million blocks
+/// changes.
+fn scans(components: u8, side: u16, count: usize) -> Vec<u8> {
     let segment =
         |marker: u8, data: &[u8]| [&[0xff, marker][..], &(data.len() as u16 + 2).to_be_bytes(), data].concat();
     // One code of one bit each: no difference, for DC; a run of 2^14 blocks (14 bits follow), for AC.
     let table = |class: u8, symbol: u8| segment(0xc4, &[&[class, 1][..], &[0; 15], &[symbol]].concat());
     let blocks = usize::from(side).div_ceil(8).pow(2);
-    let frame = [&[8][..], &side.to_be_bytes(), &side.to_be_bytes(), &[1, 1, 0x11, 0]].concat();
+    let each =
+        |what: &[u8]| -> Vec<u8> { (1..=components).flat_map(|number| [&[number][..], what].concat()).collect() };
+    let frame = [&[8][..], &side.to_be_bytes(), &side.to_be_bytes(), &[components], &each(&[0x11, 0])].concat();
     let quantization = segment(0xdb, &[&[0][..], &[1; 64]].concat());
-    let first = [segment(0xda, &[1, 1, 0, 0, 0, 0]), vec![0; blocks.div_ceil(8)]].concat();
+    let of_all = segment(0xda, &[&[components][..], &each(&[0]), &[0, 0, 0]].concat());
+    let first = [of_all, vec![0; (blocks * usize::from(components)).div_ceil(8)]].concat();
     let empty = [segment(0xda, &[1, 1, 0, 1, 63, 0]), vec![0; (blocks.div_ceil(1 << 14) * 15).div_ceil(8)]].concat();
     let head = [b"\xff\xd8".to_vec(), quantization, segment(0xc2, &frame), table(0, 0), table(0x10, 0xe0)].concat();
     [head, first, empty.repeat(count), b"\xff\xd9".to_vec()].concat()
@@ -114,6 +118,32 @@ fn overlapping_tiff(directories: usize) -> Vec<u8> {
     [b"II*\0\x08\0\0\0".to_vec(), (0..ENTRIES + directories + 1).flat_map(cell).collect()].concat()
 }
 
+fn webp(kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
+    let chunk = [&b"WEBP"[..], kind, &(data.len() as u32).to_le_bytes(), data].concat();
+    [&b"RIFF"[..], &(chunk.len() as u32).to_le_bytes(), &chunk].concat()
+}
+
+/// A lossless WebP whose five codes have one symbol each, of no bits.
+fn lossless_webp(side: u32) -> Vec<u8> {
+    let dimensions = ((side - 1) | (side - 1) << 14).to_le_bytes();
+    webp(b"VP8L", &[&[0x2f][..], &dimensions, &[0x88, 0x88, 0x08], &[0; 16]].concat())
+}
+
+/// A lossy WebP in which zeros mean: no settings, each block as predicted, no coefficients.
+fn lossy_webp(side: u16) -> Vec<u8> {
+    const MOST: usize = (1 << 19) - 1;
+    let tag = (1_u32 << 4 | (MOST as u32) << 5).to_le_bytes();
+    let head = [&tag[..3], b"\x9d\x01\x2a", &side.to_le_bytes(), &side.to_le_bytes()].concat();
+    webp(b"VP8 ", &[head, vec![0; MOST + (1 << 20)]].concat())
+}
+
+/// A grey PNG that lies on its side.
+fn lying_png(side: u32) -> Vec<u8> {
+    let orientation = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+    let megabytes = (side * (side + 1)).div_ceil(1 << 20) as usize;
+    png(side, side, &[chunk(b"eXIf", orientation), chunk(b"IDAT", &zeros(megabytes))])
+}
+
 /// A WebP whose EXIF says that it has nearly four gigabytes.
 fn webp_with_endless_exif() -> Vec<u8> {
     let simple = picture("lossy.webp");
@@ -147,11 +177,11 @@ fn bombs() -> Vec<(&'static str, Vec<u8>)> {
         ("a GIF of 65535 x 65535", gif(65535, 65535, 1)),
         ("a GIF of 30000 x 30000", gif(30000, 30000, 1)),
         ("a GIF of 100,000 frames", gif(1, 1, 100_000)),
-        ("a progressive JPEG of 10,000 scans", scans(64, 10_000)),
-        ("a large progressive JPEG of 10 scans", scans(7900, 10)),
+        ("a progressive JPEG of 10,000 scans", scans(1, 64, 10_000)),
+        ("a large progressive JPEG of 10 scans", scans(1, 7900, 10)),
         // The most that the decoder takes.
-        ("a large progressive JPEG of 99 scans", scans(7900, 99)),
-        ("a large progressive JPEG of 1,000 scans", scans(7900, 1_000)),
+        ("a large progressive JPEG of 99 scans", scans(1, 7900, 99)),
+        ("a large progressive JPEG of 1,000 scans", scans(1, 7900, 1_000)),
         ("a TIFF that is followed by itself", tiff(1, 1)),
         ("a TIFF of 60,000 directories in one another", overlapping_tiff(60_000)),
         ("a TIFF with a strip of 4 GB", tiff(7900, u32::MAX)),
@@ -198,6 +228,32 @@ fn bombs_do_no_harm() {
     assert_eq!(frames(&mut client, &apng(10_000)), 10_000);
     assert_eq!(frames(&mut client, &gif(1, 1, 100_000)), 100_000);
     assert_eq!(frames(&mut client, &overlapping_tiff(60_000)), 60_000);
+}
+
+#[test]
+fn large_pictures_are_refused_where_they_do_not_fit() {
+    const SIDE: u16 = 7900;
+    let cluster = Cluster::start();
+    for (what, bytes) in [
+        ("a progressive JPEG in colour", scans(3, SIDE, 3)),
+        ("a grey progressive JPEG", scans(1, SIDE, 3)),
+        ("a lossless WebP", lossless_webp(SIDE.into())),
+        ("a lossy WebP", lossy_webp(SIDE)),
+        ("a PNG that lies on its side", lying_png(SIDE.into())),
+    ] {
+        let (mut client, pid) = limited(&cluster);
+        let (mut refused, mut done) = (0, 0);
+        for megabytes in (0..1300).step_by(40) {
+            limit_memory(pid, Some(megabytes));
+            match client.execute("SELECT clip_embed_image($1, 'narrow')", &[&bytes]) {
+                Ok(_) => done += 1,
+                Err(error) if sqlstate(&error) == &SqlState::OUT_OF_MEMORY => refused += 1,
+                Err(error) => panic!("{what}, {megabytes} MB: {error:?}"),
+            }
+        }
+        assert!(refused > 5 && done > 5, "{what}: {refused} refused, {done} done: the limits prove nothing");
+    }
+    cluster.assert_no_crash();
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use e2e::{Cluster, root, run, sqlstate};
+use e2e::{Cluster, picture, root, run, sqlstate};
 use postgres::Client;
 use postgres::error::SqlState;
 
@@ -77,6 +77,39 @@ fn a_model_that_changed_is_refused() {
     let error = refusal(&cluster, "wide");
     assert_eq!(sqlstate(&error), &SqlState::CONFIG_FILE_ERROR);
     assert!(detail(&error).contains("digest"), "{}", detail(&error));
+}
+
+#[test]
+fn a_tokenizer_that_changed_under_an_open_model_is_refused() {
+    let cluster = Cluster::start();
+    let mut client = cluster.connect();
+    // The tokenizer is not read for pictures.
+    client.execute("SELECT clip_embed_image($1, 'wide')", &[&picture("rgb_444.jpg")]).unwrap();
+    let tokenizer = cluster.models().join("wide/tokenizer.json");
+    let text = fs::read_to_string(&tokenizer).unwrap();
+    fs::write(&tokenizer, format!("{text} ")).unwrap();
+    let error = client.query_one("SELECT clip_embed_text('a cat', 'wide')::text", &[]).unwrap_err();
+    assert_eq!(sqlstate(&error), &SqlState::CONFIG_FILE_ERROR);
+    assert_eq!(detail(&error), "File \"tokenizer.json\" is not the one that the manifest describes.");
+    fs::write(&tokenizer, text).unwrap();
+    assert_eq!(dimensions(&mut client, "wide"), 48);
+}
+
+#[test]
+fn labels_are_not_remembered_for_another_scale() {
+    let cluster = Cluster::start();
+    let mut client = cluster.connect();
+    let likeliest = |client: &mut Client| -> f32 {
+        let classify = "SELECT max(probability) FROM clip_classify(clip_embed_text('cat', 'emoji'), '{cat,dog}', model => 'emoji')";
+        client.query_one(classify, &[]).unwrap().get(0)
+    };
+    let before = likeliest(&mut client);
+    run(cluster.pgclip().args(["rm", "emoji"]));
+    let emoji = root().join("models/emoji");
+    run(cluster.pgclip().args(["add", "emoji"]).arg(emoji).args(["--license", "PostgreSQL", "--logit-scale", "1"]));
+    let after = likeliest(&mut client);
+    assert!(before > 0.9 && after < 0.75, "{before}, then {after}");
+    assert_eq!(after, likeliest(&mut cluster.connect()));
 }
 
 /// Give a file to another user, which takes root: the one who runs the tests, or sudo's.

@@ -58,7 +58,7 @@ fn decode_or_panic(bytes: &[u8], limits: &Limits, orient: bool) -> Result<Rgb, E
     samples.resize(size as usize, 0);
     decoder.read_image(&mut samples).map_err(|error| undecodable(format, error))?;
     let bytes = to_rgb(samples, color, format)?;
-    Ok(upright(Rgb { width, height, bytes }, orientation))
+    upright(Rgb { width, height, bytes }, orientation)
 }
 
 /// Reduce the decoder's samples to three bytes a pixel.
@@ -83,16 +83,18 @@ fn high_byte(pixel: &[u8], channel: usize) -> u8 {
     (u16::from_ne_bytes([low, high]) >> 8) as u8
 }
 
-fn upright(image: Rgb, orientation: Orientation) -> Rgb {
+fn upright(image: Rgb, orientation: Orientation) -> Result<Rgb, Error> {
     if orientation == Orientation::NoTransforms {
-        return image;
+        return Ok(image);
     }
+    // A picture that is turned is made anew.
+    headroom(image.bytes.len() as u64)?;
     let (width, height) = (image.width, image.height);
     match RgbImage::from_raw(width, height, image.bytes) {
         Some(pixels) => {
             let mut turned = DynamicImage::ImageRgb8(pixels);
             turned.apply_orientation(orientation);
-            Rgb { width: turned.width(), height: turned.height(), bytes: turned.into_bytes() }
+            Ok(Rgb { width: turned.width(), height: turned.height(), bytes: turned.into_bytes() })
         }
         // The buffer was made to these dimensions.
         None => unreachable!("an RGB buffer of other dimensions than its picture. This is a bug."),
