@@ -1448,6 +1448,20 @@ CREATE FUNCTION _clip_require_expression(filter text) RETURNS void
 	AS 'MODULE_PATHNAME', 'clip_require_expression_wrapper' LANGUAGE C STABLE STRICT;
 COMMENT ON FUNCTION _clip_require_expression(text) IS 'internal: refuse a filter that is not one expression';
 
+-- The model that made a column's vectors, if one did. A partition's column is that of its table.
+CREATE FUNCTION _clip_made_by(relation regclass, target name, OUT model text, OUT digest text)
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+	SELECT c.model, c.digest INTO model, digest FROM @extschema@._clip_columns AS c
+	 WHERE (c.relation = _clip_made_by.relation OR c.relation IN (SELECT p.relid FROM pg_partition_ancestors(_clip_made_by.relation) AS p))
+	   AND c.target = _clip_made_by.target;
+END
+$$;
+COMMENT ON FUNCTION _clip_made_by(regclass, name) IS 'internal: the model that made the vectors of a column, or of its partitioned table''s';
+
 -- What statements about a column of vectors are made of. "present" is the condition that there is a vector, "filtered" what
 -- the filter adds to it. "distance" is the cosine's, from the expression "query"; "place" orders alike and as the index does
 -- that serves, "exact_place" as no index does; "index" is NULL where none is known, as of a view; "may_omit" says whether one
@@ -1500,8 +1514,7 @@ BEGIN
 		  JOIN pg_operator AS o ON o.oid = am.amopopr
 		  JOIN pg_namespace AS n ON n.oid = o.oprnamespace
 		 WHERE i.indexrelid = index;
-		IF operator NOT LIKE '%.<=>)' AND NOT EXISTS (SELECT FROM @extschema@._clip_columns AS c WHERE c.target = _clip_searched.target
-		        AND (c.relation = _clip_searched.relation OR c.relation IN (SELECT p.relid FROM pg_partition_ancestors(_clip_searched.relation) AS p))) THEN
+		IF operator NOT LIKE '%.<=>)' AND (@extschema@._clip_made_by(relation, target)).model IS NULL THEN
 			-- Of others it is not known that their length is one.
 			index := NULL;
 		ELSIF type = kind THEN
@@ -1600,10 +1613,7 @@ BEGIN
 	IF words IS NULL AND picture IS NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'query must not be null';
 	END IF;
-	-- A partition's column is that of its table.
-	SELECT c.model, c.digest INTO col FROM @extschema@._clip_columns AS c
-	 WHERE (c.relation = _clip_query.relation OR c.relation IN (SELECT p.relid FROM pg_partition_ancestors(_clip_query.relation) AS p))
-	   AND c.target = _clip_query.target;
+	col := @extschema@._clip_made_by(relation, target);
 	chosen := COALESCE(model, col.model);
 	IF col.digest IS NOT NULL THEN
 		SELECT m.digest INTO found FROM @extschema@._clip_resolve_model(chosen) AS m;
