@@ -2,13 +2,14 @@
 //!
 //! External crates: `image`, and the decoders beneath it for counting frames (`gif`, `png`, `image-webp`).
 
-use std::collections::HashSet;
 use std::io::Cursor;
 
 use image::metadata::Orientation;
 use image::{ImageDecoder, ImageFormat, ImageReader};
 
 use crate::error::Error;
+use crate::memory::headroom;
+use crate::pixels::container::{HEADER_BYTES, Tiff, are_webp_chunks_inside, bytes_to_open};
 
 /// A format that can be decoded, by pure-Rust decoders only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,9 +77,6 @@ pub struct ImageInfo {
     pub frames: u32,
 }
 
-/// Memory for what comes before the pixels: colour profiles, EXIF and text, which can be compressed bombs.
-const HEADER_BYTES: u64 = 16 * 1024 * 1024;
-
 /// First bytes of formats that are pictures, but have no decoder here: offset, bytes, name.
 const UNSUPPORTED: [(usize, &[u8], &str); 19] = [
     (4, b"ftypavif", "AVIF"),
@@ -130,6 +128,7 @@ pub(super) fn open<'a>(bytes: &'a [u8], limits: &Limits) -> Result<(Format, impl
     if !limits.formats.contains(&format) {
         return Err(Error::FormatNotAllowed { format: format.name() });
     }
+    headroom(bytes_to_open(bytes, format))?;
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format.decoder());
     let mut header_limits = image::Limits::no_limits();
     header_limits.max_alloc = Some(HEADER_BYTES);
@@ -154,30 +153,18 @@ pub(super) fn info(bytes: &[u8], limits: &Limits) -> Result<ImageInfo, Error> {
     let (format, mut decoder) = open(bytes, limits)?;
     let (width, height) = decoder.dimensions();
     let orientation = orientation(&mut decoder, bytes, format).to_exif();
+    // Counting opens it again.
+    drop(decoder);
     Ok(ImageInfo { format, width, height, orientation, frames: frames(bytes, format) })
 }
 
 /// The EXIF orientation. EXIF that cannot be read is no reason to refuse a picture that can.
 pub(super) fn orientation(decoder: &mut impl ImageDecoder, bytes: &[u8], format: Format) -> Orientation {
     // The decoder sets aside what a chunk says it has, up to 4 GB, before it looks for it.
-    if format == Format::WebP && !are_chunks_inside(bytes) {
+    if format == Format::WebP && !are_webp_chunks_inside(bytes) {
         return Orientation::NoTransforms;
     }
     decoder.orientation().unwrap_or(Orientation::NoTransforms)
-}
-
-/// Whether the chunks of a WebP end within it.
-fn are_chunks_inside(bytes: &[u8]) -> bool {
-    const CONTAINER: usize = 12;
-    const HEADER: usize = 8;
-    let mut rest = bytes.get(CONTAINER..).unwrap_or_default();
-    while let Some((header, content)) = rest.split_at_checked(HEADER) {
-        let length = u32::from_le_bytes([header[4], header[5], header[6], header[7]]) as usize;
-        let Some(after) = content.get(length..) else { return false };
-        // Chunks begin at even places.
-        rest = after.get(length % 2..).unwrap_or_default();
-    }
-    true
 }
 
 /// Frames as far as they can be read: a file that is cut short has those before the cut, at least one.
@@ -187,7 +174,7 @@ fn frames(bytes: &[u8], format: Format) -> u32 {
         Format::Png => png_frames(bytes),
         Format::WebP => image_webp::WebPDecoder::new(Cursor::new(bytes)).map_or(1, |decoder| decoder.num_frames()),
         Format::Gif => gif_frames(bytes),
-        Format::Tiff => tiff_pages(bytes),
+        Format::Tiff => Tiff(bytes).pages(),
     };
     counted.max(1)
 }
@@ -207,33 +194,4 @@ fn gif_frames(bytes: &[u8]) -> u32 {
         frames += 1;
     }
     frames
-}
-
-/// By the chain of directories alone. Their entries are not read: directories may overlap, and each may have tens of
-/// thousands, which a file of a megabyte could ask for thousands of millions of times.
-fn tiff_pages(bytes: &[u8]) -> u32 {
-    /// As many as libtiff knew for most of its life.
-    const MOST: usize = 65_535;
-    let little = bytes.starts_with(b"II");
-    let number = |at: u64, size: usize| -> Option<u64> {
-        let at = usize::try_from(at).ok()?;
-        let digits = bytes.get(at..at.checked_add(size)?)?.iter();
-        let add = |number: u64, digit: &u8| number << 8 | u64::from(*digit);
-        Some(if little { digits.rev().fold(0, add) } else { digits.fold(0, add) })
-    };
-    // Sizes of a directory's count, of an entry and of an offset, and where the first offset is.
-    let (count, entry, offset, first) = if number(2, 2) == Some(43) { (8, 20, 8, 8) } else { (2, 12, 4, 4) };
-    let mut seen = HashSet::new();
-    let mut next = number(first, offset).filter(|&at| at != 0);
-    while let Some(at) = next {
-        let end = number(at, count)
-            .and_then(|entries| at.checked_add(count as u64)?.checked_add(entries.checked_mul(entry)?));
-        // One that does not end within the file cannot be read; one that was seen leads back.
-        let Some(after) = end.and_then(|end| number(end, offset)) else { break };
-        if seen.len() == MOST || !seen.insert(at) {
-            break;
-        }
-        next = Some(after).filter(|&at| at != 0);
-    }
-    seen.len() as u32
 }

@@ -3,6 +3,7 @@
 //! Order: header and limits, decode the first frame, EXIF orientation, RGB, resize, crop, rescale, normalise. The
 //! reference is the Pillow-backed image processor of Hugging Face's transformers.
 
+mod container;
 mod decode;
 mod header;
 mod resample;
