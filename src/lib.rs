@@ -32,8 +32,19 @@ extern "C-unwind" fn _PG_init() {
     // The library is opened in backends, on first use: never here, which may be the postmaster.
     settings::set_environment();
     settings::define();
+    share_one_arena();
     // SAFETY: variables of this process. While pg_upgrade runs a server, nobody else is to change anything in it.
     if unsafe { pgrx::pg_sys::process_shared_preload_libraries_in_progress && !pgrx::pg_sys::IsBinaryUpgrade } {
         worker::register_launcher();
+    }
+}
+
+/// One heap for all threads of a process: memory that one of them made sure of is there for the others. Each other heap would
+/// take 64 MiB of address space, too.
+fn share_one_arena() {
+    // SAFETY: a parameter of the allocator, which takes effect when it would begin another heap.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
     }
 }

@@ -19,6 +19,23 @@ pub fn headroom(bytes: u64) -> Result<(), Error> {
     reserve::<u8>(usize::try_from(bytes).unwrap_or(usize::MAX)).map(drop)
 }
 
+/// Whether what work needs was asked for before it began. Where several threads allocate, asking takes from the others for a
+/// moment what they were told that there is: then all is asked for at once, before any begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Memory {
+    Unasked,
+    Granted,
+}
+
+impl Memory {
+    pub(crate) fn headroom(self, bytes: u64) -> Result<(), Error> {
+        match self {
+            Self::Unasked => headroom(bytes),
+            Self::Granted => Ok(()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,7 +10,7 @@ use crate::embedding::Embedding;
 use crate::error::{Error, Tower};
 use crate::folder::Folder;
 use crate::manifest::Manifest;
-use crate::memory::{HEADROOM, headroom, reserve};
+use crate::memory::{HEADROOM, Memory, headroom, reserve};
 use crate::pixels::{self, Limits};
 use crate::prepared;
 use crate::runtime::{Form, Graph, Runtime};
@@ -226,11 +226,17 @@ impl Model {
             let jobs = batch.iter().zip(pixels.chunks_exact_mut(samples)).enumerate();
             let (spec, levels, limits) = (&self.manifest.image, &self.levels, &options.limits);
             // First on all cores that are granted to make tensors, then on all to run the tower: none waits for another.
-            watch::in_parallel(options.threads.min(batch.len()), jobs, |(index, (image, tensor))| {
+            // Where memory does not do for all at once, on one.
+            let threads = options.threads.min(batch.len());
+            let (threads, memory) = match threads > 1 && pixels::fit_at_once(batch, limits, threads) {
+                true => (threads, Memory::Granted),
+                false => (1, Memory::Unasked),
+            };
+            watch::in_parallel(threads, jobs, |(index, (image, tensor))| {
                 if (options.interrupted)() {
                     return Err(Error::Interrupted);
                 }
-                pixels::tensor(image, spec, levels, limits, tensor).map_err(|error| error.at(first + index))
+                pixels::tensor(image, spec, levels, limits, memory, tensor).map_err(|error| error.at(first + index))
             })?;
             self.load(Tower::Image, options)?;
             let Some(loaded) = &mut self.image else {

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use e2e::{Cluster, count, picture, pid, root, sqlstate, wait_until};
+use e2e::{Cluster, count, flat_png, picture, pid, root, sqlstate, wait_until};
 use postgres::NoTls;
 use postgres::error::SqlState;
 
@@ -51,17 +51,6 @@ fn a_kill_in_load_decode_or_inference_loses_nothing() {
             assert_eq!(count(&mut client, prepared), 2, "{step}");
         }
     }
-}
-
-/// A grey picture: its rows are all the same, so that it is small.
-fn flat_png(width: u32, height: u32) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut encoder = png::Encoder::new(&mut bytes, width, height);
-    encoder.set_color(png::ColorType::Rgb);
-    let mut writer = encoder.write_header().unwrap();
-    writer.write_image_data(&vec![128; width as usize * height as usize * 3]).unwrap();
-    writer.finish().unwrap();
-    bytes
 }
 
 #[test]

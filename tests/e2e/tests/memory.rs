@@ -1,6 +1,6 @@
 //! Memory that is refused, at whatever step: an error, never a server that ends.
 
-use e2e::{Cluster, code, limit_memory, picture, pid, sqlstate};
+use e2e::{Cluster, code, flat_png, limit_memory, picture, pid, sqlstate};
 use postgres::Client;
 use postgres::error::SqlState;
 
@@ -98,5 +98,38 @@ fn arrays_of_millions_are_refused_where_they_do_not_fit() {
         assert!(refused > 2 || call.contains("{} {}"), "{call}: {refused} refused: the limits prove nothing");
     }
     assert!(gone_on > 5, "{gone_on} not refused: the limits prove nothing");
+    cluster.assert_no_crash();
+}
+
+#[test]
+fn threads_that_are_refused_memory_end_nothing() {
+    let cluster = Cluster::start();
+    let large = flat_png(2000, 2000);
+    let (mut refused, mut done) = (0, 0);
+    for (number, megabytes) in (0..800).step_by(8).enumerate() {
+        let mut client = cluster.connect();
+        client.batch_execute("LOAD 'pg_clip'; SET clip.threads = 4").unwrap();
+        if number % 2 == 0 {
+            client.batch_execute("SELECT clip_prewarm('emoji', 'image'), clip_prewarm('emoji', 'text')").unwrap();
+        }
+        limit_memory(pid(&mut client), Some(megabytes));
+        let images = "SELECT count(*) FROM clip_embed_images(array_fill($1::bytea, ARRAY[8]), 'emoji')";
+        let texts = "SELECT count(*) FROM clip_embed_texts((SELECT array_agg('text ' || i) FROM generate_series(1, 100) AS i), 'emoji')";
+        for result in [client.execute(images, &[&large]), client.execute(texts, &[]), client.execute(images, &[&large])]
+        {
+            match result {
+                Ok(_) => done += 1,
+                Err(error) => {
+                    let code = sqlstate(&error);
+                    assert!(
+                        [&SqlState::OUT_OF_MEMORY, &SqlState::UNDEFINED_FILE].contains(&code),
+                        "{megabytes} MB: {error:?}"
+                    );
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(refused > 20 && done > 20, "{refused} refused, {done} done: the limits prove nothing");
     cluster.assert_no_crash();
 }

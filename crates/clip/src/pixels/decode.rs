@@ -8,8 +8,9 @@ use image::{ColorType, DynamicImage, ImageDecoder, RgbImage};
 
 use crate::error::Error;
 use crate::foreign::calm;
-use crate::memory::{headroom, reserve};
+use crate::memory::{Memory, reserve};
 use crate::pixels::Rgb;
+use crate::pixels::container::bytes_to_open;
 use crate::pixels::header::{self, Format, Limits, undecodable};
 
 /// Bytes per pixel that a decoder takes beside the samples that it gives: decoders allocate as they please, and before one
@@ -29,17 +30,39 @@ fn decoder_bytes_per_pixel(format: Format, color: ColorType) -> u64 {
 /// A decoder's own tables and buffers, whatever the picture's size.
 const DECODER_BYTES: u64 = 64 * 1024 * 1024;
 
+/// The most that decoding `bytes` takes at any time.
+pub(super) fn bytes_to_decode(bytes: &[u8], limits: &Limits) -> u64 {
+    let Ok(format) = header::sniff(bytes) else { return 0 };
+    let decoding = calm(|| {
+        let (format, decoder) = header::open(bytes, limits, Memory::Unasked).ok()?;
+        // Reduced to RGB, and turned.
+        Some(budget(&decoder, format).saturating_add(2 * 3 * pixels(&decoder)))
+    });
+    bytes_to_open(bytes, format).saturating_add(decoding.flatten().unwrap_or(0))
+}
+
+fn pixels(decoder: &impl ImageDecoder) -> u64 {
+    let (width, height) = decoder.dimensions();
+    u64::from(width) * u64::from(height)
+}
+
+/// The samples, and what the decoder takes beside them.
+fn budget(decoder: &impl ImageDecoder, format: Format) -> u64 {
+    let beside = pixels(decoder) * decoder_bytes_per_pixel(format, decoder.color_type());
+    decoder.total_bytes().saturating_add(beside).saturating_add(DECODER_BYTES)
+}
+
 /// Decode the first frame of `bytes`, upright if `orient`.
-pub(super) fn decode(bytes: &[u8], limits: &Limits, orient: bool) -> Result<Rgb, Error> {
+pub(super) fn decode(bytes: &[u8], limits: &Limits, orient: bool, memory: Memory) -> Result<Rgb, Error> {
     // Decoders panic on some malicious files. Nothing that a caller can see is left half-changed by that.
-    calm(|| decode_or_panic(bytes, limits, orient)).unwrap_or_else(|| {
+    calm(|| decode_or_panic(bytes, limits, orient, memory)).unwrap_or_else(|| {
         let format = header::sniff(bytes)?;
         Err(undecodable(format, "the decoder does not understand the file"))
     })
 }
 
-fn decode_or_panic(bytes: &[u8], limits: &Limits, orient: bool) -> Result<Rgb, Error> {
-    let (format, mut decoder) = header::open(bytes, limits)?;
+fn decode_or_panic(bytes: &[u8], limits: &Limits, orient: bool, memory: Memory) -> Result<Rgb, Error> {
+    let (format, mut decoder) = header::open(bytes, limits, memory)?;
     let orientation = match orient {
         true => header::orientation(&mut decoder, bytes, format),
         false => Orientation::NoTransforms,
@@ -47,18 +70,17 @@ fn decode_or_panic(bytes: &[u8], limits: &Limits, orient: bool) -> Result<Rgb, E
     let size = decoder.total_bytes();
     let (width, height) = decoder.dimensions();
     let color = decoder.color_type();
-    let beside = u64::from(width) * u64::from(height) * decoder_bytes_per_pixel(format, color);
-    let budget = size.saturating_add(beside).saturating_add(DECODER_BYTES);
+    let budget = budget(&decoder, format);
     let mut decoder_limits = image::Limits::no_limits();
     decoder_limits.max_alloc = Some(budget);
     decoder.set_limits(decoder_limits).map_err(|error| undecodable(format, error))?;
-    headroom(budget)?;
+    memory.headroom(budget)?;
 
     let mut samples = reserve(usize::try_from(size).unwrap_or(usize::MAX))?;
     samples.resize(size as usize, 0);
     decoder.read_image(&mut samples).map_err(|error| undecodable(format, error))?;
     let bytes = to_rgb(samples, color, format)?;
-    upright(Rgb { width, height, bytes }, orientation)
+    upright(Rgb { width, height, bytes }, orientation, memory)
 }
 
 /// Reduce the decoder's samples to three bytes a pixel.
@@ -83,12 +105,12 @@ fn high_byte(pixel: &[u8], channel: usize) -> u8 {
     (u16::from_ne_bytes([low, high]) >> 8) as u8
 }
 
-fn upright(image: Rgb, orientation: Orientation) -> Result<Rgb, Error> {
+fn upright(image: Rgb, orientation: Orientation, memory: Memory) -> Result<Rgb, Error> {
     if orientation == Orientation::NoTransforms {
         return Ok(image);
     }
     // A picture that is turned is made anew.
-    headroom(image.bytes.len() as u64)?;
+    memory.headroom(image.bytes.len() as u64)?;
     let (width, height) = (image.width, image.height);
     match RgbImage::from_raw(width, height, image.bytes) {
         Some(pixels) => {

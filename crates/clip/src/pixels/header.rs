@@ -8,7 +8,7 @@ use image::metadata::Orientation;
 use image::{ImageDecoder, ImageFormat, ImageReader};
 
 use crate::error::Error;
-use crate::memory::headroom;
+use crate::memory::Memory;
 use crate::pixels::container::{HEADER_BYTES, Tiff, are_webp_chunks_inside, bytes_to_open};
 
 /// A format that can be decoded, by pure-Rust decoders only.
@@ -119,7 +119,11 @@ pub(super) fn sniff(bytes: &[u8]) -> Result<Format, Error> {
 }
 
 /// Check size and format, read the header and check its dimensions.
-pub(super) fn open<'a>(bytes: &'a [u8], limits: &Limits) -> Result<(Format, impl ImageDecoder + 'a), Error> {
+pub(super) fn open<'a>(
+    bytes: &'a [u8],
+    limits: &Limits,
+    memory: Memory,
+) -> Result<(Format, impl ImageDecoder + 'a), Error> {
     let size = bytes.len() as u64;
     if size > limits.bytes {
         return Err(Error::ImageBytesExceeded { bytes: size, limit: limits.bytes });
@@ -128,7 +132,7 @@ pub(super) fn open<'a>(bytes: &'a [u8], limits: &Limits) -> Result<(Format, impl
     if !limits.formats.contains(&format) {
         return Err(Error::FormatNotAllowed { format: format.name() });
     }
-    headroom(bytes_to_open(bytes, format))?;
+    memory.headroom(bytes_to_open(bytes, format))?;
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format.decoder());
     let mut header_limits = image::Limits::no_limits();
     header_limits.max_alloc = Some(HEADER_BYTES);
@@ -150,7 +154,7 @@ pub(super) fn undecodable(format: Format, reason: impl std::fmt::Display) -> Err
 }
 
 pub(super) fn info(bytes: &[u8], limits: &Limits) -> Result<ImageInfo, Error> {
-    let (format, mut decoder) = open(bytes, limits)?;
+    let (format, mut decoder) = open(bytes, limits, Memory::Unasked)?;
     let (width, height) = decoder.dimensions();
     let orientation = orientation(&mut decoder, bytes, format).to_exif();
     // Counting opens it again.

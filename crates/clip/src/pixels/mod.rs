@@ -13,7 +13,7 @@ pub use resample::Filter;
 
 use crate::error::Error;
 use crate::foreign::calm;
-use crate::memory::reserve;
+use crate::memory::{Memory, headroom, reserve};
 use crate::spec::{ImageSpec, Levels, Resize};
 use resample::Window;
 
@@ -42,7 +42,7 @@ pub fn image_info(bytes: &[u8], limits: &Limits) -> Result<ImageInfo, Error> {
 pub fn image_tensor(bytes: &[u8], spec: &ImageSpec, limits: &Limits) -> Result<Vec<f32>, Error> {
     let mut samples = reserve(spec.samples())?;
     samples.resize(spec.samples(), 0.0);
-    tensor(bytes, spec, &spec.levels(), limits, &mut samples)?;
+    tensor(bytes, spec, &spec.levels(), limits, Memory::Unasked, &mut samples)?;
     Ok(samples)
 }
 
@@ -52,9 +52,10 @@ pub(crate) fn tensor(
     spec: &ImageSpec,
     levels: &Levels,
     limits: &Limits,
+    memory: Memory,
     tensor: &mut [f32],
 ) -> Result<(), Error> {
-    let crop = crop(decode::decode(bytes, limits, spec.exif_orientation)?, spec)?;
+    let crop = crop(decode::decode(bytes, limits, spec.exif_orientation, memory)?, spec)?;
     let planes = tensor.chunks_exact_mut(spec.samples() / 3);
     for (channel, (levels, plane)) in levels.0.iter().zip(planes).enumerate() {
         for (sample, pixel) in plane.iter_mut().zip(crop.bytes.chunks_exact(3)) {
@@ -62,6 +63,13 @@ pub(crate) fn tensor(
         }
     }
     Ok(())
+}
+
+/// Whether so many threads can decode these pictures at once, whichever meet.
+pub(crate) fn fit_at_once(images: &[&[u8]], limits: &Limits, threads: usize) -> bool {
+    let mut needs: Vec<u64> = images.iter().map(|image| decode::bytes_to_decode(image, limits)).collect();
+    needs.sort_unstable_by(|a, b| b.cmp(a));
+    headroom(needs.iter().take(threads).fold(0, |sum, &need| sum.saturating_add(need))).is_ok()
 }
 
 /// Resize and cut to the model's size. Where the resized picture is smaller than the crop, the rest is black.
@@ -203,7 +211,7 @@ mod tests {
                 let pixels = image["alpha_dropped"]["pixels"].as_str().or(image["pixels"].as_str()).unwrap();
                 let theirs = base64::prelude::BASE64_STANDARD.decode(pixels).unwrap();
                 let bytes = std::fs::read(fixtures.join("images").join(file)).unwrap();
-                let ours = crop(decode::decode(&bytes, &limits(), true).unwrap(), &spec).unwrap();
+                let ours = crop(decode::decode(&bytes, &limits(), true, Memory::Unasked).unwrap(), &spec).unwrap();
                 let difference = largest_difference(&ours.bytes, &theirs);
                 println!("{model} {file}: {difference}");
                 assert!(difference <= tolerance(file), "{model} {file}: off by {difference}");
