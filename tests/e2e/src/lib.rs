@@ -198,6 +198,13 @@ pub fn count(client: &mut Client, query: &str) -> i64 {
     client.query_one(query, &[]).unwrap().get(0)
 }
 
+/// A type of an extension, whose operators are elsewhere than in pg_catalog; not all servers come with one.
+pub fn create_citext(client: &mut Client) {
+    let available = "SELECT count(*) FROM pg_available_extensions WHERE name = 'citext'";
+    let word = if count(client, available) == 1 { "CREATE EXTENSION citext" } else { "CREATE DOMAIN citext AS text" };
+    client.batch_execute(word).unwrap();
+}
+
 /// The process that serves a connection.
 pub fn pid(client: &mut Client) -> i32 {
     client.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0)

@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use e2e::{Cluster, count, picture, run, wait_until};
+use e2e::{Cluster, count, create_citext, picture, run, wait_until};
 use postgres::{Client, NoTls};
 
 /// A server with these settings, after a restart.
@@ -402,11 +402,7 @@ fn a_worker_has_the_rights_of_the_tables_owner_and_no_more() {
 fn any_key_will_do() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
-    // A type of an extension, whose operators are elsewhere than in pg_catalog; not all servers come with one.
-    let available = "SELECT count(*) FROM pg_available_extensions WHERE name = 'citext'";
-    let word =
-        if count(&mut client, available) == 1 { "CREATE EXTENSION citext" } else { "CREATE DOMAIN citext AS text" };
-    client.batch_execute(word).unwrap();
+    create_citext(&mut client);
     client
         .batch_execute(
             "CREATE TYPE colour AS ENUM ('red', 'green');
