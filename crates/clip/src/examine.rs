@@ -8,7 +8,7 @@ use crate::error::{Error, Tower};
 use crate::folder::Folder;
 use crate::layout::{Layout, beside};
 use crate::logits::Logits;
-use crate::manifest::{Manifest, Source, digest_file};
+use crate::manifest::{Manifest, Source, digest_file, shown};
 use crate::memory::reserve;
 use crate::model::Options;
 use crate::onnx::Onnx;
@@ -152,11 +152,11 @@ pub(crate) fn examine(
         format_version: 0,
         name: folder.model.into(),
         digest: String::new(),
-        family: config.family,
+        family: shown(&config.family),
         dimensions,
         logit_scale: choices.logit_scale,
         logit_bias: choices.logit_bias,
-        license: choices.license.clone(),
+        license: choices.license.as_deref().map(shown),
         source: choices.source.clone(),
         quantized_from: None,
         text,

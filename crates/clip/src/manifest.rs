@@ -79,6 +79,11 @@ impl Manifest {
         if manifest.name != folder.model {
             return Err(invalid(format!("it is of a model named {:?}", manifest.name)));
         }
+        if let Some(text) =
+            [Some(&manifest.family), manifest.license.as_ref()].into_iter().flatten().find(|text| shown(text) != **text)
+        {
+            return Err(invalid(format!("{text:?} is no short line of ASCII")));
+        }
         if manifest.dimensions == 0 {
             return Err(invalid("its embeddings have no dimensions".into()));
         }
@@ -171,6 +176,12 @@ impl Manifest {
             _ => Err(Error::ModelChanged { model: folder.model.into(), file: file.into() }),
         }
     }
+}
+
+/// What others wrote, as terminals and databases of any encoding can show it.
+pub(crate) fn shown(text: &str) -> String {
+    const LONGEST: usize = 200;
+    text.chars().take(LONGEST).map(|character| if matches!(character, ' '..='~') { character } else { '?' }).collect()
 }
 
 pub(crate) fn digest_file(folder: Folder<'_>, file: &str, interrupted: Interrupted) -> Result<FileDigest, Error> {

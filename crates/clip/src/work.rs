@@ -36,7 +36,9 @@ pub(crate) fn sweep(model_path: &Path) -> Result<File, Error> {
     let turn = File::open(model_path).map_err(failed)?;
     turn.lock().map_err(failed)?;
     for entry in fs::read_dir(model_path).map_err(failed)?.flatten() {
-        let is_unfinished = entry.file_name().to_string_lossy().starts_with(UNFINISHED);
+        // Anything else of that name is not ours.
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let is_unfinished = is_folder && entry.file_name().to_string_lossy().starts_with(UNFINISHED);
         let is_abandoned = || File::open(entry.path()).is_ok_and(|folder| folder.try_lock().is_ok());
         if is_unfinished && is_abandoned() {
             fs::remove_dir_all(entry.path()).map_err(failed)?;

@@ -111,6 +111,24 @@ fn a_model_is_added_shown_verified_and_removed() {
 }
 
 #[test]
+fn what_others_wrote_of_a_model_is_a_line_of_ascii() {
+    let scratch = Scratch::new();
+    let licence = "MIT\x1b[2J\nGemälde";
+    let added = json(
+        &scratch.pgclip(&["add", "photos", "--json", "--license", licence]).arg(family("external")).output().unwrap(),
+    );
+    assert_eq!(added["license"], "MIT?[2J?Gem?lde");
+    // A manifest that says otherwise was not made by us.
+    let manifest = scratch.models().join("photos/pg_clip.json");
+    let text = fs::read_to_string(&manifest).unwrap();
+    fs::remove_file(&manifest).unwrap();
+    fs::write(&manifest, text.replace("MIT?[2J?Gem?lde", "Gemälde")).unwrap();
+    let (code, said) = told(&scratch.pgclip(&["show", "photos"]).output().unwrap());
+    assert_eq!(code, 1);
+    assert!(said.contains("is no short line of ASCII"), "{said}");
+}
+
+#[test]
 fn what_is_shared_is_prepared_when_a_model_is_added_and_anew_where_it_is_gone() {
     let scratch = Scratch::new();
     run(scratch.pgclip(&["add", "photos"]).arg(family("external")));
@@ -330,7 +348,8 @@ fn a_killed_command_leaves_no_model_and_the_next_one_tidies_up() {
     assert_eq!(json(&scratch.pgclip(&["list", "--json"]).output().unwrap()), Value::Array(vec![]));
     assert_eq!(scratch.entries().len(), 1, "the remains of the killed one");
 
-    // One that is alive is left alone.
+    // One that is alive is left alone, and so is what is no folder.
+    fs::write(scratch.models().join(".unfinished-by-hand"), "").unwrap();
     let mut alive = scratch.pgclip(&["add", "slow"]).arg(model("slow")).spawn().unwrap();
     let begun = Instant::now();
     while !scratch.entries().contains(&format!(".unfinished-slow-{}", alive.id())) {
@@ -338,6 +357,7 @@ fn a_killed_command_leaves_no_model_and_the_next_one_tidies_up() {
         std::thread::yield_now();
     }
     assert_eq!(told(&scratch.add("photos", &family("external"))).0, 0);
+    fs::remove_file(scratch.models().join(".unfinished-by-hand")).unwrap();
     assert_eq!(scratch.entries(), [format!(".unfinished-slow-{}", alive.id()), "photos".into()]);
 
     // An interrupt ends it in order.
