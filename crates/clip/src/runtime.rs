@@ -386,7 +386,8 @@ fn open_session(
     let failed = |error: ort::Error| inference_failed(model, tower, error.message());
     let builder = || -> ort::Result<_> {
         Ok(options(Session::builder(&runtime.environment)?)?
-            .with_intra_threads(threads)?
+            // With a pool that cannot be had, the library opens nothing at all.
+            .with_intra_threads(watch::startable(threads))?
             .with_intra_op_spinning(false)?
             .with_thread_manager(Pool)?
             .with_log_level(LogLevel::Fatal)?

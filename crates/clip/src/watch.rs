@@ -43,6 +43,18 @@ fn spawn_scoped<'scope, 'env>(
     with_signals_blocked(|| builder.spawn_scoped(scope, work))
 }
 
+/// How many threads can work at once, this one included: as many as are wanted, or fewer where the system gives no more.
+pub(crate) fn startable(wanted: usize) -> usize {
+    let gate = Mutex::new(());
+    thread::scope(|scope| {
+        let closed = unpoisoned(&gate);
+        let wait = || drop(unpoisoned(&gate));
+        let others: Vec<_> = (1..wanted).map_while(|_| spawn_scoped(scope, Builder::new(), wait).ok()).collect();
+        drop(closed);
+        1 + others.into_iter().filter_map(|other| other.join().ok()).count()
+    })
+}
+
 /// Do `work` on each job, in this thread and in `threads - 1` others that end before this function returns.
 ///
 /// Jobs are begun in their order. After a failure none is begun; of several failures the first in order is returned.

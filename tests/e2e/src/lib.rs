@@ -285,11 +285,16 @@ pub fn limit_memory(pid: i32, megabytes: Option<u64>) {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let size = status.lines().find_map(|line| line.strip_prefix("VmSize:")?.trim().strip_suffix(" kB")).unwrap();
     let size = size.parse::<u64>().unwrap() * 1024;
-    let limit = megabytes.map_or("unlimited".into(), |megabytes| (size + megabytes * 1024 * 1024).to_string());
+    limit(pid, "as", &megabytes.map_or("unlimited".into(), |megabytes| (size + megabytes * 1024 * 1024).to_string()));
+}
+
+/// Limit a resource of a process, by prlimit's name for it.
+pub fn limit(pid: i32, resource: &str, most: &str) {
     // Only who a process belongs to may do that: the server's own user, where root runs the tests.
     let process = std::fs::metadata(format!("/proc/{pid}")).unwrap();
     let mut command = Command::new("prlimit");
-    run(command.uid(process.uid()).gid(process.gid()).args([&format!("--as={limit}:"), "--pid", &pid.to_string()]));
+    command.uid(process.uid()).gid(process.gid());
+    run(command.args([&format!("--{resource}={most}:"), "--pid", &pid.to_string()]));
 }
 
 /// A fixture picture.

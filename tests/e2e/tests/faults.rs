@@ -9,9 +9,9 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use e2e::{Cluster, count, flat_png, picture, pid, root, sqlstate, wait_until};
-use postgres::NoTls;
+use e2e::{Cluster, count, flat_png, limit, picture, pid, root, sqlstate, wait_until};
 use postgres::error::SqlState;
+use postgres::{Client, NoTls};
 
 const EMBED: &str = "SELECT vector_dims(clip_embed_text('after it all', 'emoji'))";
 
@@ -236,4 +236,31 @@ fn a_session_that_others_use_has_what_it_was_given() {
     client.batch_execute("DISCARD ALL").unwrap();
     let dimensions: i32 = client.query_one("SELECT vector_dims(clip_embed_text('a'))", &[]).unwrap().get(0);
     assert_eq!(dimensions, 128);
+}
+
+#[test]
+fn where_no_thread_and_no_file_is_to_be_had_work_goes_on_or_is_refused() {
+    let cluster = Cluster::start();
+    let embed = |client: &mut Client| -> Result<String, postgres::Error> {
+        let query = "SELECT string_agg(embedding::text, '' ORDER BY ordinality) FROM clip_embed_images(array_fill($1::bytea, ARRAY[8]), 'emoji')";
+        Ok(client.query_one(query, &[&picture("rgb_444.jpg")])?.get(0))
+    };
+    let mut client = cluster.connect();
+    let expected = embed(&mut client).unwrap();
+    for threads in [1, 4] {
+        let mut client = cluster.connect();
+        client.batch_execute(&format!("SET clip.threads = {threads}")).unwrap();
+        // Threads count as processes of the user, of whom there are some.
+        limit(pid(&mut client), "nproc", "1");
+        assert_eq!(embed(&mut client).unwrap(), expected, "{threads} threads");
+    }
+    let mut client = cluster.connect();
+    client.batch_execute("LOAD 'pg_clip'").unwrap();
+    limit(pid(&mut client), "nofile", "3");
+    // The server's own code, where it is the first to open one.
+    let refusals = [&SqlState::UNDEFINED_FILE, &SqlState::INSUFFICIENT_RESOURCES];
+    assert!(refusals.contains(&sqlstate(&embed(&mut client).unwrap_err())));
+    limit(pid(&mut client), "nofile", "1000");
+    assert_eq!(embed(&mut client).unwrap(), expected);
+    cluster.assert_no_crash();
 }
