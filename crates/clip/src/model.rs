@@ -228,10 +228,11 @@ impl Model {
             // First on all cores that are granted to make tensors, then on all to run the tower: none waits for another.
             // Where memory does not do for all at once, on one.
             let threads = options.threads.min(batch.len());
-            let (threads, memory) = match threads > 1 && pixels::fit_at_once(batch, limits, threads) {
-                true => (threads, Memory::Granted),
-                false => (1, Memory::Unasked),
-            };
+            let (threads, memory) =
+                match threads > 1 && pixels::fit_at_once(batch, limits, threads, options.interrupted)? {
+                    true => (threads, Memory::Granted),
+                    false => (1, Memory::Unasked),
+                };
             watch::in_parallel(threads, jobs, |(index, (image, tensor))| {
                 if (options.interrupted)() {
                     return Err(Error::Interrupted);

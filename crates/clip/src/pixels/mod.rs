@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::foreign::calm;
 use crate::memory::{Memory, headroom, reserve};
 use crate::spec::{ImageSpec, Levels, Resize};
+use crate::watch::Interrupted;
 use resample::Window;
 
 /// Rows of three bytes a pixel, without padding.
@@ -66,10 +67,21 @@ pub(crate) fn tensor(
 }
 
 /// Whether so many threads can decode these pictures at once, whichever meet.
-pub(crate) fn fit_at_once(images: &[&[u8]], limits: &Limits, threads: usize) -> bool {
-    let mut needs: Vec<u64> = images.iter().map(|image| decode::bytes_to_decode(image, limits)).collect();
+pub(crate) fn fit_at_once(
+    images: &[&[u8]],
+    limits: &Limits,
+    threads: usize,
+    interrupted: Interrupted,
+) -> Result<bool, Error> {
+    let mut needs = reserve(images.len())?;
+    for image in images {
+        if interrupted() {
+            return Err(Error::Interrupted);
+        }
+        needs.push(decode::bytes_to_decode(image, limits));
+    }
     needs.sort_unstable_by(|a, b| b.cmp(a));
-    headroom(needs.iter().take(threads).fold(0, |sum, &need| sum.saturating_add(need))).is_ok()
+    Ok(headroom(needs.iter().take(threads).fold(0, |sum: u64, &need| sum.saturating_add(need))).is_ok())
 }
 
 /// Resize and cut to the model's size. Where the resized picture is smaller than the crop, the rest is black.
