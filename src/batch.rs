@@ -30,7 +30,7 @@ impl<'a> Source<'a> {
 
 /// Embed sources that are all texts or all images.
 fn embed_all(sources: &[&Source<'_>], model: &mut Model, options: &Options) -> Result<Vec<Embedding>, Error> {
-    let (mut texts, mut images) = (Vec::new(), Vec::new());
+    let (mut texts, mut images) = (clip::reserve(sources.len())?, clip::reserve(sources.len())?);
     for source in sources {
         match source {
             Source::Text(text) => texts.push(text.as_ref()),
@@ -85,7 +85,8 @@ fn clip_embed_each<'a>(
     // An element that fails is left out, and the others are tried again without it.
     while !sources.is_empty() {
         pgrx::check_for_interrupts!();
-        let live: Vec<&Source<'_>> = sources.iter().map(|(_, source)| source).collect();
+        let mut live = reserve(sources.len())?;
+        live.extend(sources.iter().map(|(_, source)| source));
         match models::with(&model, |model, options| embed_all(&live, model, options)) {
             Ok(embedded) => {
                 for ((position, _), embedding) in sources.drain(..).zip(embedded) {

@@ -22,6 +22,9 @@ use crate::settings;
 /// Texts longer than this are no queries; remembering them would let a few of them fill the memory.
 const MAX_CACHED_TEXT: usize = 4096;
 
+/// What the next table of the cache takes for each entry that there is.
+const CACHE_GROWTH: u64 = 64;
+
 /// Label sets that are remembered: 64 MiB, which holds ImageNet's 21,000 classes in 512 dimensions. The last
 /// one is remembered whatever its size.
 const MAX_CACHED_LABELS: usize = 64 << 20;
@@ -133,22 +136,22 @@ pub fn embed_labels(
     labels: Vec<String>,
     templates: &[&str],
 ) -> Result<Rc<LabelSet>, Error> {
+    let copy = |bytes: &[u8]| -> Result<Box<[u8]>, Error> {
+        let mut copy = clip::reserve(bytes.len())?;
+        copy.extend_from_slice(bytes);
+        Ok(copy.into())
+    };
+    let given = (copy(arguments.labels)?, copy(arguments.templates)?);
     let embedded = with(name, |model, options| {
-        let texts: Vec<&str> = labels.iter().map(String::as_str).collect();
+        let mut texts = clip::reserve(labels.len())?;
+        texts.extend(labels.iter().map(String::as_str));
         let classifier = Classifier::new(model, &texts, templates, options)?;
         let manifest = model.manifest();
         Ok((classifier, manifest.digest.clone(), (manifest.logit_scale, manifest.logit_bias), options.overflow))
     });
     let (classifier, digest, head, overflow) = embedded?;
-    let set = Rc::new(LabelSet {
-        names: labels,
-        classifier,
-        digest,
-        head,
-        overflow,
-        labels: arguments.labels.into(),
-        templates: arguments.templates.into(),
-    });
+    let set =
+        Rc::new(LabelSet { names: labels, classifier, digest, head, overflow, labels: given.0, templates: given.1 });
     BACKEND.with_borrow_mut(|backend| {
         let sets = &mut backend.label_sets;
         sets.push(set.clone());
@@ -201,14 +204,15 @@ impl Backend {
     fn embed_text(&mut self, name: &str, text: &str) -> Result<Embedding, Error> {
         let options = settings::options();
         let capacity = settings::query_cache_size();
-        let query = {
-            let manifest = self.open(name)?.model.manifest();
-            Query { digest: manifest.digest.clone(), text: text.into() }
-        };
         while self.queries.len() > capacity {
             self.queries.pop_lru();
         }
-        if let Some(known) = self.queries.get(&query).cloned() {
+        // A long text is not remembered, and not copied.
+        let query = match text.len() <= MAX_CACHED_TEXT {
+            true => Some(Query { digest: self.open(name)?.model.manifest().digest.clone(), text: text.into() }),
+            false => None,
+        };
+        if let Some(known) = query.as_ref().and_then(|query| self.queries.get(query)).cloned() {
             let open = self.open(name)?;
             open.cache_hits += 1;
             return known.checked(open.model.manifest().text.context_length, options.overflow).cloned();
@@ -218,11 +222,14 @@ impl Backend {
             unreachable!("one text gave no embedding. This is a bug.")
         };
         let embedding = embedded.embedding.clone();
-        if let Some(capacity) = NonZeroUsize::new(capacity).filter(|_| text.len() <= MAX_CACHED_TEXT) {
+        if let (Some(query), Some(capacity)) = (query, NonZeroUsize::new(capacity)) {
             while self.queries.len() >= capacity.get() {
                 self.queries.pop_lru();
             }
-            self.queries.put(query, embedded);
+            // The table of a cache that grows becomes twice as large at once.
+            if clip::headroom(CACHE_GROWTH * self.queries.len() as u64).is_ok() {
+                self.queries.put(query, embedded);
+            }
         }
         Ok(embedding)
     }

@@ -62,21 +62,26 @@ fn clip_probabilities(
 }
 
 #[pg_extern(sql = false)]
-fn clip_blend(
-    among: Option<VarlenaArray<'_>>,
-    weights: Option<Vec<Option<f32>>>,
-) -> Result<Option<Vector>, ErrorReport> {
+fn clip_blend(among: Option<VarlenaArray<'_>>, weights: Option<Array<'_, f32>>) -> Result<Option<Vector>, ErrorReport> {
     let Some(given) = among else { return Ok(None) };
     let given = vectors(given, "vectors")?;
     if given.is_empty() {
         return Err(wrong_length("vectors", 0, "an element or more"));
     }
-    let weights = weights.unwrap_or_else(|| vec![Some(1.0); given.len()]);
-    if weights.len() != given.len() {
-        let expected = format!("as many elements as vectors, {}", given.len());
-        return Err(wrong_length("weights", weights.len(), &expected));
+    let mut each = reserve(given.len())?;
+    match weights {
+        None => each.resize(given.len(), 1.0),
+        Some(weights) if weights.len() != given.len() => {
+            let expected = format!("as many elements as vectors, {}", given.len());
+            return Err(wrong_length("weights", weights.len(), &expected));
+        }
+        Some(weights) => {
+            for weight in weights.iter() {
+                each.push(weight.ok_or_else(|| null_element("weights"))?);
+            }
+        }
     }
-    let weights = weights.into_iter().collect::<Option<Vec<f32>>>().ok_or_else(|| null_element("weights"))?;
+    let weights = each;
     if let Some(weight) = weights.iter().find(|weight| !weight.is_finite()) {
         return Err(invalid_argument("weight", &weight.to_string(), "finite numbers"));
     }
@@ -108,8 +113,9 @@ fn label_set(
 /// The labels with their probabilities, the likeliest first.
 fn labelled(set: Rc<LabelSet>, embedding: &[f32]) -> Result<Labelled, ErrorReport> {
     let probabilities = set.classifier.probabilities(embedding).map_err(report)?;
-    let mut found: Vec<(usize, f32)> = probabilities.into_iter().enumerate().collect();
-    found.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+    let mut found = reserve(probabilities.len())?;
+    found.extend(probabilities.into_iter().enumerate());
+    found.sort_unstable_by(|(i, a): &(usize, f32), (j, b)| b.total_cmp(a).then(i.cmp(j)));
     Ok(TableIterator::new(
         found.into_iter().map(move |(place, probability)| (Text(set.names[place].clone()), probability)),
     ))

@@ -191,10 +191,12 @@ impl Model {
             unreachable!("a tower is not there after it was loaded. This is a bug.")
         };
         // Texts of like length share a run: a short one is not filled up to the longest of the batch.
-        let mut order: Vec<usize> = (0..encoded.len()).collect();
-        order.sort_by_key(|&index| encoded[index].ids.len());
+        let mut order: Vec<usize> = reserve(encoded.len())?;
+        order.extend(0..encoded.len());
+        order.sort_unstable_by_key(|&index| (encoded[index].ids.len(), index));
         let started = Instant::now();
-        let mut embeddings = vec![None; encoded.len()];
+        let mut embeddings: Vec<Option<TextEmbedding>> = reserve(encoded.len())?;
+        embeddings.resize(encoded.len(), None);
         for batch in order.chunks(batch_size(options, &spec.graph, MAX_TEXT_BATCH)) {
             let length = match spec.natural_length {
                 true => batch.iter().map(|&index| encoded[index].ids.len()).max().unwrap_or(0),
@@ -229,7 +231,7 @@ impl Model {
             // Where memory does not do for all at once, on one.
             let threads = options.threads.min(batch.len());
             let (threads, memory) =
-                match threads > 1 && pixels::fit_at_once(batch, limits, threads, options.interrupted)? {
+                match threads > 1 && pixels::fit_at_once(batch, spec, limits, threads, options.interrupted)? {
                     true => (threads, Memory::Granted),
                     false => (1, Memory::Unasked),
                 };

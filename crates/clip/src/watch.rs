@@ -87,8 +87,10 @@ pub(crate) fn in_parallel<J: Send>(
             .collect();
         work_through();
         for other in others {
-            // A worker does not panic: decoders are caught where they are called.
-            other.join().ok();
+            // A worker does not panic, as decoders are caught where they are called: if one does, what it made is nothing.
+            if let Err(panic) = other.join() {
+                std::panic::resume_unwind(panic);
+            }
         }
     });
     match first.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) {

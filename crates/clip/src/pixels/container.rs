@@ -1,9 +1,9 @@
 //! The containers of pictures, walked without their decoders: what these would set aside before a pixel is decoded, and
 //! what they would walk for ever.
 
-use std::collections::HashSet;
-
 use crate::pixels::header::Format;
+use crate::pixels::jpeg;
+use crate::pixels::tiff::Tiff;
 
 /// Memory for what comes before the pixels: colour profiles, EXIF and text, which can be compressed bombs.
 pub(super) const HEADER_BYTES: u64 = 16 * 1024 * 1024;
@@ -20,7 +20,7 @@ pub(super) fn bytes_to_open(bytes: &[u8], format: Format) -> u64 {
         Format::Png => {
             PNG_TEXT * png_chunks(bytes).filter(|kind| matches!(*kind, b"tEXt" | b"zTXt" | b"iTXt")).count() as u64
         }
-        Format::WebP => WEBP_CHUNK * webp_chunks(bytes).count() as u64,
+        Format::WebP => WEBP_CHUNK * all_webp_chunks(bytes).count() as u64,
         Format::Tiff => TIFF_NUMBER * Tiff(bytes).longest_list(),
         Format::Jpeg | Format::Gif | Format::Bmp => 0,
     };
@@ -41,80 +41,79 @@ fn png_chunks(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// For each chunk of a WebP, whether it ends within it.
-fn webp_chunks(bytes: &[u8]) -> impl Iterator<Item = bool> {
-    const CONTAINER: usize = 12;
-    const HEADER: usize = 8;
-    let mut rest = bytes.get(CONTAINER..).unwrap_or_default();
+/// The chunks of a WebP, or of a frame of one: their kind and content, nothing where that does not end within it.
+fn webp_chunks(bytes: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+    const KIND: usize = 4;
+    let mut rest = bytes;
     std::iter::from_fn(move || {
-        let (header, content) = rest.split_at_checked(HEADER)?;
-        let length = u32::from_le_bytes([header[4], header[5], header[6], header[7]]) as usize;
-        let after = content.get(length..);
+        let (kind, content) = rest.split_at_checked(KIND)?;
+        let (&length, content) = content.split_first_chunk()?;
+        let length = u32::from_le_bytes(length) as usize;
+        let (content, after) =
+            content.split_at_checked(length).map_or((None, None), |(content, after)| (Some(content), Some(after)));
         // Chunks begin at even places.
         rest = after.and_then(|after| after.get(length % 2..)).unwrap_or_default();
-        Some(after.is_some())
+        Some((kind, content))
+    })
+}
+
+/// The chunks of a whole WebP.
+fn all_webp_chunks(bytes: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+    const CONTAINER: usize = 12;
+    webp_chunks(bytes.get(CONTAINER..).unwrap_or_default())
+}
+
+/// The chunks that hold pixels, those of an animation's frames included.
+fn webp_pixels(bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    const FRAME: usize = 16;
+    all_webp_chunks(bytes).flat_map(|(kind, content)| {
+        let content = content.unwrap_or_default();
+        let is_frame = kind == b"ANMF";
+        let inner = if is_frame { content.get(FRAME..).unwrap_or_default() } else { &[] };
+        let plain = (!is_frame).then_some((kind, content));
+        plain.into_iter().chain(webp_chunks(inner).map(|(kind, content)| (kind, content.unwrap_or_default())))
     })
 }
 
 /// Whether the chunks of a WebP end within it.
 pub(super) fn are_webp_chunks_inside(bytes: &[u8]) -> bool {
-    webp_chunks(bytes).all(|inside| inside)
+    all_webp_chunks(bytes).all(|(_, content)| content.is_some())
 }
 
-/// A TIFF, of either byte order.
-pub(super) struct Tiff<'a>(pub &'a [u8]);
+/// What lossless parts of a WebP may take for their codes: a table of 4 kB for each ten bytes, and five for each group.
+pub(super) fn webp_code_bytes(bytes: &[u8]) -> u64 {
+    const TABLE: u64 = 4200;
+    const LEAST: u64 = 10;
+    const GROUPS: u64 = 1 << 16;
+    let lossless = webp_pixels(bytes).filter(|(kind, _)| matches!(*kind, b"VP8L" | b"ALPH"));
+    let longest = lossless.map(|(_, content)| content.len() as u64).max().unwrap_or(0);
+    TABLE * (longest / LEAST).min(5 * GROUPS)
+}
 
-impl Tiff<'_> {
-    /// Sizes of an offset, of a directory's count of entries, and of an entry.
-    const OFFSET: usize = 4;
-    const COUNT: usize = 2;
-    const ENTRY: u64 = 12;
-
-    fn number(&self, at: u64, size: usize) -> Option<u64> {
-        let at = usize::try_from(at).ok()?;
-        let digits = self.0.get(at..at.checked_add(size)?)?.iter();
-        let add = |number: u64, digit: &u8| number << 8 | u64::from(*digit);
-        Some(if self.0.starts_with(b"II") { digits.rev().fold(0, add) } else { digits.fold(0, add) })
-    }
-
-    /// An offset of a directory, which may be none.
-    fn directory(&self, at: u64) -> Option<u64> {
-        self.number(at, Self::OFFSET).filter(|&directory| directory != 0)
-    }
-
-    /// Pages, by the chain of directories alone. Their entries are not read: directories may overlap, and each may have
-    /// tens of thousands, which a file of a megabyte could ask for thousands of millions of times.
-    pub(super) fn pages(&self) -> u32 {
-        /// As many as libtiff knew for most of its life.
-        const MOST: usize = 65_535;
-        let mut seen = HashSet::new();
-        let mut next = self.directory(4);
-        while let Some(at) = next {
-            let end = self.number(at, Self::COUNT).map(|entries| at + Self::COUNT as u64 + entries * Self::ENTRY);
-            // One that does not end within the file cannot be read; one that was seen leads back.
-            let Some(end) = end.filter(|&end| self.number(end, Self::OFFSET).is_some()) else { break };
-            if seen.len() == MOST || !seen.insert(at) {
-                break;
+/// Whether all frames of a WebP, by what they say themselves, are within the picture.
+fn is_webp_within(bytes: &[u8], (width, height): (u64, u64)) -> bool {
+    const SIZE: u64 = (1 << 14) - 1;
+    webp_pixels(bytes).all(|(kind, content)| {
+        let size = match (kind, content) {
+            (b"VP8 ", [_, _, _, _, _, _, w0, w1, h0, h1, ..]) => {
+                [[*w0, *w1], [*h0, *h1]].map(|side| u64::from(u16::from_le_bytes(side)) & SIZE)
             }
-            next = self.directory(end);
-        }
-        seen.len() as u32
-    }
-
-    /// How many numbers the longest list of the first directory says it has, of those that tell how the pixels are stored.
-    /// Others, such as colour profiles, are not read.
-    fn longest_list(&self) -> u64 {
-        /// The decoder refuses longer ones.
-        const MOST: u64 = 8 * 1024 * 1024;
-        const TEXT: u64 = 2;
-        let first = self.directory(4).unwrap_or(u64::MAX);
-        let entries = self.number(first, Self::COUNT).unwrap_or(0);
-        let list = |entry: u64| {
-            let at = first + Self::COUNT as u64 + entry * Self::ENTRY;
-            Some((self.number(at, 2)?, self.number(at + 2, 2)?, self.number(at + 4, 4)?))
+            (b"VP8L", [_, b0, b1, b2, b3, ..]) => {
+                let bits = u64::from(u32::from_le_bytes([*b0, *b1, *b2, *b3]));
+                [(bits & SIZE) + 1, (bits >> 14 & SIZE) + 1]
+            }
+            _ => return true,
         };
-        let of_pixels = |&(tag, kind, _): &(u64, u64, u64)| matches!(tag, 256..=347 | 530) && kind != TEXT;
-        let longest = (0..entries).map_while(list).filter(of_pixels).map(|(.., length)| length).max();
-        longest.unwrap_or(0).min(MOST)
+        size[0] <= width && size[1] <= height
+    })
+}
+
+/// Why a picture is not decoded, though its header is in order: where what is inside would cost more than such a picture does.
+pub(super) fn defect(bytes: &[u8], format: Format, size: (u64, u64), most_pixels: u64) -> Option<&'static str> {
+    match format {
+        Format::Jpeg => jpeg::scanned_pixels(bytes, size).err(),
+        Format::WebP => (!is_webp_within(bytes, size)).then_some("a frame is larger than the picture"),
+        Format::Tiff => Tiff(bytes).defect(size, most_pixels),
+        Format::Png | Format::Gif | Format::Bmp => None,
     }
 }

@@ -10,33 +10,42 @@ use crate::error::Error;
 use crate::foreign::calm;
 use crate::memory::{Memory, reserve};
 use crate::pixels::Rgb;
-use crate::pixels::container::bytes_to_open;
+use crate::pixels::container::{bytes_to_open, defect, webp_code_bytes};
 use crate::pixels::header::{self, Format, Limits, undecodable};
+use crate::pixels::tiff::Tiff;
+use crate::spec::ImageSpec;
 
-/// Bytes per pixel that a decoder takes beside the samples that it gives: decoders allocate as they please, and before one
-/// starts, that much must be there to be had.
-fn decoder_bytes_per_pixel(format: Format, color: ColorType) -> u64 {
+/// Bytes that a decoder takes beside the samples that it gives: decoders allocate as they please, and before one starts, that
+/// much must be there to be had.
+fn bytes_beside(bytes: &[u8], format: Format, color: ColorType, pixels: u64) -> u64 {
     match (format, color) {
         // The coefficients of a progressive one, of 16 bits: of one component, or of up to four.
-        (Format::Jpeg, ColorType::L8) => 2,
-        (Format::Jpeg, _) => 8,
+        (Format::Jpeg, ColorType::L8) => 2 * pixels,
+        (Format::Jpeg, _) => 8 * pixels,
         // A frame and its canvas.
-        (Format::WebP, _) => 12,
+        (Format::WebP, _) => 12 * pixels + webp_code_bytes(bytes),
+        // The samples as they are stored, which may be more than it gives.
+        (Format::Tiff, _) => Tiff(bytes).bytes_per_pixel().max(color.bytes_per_pixel().into()) * pixels,
         // Another copy.
-        _ => u64::from(color.bytes_per_pixel()),
+        _ => u64::from(color.bytes_per_pixel()) * pixels,
     }
 }
 
 /// A decoder's own tables and buffers, whatever the picture's size.
 const DECODER_BYTES: u64 = 64 * 1024 * 1024;
 
-/// The most that decoding `bytes` takes at any time.
-pub(super) fn bytes_to_decode(bytes: &[u8], limits: &Limits) -> u64 {
+/// The most that making a tensor of `bytes` takes at any time.
+pub(super) fn bytes_to_decode(bytes: &[u8], limits: &Limits, spec: &ImageSpec) -> u64 {
+    /// Of a sample's part in those of the result, for each row and column.
+    const WEIGHTS: u64 = 128;
     let Ok(format) = header::sniff(bytes) else { return 0 };
     let decoding = calm(|| {
         let (format, decoder) = header::open(bytes, limits, Memory::Unasked).ok()?;
+        let (width, height) = decoder.dimensions();
+        let long = u64::from(width.max(height));
+        let resizing = (WEIGHTS + 3 * u64::from(spec.width.max(spec.height))) * long;
         // Reduced to RGB, and turned.
-        Some(budget(&decoder, format).saturating_add(2 * 3 * pixels(&decoder)))
+        Some(budget(&decoder, bytes, format).saturating_add(2 * 3 * pixels(&decoder)).saturating_add(resizing))
     });
     bytes_to_open(bytes, format).saturating_add(decoding.flatten().unwrap_or(0))
 }
@@ -47,8 +56,8 @@ fn pixels(decoder: &impl ImageDecoder) -> u64 {
 }
 
 /// The samples, and what the decoder takes beside them.
-fn budget(decoder: &impl ImageDecoder, format: Format) -> u64 {
-    let beside = pixels(decoder) * decoder_bytes_per_pixel(format, decoder.color_type());
+fn budget(decoder: &impl ImageDecoder, bytes: &[u8], format: Format) -> u64 {
+    let beside = bytes_beside(bytes, format, decoder.color_type(), pixels(decoder));
     decoder.total_bytes().saturating_add(beside).saturating_add(DECODER_BYTES)
 }
 
@@ -70,9 +79,13 @@ fn decode_or_panic(bytes: &[u8], limits: &Limits, orient: bool, memory: Memory) 
     let size = decoder.total_bytes();
     let (width, height) = decoder.dimensions();
     let color = decoder.color_type();
-    let budget = budget(&decoder, format);
+    if let Some(reason) = defect(bytes, format, (width.into(), height.into()), limits.pixels) {
+        return Err(undecodable(format, reason));
+    }
+    let budget = budget(&decoder, bytes, format);
     let mut decoder_limits = image::Limits::no_limits();
-    decoder_limits.max_alloc = Some(budget);
+    // This one asks as if the samples that it is to fill were not there.
+    decoder_limits.max_alloc = Some(if format == Format::Gif { budget - size } else { budget });
     decoder.set_limits(decoder_limits).map_err(|error| undecodable(format, error))?;
     memory.headroom(budget)?;
 

@@ -9,7 +9,8 @@ use image::{ImageDecoder, ImageFormat, ImageReader};
 
 use crate::error::Error;
 use crate::memory::Memory;
-use crate::pixels::container::{HEADER_BYTES, Tiff, are_webp_chunks_inside, bytes_to_open};
+use crate::pixels::container::{HEADER_BYTES, are_webp_chunks_inside, bytes_to_open};
+use crate::pixels::tiff::Tiff;
 
 /// A format that can be decoded, by pure-Rust decoders only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

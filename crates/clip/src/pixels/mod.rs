@@ -6,7 +6,9 @@
 mod container;
 mod decode;
 mod header;
+mod jpeg;
 mod resample;
+mod tiff;
 
 pub use header::{Format, ImageInfo, Limits};
 pub use resample::Filter;
@@ -69,6 +71,7 @@ pub(crate) fn tensor(
 /// Whether so many threads can decode these pictures at once, whichever meet.
 pub(crate) fn fit_at_once(
     images: &[&[u8]],
+    spec: &ImageSpec,
     limits: &Limits,
     threads: usize,
     interrupted: Interrupted,
@@ -78,7 +81,7 @@ pub(crate) fn fit_at_once(
         if interrupted() {
             return Err(Error::Interrupted);
         }
-        needs.push(decode::bytes_to_decode(image, limits));
+        needs.push(decode::bytes_to_decode(image, limits, spec));
     }
     needs.sort_unstable_by(|a, b| b.cmp(a));
     Ok(headroom(needs.iter().take(threads).fold(0, |sum: u64, &need| sum.saturating_add(need))).is_ok())

@@ -1,0 +1,94 @@
+//! What a JPEG would cost, by its markers alone: each scan goes over all of its blocks, which a file of a kilobyte can ask for
+//! a hundred times, and cannot be stopped.
+
+/// The most of a picture: a few seconds. Encoders write about ten scans where they write several.
+pub(super) const MAX_SCANNED_PIXELS: u64 = 1 << 30;
+
+/// What the frame headers and the scans of a JPEG say.
+#[derive(Default)]
+struct Markers {
+    width: u64,
+    height: u64,
+    components: u64,
+    is_progressive: bool,
+    scans: u64,
+}
+
+/// The pixels of a JPEG times its scans, or why it is not decoded: it is larger than it may be, or has more scans than are for
+/// its good.
+pub(super) fn scanned_pixels(bytes: &[u8], (width, height): (u64, u64)) -> Result<u64, &'static str> {
+    let markers = Markers::read(bytes);
+    let scanned = markers.width * markers.height * markers.scans;
+    if markers.width > width || markers.height > height {
+        Err("a JPEG in it is larger than its place")
+    } else if scanned > MAX_SCANNED_PIXELS {
+        Err("it has too many scans for its size")
+    } else if !markers.is_progressive && markers.scans > markers.components.max(1) {
+        Err("it has more scans than components")
+    } else {
+        Ok(scanned)
+    }
+}
+
+impl Markers {
+    fn read(bytes: &[u8]) -> Self {
+        const LENGTH: usize = 2;
+        let mut markers = Self::default();
+        let mut at = 0;
+        while let Some(place) = bytes.get(at..).and_then(|rest| rest.iter().position(|&byte| byte == 0xff)) {
+            at += place + 1;
+            let Some(&kind) = bytes.get(at) else { break };
+            let segment = bytes.get(at + 1..).unwrap_or_default();
+            let length = segment.first_chunk().map_or(0, |&length| usize::from(u16::from_be_bytes(length)));
+            let content = segment.get(LENGTH..length).unwrap_or_default();
+            match kind {
+                0xd9 => break,
+                // Frames: of several, the largest counts.
+                0xc0..=0xcf if ![0xc4, 0xc8, 0xcc].contains(&kind) => {
+                    if let [_, h0, h1, w0, w1, components, ..] = *content {
+                        markers.height = markers.height.max(u16::from_be_bytes([h0, h1]).into());
+                        markers.width = markers.width.max(u16::from_be_bytes([w0, w1]).into());
+                        markers.components = markers.components.max(components.into());
+                    }
+                    markers.is_progressive |= kind == 0xc2;
+                }
+                0xda => markers.scans += 1,
+                0xc4 | 0xc8 | 0xcc | 0xdb..=0xdd | 0xdf..=0xef | 0xfe => {}
+                // Filling, restarts, data, and what no decoder skips.
+                _ => continue,
+            }
+            if markers.scans > 0 {
+                // Where a decoder goes on after damage is not known: what looks like a scan is one.
+                markers.scans += content.windows(2).filter(|pair| *pair == [0xff, 0xda]).count() as u64;
+            }
+            at += 1 + length;
+        }
+        markers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A grey frame of 64 x 64, and so many scans of a byte each.
+    fn scans(frame: u8, count: usize) -> Vec<u8> {
+        let frame = [&[0xff, 0xd8, 0xff, frame, 0, 11, 8, 0, 64, 0, 64, 1, 1, 0x11, 0][..]].concat();
+        let scan = b"\xff\xda\0\x08\x01\x01\0\0\x3f\0\0";
+        [frame, scan.repeat(count), b"\xff\xd9".to_vec()].concat()
+    }
+
+    #[test]
+    fn scans_are_counted() {
+        const SIZE: (u64, u64) = (64, 64);
+        assert_eq!(scanned_pixels(&scans(0xc0, 1), SIZE), Ok(64 * 64));
+        assert!(scanned_pixels(&scans(0xc0, 2), SIZE).is_err());
+        assert_eq!(scanned_pixels(&scans(0xc2, 99), SIZE), Ok(99 * 64 * 64));
+        assert!(scanned_pixels(&scans(0xc2, 1 << 19), SIZE).is_err());
+        // What follows the end, and the thumbnail in front, are others.
+        assert_eq!(scanned_pixels(&scans(0xc0, 1).repeat(2), SIZE), Ok(64 * 64));
+        let thumbnail = [&[0xff, 0xd8, 0xff, 0xe1, 0, 8][..], b"\xff\xda\xff\xda\0\0", &scans(0xc0, 1)[2..]].concat();
+        assert_eq!(scanned_pixels(&thumbnail, SIZE), Ok(64 * 64));
+        assert!(scanned_pixels(&scans(0xc0, 1), (64, 63)).is_err());
+    }
+}
