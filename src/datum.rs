@@ -134,9 +134,9 @@ impl<'a> VarlenaArray<'a> {
 // SAFETY: the SQL declarations give such arguments the types text or bytea, which are varlenas.
 unsafe impl<'fcx> ArgAbi<'fcx> for Varlena<'fcx> {
     unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
-        // SAFETY: pgrx calls this for arguments that are not null.
+        // SAFETY: whatever the type, the datum is taken as it is.
         let datum = unsafe { arg.unbox_arg_using_from_datum::<RawDatum>() };
-        Self { datum: datum.map_or(pg_sys::Datum::null(), |raw| raw.0), lives: PhantomData }
+        Self { datum: required(datum), lives: PhantomData }
     }
 }
 
@@ -146,11 +146,16 @@ unsafe impl<'fcx> ArgAbi<'fcx> for VarlenaArray<'fcx> {
         // SAFETY: see `Varlena`; the datum is an array, which detoasted with its long header is as long as that says, aligned,
         // and lives as long as the argument.
         unsafe {
-            let datum = arg.unbox_arg_using_from_datum::<RawDatum>().map_or(pg_sys::Datum::null(), |raw| raw.0);
+            let datum = required(arg.unbox_arg_using_from_datum::<RawDatum>());
             let array = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast::<u8>();
             Self(std::slice::from_raw_parts(array, varlena::varsize_any(array.cast())))
         }
     }
+}
+
+/// An argument that must not be null. Functions that are not STRICT are called with nulls too.
+fn required(datum: Option<RawDatum>) -> pg_sys::Datum {
+    datum.ok_or_else(|| error::null_argument("an argument of this internal function")).unwrap_or_report().0
 }
 
 /// A datum as it is: reading it is left for later.

@@ -170,3 +170,57 @@ fn parallel_workers_give_the_same_vectors() {
     let together: f32 = client.query_one(sum, &[]).unwrap().get(0);
     assert!((alone - together).abs() < 1e-2, "{alone} {together}");
 }
+
+#[test]
+fn no_function_minds_a_null() {
+    let cluster = Cluster::start();
+    let mut client = cluster.connect();
+    client
+        .batch_execute(
+            "CREATE TABLE item (id int PRIMARY KEY, body text, embedding vector); SET statement_timeout = '5s'",
+        )
+        .unwrap();
+    // All that a user can call: with nulls alone, and with each argument null beside others that are plausible.
+    let functions = "SELECT p.prokind = 'p', p.oid::regproc::text,
+               ARRAY(SELECT format_type(t, NULL) FROM unnest(p.proargtypes) WITH ORDINALITY AS a (t, n) ORDER BY n)
+          FROM pg_depend AS d JOIN pg_proc AS p ON p.oid = d.objid
+          JOIN pg_extension AS e ON e.oid = d.refobjid
+         WHERE d.classid = 'pg_proc'::regclass AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+           AND e.extname = 'pg_clip' AND p.prorettype <> 'trigger'::regtype AND p.prokind IN ('f', 'p')
+         ORDER BY 2, 3";
+    let functions: Vec<(bool, String, Vec<String>)> =
+        client.query(functions, &[]).unwrap().iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect();
+    assert!(functions.len() > 60, "{}", functions.len());
+    let plausible = |kind: &str| match kind {
+        "text" | "name" => format!("'emoji'::{kind}"),
+        "bytea" => "'x'::bytea".into(),
+        "boolean" => "false".into(),
+        "integer" | "bigint" | "smallint" | "real" | "double precision" => format!("1::{kind}"),
+        "vector" => "'[1,0]'::vector".into(),
+        "regclass" => "'item'::regclass".into(),
+        "anyelement" => "NULL::item".into(),
+        array if array.ends_with("[]") => format!("'{{}}'::{array}"),
+        other => format!("NULL::{other}"),
+    };
+    let null = |kind: &str| if kind == "anyelement" { "NULL::item".into() } else { format!("NULL::{kind}") };
+    let mut calls = 0;
+    for (is_procedure, name, kinds) in &functions {
+        let nulls: Vec<String> = kinds.iter().map(|kind| null(kind)).collect();
+        let mut attempts = vec![nulls.clone()];
+        for place in 0..kinds.len() {
+            let mut arguments: Vec<String> = kinds.iter().map(|kind| plausible(kind)).collect();
+            arguments[place] = nulls[place].clone();
+            attempts.push(arguments);
+        }
+        for arguments in attempts {
+            let verb = if *is_procedure { "CALL" } else { "SELECT" };
+            let call = format!("{verb} {name}({})", arguments.join(", "));
+            if let Err(error) = client.simple_query(&call) {
+                assert_ne!(sqlstate(&error), &SqlState::INTERNAL_ERROR, "{call}: {error:?}");
+            }
+            calls += 1;
+        }
+    }
+    assert!(calls > 200, "{calls}");
+    cluster.assert_no_crash();
+}
