@@ -8,7 +8,7 @@ use pgrx::prelude::*;
 
 use crate::datum::{Varlena, VarlenaArray, Vector, reserve};
 use crate::encoding::Text;
-use crate::error::{another_model, in_transaction_block, report, summary_of};
+use crate::error::{another_model, in_transaction_block, null_argument, report, summary_of};
 use crate::functions::model_or_default;
 use crate::models;
 use crate::settings;
@@ -65,8 +65,9 @@ fn clip_embed_each<'a>(
     images: Option<VarlenaArray<'a>>,
     model: Varlena<'a>,
     digest: Varlena<'a>,
-    tolerant: bool,
+    tolerant: Option<bool>,
 ) -> Result<EachRows, ErrorReport> {
+    let tolerant = tolerant.ok_or_else(|| null_argument("tolerant"))?;
     let (model, limits) = (model.text()?, settings::limits());
     check_digest(&model, &digest.text()?)?;
     let is_image = images.is_some();
