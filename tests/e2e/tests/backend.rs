@@ -5,9 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use e2e::{Cluster, picture, pid, sqlstate};
+use e2e::{Cluster, picture, pid};
 use postgres::Client;
-use postgres::error::SqlState;
 
 fn threads(pid: i32) -> Vec<String> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
@@ -170,61 +169,4 @@ fn parallel_workers_give_the_same_vectors() {
     assert!(plan.iter().any(|row| row.get::<_, String>(0).contains("Workers Planned: 2")));
     let together: f32 = client.query_one(sum, &[]).unwrap().get(0);
     assert!((alone - together).abs() < 1e-2, "{alone} {together}");
-}
-
-#[test]
-fn no_function_minds_a_null() {
-    let cluster = Cluster::start();
-    let mut client = cluster.connect();
-    client
-        .batch_execute(
-            "CREATE TABLE item (id int PRIMARY KEY, body text, embedding vector); SET statement_timeout = '5s'",
-        )
-        .unwrap();
-    // All that a user can call: with nulls alone, and with each argument null beside others that are plausible.
-    let functions = "SELECT p.prokind = 'p', p.oid::regproc::text,
-               ARRAY(SELECT format_type(t, NULL) FROM unnest(p.proargtypes) WITH ORDINALITY AS a (t, n) ORDER BY n)
-          FROM pg_depend AS d JOIN pg_proc AS p ON p.oid = d.objid
-          JOIN pg_extension AS e ON e.oid = d.refobjid
-         WHERE d.classid = 'pg_proc'::regclass AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
-           AND e.extname = 'pg_clip' AND p.prorettype <> 'trigger'::regtype AND p.prokind IN ('f', 'p')
-         ORDER BY 2, 3";
-    let functions: Vec<(bool, String, Vec<String>)> =
-        client.query(functions, &[]).unwrap().iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect();
-    assert!(functions.len() > 60, "{}", functions.len());
-    let plausible = |kind: &str| match kind {
-        "text" | "name" => format!("'emoji'::{kind}"),
-        "bytea" => "'x'::bytea".into(),
-        "boolean" => "false".into(),
-        "integer" | "bigint" | "smallint" | "real" | "double precision" => format!("1::{kind}"),
-        "vector" => "'[1,0]'::vector".into(),
-        "regclass" => "'item'::regclass".into(),
-        "anyelement" => "NULL::item".into(),
-        array if array.ends_with("[]") => format!("'{{}}'::{array}"),
-        other => format!("NULL::{other}"),
-    };
-    let null = |kind: &str| if kind == "anyelement" { "NULL::item".into() } else { format!("NULL::{kind}") };
-    let (mut calls, mut unexpected) = (0, Vec::new());
-    for (is_procedure, name, kinds) in &functions {
-        let nulls: Vec<String> = kinds.iter().map(|kind| null(kind)).collect();
-        let mut attempts = vec![nulls.clone()];
-        for place in 0..kinds.len() {
-            let mut arguments: Vec<String> = kinds.iter().map(|kind| plausible(kind)).collect();
-            arguments[place] = nulls[place].clone();
-            attempts.push(arguments);
-        }
-        for arguments in attempts {
-            let verb = if *is_procedure { "CALL" } else { "SELECT" };
-            let call = format!("{verb} {name}({})", arguments.join(", "));
-            if let Err(error) = client.simple_query(&call) {
-                if sqlstate(&error) == &SqlState::INTERNAL_ERROR {
-                    unexpected.push(format!("{call}: {error}"));
-                }
-            }
-            calls += 1;
-        }
-    }
-    assert_eq!(unexpected, Vec::<String>::new());
-    assert!(calls > 200, "{calls}");
-    cluster.assert_no_crash();
 }
