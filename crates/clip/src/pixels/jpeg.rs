@@ -1,5 +1,7 @@
 //! What a JPEG would cost, by its markers alone: each scan goes over all of its blocks, which a file of a kilobyte can ask for
-//! a hundred times, and cannot be stopped.
+//! a hundred times, and cannot be stopped. External crate: `memchr`.
+
+use memchr::{memchr, memmem};
 
 /// The most of a picture: a few seconds. Encoders write about ten scans where they write several.
 pub(super) const MAX_SCANNED_PIXELS: u64 = 1 << 30;
@@ -34,15 +36,15 @@ impl Markers {
     fn read(bytes: &[u8]) -> Self {
         const LENGTH: usize = 2;
         let mut markers = Self::default();
-        let mut at = 0;
-        while let Some(place) = bytes.get(at..).and_then(|rest| rest.iter().position(|&byte| byte == 0xff)) {
+        let (mut at, mut unsure) = (0, 0);
+        while let Some(place) = bytes.get(at..).and_then(|rest| memchr(0xff, rest)) {
             at += place + 1;
             let Some(&kind) = bytes.get(at) else { break };
             let segment = bytes.get(at + 1..).unwrap_or_default();
             let length = segment.first_chunk().map_or(0, |&length| usize::from(u16::from_be_bytes(length)));
             let content = segment.get(LENGTH..length).unwrap_or_default();
             match kind {
-                0xd9 => break,
+                0xd9 if at >= unsure => break,
                 // Frames: of several, the largest counts.
                 0xc0..=0xcf if ![0xc4, 0xc8, 0xcc].contains(&kind) => {
                     if let [_, h0, h1, w0, w1, components, ..] = *content {
@@ -52,14 +54,22 @@ impl Markers {
                     }
                     markers.is_progressive |= kind == 0xc2;
                 }
-                0xda => markers.scans += 1,
+                0xda => {
+                    markers.scans += 1;
+                    continue;
+                }
                 0xc4 | 0xc8 | 0xcc | 0xdb..=0xdd | 0xdf..=0xef | 0xfe => {}
-                // Filling, restarts, data, and what no decoder skips.
-                _ => continue,
+                // Filling, restarts and data.
+                0 | 0xff | 0xd0..=0xd9 => continue,
+                // A decoder may pass over what it does not know, and over an end in it.
+                _ => {
+                    unsure = unsure.max(at + length);
+                    continue;
+                }
             }
             if markers.scans > 0 {
                 // Where a decoder goes on after damage is not known: what looks like a scan is one.
-                markers.scans += content.windows(2).filter(|pair| *pair == [0xff, 0xda]).count() as u64;
+                markers.scans += memmem::find_iter(content, b"\xff\xda").count() as u64;
             }
             at += 1 + length;
         }
@@ -85,6 +95,10 @@ mod tests {
         assert!(scanned_pixels(&scans(0xc0, 2), SIZE).is_err());
         assert_eq!(scanned_pixels(&scans(0xc2, 99), SIZE), Ok(99 * 64 * 64));
         assert!(scanned_pixels(&scans(0xc2, 1 << 19), SIZE).is_err());
+        // No end is where a decoder may pass over it.
+        let mut hidden = scans(0xc0, 2);
+        hidden.splice(15..15, *b"\xff\xf3\0\x06\xff\xd9\0\0");
+        assert!(scanned_pixels(&hidden, SIZE).is_err());
         // What follows the end, and the thumbnail in front, are others.
         assert_eq!(scanned_pixels(&scans(0xc0, 1).repeat(2), SIZE), Ok(64 * 64));
         let thumbnail = [&[0xff, 0xd8, 0xff, 0xe1, 0, 8][..], b"\xff\xda\xff\xda\0\0", &scans(0xc0, 1)[2..]].concat();
