@@ -68,24 +68,23 @@ fn clip_blend(among: Option<VarlenaArray<'_>>, weights: Option<Array<'_, f32>>) 
     if given.is_empty() {
         return Err(wrong_length("vectors", 0, "an element or more"));
     }
-    let mut each = reserve(given.len())?;
+    let mut factors = reserve(given.len())?;
     match weights {
-        None => each.resize(given.len(), 1.0),
+        None => factors.resize(given.len(), 1.0),
         Some(weights) if weights.len() != given.len() => {
             let expected = format!("as many elements as vectors, {}", given.len());
             return Err(wrong_length("weights", weights.len(), &expected));
         }
         Some(weights) => {
             for weight in weights.iter() {
-                each.push(weight.ok_or_else(|| null_element("weights"))?);
+                factors.push(weight.ok_or_else(|| null_element("weights"))?);
             }
         }
     }
-    let weights = each;
-    if let Some(weight) = weights.iter().find(|weight| !weight.is_finite()) {
+    if let Some(weight) = factors.iter().find(|weight| !weight.is_finite()) {
         return Err(invalid_argument("weight", &weight.to_string(), "finite numbers"));
     }
-    Vector::new(&Embedding::blend(&given, &weights).map_err(report)?).map(Some)
+    Vector::new(&Embedding::blend(&given, &factors).map_err(report)?).map(Some)
 }
 
 /// The labels as vectors: remembered, or embedded now.

@@ -143,7 +143,7 @@ impl Cluster {
         }
     }
 
-    /// No process of the server has ended by a signal, or the test fails.
+    /// No process of the server has crashed, or the test fails.
     pub fn assert_no_crash(&self) {
         let log = std::fs::read_to_string(self.directory.join("log")).unwrap();
         // By a signal or by an exit: what follows is the same.

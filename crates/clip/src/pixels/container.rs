@@ -49,11 +49,9 @@ fn webp_chunks(bytes: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
         let (kind, content) = rest.split_at_checked(KIND)?;
         let (&length, content) = content.split_first_chunk()?;
         let length = u32::from_le_bytes(length) as usize;
-        let (content, after) =
-            content.split_at_checked(length).map_or((None, None), |(content, after)| (Some(content), Some(after)));
         // Chunks begin at even places.
-        rest = after.and_then(|after| after.get(length % 2..)).unwrap_or_default();
-        Some((kind, content))
+        rest = content.get(length.saturating_add(length % 2)..).unwrap_or_default();
+        Some((kind, content.get(..length)))
     })
 }
 
