@@ -71,7 +71,7 @@ test-full-size: ready
 
 # All that takes long: leaks, random queries, other servers, fuzzing (FUZZ_SECONDS=600 shortens it). Needs root and a day.
 test-all: test test-full-size
-	scripts/setup.sh "$(PG_CONFIG)" debootstrap pgbouncer postgresql-plpython3-$(PG_MAJOR) sqlsmith valgrind
+	scripts/setup.sh "$(PG_CONFIG)" debootstrap libfaketime pgbouncer postgresql-plpython3-$(PG_MAJOR) sqlsmith valgrind
 	PG_CONFIG="$(PG_CONFIG_PATH)" cargo test --release --target-dir target --no-fail-fast -p endurance
 	PG_CONFIG="$(PG_CONFIG_PATH)" scripts/valgrind.sh
 	scripts/test_servers.sh

@@ -103,11 +103,14 @@ stop_server() {
     as_server "$bin/pg_ctl" --pgdata "$data" --wait --silent --mode immediate stop >/dev/null 2>&1 || kill_processes
 }
 
-# What a killed postmaster leaves behind runs in the data folder, and may be too busy to notice.
+# What a killed postmaster leaves behind runs in the data folder, and may be too busy to notice. No other may begin before it is gone.
 kill_processes() {
-    local process
-    for process in /proc/[0-9]*; do
-        [ "$(readlink "$process/cwd")" != "$data" ] || kill -KILL "${process#/proc/}" 2>/dev/null || true
+    local process left=1
+    while [ "$left" -gt 0 ]; do
+        left=0
+        for process in /proc/[0-9]*; do
+            [ "$(readlink "$process/cwd")" != "$data" ] || { left=1; kill -KILL "${process#/proc/}" 2>/dev/null || true; }
+        done
     done
 }
 

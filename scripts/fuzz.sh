@@ -45,7 +45,10 @@ begin_with() {
             done >"$seeds/$(basename "$folder")"
         done
         ;;
-    text) cut -f 1 examples/emoji.tsv | (cd "$seeds" && split -l 20) ;;
+    text)
+        cut -f 1 examples/emoji.tsv | (cd "$seeds" && split -l 20)
+        sed -n 's/^"text": "\(.*\)",$/\1/p' "$data/reference/token_ids.json" 2>/dev/null | (cd "$seeds" && split -l 1 - reference-)
+        ;;
     tokenizer) find tests/fixtures -name tokenizer.json -size -256k | while read -r file; do cp "$file" "$seeds/$(sha256sum <"$file" | cut -c 1-16)"; done ;;
     graph) find tests/fixtures models -name '*.onnx' -size -512k | while read -r file; do cp "$file" "$seeds/$(sha256sum <"$file" | cut -c 1-16)"; done ;;
     esac

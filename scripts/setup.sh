@@ -221,11 +221,12 @@ fetch_pgvector_source() {
     return 1
 }
 
-# Lists and caches of its own: the system's apt stays as it is, and needs no root. Signatures are checked as always.
+# Lists and caches of its own: the system's apt stays as it is, and needs no root. Signatures are checked as always, but not
+# how old they are: a mirror may stand still.
 apt_source() {
     local own=$scratch/apt-$2 options
     mkdir -p "$own/lists/partial" "$own/archives/partial"
-    echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $1 $2 main" >"$own/sources.list"
+    echo "deb-src [check-valid-until=no signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $1 $2 main" >"$own/sources.list"
     options=(-q -o Dir::Etc::sourcelist="$own/sources.list" -o Dir::Etc::sourceparts=- -o Dir::State::lists="$own/lists"
         -o Dir::Cache="$own" -o APT::Sandbox::User="$(id -un)" -o APT::Update::Error-Mode=any)
     apt-get "${options[@]}" update || return

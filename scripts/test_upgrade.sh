@@ -74,6 +74,7 @@ wait_for() {
 }
 state() {
     ask -c "SELECT md5(string_agg(concat_ws(' ', id, embedding), ',' ORDER BY id)) FROM by_row" \
+        -c "SELECT md5(string_agg(concat_ws(' ', id, embedding), ',' ORDER BY id)) FROM by_statement" \
         -c "SELECT md5(string_agg(concat_ws(' ', id, embedding), ',' ORDER BY id)) FROM by_queue" \
         -c "SELECT relation, source, target, model, model_state, mode, on_error, rows, embedded, pending, failed FROM clip_auto_embed_status ORDER BY 1" \
         -c "SELECT relation, target, key, sqlstate, message, attempts FROM clip_failures" \
@@ -94,6 +95,9 @@ CREATE TABLE by_row (id int PRIMARY KEY, body text, picture bytea);
 SELECT clip_auto_embed('by_row', 'body', model => 'emoji');
 SELECT clip_auto_embed('by_row', 'picture', 'pixels', model => 'emoji', on_error => 'null');
 INSERT INTO by_row SELECT i, 'text ' || i, CASE WHEN i = 7 THEN 'broken'::bytea END FROM generate_series(1, 100) AS i;
+CREATE TABLE by_statement (id int PRIMARY KEY, body text);
+SELECT clip_auto_embed('by_statement', 'body', model => 'emoji', mode => 'statement');
+INSERT INTO by_statement SELECT i, 'text ' || i FROM generate_series(1, 100) AS i;
 CREATE TABLE by_queue (id int PRIMARY KEY, body text);
 SELECT clip_auto_embed('by_queue', 'body', model => 'emoji', mode => 'queue');
 INSERT INTO by_queue SELECT i, 'text ' || i FROM generate_series(1, 100) AS i;
@@ -117,9 +121,12 @@ for step in "15 17" "16 18"; do
     start "$new"
     after=$(state)
     [ "$before" = "$after" ] || { diff <(echo "$before") <(echo "$after") >&2; exit 1; }
-    ask -c "INSERT INTO by_row VALUES (-$new, 'after the upgrade')" -c "INSERT INTO by_queue VALUES (-$new, 'after the upgrade')"
+    ask -c "INSERT INTO by_row VALUES (-$new, 'after the upgrade')" -c "INSERT INTO by_statement VALUES (-$new, 'after the upgrade')" \
+        -c "INSERT INTO by_queue VALUES (-$new, 'after the upgrade')"
     wait_for "SELECT count(embedding) = count(*) FROM by_queue"
-    [ "$(ask -c "SELECT count(*) FROM by_row WHERE embedding <=> clip_embed_text(body, 'emoji') > 1e-6 OR embedding IS NULL")" = 0 ]
+    for table in by_row by_statement by_queue; do
+        [ "$(ask -c "SELECT count(*) FROM $table WHERE embedding <=> clip_embed_text(body, 'emoji') > 1e-6 OR embedding IS NULL")" = 0 ]
+    done
     [ "$(ask -c "SET enable_seqscan = off" -c "SELECT id FROM by_row ORDER BY embedding <=> (SELECT clip_embed_text('text 42', 'emoji')) LIMIT 1")" = 42 ]
     echo "test_upgrade: $("$(bin "$old")/postgres" --version) to $(ask -c 'SHOW server_version'): passed"
     stop "$new"

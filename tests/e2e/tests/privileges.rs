@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use e2e::{Cluster, code, root, run};
+use e2e::{Cluster, code, picture, root, run};
 use postgres::Client;
 use postgres::error::SqlState;
 
@@ -34,52 +34,18 @@ fn a_role_with_a_connection_can_embed_and_nothing_else() {
     let mut reader = cluster.connect_as("reader");
     let mut writer = cluster.connect_as("writer");
     for anyone in [&mut guest, &mut reader, &mut writer] {
-        for allowed in [
-            "SELECT clip_embed_text('a', 'narrow')",
-            "SELECT clip_embed_texts('{a,b}', 'narrow')",
-            "SELECT clip_token_count('a', 'narrow')",
-            "SELECT clip_prewarm('narrow'), clip_unload()",
-            "SELECT clip_classify(clip_embed_text('a', 'emoji'), '{a,b}', model => 'emoji')",
-            "SELECT clip_probabilities('[1,0]', ARRAY['[0,1]']::vector[]), clip_blend(ARRAY['[0,1]']::vector[])",
-            "SELECT clip_search_sql('secret')",
-            "SELECT * FROM clip_diagnose()",
-            "TABLE clip_models",
-            "TABLE clip_loaded_models",
-            "SET clip.default_model = 'narrow'; SET clip.batch_size = 2; SET clip.query_cache_size = 10",
-        ] {
+        for allowed in ["SELECT * FROM clip_diagnose()", "TABLE clip_models", "TABLE clip_loaded_models"] {
             assert_eq!(code(anyone, allowed), None, "{allowed}");
         }
         for forbidden in [
-            "SELECT clip_auto_embed('secret', 'body', 'other', 'narrow')",
-            "SELECT clip_auto_embed('secret', 'body', mode => 'row')",
-            "SELECT clip_auto_embed_drop('secret')",
-            "SELECT clip_adopt('secret', 'embedding', 'narrow')",
-            "SELECT clip_retry('secret')",
-            "CALL clip_reembed('secret', 'embedding', 'wide')",
             "TABLE _clip.failures",
             "TABLE _clip.activity",
             "INSERT INTO _clip.activity DEFAULT VALUES",
-            "SET clip.model_path = '/tmp'",
-            "SET clip.onnxruntime_path = '/tmp/x.so'",
-            "SET clip.max_image_bytes = '1GB'",
-            "SET clip.max_image_pixels = 1000000000",
-            "SET clip.image_formats = 'tiff'",
-            "SET clip.max_threads = 64",
-            "SHOW clip.model_path",
             "ALTER EXTENSION pg_clip UPDATE",
             "CREATE TABLE public.mine (id int)",
         ] {
             assert_eq!(code(anyone, forbidden), DENIED, "{forbidden}");
         }
-        for parameter in ["clip.max_workers", "clip.worker_naptime"] {
-            let changed = code(anyone, &format!("SET {parameter} = 5"));
-            assert_eq!(changed, Some(SqlState::CANT_CHANGE_RUNTIME_PARAM), "{parameter}");
-        }
-    }
-    // Who may write may fill in what is missing; nobody else may.
-    for fill in ["SELECT clip_backfill_batch('secret')", "CALL clip_backfill('secret')"] {
-        assert_eq!((code(&mut guest, fill), code(&mut reader, fill)), (DENIED, DENIED), "{fill}");
-        assert_eq!(code(&mut writer, fill), None, "{fill}");
     }
     // The internal functions do nothing that the public ones would not let him do.
     let oid: u32 = owner.query_one("SELECT 'secret'::regclass::oid", &[]).unwrap().get(0);
@@ -119,6 +85,137 @@ fn a_role_with_a_connection_can_embed_and_nothing_else() {
     // Who may write writes, and is embedded for.
     assert_eq!(code(&mut writer, "INSERT INTO secret (id, body, picture) VALUES (2, 'b', 'no picture either')"), None);
     assert_eq!(failures(&mut writer), 2);
+}
+
+/// Who may call a function.
+enum May {
+    Anyone,
+    /// Who may read the table.
+    Readers,
+    /// Who may write to the table as well.
+    Writers,
+    /// Who owns the table.
+    Owner,
+    /// The server alone.
+    Triggers(SqlState),
+}
+
+#[test]
+fn every_function_is_for_those_it_is_meant_for() {
+    let cluster = Cluster::start();
+    let mut superuser = cluster.connect();
+    superuser
+        .batch_execute(
+            "CREATE ROLE guest LOGIN; CREATE ROLE reader LOGIN; CREATE ROLE writer LOGIN; CREATE ROLE keeper LOGIN;
+             CREATE SCHEMA gallery AUTHORIZATION keeper",
+        )
+        .unwrap();
+    let mut keeper = cluster.connect_as("keeper");
+    keeper
+        .batch_execute(
+            "GRANT USAGE ON SCHEMA gallery TO PUBLIC;
+             CREATE TABLE gallery.item (id int PRIMARY KEY, body text, note text, words tsvector, spare vector(32));
+             GRANT SELECT ON gallery.item TO reader; GRANT SELECT, INSERT, UPDATE ON gallery.item TO writer;
+             SELECT clip_auto_embed('gallery.item', 'body', model => 'narrow');
+             INSERT INTO gallery.item SELECT i, 'text ' || i, 'a note' FROM generate_series(1, 20) AS i",
+        )
+        .unwrap();
+    let picture: String = picture("rgb_444.jpg").iter().map(|byte| format!("{byte:02x}")).collect();
+    let of_pictures = [
+        format!("clip_embed_image('\\x{picture}', 'narrow')"),
+        format!("clip_embed_images(ARRAY['\\x{picture}'::bytea], 'narrow')"),
+        format!("clip_image_info('\\x{picture}')"),
+        format!("clip_classify_image('\\x{picture}', '{{a,b}}', model => 'emoji')"),
+    ];
+    let searched = format!("clip_search_image(NULL::gallery.item, '\\x{picture}')");
+    let mut calls: Vec<(&str, May)> = of_pictures.iter().map(|call| (call.as_str(), May::Anyone)).collect();
+    calls.extend([
+        ("clip_embed_text('a', 'narrow')", May::Anyone),
+        ("clip_embed_texts('{a,b}', 'narrow')", May::Anyone),
+        ("clip_token_count('a', 'narrow')", May::Anyone),
+        ("clip_prewarm('narrow')", May::Anyone),
+        ("clip_unload()", May::Anyone),
+        ("clip_classify(clip_embed_text('a', 'emoji'), '{a,b}', model => 'emoji')", May::Anyone),
+        ("clip_probabilities('[1,0]', ARRAY['[0,1]']::vector[])", May::Anyone),
+        ("clip_blend(ARRAY['[0,1]']::vector[])", May::Anyone),
+        ("clip_search_sql('gallery.item')", May::Anyone),
+        ("clip_diagnose()", May::Anyone),
+        (&searched, May::Readers),
+        ("clip_search(NULL::gallery.item, 'a')", May::Readers),
+        ("clip_search_vector(NULL::gallery.item, clip_embed_text('a', 'narrow'))", May::Readers),
+        ("clip_hybrid_search(NULL::gallery.item, 'a', 'words')", May::Readers),
+        ("clip_typical_distance('gallery.item', 'a')", May::Readers),
+        ("clip_near_duplicates('gallery.item')", May::Readers),
+        ("clip_duplicate_groups('gallery.item')", May::Readers),
+        ("clip_index_recall('gallery.item', sample => 2)", May::Readers),
+        ("clip_backfill_batch('gallery.item')", May::Writers),
+        ("clip_backfill('gallery.item')", May::Writers),
+        ("clip_auto_embed('gallery.item', 'note', 'of_note', 'narrow')", May::Owner),
+        ("clip_adopt('gallery.item', 'spare', 'narrow')", May::Owner),
+        ("clip_retry('gallery.item', 'embedding')", May::Owner),
+        ("clip_reembed('gallery.item', 'embedding', 'wide')", May::Owner),
+        ("clip_auto_embed_drop('gallery.item', 'of_note')", May::Owner),
+        ("clip_auto_embed_row()", May::Triggers(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE)),
+        ("clip_auto_embed_statement()", May::Triggers(SqlState::FEATURE_NOT_SUPPORTED)),
+    ]);
+    for (call, may) in &calls {
+        for (rank, role) in ["guest", "reader", "writer", "keeper"].into_iter().enumerate() {
+            let expected = match may {
+                May::Anyone => None,
+                May::Readers => DENIED.filter(|_| rank < 1),
+                May::Writers => DENIED.filter(|_| rank < 2),
+                May::Owner => DENIED.filter(|_| rank < 3),
+                May::Triggers(with) => Some(with.clone()),
+            };
+            let name = call.split('(').next().unwrap();
+            let word = if ["clip_backfill", "clip_reembed"].contains(&name) { "CALL" } else { "SELECT" };
+            let outcome = code(&mut cluster.connect_as(role), &format!("{word} {call}"));
+            assert_eq!(outcome, expected, "{role}: {word} {name}");
+        }
+    }
+    // None was forgotten.
+    let public = "SELECT DISTINCT p.proname::text FROM pg_proc AS p JOIN pg_depend AS d ON d.objid = p.oid \
+        AND d.classid = 'pg_proc'::regclass AND d.deptype = 'e' JOIN pg_extension AS e ON e.oid = d.refobjid \
+        AND e.extname = 'pg_clip' WHERE p.proname LIKE 'clip\\_%' ORDER BY 1";
+    let public: Vec<String> = superuser.query(public, &[]).unwrap().iter().map(|row| row.get(0)).collect();
+    let mut called: Vec<&str> = calls.iter().map(|(call, _)| call.split('(').next().unwrap()).collect();
+    called.sort_unstable();
+    assert_eq!(called, public);
+}
+
+#[test]
+fn every_setting_is_for_those_it_is_meant_for() {
+    let cluster = Cluster::start();
+    let mut superuser = cluster.connect();
+    superuser.batch_execute("LOAD 'pg_clip'; CREATE ROLE guest LOGIN").unwrap();
+    let mut guest = cluster.connect_as("guest");
+    guest.batch_execute("SELECT clip_prewarm('narrow')").unwrap();
+    const AT_RELOAD: Option<SqlState> = Some(SqlState::CANT_CHANGE_RUNTIME_PARAM);
+    let settings = [
+        // What it is, how a role fails to set and to see it, and how a superuser fails to set it.
+        ("clip.batch_size", None, None, None),
+        ("clip.default_model", None, None, None),
+        ("clip.image_formats", DENIED, None, None),
+        ("clip.max_image_bytes", DENIED, None, None),
+        ("clip.max_image_pixels", DENIED, None, None),
+        ("clip.max_threads", DENIED, None, None),
+        ("clip.max_workers", AT_RELOAD, None, AT_RELOAD),
+        ("clip.model_path", DENIED, DENIED, None),
+        ("clip.onnxruntime_path", DENIED, DENIED, None),
+        ("clip.query_cache_size", None, None, None),
+        ("clip.text_overflow", None, None, None),
+        ("clip.threads", None, None, None),
+        ("clip.worker_naptime", AT_RELOAD, None, AT_RELOAD),
+    ];
+    for (name, set, seen, superuser_set) in &settings {
+        let change = format!("SET {name} TO DEFAULT");
+        assert_eq!(&code(&mut guest, &change), set, "{change}");
+        assert_eq!(&code(&mut guest, &format!("SHOW {name}")), seen, "SHOW {name}");
+        assert_eq!(&code(&mut superuser, &change), superuser_set, "{change}, by a superuser");
+    }
+    let all = "SELECT name FROM pg_settings WHERE name LIKE 'clip.%' ORDER BY 1";
+    let all: Vec<String> = superuser.query(all, &[]).unwrap().iter().map(|row| row.get(0)).collect();
+    assert_eq!(settings.map(|(name, ..)| name).to_vec(), all);
 }
 
 #[test]

@@ -250,6 +250,7 @@ fn a_killed_worker_and_a_killed_server_lose_and_repeat_nothing() {
     wait_until(&mut client, &format!("SELECT count(*) > {stored} FROM stored"));
     assert!(count(&mut client, "SELECT count(*) FROM item WHERE embedding IS NULL") > 0, "too fast to be killed");
     drop(client);
+    cluster.kill(cluster.postmaster());
     cluster.restart();
     let mut client = cluster.connect();
     wait_until(&mut client, ALL_DONE);

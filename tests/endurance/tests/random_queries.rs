@@ -37,8 +37,8 @@ fn a_hundred_thousand_random_queries_end_no_process() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         client.batch_execute("SELECT clip_embed_text('still here', 'emoji')").unwrap();
     }
+    cluster.assert_no_crash();
     let log = std::fs::read_to_string(cluster.directory.join("log")).unwrap();
-    assert!(!log.contains("was terminated by signal"), "a process crashed: see above");
     // Errors that nobody thought of, and that Rust raised: the server has some of its own.
     let (mut last, mut ours) = ("", Vec::new());
     for line in log.lines() {
@@ -50,6 +50,6 @@ fn a_hundred_thousand_random_queries_end_no_process() {
     }
     assert!(ours.is_empty(), "{ours:#?}");
     let calls = log.matches("clip_").count();
-    println!("{QUERIES} queries; the log names our functions {calls} times");
+    println!("{QUERIES} queries; the log has clip_ {calls} times");
     assert!(calls > 1000, "SQLsmith hardly called our functions: {calls}");
 }

@@ -14,22 +14,25 @@ struct Markers {
     components: u64,
     is_progressive: bool,
     scans: u64,
+    /// Whether its end follows a scan.
+    is_whole: bool,
+}
+
+/// Why a JPEG is not decoded. One without its end was cut short, as by an upload that broke off: the decoder would make the rest
+/// grey, and Pillow refuses it.
+pub(super) fn defect(bytes: &[u8], size: (u64, u64)) -> Option<&'static str> {
+    let markers = Markers::read(bytes);
+    match markers.scanned_pixels(size) {
+        Err(reason) => Some(reason),
+        Ok(_) if !markers.is_whole => Some("it is cut short"),
+        Ok(_) => None,
+    }
 }
 
 /// The pixels of a JPEG times its scans, or why it is not decoded: it is larger than it may be, or has more scans than are for
 /// its good.
-pub(super) fn scanned_pixels(bytes: &[u8], (width, height): (u64, u64)) -> Result<u64, &'static str> {
-    let markers = Markers::read(bytes);
-    let scanned = markers.width * markers.height * markers.scans;
-    if markers.width > width || markers.height > height {
-        Err("a JPEG in it is larger than its place")
-    } else if scanned > MAX_SCANNED_PIXELS {
-        Err("it has too many scans for its size")
-    } else if !markers.is_progressive && markers.scans > markers.components.max(1) {
-        Err("it has more scans than components")
-    } else {
-        Ok(scanned)
-    }
+pub(super) fn scanned_pixels(bytes: &[u8], size: (u64, u64)) -> Result<u64, &'static str> {
+    Markers::read(bytes).scanned_pixels(size)
 }
 
 impl Markers {
@@ -44,7 +47,13 @@ impl Markers {
             let length = segment.first_chunk().map_or(0, |&length| usize::from(u16::from_be_bytes(length)));
             let content = segment.get(LENGTH..length).unwrap_or_default();
             match kind {
-                0xd9 if at >= unsure => break,
+                0xd9 => {
+                    markers.is_whole |= markers.scans > 0;
+                    if at >= unsure {
+                        break;
+                    }
+                    continue;
+                }
                 // Frames: of several, the largest counts.
                 0xc0..=0xcf if ![0xc4, 0xc8, 0xcc].contains(&kind) => {
                     if let [_, h0, h1, w0, w1, components, ..] = *content {
@@ -60,7 +69,7 @@ impl Markers {
                 }
                 0xc4 | 0xc8 | 0xcc | 0xdb..=0xdd | 0xdf..=0xef | 0xfe => {}
                 // Filling, restarts and data.
-                0 | 0xff | 0xd0..=0xd9 => continue,
+                0 | 0xff | 0xd0..=0xd8 => continue,
                 // A decoder may pass over what it does not know, and over an end in it.
                 _ => {
                     unsure = unsure.max(at + length);
@@ -74,6 +83,19 @@ impl Markers {
             at += 1 + length;
         }
         markers
+    }
+
+    fn scanned_pixels(&self, (width, height): (u64, u64)) -> Result<u64, &'static str> {
+        let scanned = self.width * self.height * self.scans;
+        if self.width > width || self.height > height {
+            Err("a JPEG in it is larger than its place")
+        } else if scanned > MAX_SCANNED_PIXELS {
+            Err("it has too many scans for its size")
+        } else if !self.is_progressive && self.scans > self.components.max(1) {
+            Err("it has more scans than components")
+        } else {
+            Ok(scanned)
+        }
     }
 }
 
@@ -104,5 +126,21 @@ mod tests {
         let thumbnail = [&[0xff, 0xd8, 0xff, 0xe1, 0, 8][..], b"\xff\xda\xff\xda\0\0", &scans(0xc0, 1)[2..]].concat();
         assert_eq!(scanned_pixels(&thumbnail, SIZE), Ok(64 * 64));
         assert!(scanned_pixels(&scans(0xc0, 1), (64, 63)).is_err());
+    }
+
+    #[test]
+    fn a_jpeg_without_its_end_is_cut_short() {
+        const SIZE: (u64, u64) = (64, 64);
+        let whole = scans(0xc2, 3);
+        assert_eq!(defect(&whole, SIZE), None);
+        for length in 0..whole.len() {
+            assert_eq!(defect(&whole[..length], SIZE), Some("it is cut short"), "{length}");
+        }
+        // The end of a thumbnail is not the picture's.
+        let thumbnail = [&[0xff, 0xd8, 0xff, 0xe1, 0, 8][..], b"\xff\xda\xff\xd9\0\0", &whole[2..]].concat();
+        assert_eq!(defect(&thumbnail, SIZE), None);
+        assert!(defect(&thumbnail[..thumbnail.len() - 2], SIZE).is_some());
+        // What follows the end does not matter.
+        assert_eq!(defect(&[whole, b"\xff\xd8\xff".to_vec()].concat(), SIZE), None);
     }
 }
