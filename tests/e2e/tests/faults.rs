@@ -153,7 +153,7 @@ fn a_client_that_vanishes_leaves_no_work_behind() {
     client.batch_execute("CREATE TABLE item (id int PRIMARY KEY, body text); INSERT INTO item SELECT i, 'text ' || i FROM generate_series(1, 20000) AS i").unwrap();
     client.execute("SELECT clip_auto_embed('item', 'body', model => 'emoji', create_index => false)", &[]).unwrap();
     for work in [
-        "SELECT count(embedding) FROM clip_embed_texts(ARRAY(SELECT 'text ' || i FROM generate_series(1, 200000) AS i), 'emoji')",
+        "SELECT count(embedding) FROM clip_embed_texts(ARRAY(SELECT 'text ' || i FROM generate_series(1, 2000000) AS i), 'emoji')",
         "CALL clip_backfill('item', batch_size => 10)",
     ] {
         let mut stream = UnixStream::connect(cluster.directory.join(".s.PGSQL.5432")).unwrap();

@@ -1,7 +1,7 @@
 //! The containers of pictures, walked without their decoders: what these would set aside before a pixel is decoded, and
 //! what they would walk for ever.
 
-use crate::pixels::header::Format;
+use crate::pixels::header::{CUT_SHORT, Format};
 use crate::pixels::jpeg;
 use crate::pixels::tiff::Tiff;
 
@@ -73,6 +73,13 @@ fn webp_pixels(bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     })
 }
 
+/// Whether a WebP is as long as it says. Shorter ones are refused by libwebp, even where the first frame is there.
+fn is_webp_whole(bytes: &[u8]) -> bool {
+    const HEAD: usize = 4;
+    let said = bytes.get(HEAD..).and_then(|rest| rest.split_first_chunk());
+    said.is_some_and(|(&length, content)| content.len() >= u32::from_le_bytes(length) as usize)
+}
+
 /// Whether the chunks of a WebP end within it.
 pub(super) fn are_webp_chunks_inside(bytes: &[u8]) -> bool {
     all_webp_chunks(bytes).all(|(_, content)| content.is_some())
@@ -110,6 +117,7 @@ fn is_webp_within(bytes: &[u8], (width, height): (u64, u64)) -> bool {
 pub(super) fn defect(bytes: &[u8], format: Format, size: (u64, u64), most_pixels: u64) -> Option<&'static str> {
     match format {
         Format::Jpeg => jpeg::defect(bytes, size),
+        Format::WebP if !is_webp_whole(bytes) => Some(CUT_SHORT),
         Format::WebP => (!is_webp_within(bytes, size)).then_some("a frame is larger than the picture"),
         Format::Tiff => Tiff(bytes).defect(size, most_pixels),
         Format::Png | Format::Gif | Format::Bmp => None,

@@ -149,6 +149,9 @@ pub(super) fn open<'a>(
     Ok((format, decoder))
 }
 
+/// Why a file is refused of which the end is missing, as where an upload broke off.
+pub(super) const CUT_SHORT: &str = "it is cut short";
+
 pub(super) fn undecodable(format: Format, reason: impl std::fmt::Display) -> Error {
     // Some reasons end with a full stop, some do not: DETAIL puts its own.
     Error::UndecodableImage { format: format.name(), reason: reason.to_string().trim_end_matches('.').into() }

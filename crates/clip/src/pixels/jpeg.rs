@@ -3,6 +3,8 @@
 
 use memchr::{memchr, memmem};
 
+use crate::pixels::header::CUT_SHORT;
+
 /// The most of a picture: a few seconds. Encoders write about ten scans where they write several.
 pub(super) const MAX_SCANNED_PIXELS: u64 = 1 << 30;
 
@@ -18,13 +20,12 @@ struct Markers {
     is_whole: bool,
 }
 
-/// Why a JPEG is not decoded. One without its end was cut short, as by an upload that broke off: the decoder would make the rest
-/// grey, and Pillow refuses it.
+/// Why a JPEG is not decoded. Of one without its end the decoder would make the rest grey; Pillow refuses it.
 pub(super) fn defect(bytes: &[u8], size: (u64, u64)) -> Option<&'static str> {
     let markers = Markers::read(bytes);
     match markers.scanned_pixels(size) {
         Err(reason) => Some(reason),
-        Ok(_) if !markers.is_whole => Some("it is cut short"),
+        Ok(_) if !markers.is_whole => Some(CUT_SHORT),
         Ok(_) => None,
     }
 }
@@ -134,7 +135,7 @@ mod tests {
         let whole = scans(0xc2, 3);
         assert_eq!(defect(&whole, SIZE), None);
         for length in 0..whole.len() {
-            assert_eq!(defect(&whole[..length], SIZE), Some("it is cut short"), "{length}");
+            assert_eq!(defect(&whole[..length], SIZE), Some(CUT_SHORT), "{length}");
         }
         // The end of a thumbnail is not the picture's.
         let thumbnail = [&[0xff, 0xd8, 0xff, 0xe1, 0, 8][..], b"\xff\xda\xff\xd9\0\0", &whole[2..]].concat();
