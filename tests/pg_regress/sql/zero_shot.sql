@@ -1,5 +1,7 @@
 -- Zero-shot classification and blends. Equality with the reference is tested in crates/clip.
 SET clip.default_model = 'emoji';
+-- What a session is told, and what it has loaded, is not said of its parallel workers.
+SET max_parallel_workers_per_gather = 0;
 \set VERBOSITY terse
 SELECT label, round(probability::numeric, 2) AS probability
   FROM clip_classify(clip_embed_text('pizza'), ARRAY['guitar', 'pizza', 'sad face'], ARRAY['{}']);
@@ -19,6 +21,7 @@ SELECT count(*) FROM generate_series(1, 50) AS i, clip_classify(clip_embed_text(
 SELECT items FROM clip_loaded_models WHERE model = 'emoji' AND tower = 'text';
 SELECT count(*) FROM clip_classify(clip_embed_text('pizza'), ARRAY['label one', 'label two']);
 SELECT items FROM clip_loaded_models WHERE model = 'emoji' AND tower = 'text';
+RESET max_parallel_workers_per_gather;
 -- What is missing gives no rows, or is said.
 SELECT * FROM clip_classify(NULL, ARRAY['a']);
 SELECT * FROM clip_classify_image(NULL, ARRAY['a']);
