@@ -103,7 +103,8 @@ stop_server() {
     as_server "$bin/pg_ctl" --pgdata "$data" --wait --silent --mode immediate stop >/dev/null 2>&1 || kill_processes
 }
 
-# What a killed postmaster leaves behind runs in the data folder, and may be too busy to notice. No other may begin before it is gone.
+# What a killed postmaster leaves behind runs in the data folder, and may be too busy to notice. No other server may begin there
+# before it is gone.
 kill_processes() {
     local process left=1
     while [ "$left" -gt 0 ]; do

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds pg_clip for the earliest and for the latest minor release of this machine's PostgreSQL that Debian has, and tries each
-# build on both servers. Needs no root: servers are unpacked into a temporary folder. Where Debian has one release only, it fails and says so.
+# build on both servers. Needs no root: servers are unpacked into a temporary folder. Where Debian has one
+# release only, it fails and says so.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -87,6 +87,16 @@ fn a_role_with_a_connection_can_embed_and_nothing_else() {
     assert_eq!(failures(&mut writer), 2);
 }
 
+/// The names of the extension's functions that fulfil a condition on `p`, the function, and `l`, its language.
+fn members(client: &mut Client, condition: &str) -> Vec<String> {
+    let query = format!(
+        "SELECT p.proname::text FROM pg_proc AS p JOIN pg_depend AS d ON d.objid = p.oid AND d.classid = 'pg_proc'::regclass AND d.deptype = 'e' \
+            JOIN pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'pg_clip' JOIN pg_language AS l ON l.oid = p.prolang \
+            WHERE {condition} ORDER BY 1"
+    );
+    client.query(&query, &[]).unwrap().iter().map(|row| row.get(0)).collect()
+}
+
 /// Who may call a function.
 enum May {
     Anyone,
@@ -174,10 +184,8 @@ fn every_function_is_for_those_it_is_meant_for() {
         }
     }
     // None was forgotten.
-    let public = "SELECT DISTINCT p.proname::text FROM pg_proc AS p JOIN pg_depend AS d ON d.objid = p.oid \
-        AND d.classid = 'pg_proc'::regclass AND d.deptype = 'e' JOIN pg_extension AS e ON e.oid = d.refobjid \
-        AND e.extname = 'pg_clip' WHERE p.proname LIKE 'clip\\_%' ORDER BY 1";
-    let public: Vec<String> = superuser.query(public, &[]).unwrap().iter().map(|row| row.get(0)).collect();
+    let mut public = members(&mut superuser, "p.proname LIKE 'clip\\_%'");
+    public.dedup();
     let mut called: Vec<&str> = calls.iter().map(|(call, _)| call.split('(').next().unwrap()).collect();
     called.sort_unstable();
     assert_eq!(called, public);
@@ -294,19 +302,13 @@ fn the_install_script_is_safe_to_run() {
     }
     let cluster = Cluster::start();
     let mut client = cluster.connect();
-    let members = "FROM pg_proc AS p JOIN pg_depend AS d ON d.objid = p.oid AND d.classid = 'pg_proc'::regclass AND d.deptype = 'e' \
-        JOIN pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'pg_clip' JOIN pg_language AS l ON l.oid = p.prolang";
-    let count = |client: &mut Client, condition: &str| -> Vec<String> {
-        let query = format!("SELECT p.proname::text {members} WHERE {condition} ORDER BY 1");
-        client.query(&query, &[]).unwrap().iter().map(|row| row.get(0)).collect()
-    };
-    assert!(count(&mut client, "true").len() > 30);
-    assert_eq!(count(&mut client, "p.prosecdef"), Vec::<String>::new());
+    assert!(members(&mut client, "true").len() > 30);
+    assert_eq!(members(&mut client, "p.prosecdef"), Vec::<String>::new());
     // Where the body is kept as it was understood when it was made, there is nothing to pin. Those that commit cannot; nor can those that run what
     // the caller wrote, with his search_path. All that they name themselves is qualified.
     let unpinned = "l.lanname <> 'c' AND p.prosqlbody IS NULL AND NOT coalesce(p.proconfig @> ARRAY['search_path=pg_catalog, pg_temp'], false)";
     assert_eq!(
-        count(&mut client, unpinned),
+        members(&mut client, unpinned),
         [
             "_clip_run_search",
             "clip_auto_embed_statement",
