@@ -20,7 +20,6 @@ mod models;
 mod rights;
 mod row;
 mod settings;
-mod slot;
 mod views;
 mod worker;
 mod zero_shot;

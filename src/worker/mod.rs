@@ -5,21 +5,29 @@
 //! every database after a start, and then every `clip.worker_naptime`. A worker holds no transaction while it waits, works
 //! in transactions of about half a second, and does what it does to a table with the rights of the table's owner.
 
-use std::cell::Cell;
-use std::panic::AssertUnwindSafe;
+mod launcher;
+mod locks;
+mod process;
+mod wake;
+
 use std::time::{Duration, Instant};
 
-use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, BackgroundWorkerStatus, DynamicBackgroundWorker};
-use pgrx::pg_sys::panic::{CaughtError, ErrorReportable};
+use pgrx::bgworkers::BackgroundWorker;
+use pgrx::pg_sys::panic::ErrorReportable;
 use pgrx::prelude::*;
-use pgrx::{PgXactCallbackEvent, register_xact_callback};
 
 use crate::encoding::Text;
-use crate::error::summary;
 use crate::journal;
 use crate::rights::{Extension, as_role, read, required};
 use crate::settings;
-use crate::slot::Slot;
+
+use locks::Slot;
+use process::{
+    Failure, HELP, VISIT, attach_signals, in_transaction, nap, reload_settings, report, set_defaults, start,
+};
+
+pub use launcher::register_launcher;
+pub use wake::wake;
 
 /// How long a worker looks for more before it leaves.
 const LINGER: Duration = Duration::from_secs(10);
@@ -30,194 +38,12 @@ const POLL: Duration = Duration::from_millis(250);
 /// How long a worker goes on while others wait for its place.
 const TURN: Duration = Duration::from_secs(10);
 
-/// How long after a start another is not tried by the same session: as long as a worker needs to take its slot.
-const BETWEEN_STARTS: Duration = Duration::from_millis(100);
-
-/// The same when the server has no process to spare.
-const AFTER_REFUSAL: Duration = Duration::from_secs(1);
-
 /// Rows in one transaction: at first, and at most.
 const FIRST_BATCH: i32 = 16;
 const MOST_BATCH: i32 = 1024;
 
 /// A transaction holds the locks of its rows: this long, more or less.
 const TRANSACTION: Duration = Duration::from_millis(500);
-
-/// The argument of a worker beside its database: come, look, and leave.
-const VISIT: u64 = 1 << 32;
-/// Help the worker that is there.
-const HELP: u64 = 1 << 33;
-
-/// See to it that a worker of this database runs once this transaction has committed.
-pub fn wake() {
-    thread_local! {
-        static ASKED: Cell<bool> = const { Cell::new(false) };
-        static NOT_BEFORE: Cell<Option<Instant>> = const { Cell::new(None) };
-        static COMPLAINED: Cell<bool> = const { Cell::new(false) };
-    }
-    if ASKED.replace(true) {
-        return;
-    }
-    register_xact_callback(PgXactCallbackEvent::Abort, || ASKED.set(false));
-    register_xact_callback(PgXactCallbackEvent::Prepare, || ASKED.set(false));
-    // What is called here must not fail: the transaction has committed.
-    register_xact_callback(PgXactCallbackEvent::Commit, || {
-        ASKED.set(false);
-        // SAFETY: a number of this process.
-        let database = unsafe { pg_sys::MyDatabaseId };
-        let too_soon = NOT_BEFORE.get().is_some_and(|time| Instant::now() < time);
-        if settings::max_workers() == 0 || too_soon || Slot::Database(database).is_taken() {
-            return;
-        }
-        let started = start(database, 0).is_some();
-        let pause = if started { BETWEEN_STARTS } else { AFTER_REFUSAL };
-        NOT_BEFORE.set(Some(Instant::now() + pause));
-        if !COMPLAINED.replace(!started) && !started {
-            log!("pg_clip: no background worker can be started now: rows wait. Raise \"max_worker_processes\".");
-        }
-    });
-}
-
-#[pg_extern(sql = false)]
-fn clip_wake_worker() {
-    wake();
-}
-
-fn start(database: pg_sys::Oid, how: u64) -> Option<DynamicBackgroundWorker> {
-    // SAFETY: a number of this process.
-    let own = unsafe { pg_sys::MyProcPid };
-    builder("pg_clip worker", "clip_worker_main")
-        .set_argument(Some((u64::from(database.to_u32()) | how).into()))
-        .set_notify_pid(own)
-        .load_dynamic()
-        .ok()
-}
-
-fn builder(name: &str, function: &str) -> BackgroundWorkerBuilder {
-    BackgroundWorkerBuilder::new(name).set_type(name).set_library("pg_clip").set_function(function).enable_spi_access()
-}
-
-/// Called while the server starts.
-pub fn register_launcher() {
-    builder("pg_clip launcher", "clip_launcher_main").set_restart_time(Some(Duration::from_secs(5))).load();
-}
-
-/// Visit every database, now and then.
-#[pg_guard]
-#[unsafe(no_mangle)]
-pub extern "C-unwind" fn clip_launcher_main(_argument: pg_sys::Datum) {
-    attach_signals();
-    BackgroundWorker::connect_worker_to_spi(None, None);
-    loop {
-        for database in databases() {
-            if settings::max_workers() == 0 || Slot::Database(database).is_taken() {
-                continue;
-            }
-            // One at a time: each leaves at once where nothing waits. One that finds work stays, and is not waited for.
-            let Some(visitor) = start(database, VISIT) else { break };
-            let begun = Instant::now();
-            while !matches!(visitor.pid(), Err(BackgroundWorkerStatus::Stopped))
-                && begun.elapsed() < Duration::from_secs(2)
-            {
-                nap(Duration::from_millis(10));
-            }
-        }
-        nap(settings::worker_naptime());
-    }
-}
-
-/// Wait, unless a signal comes first: a termination ends the process here.
-fn nap(time: Duration) {
-    BackgroundWorker::wait_latch(Some(time));
-    reload_settings();
-}
-
-fn reload_settings() {
-    // SAFETY: a flag that the handler of SIGHUP sets; files are read outside of transactions, as in any process.
-    unsafe {
-        if (&raw const pg_sys::ConfigReloadPending).read_volatile() != 0 {
-            (&raw mut pg_sys::ConfigReloadPending).write_volatile(0);
-            pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP);
-        }
-    }
-}
-
-unsafe extern "C-unwind" {
-    // The server's own handlers. They only set flags: pgrx's guard around them would be in the way of a signal.
-    fn die(signal: i32);
-    fn SignalHandlerForConfigReload(signal: i32);
-}
-
-/// Interruptible at any time, as a backend is.
-fn attach_signals() {
-    // SAFETY: handlers of the server for a process of the server; signals are blocked until the last call.
-    unsafe {
-        #[cfg(not(feature = "pg18"))]
-        {
-            pg_sys::pqsignal(pg_sys::SIGTERM as i32, Some(die));
-            pg_sys::pqsignal(pg_sys::SIGHUP as i32, Some(SignalHandlerForConfigReload));
-        }
-        #[cfg(feature = "pg18")]
-        {
-            pg_sys::pqsignal_be(pg_sys::SIGTERM as i32, Some(die));
-            pg_sys::pqsignal_be(pg_sys::SIGHUP as i32, Some(SignalHandlerForConfigReload));
-        }
-        pg_sys::BackgroundWorkerUnblockSignals();
-    }
-}
-
-/// What a database may set for its applications is not meant for its worker.
-fn set_defaults() {
-    for (name, value) in [
-        (c"default_transaction_read_only", c"off"),
-        (c"default_transaction_isolation", c"read committed"),
-        (c"default_transaction_deferrable", c"off"),
-        (c"session_replication_role", c"origin"),
-        (c"lock_timeout", c"0"),
-        #[cfg(any(feature = "pg17", feature = "pg18"))]
-        (c"transaction_timeout", c"0"),
-    ] {
-        // SAFETY: settings that the server has, with values that they take, outside of a transaction.
-        unsafe {
-            pg_sys::SetConfigOption(
-                name.as_ptr(),
-                value.as_ptr(),
-                pg_sys::GucContext::PGC_SUSET,
-                pg_sys::GucSource::PGC_S_OVERRIDE,
-            );
-        }
-    }
-}
-
-/// The databases that take connections, templates apart.
-fn databases() -> Vec<pg_sys::Oid> {
-    let mut found = Vec::new();
-    // SAFETY: a scan of a shared catalog in a transaction of its own, as the launcher of autovacuum does it: without a
-    // database there is no SQL. The tuples are of the catalog that the struct describes.
-    unsafe {
-        pg_sys::StartTransactionCommand();
-        pg_sys::GetTransactionSnapshot();
-        let catalog = pg_sys::table_open(pg_sys::DatabaseRelationId, pg_sys::AccessShareLock as i32);
-        let scan = pg_sys::systable_beginscan(
-            catalog,
-            pg_sys::InvalidOid,
-            false,
-            std::ptr::null_mut(),
-            0,
-            std::ptr::null_mut(),
-        );
-        while let Some(tuple) = pg_sys::systable_getnext(scan).as_ref() {
-            let form = pg_sys::GETSTRUCT(std::ptr::from_ref(tuple).cast_mut()).cast::<pg_sys::FormData_pg_database>();
-            if (*form).datallowconn && !(*form).datistemplate {
-                found.push((*form).oid);
-            }
-        }
-        pg_sys::systable_endscan(scan);
-        pg_sys::table_close(catalog, pg_sys::AccessShareLock as i32);
-        pg_sys::CommitTransactionCommand();
-    }
-    found
-}
 
 #[pg_guard]
 #[unsafe(no_mangle)]
@@ -496,40 +322,4 @@ fn is_leaving() -> bool {
           AND l.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_database'::pg_catalog.regclass::pg_catalog.oid \
           AND l.mode OPERATOR(pg_catalog.=) ANY ('{ShareLock,ShareRowExclusiveLock,ExclusiveLock,AccessExclusiveLock}'::pg_catalog.text[]))";
     !matches!(in_transaction(|| read(query, &[], |row| required::<bool>(row, 1))), Ok(Ok(Some(false))))
-}
-
-/// Why a transaction was aborted.
-struct Failure {
-    sqlstate: String,
-    message: String,
-}
-
-/// Run something in a transaction of its own. An error aborts that transaction, not the worker.
-fn in_transaction<T>(run: impl FnOnce() -> T) -> Result<T, Failure> {
-    let failed = |error: CaughtError| match error {
-        CaughtError::PostgresError(report)
-        | CaughtError::ErrorReport(report)
-        | CaughtError::RustPanic { ereport: report, .. } => {
-            let (sqlstate, message) = summary(report.sql_error_code(), report.message(), report.detail());
-            Err(Failure { sqlstate, message })
-        }
-    };
-    let run = AssertUnwindSafe(run);
-    let done = PgTryBuilder::new(move || Ok(BackgroundWorker::transaction(run)))
-        .catch_others(failed)
-        .catch_rust_panic(failed)
-        .execute();
-    if done.is_err() {
-        // SAFETY: what every process of the server does after an error; it restores roles and settings too.
-        unsafe { pg_sys::AbortCurrentTransaction() };
-    }
-    done
-}
-
-/// Tell pg_stat_activity what is done; none when nothing is.
-fn report(activity: Option<&str>) {
-    let text = std::ffi::CString::new(activity.unwrap_or_default()).unwrap_or_default();
-    let state = if activity.is_some() { pg_sys::BackendState::STATE_RUNNING } else { pg_sys::BackendState::STATE_IDLE };
-    // SAFETY: the server copies the string; without one it leaves the former in place.
-    unsafe { pg_sys::pgstat_report_activity(state, activity.map_or(std::ptr::null(), |_| text.as_ptr())) };
 }
