@@ -523,13 +523,13 @@ $$;
 COMMENT ON FUNCTION _clip_vector_index(regclass, name) IS 'internal: the index that serves searches';
 
 CREATE FUNCTION _clip_create_triggers(relation regclass, source name, target name, trigger_name name, mode text, model text, digest text,
-	on_error text) RETURNS text[]
+	on_error text, on_vector text) RETURNS text[]
 	LANGUAGE sql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 SELECT ARRAY[format('CREATE TRIGGER %I BEFORE INSERT OR UPDATE ON %s FOR EACH ROW WHEN (NEW.%I IS NOT NULL OR NEW.%I IS NOT NULL) '
-           'EXECUTE FUNCTION @extschema@.clip_auto_embed_row(%L, %L, %L, %L)',
-           trigger_name, relation, source, target, mode, model, digest, on_error)]
+           'EXECUTE FUNCTION @extschema@.clip_auto_embed_row(%L, %L, %L, %L, %L)',
+           trigger_name, relation, source, target, mode, model, digest, on_error, on_vector)]
        || CASE mode WHEN 'statement' THEN ARRAY[
            format('CREATE TRIGGER %I AFTER INSERT ON %s REFERENCING NEW TABLE AS clip_new FOR EACH STATEMENT '
                'EXECUTE FUNCTION @extschema@.clip_auto_embed_statement(%L)', trigger_name || '_insert', relation, trigger_name),
@@ -537,7 +537,7 @@ SELECT ARRAY[format('CREATE TRIGGER %I BEFORE INSERT OR UPDATE ON %s FOR EACH RO
                'EXECUTE FUNCTION @extschema@.clip_auto_embed_statement(%L)', trigger_name || '_update', relation, trigger_name)]
        ELSE '{}' END
 $$;
-COMMENT ON FUNCTION _clip_create_triggers(regclass, name, name, name, text, text, text, text) IS 'internal: the DDL of a column''s triggers';
+COMMENT ON FUNCTION _clip_create_triggers(regclass, name, name, name, text, text, text, text, text) IS 'internal: the DDL of a column''s triggers';
 
 CREATE FUNCTION _clip_drop_triggers(relation regclass, trigger_name name) RETURNS text[]
 	LANGUAGE sql STABLE
@@ -545,10 +545,114 @@ CREATE FUNCTION _clip_drop_triggers(relation regclass, trigger_name name) RETURN
 AS $$
 SELECT array_agg(format('DROP TRIGGER %I ON %s', t.tgname, relation) ORDER BY t.tgname)
   FROM pg_trigger AS t
- WHERE t.tgrelid = relation AND t.tgparentid = 0 AND t.tgname IN (trigger_name, trigger_name || '_insert', trigger_name || '_update')
-   AND t.tgfoid IN ('@extschema@.clip_auto_embed_row()'::regprocedure, '@extschema@.clip_auto_embed_statement()'::regprocedure)
+ WHERE t.tgrelid = relation AND t.tgparentid = 0 AND t.tgname IN (trigger_name, trigger_name || '_insert', trigger_name || '_update', trigger_name || '_check')
+   AND t.tgfoid IN ('@extschema@.clip_auto_embed_row()'::regprocedure, '@extschema@.clip_auto_embed_statement()'::regprocedure,
+                    '@extschema@.clip_auto_embed_check()'::regprocedure)
 $$;
 COMMENT ON FUNCTION _clip_drop_triggers(regclass, name) IS 'internal: the DDL that removes a column''s triggers';
+
+CREATE FUNCTION clip_auto_embed_check() RETURNS trigger
+	AS 'MODULE_PATHNAME', 'clip_auto_embed_check_wrapper' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION clip_auto_embed_check()
+	IS 'AFTER ROW trigger that refuses a row whose source was changed after it was embedded; its argument is the name of the table''s row trigger';
+
+-- A BEFORE trigger that fires after ours may change a source whose vector is made already. Where there is one, what was stored is
+-- looked at.
+CREATE FUNCTION _clip_settle(relation regclass) RETURNS void
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	root CONSTANT regclass := COALESCE(pg_partition_root(relation), relation);
+	col @extschema@._clip_columns%ROWTYPE;
+	check_name name;
+	is_followed boolean;
+	is_checked boolean;
+BEGIN
+	IF NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = root AND t.tgfoid = '@extschema@.clip_auto_embed_row()'::regprocedure) THEN
+		RETURN;
+	END IF;
+	FOR col IN SELECT c.* FROM @extschema@._clip_columns AS c WHERE c.relation = root AND c.source IS NOT NULL LOOP
+		check_name := col.trigger_name || '_check';
+		is_followed := EXISTS (
+			SELECT FROM pg_trigger AS t
+			 WHERE (t.tgrelid = root OR t.tgrelid IN (SELECT p.relid FROM pg_partition_tree(root) AS p)) AND t.tgname > col.trigger_name
+			   -- Of rows (1), before (2) INSERT (4) or UPDATE (16).
+			   AND t.tgtype & 3 = 3 AND t.tgtype & 20 <> 0 AND NOT t.tgisinternal AND t.tgfoid <> '@extschema@.clip_auto_embed_row()'::regprocedure);
+		is_checked := EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = root AND t.tgname = check_name);
+		IF is_followed AND NOT is_checked THEN
+			EXECUTE format('CREATE TRIGGER %I AFTER INSERT OR UPDATE ON %s FOR EACH ROW WHEN (NEW.%I IS NOT NULL) EXECUTE FUNCTION @extschema@.clip_auto_embed_check(%L)',
+				check_name, root, col.target, col.trigger_name);
+		ELSIF is_checked AND NOT is_followed THEN
+			EXECUTE format('DROP TRIGGER %I ON %s', check_name, root);
+		END IF;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION _clip_settle(regclass) IS 'internal: create or drop the check of what was stored, as triggers of others need it';
+
+-- Postgres changes no type of a column that a trigger's condition names: the triggers are dropped before, and created again after
+-- it, by the statements that this returns. Those that clear vectors are for values that are computed anew.
+CREATE FUNCTION _clip_release(relation regclass, columns text[], role oid) RETURNS TABLE (clears boolean, statement text)
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	col @extschema@._clip_columns%ROWTYPE;
+BEGIN
+	FOR col IN
+		WITH RECURSIVE tables (oid) AS (
+			SELECT relation::oid UNION SELECT i.inhrelid FROM pg_inherits AS i JOIN tables AS t ON t.oid = i.inhparent
+		)
+		SELECT c.* FROM @extschema@._clip_columns AS c JOIN tables AS t ON t.oid = c.relation
+		 WHERE c.source IN (SELECT convert_from(decode(n, 'hex'), getdatabaseencoding()) FROM unnest(columns) AS n) AND pg_has_role(role, c.owner, 'USAGE')
+	LOOP
+		clears := true;
+		statement := format('UPDATE %s AS t SET %I = NULL WHERE t.%I IS NOT NULL', col.rows_of, col.target, col.target);
+		RETURN NEXT;
+		clears := false;
+		RETURN QUERY SELECT false, s FROM unnest(@extschema@._clip_create_triggers(col.relation, col.source, col.target, col.trigger_name,
+			col.mode, col.model, col.digest, col.on_error, col.on_vector)) AS s;
+		RETURN QUERY SELECT false, format('ALTER TABLE %s %s TRIGGER %I', col.relation,
+			CASE t.tgenabled WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN 'ENABLE REPLICA' ELSE 'ENABLE ALWAYS' END, t.tgname)
+			FROM pg_trigger AS t WHERE t.tgrelid = col.relation AND t.tgenabled <> 'O' AND t.tgname IN (col.trigger_name, col.trigger_name || '_insert', col.trigger_name || '_update');
+		statement := format('SELECT @extschema@._clip_require_source(%L::pg_catalog.regclass, %L::pg_catalog.name)', col.relation, col.trigger_name);
+		RETURN NEXT;
+		PERFORM @extschema@._clip_execute(@extschema@._clip_drop_triggers(col.relation, col.trigger_name), false);
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION _clip_release(regclass, text[], oid) IS 'internal: drop the triggers of columns whose sources change their types';
+
+CREATE FUNCTION _clip_require_source(relation regclass, trigger_name name) RETURNS void
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	col @extschema@._clip_columns%ROWTYPE;
+BEGIN
+	SELECT * INTO col FROM @extschema@._clip_columns AS c WHERE c.relation = _clip_require_source.relation AND c.trigger_name = _clip_require_source.trigger_name;
+	IF col.source_type NOT IN ('text'::regtype, 'varchar'::regtype, 'bytea'::regtype) THEN
+		RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch', MESSAGE = format('column "%s" of table %s cannot become %s', col.source, relation, col.source_type),
+			DETAIL = format('Column "%s" is embedded from it: texts are text or varchar, images are bytea.', col.target),
+			HINT = format('End that first: SELECT clip_auto_embed_drop(%L, %L)', relation, col.target);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION _clip_require_source(regclass, name) IS 'internal: refuse a source of a type that is not embedded';
+
+CREATE FUNCTION clip_ddl() RETURNS event_trigger
+	AS 'MODULE_PATHNAME', 'clip_ddl_wrapper' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION clip_ddl() IS 'event trigger: what statements that change tables mean for columns that embed themselves';
+
+CREATE EVENT TRIGGER clip_ddl_start ON ddl_command_start WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION @extschema@.clip_ddl();
+COMMENT ON EVENT TRIGGER clip_ddl_start IS 'lets the type of a source be changed';
+CREATE EVENT TRIGGER clip_ddl_end ON ddl_command_end WHEN TAG IN ('ALTER TABLE', 'CREATE TRIGGER', 'ALTER TRIGGER') EXECUTE FUNCTION @extschema@.clip_ddl();
+COMMENT ON EVENT TRIGGER clip_ddl_end IS 'lets the type of a source be changed; checks rows where a trigger fires after that of pg_clip';
+CREATE EVENT TRIGGER clip_ddl_drop ON sql_drop WHEN TAG IN ('DROP TABLE', 'DROP SCHEMA', 'DROP OWNED', 'DROP FOREIGN TABLE') EXECUTE FUNCTION @extschema@.clip_ddl();
+COMMENT ON EVENT TRIGGER clip_ddl_drop IS 'forgets what failed in tables that are dropped';
 
 CREATE FUNCTION _clip_execute(statements text[], dry_run boolean) RETURNS text
 	LANGUAGE plpgsql VOLATILE
@@ -570,9 +674,69 @@ END
 $$;
 COMMENT ON FUNCTION _clip_execute(text[], boolean) IS 'internal: run statements, or only show them';
 
+-- What somebody who attaches a column is told of its rows. Tables up to a million rows are counted.
+CREATE FUNCTION _clip_notice_rows(relation regclass, col _clip_columns) RETURNS text
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	estimate real;
+	pending bigint;
+	kept bigint;
+	rows_in_words text := 'some rows';
+BEGIN
+	SELECT sum(CASE WHEN c.reltuples >= 0 THEN c.reltuples ELSE pg_relation_size(c.oid) / 100 END) INTO estimate
+	  FROM pg_class AS c
+	 WHERE c.oid = relation AND c.relkind = 'r' OR c.oid IN (SELECT p.relid FROM pg_partition_tree(relation) AS p WHERE p.isleaf);
+	IF COALESCE(estimate, 0) <= 1000000 THEN
+		EXECUTE format('SELECT count(*) FILTER (WHERE t.%1$I IS NULL), count(t.%1$I) FROM %3$s AS t WHERE t.%2$I IS NOT NULL', col.target, col.source, col.rows_of) INTO pending, kept;
+		rows_in_words := @extschema@._clip_rows(pending);
+	ELSE
+		EXECUTE format('SELECT count(*) FROM (SELECT FROM %s AS t WHERE t.%I IS NULL AND t.%I IS NOT NULL LIMIT 1) AS one', col.rows_of, col.target, col.source) INTO pending;
+	END IF;
+	IF kept > 0 THEN
+		RAISE NOTICE USING MESSAGE = format('table %s keeps the vectors of %s', relation, @extschema@._clip_rows(kept)),
+			HINT = format('If sources were changed meanwhile, clear their vectors: UPDATE %s SET %I = NULL WHERE ...', relation, col.target);
+	END IF;
+	IF pending = 0 THEN
+		RETURN '';
+	ELSIF col.mode = 'queue' THEN
+		RAISE NOTICE USING MESSAGE = format('table %s has %s without a vector', relation, rows_in_words),
+			DETAIL = 'A background worker embeds them; until then searches do not find them.', HINT = 'The view clip_auto_embed_status shows how far it is.';
+		RETURN '';
+	END IF;
+	RAISE NOTICE USING MESSAGE = format('table %s has %s without a vector', relation, rows_in_words),
+		DETAIL = 'Searches do not find them.', HINT = format('Embed them: CALL clip_backfill(%L, %L)', relation, col.target);
+	RETURN format(E'\n-- For the rows that are there already: CALL clip_backfill(''%s'', ''%s'')', relation, col.target);
+END
+$$;
+COMMENT ON FUNCTION _clip_notice_rows(regclass, _clip_columns) IS 'internal: say how many rows of a column have no vector, and how they get one';
+
+-- A column of addresses is embedded as the texts that they are.
+CREATE FUNCTION _clip_notice_source(relation regclass, source name, source_type oid) RETURNS void
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	part real;
+BEGIN
+	IF source_type = 'bytea'::regtype THEN
+		RETURN;
+	END IF;
+	EXECUTE format('SELECT avg((s.value ~* %L)::int) FROM (SELECT left(t.%I, 2000) AS value FROM %s AS t WHERE t.%I IS NOT NULL LIMIT 100) AS s',
+		'^\s*([a-z][a-z0-9+.-]*://\S+|data:image/\S+|\S*/\S+\.(jpe?g|png|webp|gif|bmp|tiff?|heic|avif))\s*$', source, relation, source) INTO part;
+	IF part > 0.5 THEN
+		RAISE NOTICE USING MESSAGE = format('column "%s" of table %s seems to hold addresses of images', source, relation),
+			DETAIL = 'They are embedded as texts: nothing is fetched.',
+			HINT = 'To embed the images, store the bytes of their files in a column of type bytea.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION _clip_notice_source(regclass, name, oid) IS 'internal: say if texts look like addresses of images';
+
 CREATE FUNCTION clip_auto_embed(relation regclass, source name, target name DEFAULT 'embedding', model text DEFAULT NULL,
-	mode text DEFAULT 'row', create_index boolean DEFAULT true, dry_run boolean DEFAULT false, on_error text DEFAULT 'error')
-	RETURNS text
+	mode text DEFAULT 'row', create_index boolean DEFAULT true, dry_run boolean DEFAULT false, on_error text DEFAULT 'error',
+	on_vector text DEFAULT 'replace') RETURNS text
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -590,7 +754,7 @@ DECLARE
 	statements text[] := '{}';
 	done text;
 BEGIN
-	IF relation IS NULL OR source IS NULL OR target IS NULL OR mode IS NULL OR create_index IS NULL OR dry_run IS NULL OR on_error IS NULL THEN
+	IF relation IS NULL OR source IS NULL OR target IS NULL OR mode IS NULL OR create_index IS NULL OR dry_run IS NULL OR on_error IS NULL OR on_vector IS NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'only the argument model may be null';
 	END IF;
 	IF mode NOT IN ('row', 'statement', 'queue') THEN
@@ -601,6 +765,10 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('invalid value for parameter "on_error": "%s"', on_error),
 			DETAIL = format('The mode is "%s".', mode),
 			HINT = 'Available values: "error"; in modes "row" and "statement" also "null"; in mode "queue" also "skip".';
+	END IF;
+	IF on_vector NOT IN ('replace', 'keep') THEN
+		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('invalid value for parameter "on_vector": "%s"', on_vector),
+			HINT = 'Available values: "replace": the source decides; "keep": a vector that a statement writes is kept.';
 	END IF;
 	SELECT * INTO tab FROM pg_class AS c WHERE c.oid = relation;
 	PERFORM @extschema@._clip_require_owner(relation);
@@ -681,13 +849,12 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('table %s is temporary', relation),
 			DETAIL = 'Workers do not see tables of other sessions.', HINT = 'Use mode "row" or "statement".';
 	END IF;
-	IF col.mode IS DISTINCT FROM mode OR col.on_error IS DISTINCT FROM on_error THEN
-		IF col.trigger_name IS NOT NULL THEN
-			statements := statements || @extschema@._clip_drop_triggers(relation, col.trigger_name);
-		END IF;
+	IF (col.mode, col.on_error, col.on_vector) IS DISTINCT FROM (mode, on_error, on_vector) THEN
+		-- Those of a column whose source was dropped are left behind.
+		statements := statements || COALESCE(@extschema@._clip_drop_triggers(relation, COALESCE(col.trigger_name, @extschema@._clip_trigger_name(target))), '{}');
 		-- The name begins with zz because triggers fire in the order of their names: those that write the source come first.
 		statements := statements || @extschema@._clip_create_triggers(relation, source, target, COALESCE(col.trigger_name, @extschema@._clip_trigger_name(target)),
-			mode, chosen.name, chosen.digest, on_error);
+			mode, chosen.name, chosen.digest, on_error, on_vector);
 	END IF;
 
 	-- The indexes.
@@ -704,26 +871,40 @@ BEGIN
 		END IF;
 		statements := statements || format('CREATE INDEX ON %s USING hnsw (%I %I.vector_cosine_ops)', relation, target, vectors);
 	END IF;
+	PERFORM @extschema@._clip_notice_source(relation, source, source_column.atttypid);
 
 	done := @extschema@._clip_execute(statements, dry_run);
-	IF mode = 'queue' AND NOT dry_run THEN
-		PERFORM @extschema@._clip_wake_worker();
-	ELSIF mode <> 'queue' AND col.model IS NULL THEN
-		EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE %I IS NOT NULL)', relation, source) INTO filled;
-		IF filled THEN
-			done := done || format(E'\n-- For the rows that are there already: CALL clip_backfill(''%s'', ''%s'')', relation, target);
-		END IF;
+	IF NOT create_index AND chosen.dimensions <= most_indexed AND @extschema@._clip_vector_index(relation, target) IS NULL THEN
+		done := done || format(E'\n-- The index, while others write: CREATE INDEX CONCURRENTLY ON %s USING hnsw (%I %I.vector_cosine_ops)', relation, target, vectors);
 	END IF;
-	RETURN done;
+	IF dry_run THEN
+		RETURN done;
+	END IF;
+	IF mode = 'queue' THEN
+		PERFORM @extschema@._clip_wake_worker();
+	END IF;
+	RETURN done || @extschema@._clip_notice_rows(relation, @extschema@._clip_column(relation, target));
 END
 $$;
-COMMENT ON FUNCTION clip_auto_embed(regclass, name, name, text, text, boolean, boolean, text)
+COMMENT ON FUNCTION clip_auto_embed(regclass, name, name, text, text, boolean, boolean, text, text)
 	IS 'let the rows of a table embed themselves: adds the column, its triggers and its index; returns the statements it ran';
+
+-- A disabled trigger: it says whose the vectors are, and costs nothing.
+CREATE FUNCTION _clip_stamp(relation regclass, target name, trigger_name name, model text, digest text) RETURNS text[]
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT ARRAY[format('CREATE TRIGGER %I BEFORE INSERT OR UPDATE ON %s FOR EACH ROW WHEN (NEW.%I IS NOT NULL) '
+           'EXECUTE FUNCTION @extschema@.clip_auto_embed_row(%L, %L, %L, %L)', trigger_name, relation, target, 'stamp', model, digest, 'error'),
+       format('ALTER TABLE %s DISABLE TRIGGER %I', relation, trigger_name)]
+$$;
+COMMENT ON FUNCTION _clip_stamp(regclass, name, name, text, text) IS 'internal: the DDL of the record of a column''s model';
 
 CREATE FUNCTION clip_auto_embed_drop(relation regclass, target name DEFAULT 'embedding', keep_column boolean DEFAULT true) RETURNS text
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
 DECLARE
 	col @extschema@._clip_columns%ROWTYPE;
 	statements text[];
@@ -732,13 +913,23 @@ BEGIN
 	IF keep_column IS NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'keep_column must not be null';
 	END IF;
-	SELECT * INTO col FROM @extschema@._clip_column(relation, target);
+	-- Triggers without the one that names the columns are left where the source was dropped.
+	statements := @extschema@._clip_drop_triggers(relation, @extschema@._clip_trigger_name(target));
+	IF statements IS NULL OR EXISTS (SELECT FROM @extschema@._clip_columns AS c WHERE c.relation = clip_auto_embed_drop.relation AND c.target = clip_auto_embed_drop.target) THEN
+		SELECT * INTO col FROM @extschema@._clip_column(relation, target);
+		statements := @extschema@._clip_drop_triggers(relation, col.trigger_name);
+	END IF;
 	PERFORM @extschema@._clip_require_owner(relation);
-	PERFORM @extschema@._clip_forget_failures(relation, col.trigger_name::text);
-	statements := @extschema@._clip_drop_triggers(relation, col.trigger_name);
-	pending := @extschema@._clip_pending_index(relation, col.source, target);
-	IF pending IS NOT NULL THEN
-		statements := statements || format('DROP INDEX %s', pending);
+	IF col.trigger_name IS NOT NULL THEN
+		PERFORM @extschema@._clip_forget_failures(relation, col.trigger_name::text);
+		pending := @extschema@._clip_pending_index(relation, col.source, target);
+		IF pending IS NOT NULL THEN
+			statements := statements || format('DROP INDEX %s', pending);
+		END IF;
+		-- The record of the model stays as long as the vectors do: clip_auto_embed takes the column over again.
+		IF keep_column AND col.mode <> 'stamp' THEN
+			statements := statements || @extschema@._clip_stamp(relation, target, col.trigger_name, col.model, col.digest);
+		END IF;
 	END IF;
 	IF NOT keep_column THEN
 		statements := statements || format('ALTER TABLE %s DROP COLUMN %I', relation, target);
@@ -785,10 +976,7 @@ BEGIN
 		IF col.mode IS NOT NULL THEN
 			statements := @extschema@._clip_drop_triggers(relation, trigger_name);
 		END IF;
-		-- Disabled: it says whose the vectors are, and costs nothing.
-		statements := statements || format('CREATE TRIGGER %I BEFORE INSERT OR UPDATE ON %s FOR EACH ROW WHEN (NEW.%I IS NOT NULL) '
-				'EXECUTE FUNCTION @extschema@.clip_auto_embed_row(%L, %L, %L, %L)', trigger_name, relation, target, 'stamp', chosen.name, chosen.digest, 'error')
-			|| format('ALTER TABLE %s DISABLE TRIGGER %I', relation, trigger_name);
+		statements := statements || @extschema@._clip_stamp(relation, target, trigger_name, chosen.name, chosen.digest);
 	END IF;
 	RETURN @extschema@._clip_execute(statements, false);
 END
@@ -911,7 +1099,8 @@ BEGIN
 	SELECT string_agg(pg_describe_object(d.classid, d.objid, d.objsubid), ', ') INTO obstacles
 	  FROM pg_depend AS d
 	 WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = relation AND d.refobjsubid = number
-	   AND NOT (d.classid = 'pg_trigger'::regclass AND d.objid = col.trigger_oid)
+	   AND NOT (d.classid = 'pg_trigger'::regclass AND EXISTS (
+	            SELECT FROM pg_trigger AS t WHERE t.oid = d.objid AND t.tgname IN (col.trigger_name, col.trigger_name || '_check')))
 	   -- NOT NULL, which is carried over, is a constraint of its own since PostgreSQL 18.
 	   AND NOT (d.classid = 'pg_constraint'::regclass AND EXISTS (
 	            SELECT FROM pg_constraint AS k WHERE k.oid = d.objid AND k.contype = 'n'))
@@ -931,9 +1120,9 @@ BEGIN
 		-- Left by one that was interrupted: go on where it stopped.
 		shadow_trigger := next_col.trigger_name;
 		statements := '{}';
-		IF (next_col.mode, next_col.on_error) IS DISTINCT FROM (col.mode, col.on_error) THEN
+		IF (next_col.mode, next_col.on_error, next_col.on_vector) IS DISTINCT FROM (col.mode, col.on_error, col.on_vector) THEN
 			statements := @extschema@._clip_drop_triggers(relation, shadow_trigger)
-				|| @extschema@._clip_create_triggers(relation, col.source, shadow, shadow_trigger, col.mode, chosen.name, chosen.digest, col.on_error);
+				|| @extschema@._clip_create_triggers(relation, col.source, shadow, shadow_trigger, col.mode, chosen.name, chosen.digest, col.on_error, col.on_vector);
 		END IF;
 		RETURN;
 	END IF;
@@ -952,7 +1141,7 @@ BEGIN
 	END IF;
 	statements := statements
 		|| format('ALTER TABLE %s ADD COLUMN %I %I.vector(%s)', relation, shadow, @extschema@._clip_vector_schema(), chosen.dimensions)
-		|| @extschema@._clip_create_triggers(relation, col.source, shadow, shadow_trigger, col.mode, chosen.name, chosen.digest, col.on_error)
+		|| @extschema@._clip_create_triggers(relation, col.source, shadow, shadow_trigger, col.mode, chosen.name, chosen.digest, col.on_error, col.on_vector)
 		-- Made while the column is empty and filled row by row: an index built at the end would stop all writing meanwhile.
 		|| (SELECT COALESCE(array_agg(format('CREATE INDEX %I ON %s USING %I (%I %I.%I)%s', @extschema@._clip_shadow_name(c.relname), relation, am.amname, shadow,
 		                             n.nspname, oc.opcname, ' WITH (' || array_to_string(c.reloptions, ', ') || ')') ORDER BY c.oid), '{}')
@@ -1091,6 +1280,10 @@ BEGIN
 			IF COALESCE(estimate, 0) <= most_counted THEN
 				EXECUTE format('SELECT count(*), count(%1$I), count(*) FILTER (WHERE %1$I IS NULL AND %3$s) FROM %2$s',
 					col.target, col.rows_of, CASE WHEN col.source IS NULL THEN 'false' ELSE format('%I IS NOT NULL', col.source) END) INTO "rows", embedded, pending;
+				-- The owner may know what waits, though policies hide the rows from everybody.
+				IF col.source IS NOT NULL AND pg_has_role(col.owner, 'USAGE') AND row_security_active(col.relation::oid) THEN
+					pending := @extschema@._clip_count_pending(col.relation, col.trigger_name::text);
+				END IF;
 			ELSE
 				SELECT max(s.null_frac) FILTER (WHERE s.attname = col.source), max(s.null_frac) FILTER (WHERE s.attname = col.target)
 				  INTO empty_source, empty_target
