@@ -1,6 +1,6 @@
 //! pg_clip: texts and pictures become vectors inside PostgreSQL.
 //!
-//! This crate adapts; it decides nothing about pixels, tokens or floats. Reading order: `functions`, `zero_shot` and `expression` (what SQL calls),
+//! This crate adapts; it decides nothing about pixels, tokens or floats. Reading order: `functions`, `zero_shot`, `search` and `expression` (what SQL calls),
 //! `models` (what this backend has open), `settings`, `error` (SQLSTATEs), `datum` (values as Postgres holds them), `encoding` (its strings); then, for
 //! rows that embed themselves, `auto_embed` (the trigger), `row` (its row), `batch`, `journal` (what failed), `worker`.
 //!
@@ -19,6 +19,7 @@ mod journal;
 mod models;
 mod rights;
 mod row;
+mod search;
 mod settings;
 mod slot;
 mod views;
