@@ -38,13 +38,13 @@ SELECT name, round((embedding <=> (SELECT embedding FROM emoji WHERE name = 'gui
 
 \echo
 \echo '— search with a filter: k rows wherever k rows match, which the index alone does not promise'
-SELECT (row).name, round(distance::numeric, 3) AS distance
-  FROM clip_search(NULL::emoji, 'something to wear', 4, filter => 'length(name) < 8');
+SELECT key_text AS name, round(distance::numeric, 3) AS distance
+  FROM clip_search('emoji', 'something to wear', 4, filter => 'length(name) < 8');
 
 \echo
 \echo '— like this, but: an automobile, and a bit of police'
-SELECT (row).name, round(distance::numeric, 3) AS distance
-  FROM clip_search_vector(NULL::emoji, (
+SELECT key_text AS name, round(distance::numeric, 3) AS distance
+  FROM clip_search_vector('emoji', (
        SELECT clip_blend(ARRAY[embedding, clip_embed_text('police')], ARRAY[1, 0.7]) FROM emoji WHERE name = 'automobile'), 3);
 
 \echo

@@ -1449,13 +1449,19 @@ CREATE FUNCTION _clip_require_expression(filter text) RETURNS void
 COMMENT ON FUNCTION _clip_require_expression(text) IS 'internal: refuse a filter that is not one expression';
 
 -- The record of the model that made a column's vectors, if there is one. A partition's column is that of its table.
-CREATE FUNCTION _clip_recorded(relation regclass, target name) RETURNS _clip_columns
-	LANGUAGE sql STABLE
+CREATE FUNCTION _clip_recorded(relation regclass, target name, OUT model text, OUT digest text, OUT mode text, OUT source name, OUT top regclass)
+	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-SELECT c FROM @extschema@._clip_columns AS c
- WHERE (c.relation = $1 OR c.relation IN (SELECT p.relid FROM pg_partition_ancestors($1) AS p)) AND c.target = $2
- ORDER BY c.trigger_oid LIMIT 1
+#variable_conflict use_column
+BEGIN
+	SELECT c.model, c.digest, c.mode, c.source, c.relation INTO model, digest, mode, source, top FROM @extschema@._clip_columns AS c
+	 WHERE c.relation = _clip_recorded.relation AND c.target = _clip_recorded.target;
+	IF NOT FOUND AND (SELECT k.relispartition FROM pg_class AS k WHERE k.oid = _clip_recorded.relation) THEN
+		SELECT c.model, c.digest, c.mode, c.source, c.relation INTO model, digest, mode, source, top FROM @extschema@._clip_columns AS c
+		 WHERE c.relation IN (SELECT p.relid FROM pg_partition_ancestors(_clip_recorded.relation) AS p) AND c.target = _clip_recorded.target LIMIT 1;
+	END IF;
+END
 $$;
 COMMENT ON FUNCTION _clip_recorded(regclass, name) IS 'internal: the record of the model of a column, or of its partitioned table''s';
 
@@ -1495,11 +1501,8 @@ CREATE FUNCTION _clip_query_model(relation regclass, target name, required boole
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-	col @extschema@._clip_columns%ROWTYPE := @extschema@._clip_recorded(relation, target);
 BEGIN
-	model := col.model;
-	digest := col.digest;
+	SELECT r.model, r.digest INTO model, digest FROM @extschema@._clip_recorded(relation, target) AS r;
 	named := relation::text;
 	IF model IS NULL THEN
 		PERFORM @extschema@._clip_require_vectors(relation, target);
@@ -1526,9 +1529,9 @@ CREATE FUNCTION _clip_searched(relation regclass, target name, filter text, quer
 AS $$
 #variable_conflict use_column
 DECLARE
-	vectors CONSTANT text := quote_ident(@extschema@._clip_vector_schema());
+	vectors CONSTANT text := (SELECT quote_ident(n.nspname) FROM pg_type AS t JOIN pg_namespace AS n ON n.oid = t.typnamespace
+		WHERE t.oid = @extschema@._clip_vector_type());
 	tab record;
-	col @extschema@._clip_columns%ROWTYPE;
 	target_column text;
 	operator text;
 	type oid;
@@ -1536,9 +1539,7 @@ BEGIN
 	PERFORM @extschema@._clip_require_vectors(relation, target);
 	PERFORM @extschema@._clip_require_expression(filter);
 	SELECT c.relkind, c.relname, c.relhassubclass, n.nspname INTO tab FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = relation;
-	col := @extschema@._clip_recorded(relation, target);
-	model := col.model;
-	digest := col.digest;
+	SELECT r.model, r.digest INTO model, digest FROM @extschema@._clip_recorded(relation, target) AS r;
 	rows_of := format('%I.%I', tab.nspname, tab.relname);
 	alias := quote_ident(tab.relname);
 	target_column := format('%s.%I', alias, target);
@@ -1582,6 +1583,7 @@ AS $$
 DECLARE
 	names name[] := ARRAY[key_column];
 	kind record;
+	object text;
 	called text;
 BEGIN
 	IF key_column IS NULL THEN
@@ -1596,6 +1598,8 @@ BEGIN
 	ELSIF NOT EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = key_column AND a.attnum > 0 AND NOT a.attisdropped) THEN
 		RAISE EXCEPTION USING ERRCODE = 'undefined_column', MESSAGE = format('column "%s" of table %s does not exist', key_column, relation);
 	END IF;
+	SELECT format('pg_catalog.jsonb_build_object(%s) AS key_json', string_agg(format('%L, %s.%I', k.name, alias, k.name), ', ' ORDER BY k.i)) INTO object
+	  FROM unnest(names) WITH ORDINALITY AS k (name, i);
 	IF cardinality(names) = 1 THEN
 		WITH RECURSIVE base (oid, typtype, typbasetype, typcategory) AS (
 			SELECT t.oid, t.typtype, t.typbasetype, t.typcategory FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
@@ -1606,12 +1610,11 @@ BEGIN
 		SELECT b.oid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype) AS is_number, b.oid = 'uuid'::regtype AS is_uuid, b.typcategory = 'S' AS is_text
 		  INTO kind FROM base AS b WHERE b.typtype <> 'd';
 		called := format('%s.%I', alias, names[1]);
-		RETURN format('%s::pg_catalog.int8 AS key, %s::pg_catalog.text AS key_text, %s::pg_catalog.uuid AS key_uuid, %s AS key_json',
+		RETURN format('%s::pg_catalog.int8 AS key, %s::pg_catalog.text AS key_text, %s::pg_catalog.uuid AS key_uuid, %s',
 			CASE WHEN kind.is_number THEN called ELSE 'NULL' END, CASE WHEN kind.is_text THEN called ELSE 'NULL' END,
-			CASE WHEN kind.is_uuid THEN called ELSE 'NULL' END, @extschema@._clip_key_object(names, alias));
+			CASE WHEN kind.is_uuid THEN called ELSE 'NULL' END, object);
 	END IF;
-	RETURN format('NULL::pg_catalog.int8 AS key, NULL::pg_catalog.text AS key_text, NULL::pg_catalog.uuid AS key_uuid, %s AS key_json',
-		@extschema@._clip_key_object(names, alias));
+	RETURN 'NULL::pg_catalog.int8 AS key, NULL::pg_catalog.text AS key_text, NULL::pg_catalog.uuid AS key_uuid, ' || object;
 END
 $$;
 COMMENT ON FUNCTION _clip_search_key(regclass, text, name) IS 'internal: the expressions by which a search names a row';
@@ -1720,7 +1723,7 @@ COMMENT ON FUNCTION _clip_query(regclass, name, text, text)
 
 -- Asked once per session and column: which statement finds rows that have a source and no vector. It reads the index of
 -- pending rows, or a small table, or some blocks of a large one. "failed" is the number of rows that are known to fail.
-CREATE FUNCTION _clip_pending_statement(role oid, relation regclass, target name, OUT statement text, OUT sampled boolean, OUT failed bigint, OUT hint text)
+CREATE FUNCTION _clip_pending_statement(role oid, relation regclass, target name, OUT statement text, OUT sampled boolean, OUT failed bigint, OUT queued boolean, OUT top regclass)
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -1731,7 +1734,7 @@ DECLARE
 	small CONSTANT bigint := 1000;
 	blocks CONSTANT integer := 64;
 	large CONSTANT bigint := 4000000;
-	col @extschema@._clip_columns%ROWTYPE := @extschema@._clip_recorded(relation, target);
+	col CONSTANT record := @extschema@._clip_recorded(relation, target);
 	pages bigint;
 	source text;
 BEGIN
@@ -1741,23 +1744,23 @@ BEGIN
 	SELECT CASE c.relkind WHEN 'p' THEN '' ELSE 'ONLY ' END || format('%I.%I', n.nspname, c.relname) INTO source
 	  FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
 	 WHERE c.oid = relation AND has_schema_privilege(role, n.oid, 'USAGE')
-	   AND has_column_privilege(role, c.oid, col.source, 'SELECT') AND has_column_privilege(role, c.oid, col.target, 'SELECT');
+	   AND has_column_privilege(role, c.oid, col.source, 'SELECT') AND has_column_privilege(role, c.oid, target, 'SELECT');
 	IF source IS NULL THEN
 		RETURN;
 	END IF;
 	SELECT sum(pg_relation_size(c.oid)) / current_setting('block_size')::bigint INTO pages FROM pg_class AS c
 	 WHERE c.oid = relation AND c.relkind = 'r' OR c.oid IN (SELECT p.relid FROM pg_partition_tree(relation) AS p WHERE p.isleaf);
-	sampled := pages > small AND @extschema@._clip_pending_index(relation, col.source, col.target) IS NULL;
+	sampled := pages > small AND @extschema@._clip_pending_index(relation, col.source, target) IS NULL;
 	IF sampled AND pages > large THEN
 		RETURN;
 	END IF;
 	IF sampled THEN
 		source := source || format(' TABLESAMPLE SYSTEM (%s)', 100.0 * blocks / pages);
 	END IF;
-	statement := format('SELECT pg_catalog.count(*) FROM (SELECT FROM %s WHERE %I IS NULL AND %I IS NOT NULL LIMIT 1001) AS pending', source, col.target, col.source);
-	failed := (SELECT count(*) FROM @extschema@.clip_failures AS f WHERE f.relation = col.relation AND f.target = col.target AND f.key IS NOT NULL);
-	hint := CASE col.mode WHEN 'queue' THEN 'A background worker fills them: the view clip_auto_embed_status shows how far it is.'
-		ELSE format('Fill them: CALL clip_backfill(%L%s).', col.relation, CASE col.target WHEN 'embedding' THEN '' ELSE format(', %L', col.target) END) END;
+	statement := format('SELECT pg_catalog.count(*) FROM (SELECT FROM %s WHERE %I IS NULL AND %I IS NOT NULL LIMIT 1001) AS pending', source, target, col.source);
+	failed := (SELECT count(*) FROM @extschema@.clip_failures AS f WHERE f.relation = col.top AND f.target = target AND f.key IS NOT NULL);
+	queued := col.mode = 'queue';
+	top := col.top;
 END
 $$;
 COMMENT ON FUNCTION _clip_pending_statement(oid, regclass, name) IS 'internal: how to look for rows that no search finds, because they have no vector';

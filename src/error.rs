@@ -271,19 +271,20 @@ pub fn column_of_another_model(
 }
 
 /// A notice: rows that a search cannot find.
-pub fn pending_rows(target: &str, relation: &str, rows: i64, is_sample: bool, hint: String) -> ErrorReport {
-    let detail = match (is_sample, rows) {
+pub fn pending_rows(target: &str, relation: &str, literal: &str, pending: &crate::search::Pending) -> ErrorReport {
+    let detail = match (pending.is_sample, pending.rows) {
         (true, _) => "A sample of the table has rows with a source and no vector: searches do not find them.".into(),
         (false, 1) => "1 row has a source and no vector: searches do not find it.".into(),
         (false, 1001..) => "More than 1000 rows have a source and no vector: searches do not find them.".into(),
         (false, rows) => format!("{rows} rows have a source and no vector: searches do not find them."),
     };
-    new(
-        PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
-        format!("column \"{target}\" of table {relation} has rows without a vector"),
-    )
-    .set_detail(detail)
-    .set_hint(hint)
+    let hint = match (pending.is_queued, target) {
+        (true, _) => "A background worker fills them: the view clip_auto_embed_status shows how far it is.".into(),
+        (false, "embedding") => format!("Fill them: CALL clip_backfill({literal})."),
+        (false, _) => format!("Fill them: CALL clip_backfill({literal}, '{}').", target.replace('\'', "''")),
+    };
+    let message = format!("column \"{target}\" of table {relation} has rows without a vector");
+    new(PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION, message).set_detail(detail).set_hint(hint)
 }
 
 /// Say something once that is no warning.

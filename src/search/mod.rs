@@ -17,8 +17,8 @@ use crate::datum::Varlena;
 use crate::encoding::{Raw, Text};
 use crate::error::{broken_extension, null_argument};
 use crate::rights::{Extension, read, required};
-pub use query::Model;
 use query::{Column, Query, made_by, name, regclass, text};
+pub use query::{Model, Pending};
 use select::{Row, Statement, ef_search, select, statement, with_settings};
 
 type Found = TableIterator<

@@ -15,7 +15,7 @@ use crate::encoding::Text;
 use crate::error::{column_of_another_model, notice, null_argument, pending_rows, report};
 use crate::functions::{model_or_default, warn_of_other_models};
 use crate::models;
-use crate::rights::{Extension, read};
+use crate::rights::{Extension, read, required};
 use crate::settings;
 
 /// A column of vectors, and the model that made it if that is recorded.
@@ -88,17 +88,28 @@ impl Column<'_> {
             }
             looked.insert(column, pending.is_none().then(Instant::now));
         });
-        if let Some(Pending { rows, is_sample, hint }) = pending {
-            notice(pending_rows(&self.target.to_string_lossy(), &self.named, rows, is_sample, hint));
+        let Some(pending) = pending else { return };
+        if let (Some((Text(table), _)), Some((_, Text(literal)))) = (named(self.relation), named(pending.top)) {
+            notice(pending_rows(&self.target.to_string_lossy(), &table, &literal, &pending));
         }
     }
 }
 
 /// Rows that have a source and no vector.
-struct Pending {
-    rows: i64,
-    is_sample: bool,
-    hint: String,
+pub struct Pending {
+    pub rows: i64,
+    /// Whether they are of a sample of the table.
+    pub is_sample: bool,
+    /// Whether a worker fills them.
+    pub is_queued: bool,
+    /// The table that the model is recorded of, which a partition is part of.
+    top: pg_sys::Oid,
+}
+
+/// A table as the caller's search_path has it, and as a literal.
+fn named(relation: pg_sys::Oid) -> Option<(Text, Text)> {
+    let question = "SELECT r.n, pg_catalog.quote_literal(r.n) FROM (SELECT $1::pg_catalog.text) AS r (n)";
+    read(question, &[regclass(relation)], |row| Ok((required(row, 1)?, required(row, 2)?))).ok().flatten()
 }
 
 fn pending(extension: &Extension, relation: pg_sys::Oid, target: &CStr) -> Option<Pending> {
@@ -106,18 +117,21 @@ fn pending(extension: &Extension, relation: pg_sys::Oid, target: &CStr) -> Optio
     let role = unsafe { pg_sys::GetUserId() };
     let found = extension.as_owner(|schema| {
         let question = format!(
-            "SELECT p.statement, p.sampled, p.failed, p.hint FROM {schema}._clip_pending_statement($1, $2, $3) AS p"
+            "SELECT p.statement, p.sampled, p.failed, p.queued, p.top FROM {schema}._clip_pending_statement($1, $2, $3) AS p"
         );
         read(&question, &[role.into(), regclass(relation), name(target)], |row| {
-            Ok((row.get::<Statement>(1)?, row.get::<bool>(2)?, row.get::<i64>(3)?, row.get::<Text>(4)?))
+            Ok((row.get::<Statement>(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
         })
     });
-    let Ok(Some((Some(statement), Some(is_sample), Some(failed), Some(Text(hint))))) = found else { return None };
+    let Ok(Some((Some(statement), Some(is_sample), Some(failed), Some(is_queued), Some(top)))) = found else {
+        return None;
+    };
+    let (failed, top): (i64, pg_sys::Oid) = (failed, top);
     // An index of pending rows is used even where statistics, which are older, say that it is worth nothing.
     let settings: &[(&CStr, &str)] = &[(c"enable_seqscan", "off"), (c"jit", "off")];
     let rows = with_settings(settings, || select(&statement, &[], |row| row.get::<i64>(1))).pop().flatten()?;
     // Failed rows have no vector either, and are reported elsewhere.
-    (rows > failed).then_some(Pending { rows, is_sample, hint })
+    (rows > failed).then_some(Pending { rows, is_sample, is_queued, top })
 }
 
 /// A relation as an argument of a function.
@@ -152,13 +166,13 @@ pub fn column<'a>(
     extension: &Extension,
     relation: Option<pg_sys::Oid>,
     target: Option<&'a CStr>,
-    required_model: bool,
+    is_required: bool,
 ) -> Result<Column<'a>, ErrorReport> {
     let relation = relation.ok_or_else(|| null_argument("relation"))?;
     let target = target.ok_or_else(|| null_argument("target"))?;
     let found = extension.as_owner(|schema| {
         let question = format!("SELECT m.model, m.digest, m.named FROM {schema}._clip_query_model($1, $2, $3) AS m");
-        read(&question, &[regclass(relation), name(target), required_model.into()], |row| {
+        read(&question, &[regclass(relation), name(target), is_required.into()], |row| {
             Ok((row.get::<Text>(1)?, row.get::<Text>(2)?, row.get::<Text>(3)?))
         })
     });
