@@ -81,6 +81,12 @@ impl IntoDatum for Text {
 #[derive(Clone)]
 pub struct Raw(Vec<u8>);
 
+impl Raw {
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl FromDatum for Raw {
     unsafe fn from_polymorphic_datum(datum: pg_sys::Datum, is_null: bool, _: pg_sys::Oid) -> Option<Self> {
         // SAFETY: callers read columns of type text, which is a varlena.

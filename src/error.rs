@@ -208,10 +208,20 @@ pub fn broken_extension(reason: &str) -> ErrorReport {
         .set_hint("Check that the extension is as it was created, and that the disk is not full.")
 }
 
-/// Who may not change a table has nothing to report about it.
-pub fn not_writable() -> ErrorReport {
-    new(PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE, "permission denied for table")
-        .set_detail("Only who may insert into a table, or update it, can report about its rows.")
+/// Only the owner of a table may forget what failed in it.
+pub fn not_owner() -> ErrorReport {
+    new(PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE, "must be owner of the table")
+}
+
+/// A role that may not change a table cannot embed its rows.
+pub fn not_writable(label: &str) -> ErrorReport {
+    new(PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE, format!("permission denied for table {label}"))
+        .set_detail("Embedding its rows needs SELECT on the key and the source, and UPDATE on the vectors.")
+}
+
+/// A statement of ours that cannot run.
+pub fn broken_statement(reason: &str) -> ErrorReport {
+    new(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, "could not run a statement of pg_clip").set_detail(format!("{reason}."))
 }
 
 /// A model of the right name that is not the one that made a column.

@@ -17,8 +17,9 @@ use pgrx::pg_sys::panic::ErrorReportable;
 use pgrx::prelude::*;
 
 use crate::encoding::Text;
-use crate::journal;
-use crate::rights::{Extension, as_role, read, required};
+use crate::auto_embed::{Filled, Filling, Position, fill_next};
+use crate::failures::{self, Activity, add_activity};
+use crate::rights::{Extension, as_role, read, required, with_fixed_output, with_settings, without_forced_policies};
 use crate::settings;
 
 use locks::Slot;
@@ -39,8 +40,8 @@ const POLL: Duration = Duration::from_millis(250);
 const TURN: Duration = Duration::from_secs(10);
 
 /// Rows in one transaction: at first, and at most.
-const FIRST_BATCH: i32 = 16;
-const MOST_BATCH: i32 = 1024;
+const FIRST_BATCH: i64 = 16;
+const MOST_BATCH: i64 = 1024;
 
 /// A transaction holds the locks of its rows: this long, more or less.
 const TRANSACTION: Duration = Duration::from_millis(500);
@@ -106,11 +107,9 @@ struct Done {
 /// A column of this database in mode "queue".
 #[derive(Clone)]
 struct Column {
-    schema: String,
     relation: pg_sys::Oid,
     trigger_name: Text,
     label: String,
-    owner: pg_sys::Oid,
 }
 
 /// What is to be done in this database.
@@ -143,27 +142,21 @@ impl Worker {
         report(Some(&format!("embedding {}", column.label)));
         let (mut batch, mut after, mut total, begun) = (FIRST_BATCH, None, 0, Instant::now());
         let mut called_help = self.helps;
-        let mut looked_again = false;
         loop {
             let started = Instant::now();
-            let (embedded, last) = match column.step(batch, after.take()) {
-                Ok(step) => step,
-                // A name may have changed between the look into the catalogs and the work, while a lock was waited for.
-                Err(failure) if failure.sqlstate.starts_with("42") && !looked_again => {
-                    looked_again = true;
-                    continue;
-                }
+            let filled = match column.step(batch, after.take()) {
+                Ok(filled) => filled,
                 // What cannot be noted would be tried again at once, and for ever.
                 Err(failure) => return column.note_failure(&failure).then_some(total),
             };
-            total += embedded;
-            if last.is_none() {
+            total += filled.embedded;
+            if filled.last.is_none() {
                 if !column.has_work() {
                     column.note_empty();
                 }
                 return Some(total);
             }
-            after = last;
+            after = filled.last;
             match started.elapsed() {
                 time if time < TRANSACTION / 2 => batch = (batch * 2).min(MOST_BATCH),
                 time if time > TRANSACTION * 2 => batch = (batch / 2).max(1),
@@ -222,36 +215,41 @@ impl Worker {
 
 impl Column {
     fn has_work(&self) -> bool {
-        let query = format!("SELECT {}._clip_any_pending($1::pg_catalog.regclass, $2::pg_catalog.name)", self.schema);
-        let arguments = || [self.relation.into(), self.trigger_name.clone().into()];
-        let look = || as_role(self.owner, || read(&query, &arguments(), |row| required(row, 1)));
-        matches!(in_transaction(look), Ok(Ok(Some(true))))
+        let look = || {
+            let Some(filling) = self.filling() else { return false };
+            let ask = || with_settings(&[(c"enable_seqscan", c"off"), (c"jit", c"off")], || filling.ask(&filling.any_row));
+            as_role(filling.owner, || without_forced_policies(|| with_fixed_output(ask))).unwrap_or_report()
+        };
+        matches!(in_transaction(look), Ok(true))
     }
 
-    /// Embed a batch. Returns the number of rows, and where to go on, if there is more.
-    fn step(&self, most: i32, after: Option<Text>) -> Result<(i64, Option<Text>), Failure> {
-        let query = format!(
-            "SELECT p.embedded, p.failed, p.last FROM {}._clip_pass($1::pg_catalog.regclass, $2::pg_catalog.name, $3, $4, pg_catalog.current_setting('search_path')) AS p",
-            self.schema
-        );
+    /// Embed a batch.
+    fn step(&self, limit: i64, after: Option<Position>) -> Result<Filled, Failure> {
         in_transaction(|| {
-            let arguments = [self.relation.into(), self.trigger_name.clone().into(), most.into(), after.into()];
-            let step = as_role(self.owner, || Spi::get_three_with_args::<i64, i64, Text>(&query, &arguments));
-            let (embedded, failed, last) = step.unwrap_or_else(|error| error!("{error}"));
-            let embedded = embedded.unwrap_or(0);
-            self.report("worker", embedded, failed.unwrap_or(0));
-            (embedded, last)
+            let Some(filling) = self.filling() else { return Filled::default() };
+            let filled = as_role(filling.owner, || without_forced_policies(|| fill_next(&filling, limit, after)));
+            let filled = filled.unwrap_or_report();
+            add_activity(self.relation, &self.trigger_name, Activity::Worker, None, filled.embedded, filled.failed)
+                .unwrap_or_report();
+            filled
         })
     }
 
-    fn report(&self, kind: &str, embedded: i64, failed: i64) {
-        journal::report_activity(self.relation, &self.trigger_name.0, Some(kind), None, embedded, failed)
-            .unwrap_or_report();
+    /// The column as it is now; it stays so until the transaction ends. None if it is gone.
+    fn filling(&self) -> Option<Filling> {
+        // SAFETY: waits for the lock, which the transaction holds until it ends.
+        unsafe { pg_sys::LockRelationOid(self.relation, pg_sys::RowExclusiveLock as i32) };
+        Filling::find(self.relation, &self.trigger_name).unwrap_or_report()
     }
 
     fn note_empty(&self) {
+        let note = || {
+            if self.filling().is_some() {
+                add_activity(self.relation, &self.trigger_name, Activity::FoundEmpty, None, 0, 0).unwrap_or_report();
+            }
+        };
         // Information only: if the table is gone by now, there is nothing to say.
-        in_transaction(|| self.report("empty", 0, 0)).ok();
+        in_transaction(note).ok();
     }
 
     /// The whole column failed: note why, so that it is left alone for a while. False if that failed too.
@@ -263,15 +261,15 @@ impl Column {
             if read(exists, &[self.relation.into()], |row| required(row, 1)) == Ok(Some(false)) {
                 return Ok(());
             }
-            let failure = journal::Failure {
+            let failure = failures::Failure {
                 trigger_name: self.trigger_name.clone().into(),
                 key: "null".into(),
-                source_digest: "".into(),
+                source_digest: "",
                 sqlstate: &failure.sqlstate,
-                message: Text(failure.message.clone()).into(),
+                message: &failure.message,
                 retry: true,
             };
-            journal::record_failure(self.relation, failure)
+            failures::record(self.relation, failure)
         });
         let noted = matches!(noted, Ok(Ok(())));
         if !noted {
@@ -288,7 +286,7 @@ fn work() -> Option<Work> {
             WHERE retry_at > now() AND retry_at < now() + interval '15 seconds')";
         // A subscriber's rows are embedded where they come from.
         let columns = format!(
-            "SELECT c.relation::oid, c.trigger_name::text, c.relation::text || '.' || c.target, c.owner FROM {schema}._clip_columns AS c \
+            "SELECT c.relation::oid, c.trigger_name::text, c.relation::text || '.' || c.target FROM {schema}._clip_columns AS c \
              WHERE c.mode = 'queue' AND c.source IS NOT NULL AND c.key_names IS NOT NULL \
                AND NOT EXISTS (SELECT FROM pg_subscription_rel AS s WHERE s.srrelid = c.relation) \
                AND NOT EXISTS (SELECT FROM _clip.failures AS f WHERE f.relation = c.relation \
@@ -298,10 +296,8 @@ fn work() -> Option<Work> {
         Spi::connect(|client| {
             let mut found = Vec::new();
             for row in client.select(&columns, None, &[])? {
-                if let (Some(relation), Some(trigger_name), Some(Text(label)), Some(owner)) =
-                    (row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)
-                {
-                    found.push(Column { schema: schema.into(), relation, trigger_name, label, owner });
+                if let (Some(relation), Some(trigger_name), Some(Text(label))) = (row.get(1)?, row.get(2)?, row.get(3)?) {
+                    found.push(Column { relation, trigger_name, label });
                 }
             }
             let retry_soon = client.select(failures, Some(1), &[])?.first().get_one()?.unwrap_or(false);

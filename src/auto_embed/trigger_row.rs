@@ -4,6 +4,9 @@ use std::ffi::CStr;
 
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
+use pgrx::pg_sys::panic::ErrorReport;
+
+use super::columns::{Columns, kind_of};
 
 use crate::datum::{Varlena, Vector};
 
@@ -53,18 +56,22 @@ impl<'a> Row<'a> {
         (0..count).map(|i| argument(i).to_str().unwrap_or_default()).collect()
     }
 
-    /// The condition of the trigger, as the server stores it: it tells one definition from another.
-    pub fn condition(&self) -> Option<&'a CStr> {
-        let condition = self.trigger.tgqual;
-        // SAFETY: null, or a null-terminated string that lives as long as the trigger.
-        (!condition.is_null()).then(|| unsafe { CStr::from_ptr(condition) })
+    /// The columns that the trigger's condition names.
+    pub fn columns(&self) -> Result<Columns, ErrorReport> {
+        Columns::of(self.trigger, self.relation)
     }
 
     pub fn is_update(&self) -> bool {
         self.data.tg_event & pg_sys::TRIGGER_EVENT_OPMASK == pg_sys::TRIGGER_EVENT_UPDATE
     }
 
-    /// A value of the row as it will be. The column must be there and of a type with variable length: see [`Row::kind`].
+    /// Whether the row is of a partition, from which an update may move it to another.
+    pub fn is_in_partition(&self) -> bool {
+        // SAFETY: the relation's own description in the catalogs, which is there as long as the relation is open.
+        unsafe { self.relation.rd_rel.as_ref() }.is_some_and(|relation| relation.relispartition)
+    }
+
+    /// A value of the row as it will be. The column must be there and of a type with variable length: see [`Columns`].
     pub fn new_value(&self, column: i16) -> Option<Varlena<'a>> {
         self.value(self.tuple(), column)
     }
@@ -74,16 +81,9 @@ impl<'a> Row<'a> {
         self.is_update().then(|| self.value(self.data.tg_trigtuple, column)).flatten()
     }
 
-    /// The type of a column, if there is one of that number.
-    pub fn kind(&self, column: i16) -> Option<pg_sys::Oid> {
-        // SAFETY: the relation's own description; of a number that it does not have, or no more, the type is invalid.
-        let kind = unsafe { pg_sys::SPI_gettypeid(self.relation.rd_att, i32::from(column)) };
-        (column > 0 && kind != pg_sys::InvalidOid).then_some(kind)
-    }
-
     /// A value of the row as it will be, as an argument of an SQL statement; none if there is no such column.
     pub fn argument(&self, column: i16) -> Option<DatumWithOid<'a>> {
-        let kind = self.kind(column)?;
+        let kind = kind_of(self.relation, column)?;
         let mut is_null = false;
         // SAFETY: tuple and description belong together; the column is there, and the type is the one that it has.
         unsafe {
@@ -100,8 +100,17 @@ impl<'a> Row<'a> {
 
     /// Let the row be stored with this vector, or with none.
     pub fn with_vector(&self, column: i16, vector: Option<Vector>) -> pg_sys::Datum {
-        let (mut column, mut is_null) = (i32::from(column), vector.is_none());
-        let mut value = vector.map_or(pg_sys::Datum::null(), Vector::datum);
+        self.with_value(column, vector.map(Vector::datum))
+    }
+
+    /// Let the row be stored with the vector that it had.
+    pub fn with_former(&self, column: i16, former: Varlena<'_>) -> pg_sys::Datum {
+        self.with_value(column, Some(former.datum()))
+    }
+
+    fn with_value(&self, column: i16, value: Option<pg_sys::Datum>) -> pg_sys::Datum {
+        let (mut column, mut is_null) = (i32::from(column), value.is_none());
+        let mut value = value.unwrap_or(pg_sys::Datum::null());
         // SAFETY: one column of the tuple is replaced; the values are copied into the new tuple.
         unsafe {
             let description = self.relation.rd_att;
