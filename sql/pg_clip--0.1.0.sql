@@ -928,7 +928,9 @@ BEGIN
 			statements := statements || format('DROP INDEX %s', pending);
 		END IF;
 		-- The record of the model stays as long as the vectors do: clip_auto_embed takes the column over again.
-		IF keep_column AND col.mode <> 'stamp' THEN
+		IF keep_column AND col.mode = 'stamp' THEN
+			RETURN '-- nothing to do';
+		ELSIF keep_column THEN
 			statements := statements || @extschema@._clip_stamp(relation, target, col.trigger_name, col.model, col.digest);
 		END IF;
 	END IF;
