@@ -51,6 +51,9 @@ impl Coefficients {
             }
         }
         let frame = slot.as_ref().ok_or(NO_FRAME)?;
+        if budget.scans == 1 {
+            all.known_before.fill(smoothing::UNKNOWN);
+        }
         all.is_smoothed = frame.coding.progressive && smoothing::is_useful(frame, &all.known);
         // A component without a scan stays grey.
         all.steps = frame.components.iter().map(|component| Steps::new(component.steps.as_ref().unwrap_or(&[0; 64]))).collect();

@@ -95,9 +95,20 @@ impl<'a> Reader<'a> {
         Ok(u16::from_be_bytes([self.byte()?, self.byte()?]))
     }
 
+    fn take<const COUNT: usize>(&mut self) -> Result<[u8; COUNT]> {
+        let bytes = *self.bytes.get(self.at..).and_then(<[u8]>::first_chunk).ok_or(CUT_SHORT)?;
+        self.at += COUNT;
+        Ok(bytes)
+    }
+
+    /// The length of what follows it in its segment.
+    fn length(&mut self) -> Result<usize> {
+        Ok(usize::from(self.word()?).saturating_sub(2))
+    }
+
     /// The content of a segment.
     fn segment(&mut self) -> Result<&'a [u8]> {
-        let length = usize::from(self.word()?).saturating_sub(2);
+        let length = self.length()?;
         let content = self.bytes.get(self.at..self.at + length).ok_or(CUT_SHORT)?;
         self.at += length;
         Ok(content)
@@ -180,7 +191,7 @@ impl<'a> Reader<'a> {
                 }
                 0xdb => self.quantization()?,
                 0xdd => self.interval()?,
-                0xd0..=0xd7 => {}
+                0xd0..=0xd7 | 0x01 => {}
                 0xe0 => self.segments.jfif |= matches!(self.segment()?, [b'J', b'F', b'I', b'F', 0, _, _, _, _, _, _, _, _, _, ..]),
                 0xe1 => self.application()?,
                 0xee => {
@@ -198,6 +209,19 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Reads what follows the only scan. A missing end does not matter there, but what is no JPEG does, as far as Pillow looks:
+    /// to the end of its buffer.
+    pub fn finish(&mut self, frame: &mut Option<Frame>) -> Result<()> {
+        const BUFFER: usize = 1 << 16;
+        let end = self.at.next_multiple_of(BUFFER).min(self.bytes.len());
+        self.bytes = &self.bytes[..end];
+        match self.read(frame) {
+            Ok(Next::End) | Err(CUT_SHORT) => Ok(()),
+            Ok(Next::Scan(_)) => Err("it has more scans than components"),
+            Err(reason) => Err(reason),
+        }
+    }
+
     fn application(&mut self) -> Result<()> {
         let content = self.segment()?;
         if let Some(exif) = content.strip_prefix(b"Exif\0\0") {
@@ -212,90 +236,99 @@ impl<'a> Reader<'a> {
         if frame.is_some() {
             return Err("it has more than one frame");
         }
-        let [precision, h0, h1, w0, w1, count, components @ ..] = self.segment()? else {
-            return Err("its frame header is incomplete");
-        };
-        if components.len() != 3 * usize::from(*count) {
-            return Err("the length of its frame header is wrong");
-        }
-        if *precision != 8 {
+        let length = self.length()?;
+        let [precision, h0, h1, w0, w1, count] = self.take()?;
+        let size = [[w0, w1], [h0, h1]].map(|side| u32::from(u16::from_be_bytes(side)));
+        if precision != 8 {
             return Err("only samples of 8 bits are supported");
         }
-        let size = [[*w0, *w1], [*h0, *h1]].map(|side| u32::from(u16::from_be_bytes(side)));
-        let component = |part: &[u8]| Component::new(part[0], (part[1] >> 4, part[1] & 15), part[2]);
-        *frame = Some(Frame::new(coding, size, components.chunks_exact(3).map(component).collect())?);
+        if length != 6 + 3 * usize::from(count) {
+            return Err("the length of its frame header is wrong");
+        }
+        let mut components = Vec::with_capacity(count.into());
+        for _ in 0..count {
+            let [id, sampling, table] = self.take()?;
+            components.push(Component::new(id, (sampling >> 4, sampling & 15), table));
+        }
+        *frame = Some(Frame::new(coding, size, components)?);
         Ok(())
     }
 
     fn scan(&mut self, frame: &mut Frame) -> Result<Scan> {
-        let [count, rest @ ..] = self.segment()? else { return Err("its scan header is incomplete") };
-        let count = usize::from(*count);
-        if !(1..=4).contains(&count) || rest.len() != 2 * count + 3 {
+        let (length, count) = (self.length()?, self.byte()?);
+        if !(1..=4).contains(&count) || length != 4 + 2 * usize::from(count) {
             return Err("the length of a scan header is wrong");
         }
-        let mut chosen = Vec::with_capacity(count);
-        for (place, part) in rest[..2 * count].chunks_exact(2).enumerate() {
+        let mut chosen = Vec::with_capacity(count.into());
+        for place in 0..count.into() {
+            let [id, tables] = self.take()?;
             // libjpeg wants the components of a scan in the order of the frame.
-            let found = frame.components.iter().enumerate().skip(place).find(|(_, component)| component.id == part[0]);
+            let found = frame.components.iter().enumerate().skip(place).find(|(_, component)| component.id == id);
             let Some((index, _)) = found.filter(|(index, _)| !chosen.contains(index)) else {
                 return Err("a scan names a component that the frame does not have");
             };
-            frame.components[index].tables = (part[1] >> 4, part[1] & 15);
+            frame.components[index].tables = (tables >> 4, tables & 15);
             chosen.push(index);
         }
-        let [first, last, bits] = [0, 1, 2].map(|place| rest[2 * count + place]);
+        let [first, last, bits] = self.take()?;
         Ok(Scan { components: chosen, first, last, high: bits >> 4, low: bits & 15 })
     }
 
     fn huffman(&mut self) -> Result<()> {
-        let mut rest = self.segment()?;
-        while rest.len() > 16 {
-            let (&place, &counts) = (&rest[0], rest[1..].first_chunk::<16>().ok_or("a Huffman table is incomplete")?);
+        const WRONG: &str = "a Huffman table is not valid";
+        let mut length = self.length()?;
+        while length > 16 {
+            let (place, counts) = (self.byte()?, self.take::<16>()?);
             let count: usize = counts.iter().map(|&count| usize::from(count)).sum();
-            let values = rest.get(17..17 + count).filter(|_| count <= 256).ok_or("a Huffman table is not valid")?;
+            length = length.checked_sub(17 + count).filter(|_| count <= 256).ok_or(WRONG)?;
+            let values = self.bytes.get(self.at..self.at + count).ok_or(CUT_SHORT)?;
+            self.at += count;
             let kind = if place & 0x10 == 0 { &mut self.tables.dc } else { &mut self.tables.ac };
-            let slot = kind.get_mut(usize::from(place & !0x10)).ok_or("a Huffman table has no place")?;
-            *slot = Some(Codes::new(counts, values));
-            rest = &rest[17 + count..];
+            *kind.get_mut(usize::from(place & !0x10)).ok_or(WRONG)? = Some(Codes::new(counts, values));
         }
-        if rest.is_empty() { Ok(()) } else { Err("the length of a Huffman table is wrong") }
+        if length == 0 { Ok(()) } else { Err(WRONG) }
     }
 
     fn quantization(&mut self) -> Result<()> {
-        let mut rest = self.segment()?;
-        while let [kind, content @ ..] = rest {
-            let size = if kind >> 4 == 0 { 1 } else { 2 };
-            let slot = self.tables.quantization.get_mut(usize::from(kind & 15)).ok_or("a quantization table has no place")?;
-            let (values, after) = content.split_at_checked(64 * size).ok_or("a quantization table is incomplete")?;
-            let table = slot.insert([0; 64]);
-            for (value, &place) in values.chunks_exact(size).zip(&NATURAL) {
-                table[usize::from(place)] = value.iter().fold(0, |number, &digit| number << 8 | u16::from(digit));
+        const WRONG: &str = "a quantization table is not valid";
+        let mut length = self.length()?;
+        while length > 0 {
+            let kind = self.byte()?;
+            let is_wide = kind >> 4 != 0;
+            let mut table = [0; 64];
+            if kind & 15 > 3 {
+                return Err(WRONG);
             }
-            rest = after;
+            for &place in &NATURAL[..64] {
+                table[usize::from(place)] = if is_wide { self.word()? } else { self.byte()?.into() };
+            }
+            self.tables.quantization[usize::from(kind & 3)] = Some(table);
+            length = length.checked_sub(if is_wide { 129 } else { 65 }).ok_or(WRONG)?;
         }
         Ok(())
     }
 
     fn conditioning(&mut self) -> Result<()> {
-        let content = self.segment()?;
-        if content.len() % 2 != 0 {
-            return Err("the length of its conditioning is wrong");
-        }
-        for pair in content.chunks_exact(2) {
-            let (place, value) = (usize::from(pair[0]), pair[1]);
-            match place {
-                0..16 if value & 15 > value >> 4 => return Err("its conditioning is not valid"),
-                0..16 => self.tables.dc_bounds[place] = (value & 15, value >> 4),
-                16..32 => self.tables.ac_bound[place - 16] = value,
-                _ => return Err("its conditioning is not valid"),
+        const WRONG: &str = "its conditioning is not valid";
+        let mut length = self.length()?;
+        while length > 0 {
+            let [place, value] = self.take()?;
+            match usize::from(place) {
+                0..16 if value & 15 > value >> 4 => return Err(WRONG),
+                place @ 0..16 => self.tables.dc_bounds[place] = (value & 15, value >> 4),
+                place @ 16..32 => self.tables.ac_bound[place - 16] = value,
+                _ => return Err(WRONG),
             }
+            length = length.checked_sub(2).ok_or(WRONG)?;
         }
         Ok(())
     }
 
     fn interval(&mut self) -> Result<()> {
-        let content = self.segment()?.try_into().map_err(|_| "the length of its restart interval is wrong")?;
-        self.tables.restart_interval = u16::from_be_bytes(content);
+        if self.length()? != 2 {
+            return Err("the length of its restart interval is wrong");
+        }
+        self.tables.restart_interval = self.word()?;
         Ok(())
     }
 }

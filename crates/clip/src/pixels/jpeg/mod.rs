@@ -147,7 +147,7 @@ impl<'a> Jpeg<'a> {
             let frame = slot.as_mut().ok_or(NO_FRAME)?;
             read_at_once(&mut reader, frame, &scan, &mut planes, &mut output)?;
         }
-        Ok(())
+        if is_buffered { Ok(()) } else { reader.finish(&mut slot) }
     }
 }
 
