@@ -59,12 +59,21 @@ impl Stored {
         match (self, rows) {
             (Self::Any, [only]) => pixels.copy_from_slice(&only[..pixels.len()]),
             (Self::Any, [red, green, blue]) => {
-                for (pixel, ((&red, &green), &blue)) in pixels.chunks_exact_mut(3).zip(red.iter().zip(*green).zip(*blue)) {
+                for (pixel, ((&red, &green), &blue)) in
+                    pixels.chunks_exact_mut(3).zip(red.iter().zip(*green).zip(*blue))
+                {
                     pixel.copy_from_slice(&[red, green, blue]);
                 }
             }
+            #[cfg(target_arch = "x86_64")]
             (Self::Ycc, [luma, blue, red]) => {
-                for (pixel, ((&luma, &blue), &red)) in pixels.chunks_exact_mut(3).zip(luma.iter().zip(*blue).zip(*red)) {
+                // SAFETY: every processor of x86-64 has SSE2.
+                unsafe { super::sse2::rgb_row(luma, blue, red, pixels) }
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            (Self::Ycc, [luma, blue, red]) => {
+                for (pixel, ((&luma, &blue), &red)) in pixels.chunks_exact_mut(3).zip(luma.iter().zip(*blue).zip(*red))
+                {
                     pixel.copy_from_slice(&rgb(luma, blue, red));
                 }
             }
@@ -93,7 +102,7 @@ impl Stored {
 
 /// RGB of YCbCr, in fixed point with 16 bits.
 #[inline(always)]
-fn rgb(luma: u8, blue: u8, red: u8) -> [u8; 3] {
+pub(super) fn rgb(luma: u8, blue: u8, red: u8) -> [u8; 3] {
     let (luma, blue, red) = (i32::from(luma), i32::from(blue) - 128, i32::from(red) - 128);
     let half = 1 << 15;
     let levels = [

@@ -6,7 +6,7 @@ use std::num::Wrapping;
 use super::scan::Block;
 
 /// What coefficients are multiplied by.
-pub(super) struct Steps([i16; 64]);
+pub(super) struct Steps(pub [i16; 64]);
 
 impl Steps {
     pub fn new(steps: &[u16; 64]) -> Self {
@@ -14,37 +14,35 @@ impl Steps {
     }
 }
 
+/// Eight columns at once.
 type Lanes = [i16; 8];
 
-/// One of the two passes, over eight columns at once; results lose `DESCALE` bits.
-#[inline(always)]
-fn pass<const DESCALE: u32>(rows: &[Lanes; 8]) -> [Lanes; 8] {
+/// One of the two passes; results lose so many bits. A factor is its number times 1 << 13; some are sums of two.
+fn pass<const BITS: u32>(rows: &[Lanes; 8]) -> [Lanes; 8] {
     let mut out = [[0i16; 8]; 8];
     for lane in 0..8 {
         let row = |index: usize| Wrapping(rows[index][lane]);
         let wide = |value: Wrapping<i16>| Wrapping(i32::from(value.0));
         let times = |value: Wrapping<i16>, factor: i32| wide(value) * Wrapping(factor);
-        // FIX(x) is x << 13; sums of factors are made beforehand.
-        let (two, six) = (row(2), row(6));
-        let even_high = times(two, 4433 + 6270) + times(six, 4433);
-        let even_low = times(two, 4433) + times(six, 4433 - 15137);
-        let sum = wide(row(0) + row(4)) << 13;
-        let difference = wide(row(0) - row(4)) << 13;
+        let even_high = times(row(2), 4433 + 6270) + times(row(6), 4433);
+        let even_low = times(row(2), 4433) + times(row(6), 4433 - 15_137);
+        let (sum, difference) = (wide(row(0) + row(4)) << 13, wide(row(0) - row(4)) << 13);
         let even = [sum + even_high, difference + even_low, difference - even_low, sum - even_high];
 
-        let (seven, five, three, one) = (row(7), row(5), row(3), row(1));
-        let (third, fourth) = (seven + three, five + one);
-        let z3 = times(third, 9633 - 16069) + times(fourth, 9633);
-        let z4 = times(third, 9633) + times(fourth, 9633 - 3196);
+        let (third, fourth) = (row(7) + row(3), row(5) + row(1));
+        let shared_low = times(third, 9633 - 16_069) + times(fourth, 9633);
+        let shared_high = times(third, 9633) + times(fourth, 9633 - 3196);
         let odd = [
-            times(seven, -7373) + times(one, 12299 - 7373) + z4,
-            times(five, -20995) + times(three, 25172 - 20995) + z3,
-            times(five, 16819 - 20995) + times(three, -20995) + z4,
-            times(seven, 2446 - 7373) + times(one, -7373) + z3,
+            times(row(7), -7373) + times(row(1), 12_299 - 7373) + shared_high,
+            times(row(5), -20_995) + times(row(3), 25_172 - 20_995) + shared_low,
+            times(row(5), 16_819 - 20_995) + times(row(3), -20_995) + shared_high,
+            times(row(7), 2446 - 7373) + times(row(1), -7373) + shared_low,
         ];
-        let round = Wrapping(1 << (DESCALE - 1));
+        let descale = |value: Wrapping<i32>| {
+            let rounded = (value + Wrapping(1 << (BITS - 1))).0 >> BITS;
+            rounded.clamp(i16::MIN.into(), i16::MAX.into()) as i16
+        };
         for index in 0..4 {
-            let descale = |value: Wrapping<i32>| ((value + round).0 >> DESCALE).clamp(i16::MIN.into(), i16::MAX.into()) as i16;
             out[index][lane] = descale(even[index] + odd[index]);
             out[7 - index][lane] = descale(even[index] - odd[index]);
         }
@@ -52,12 +50,11 @@ fn pass<const DESCALE: u32>(rows: &[Lanes; 8]) -> [Lanes; 8] {
     out
 }
 
-#[inline(always)]
 fn transpose(rows: &[Lanes; 8]) -> [Lanes; 8] {
     let mut columns = [[0; 8]; 8];
-    for (index, row) in rows.iter().enumerate() {
-        for (column, &value) in columns.iter_mut().zip(row) {
-            column[index] = value;
+    for row in 0..8 {
+        for column in 0..8 {
+            columns[column][row] = rows[row][column];
         }
     }
     columns
@@ -65,22 +62,44 @@ fn transpose(rows: &[Lanes; 8]) -> [Lanes; 8] {
 
 /// The samples of a block, row by row.
 #[inline(always)]
-pub(super) fn idct(block: &Block, Steps(steps): &Steps) -> [[u8; 8]; 8] {
-    let mut rows = [[0i16; 8]; 8];
-    for (row, (coefficients, steps)) in rows.iter_mut().zip(block.chunks_exact(8).zip(steps.chunks_exact(8))) {
-        for (value, (&coefficient, &step)) in row.iter_mut().zip(coefficients.iter().zip(steps)) {
-            *value = coefficient.wrapping_mul(step);
-        }
+pub(super) fn idct(block: &Block, steps: &Steps) -> [[u8; 8]; 8] {
+    let is_zero = |coefficients: &[i16]| coefficients.iter().fold(0, |all, &coefficient| all | coefficient) == 0;
+    if !is_zero(&block[8..]) {
+        // SAFETY: every processor of x86-64 has SSE2.
+        #[cfg(target_arch = "x86_64")]
+        return unsafe { super::sse2::idct(block, steps) };
+        #[cfg(not(target_arch = "x86_64"))]
+        return plain(block, steps);
     }
-    let ac = block[8..].iter().fold(0, |all, &coefficient| all | coefficient);
-    if ac == 0 && block[1..8].iter().all(|&coefficient| coefficient == 0) {
-        return [[sample((i32::from(rows[0][0].wrapping_shl(2)) + 16 >> 5) as i16); 8]; 8];
+    let first = block[0].wrapping_mul(steps.0[0]) << 2;
+    if is_zero(&block[1..8]) {
+        return [[sample(((i32::from(first) + 16) >> 5) as i16); 8]; 8];
     }
-    let columns = if ac == 0 { [rows[0].map(|value| value.wrapping_shl(2)); 8] } else { pass::<11>(&rows) };
-    transpose(&pass::<18>(&transpose(&columns))).map(|row| row.map(sample))
+    // Columns of one value are taken as they are, without a limit.
+    let mut rows = [[0; 8]; 8];
+    for (row, (coefficient, step)) in rows.iter_mut().zip(block.iter().zip(&steps.0)) {
+        *row = [coefficient.wrapping_mul(*step) << 2; 8];
+    }
+    samples(&rows)
 }
 
-#[inline(always)]
+/// The same for any block, without instructions of a certain processor.
+#[cfg(any(test, not(target_arch = "x86_64")))]
+fn plain(block: &Block, Steps(steps): &Steps) -> [[u8; 8]; 8] {
+    let mut rows = [[0i16; 8]; 8];
+    for row in 0..8 {
+        for lane in 0..8 {
+            rows[row][lane] = block[row * 8 + lane].wrapping_mul(steps[row * 8 + lane]);
+        }
+    }
+    samples(&transpose(&pass::<11>(&rows)))
+}
+
+/// The second pass.
+fn samples(rows: &[Lanes; 8]) -> [[u8; 8]; 8] {
+    transpose(&pass::<18>(rows)).map(|row| row.map(sample))
+}
+
 fn sample(value: i16) -> u8 {
     (value.clamp(-128, 127) as u8) ^ 0x80
 }

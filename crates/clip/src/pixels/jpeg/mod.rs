@@ -1,7 +1,7 @@
 //! JPEG, decoded as libjpeg-turbo 3 does it for Pillow: the same samples, bit for bit, of damaged files too.
 //!
 //! All kinds that Pillow reads: sequential, progressive and lossless, by Huffman codes and by arithmetic coding, with any
-//! sampling, in one scan or several. The work is based in part on that of the Independent JPEG Group. No `unsafe` code.
+//! sampling, in one scan or several. The work is based in part on that of the Independent JPEG Group.
 //! External crate: `memchr`.
 
 mod arithmetic;
@@ -20,6 +20,8 @@ mod progressive;
 mod scan;
 mod sequential;
 mod smoothing;
+#[cfg(target_arch = "x86_64")]
+mod sse2;
 mod upsampling;
 
 pub(super) use colors::Colors;
@@ -97,7 +99,8 @@ impl<'a> Jpeg<'a> {
 
     /// Bytes that decoding takes beside the samples that it makes.
     pub fn bytes(&self) -> u64 {
-        let coefficients = if self.is_buffered() && !self.frame.coding.lossless { Coefficients::bytes(&self.frame) } else { 0 };
+        let coefficients =
+            if self.is_buffered() && !self.frame.coding.lossless { Coefficients::bytes(&self.frame) } else { 0 };
         // Rows of each component, and sums of them.
         let rows = 16 * self.frame.row_bytes();
         Planes::bytes(&self.frame) + coefficients + rows

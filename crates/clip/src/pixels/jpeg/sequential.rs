@@ -110,7 +110,7 @@ impl Entropy for Sequential {
             }
             self.due -= 1;
         }
-        if !self.bits.is_empty && (self.interval > 0 || self.fast(reader, blocks).is_none()) {
+        if !self.bits.is_empty && self.fast(reader, blocks).is_none() {
             self.careful(reader, blocks)?;
         }
         Ok(())
