@@ -2,7 +2,6 @@
 //! what they would walk for ever.
 
 use crate::pixels::header::{CUT_SHORT, Format};
-use crate::pixels::jpeg;
 use crate::pixels::tiff::Tiff;
 
 /// Memory for what comes before the pixels: colour profiles, EXIF and text, which can be compressed bombs.
@@ -113,10 +112,9 @@ fn is_webp_within(bytes: &[u8], (width, height): (u64, u64)) -> bool {
 /// Why a picture is not decoded, though its header is in order: where what is inside would cost more than such a picture does.
 pub(super) fn defect(bytes: &[u8], format: Format, size: (u64, u64), most_pixels: u64) -> Option<&'static str> {
     match format {
-        Format::Jpeg => jpeg::defect(bytes, size),
         Format::WebP if !is_webp_whole(bytes) => Some(CUT_SHORT),
         Format::WebP => (!is_webp_within(bytes, size)).then_some("a frame is larger than the picture"),
         Format::Tiff => Tiff(bytes).defect(size, most_pixels),
-        Format::Png | Format::Gif | Format::Bmp => None,
+        Format::Jpeg | Format::Png | Format::Gif | Format::Bmp => None,
     }
 }

@@ -1,8 +1,10 @@
 //! The strips or tiles of a page: where they are in the picture and in the file.
 
+use crate::pixels::jpeg::{MAX_SCANNED_PIXELS, scanned_pixels};
 use crate::pixels::tiff::Result;
 use crate::pixels::tiff::compression::Compression;
 use crate::pixels::tiff::directory::{Entry, Tiff};
+use crate::pixels::tiff::jpeg;
 
 /// The chunks of a page, all of one size: row by row, and plane after plane.
 pub(in crate::pixels) struct Chunks<'a> {
@@ -117,7 +119,7 @@ impl<'a> Chunks<'a> {
         /// Enough for the largest pictures in tiles of 16 x 16. To start a decoder takes microseconds.
         const MOST_CHUNKS: u64 = 1 << 20;
         let (width, height) = (u64::from(self.width), u64::from(self.stored_height));
-        let decoded = (self.across * width).saturating_mul(size.1);
+        let decoded = (self.across * width).saturating_mul(self.down * height);
         if width > size.0.max(LONGEST_TILE) || height > size.1.max(LONGEST_TILE) || decoded > 2 * most_pixels {
             return Err("its tiles are much larger than it is");
         }
@@ -128,11 +130,18 @@ impl<'a> Chunks<'a> {
         if compression == Compression::None {
             return Ok(());
         }
-        let mut stored = 0;
+        let (mut stored, mut scanned) = (0, 0);
         for index in 0..count {
-            stored += self.bytes(index)?.len();
+            let bytes = self.bytes(index)?;
+            stored += bytes.len();
             if stored > 2 * self.file.0.len() {
                 return Err("its strips or tiles lie in one another");
+            }
+            if compression == Compression::Jpeg {
+                scanned += scanned_pixels(bytes, jpeg::most(self))?;
+                if scanned > MAX_SCANNED_PIXELS {
+                    return Err("it has too many scans for its size");
+                }
             }
         }
         Ok(())

@@ -19,7 +19,7 @@ pub(in crate::pixels) enum Colour {
     },
     /// Four inks.
     Cmyk,
-    YCbCr(YCbCr),
+    YCbCr(Box<YCbCr>),
 }
 
 impl Colour {

@@ -11,6 +11,7 @@ use crate::pixels::tiff::Result;
 use crate::pixels::tiff::chunks::Chunks;
 use crate::pixels::tiff::directory::Tiff;
 use crate::pixels::tiff::fax::Fax;
+use crate::pixels::tiff::jpeg::{self, Streams};
 use crate::pixels::tiff::page::Page;
 
 /// How chunks are compressed.
@@ -64,8 +65,9 @@ impl Compression {
     }
 
     /// The memory that decoding takes in addition to the chunk.
-    pub(super) fn bytes_to_decode(self, chunks: &Chunks) -> u64 {
+    pub(super) fn bytes_to_decode(self, chunks: &Chunks, samples: u32) -> u64 {
         match self {
+            Self::Jpeg => jpeg::bytes_to_decode(chunks, samples),
             Self::Zstd => {
                 let windows = (0..chunks.count()).filter_map(|index| zstd_window(chunks.bytes(index).ok()?));
                 4 * windows.max().unwrap_or(0).min(ZSTD_WINDOW)
@@ -97,10 +99,11 @@ fn zstd_window(frame: &[u8]) -> Option<u64> {
 }
 
 /// The decoders of a page, which are used for one chunk after another.
-pub(super) struct Decoders {
+pub(super) struct Decoders<'a> {
     compression: Compression,
     /// Pixels of a row of a chunk.
     width: u32,
+    jpeg: Streams<'a>,
     lzw: Option<Decoder>,
     inflate: Option<Decompress>,
 }
@@ -108,9 +111,10 @@ pub(super) struct Decoders {
 pub(super) const SHORT: &str = "a strip or tile ends too soon";
 pub(super) const BROKEN: &str = "a strip or tile cannot be decompressed";
 
-impl Decoders {
-    pub(super) fn new(page: &Page) -> Result<Self> {
-        Ok(Self { compression: page.compression, width: page.chunks.width, lzw: None, inflate: None })
+impl<'a> Decoders<'a> {
+    pub(super) fn new(page: &Page<'a>) -> Self {
+        let jpeg = Streams::new(page);
+        Self { compression: page.compression, width: page.chunks.width, jpeg, lzw: None, inflate: None }
     }
 
     /// Fills `rows` with the first bytes of a chunk.
@@ -130,7 +134,7 @@ impl Decoders {
                 frames.set_max_window_size(ZSTD_WINDOW);
                 read_all(StreamingDecoder::new_with_decoder(stored, frames).map_err(|_| BROKEN)?, rows)?;
             }
-            Compression::Jpeg => return Err(BROKEN),
+            Compression::Jpeg => self.jpeg.fill(stored, rows)?,
         }
         Ok(())
     }

@@ -122,7 +122,13 @@ pub(super) struct Entry<'a> {
     place: u64,
 }
 
-impl Entry<'_> {
+impl<'a> Entry<'a> {
+    /// The bytes of a list of bytes.
+    pub(super) fn bytes(&self) -> Option<&'a [u8]> {
+        let start = usize::try_from(self.place).ok().filter(|_| self.size == 1)?;
+        self.file.0.get(start..start.checked_add(usize::try_from(self.length).ok()?)?)
+    }
+
     fn number(&self, index: u64, size: usize) -> Option<u64> {
         let at = index.checked_mul(self.size as u64)?.checked_add(self.place)?;
         self.file.number(at, size).filter(|_| index < self.length)

@@ -9,6 +9,7 @@ mod compression;
 mod decoder;
 mod directory;
 mod fax;
+mod jpeg;
 mod page;
 mod rows;
 mod ycbcr;
@@ -47,7 +48,9 @@ impl Page<'_> {
         let chunk = self.chunk_bytes(self.chunks.height).saturating_mul(self.planes().into());
         let reversed = if self.is_reversed { self.chunks.file.0.len() as u64 } else { 0 };
         let row = u64::from(self.chunks.width) * u64::from(self.samples);
-        chunk.saturating_add(reversed + row).saturating_add(self.compression.bytes_to_decode(&self.chunks))
+        chunk
+            .saturating_add(reversed + row)
+            .saturating_add(self.compression.bytes_to_decode(&self.chunks, self.samples))
     }
 
     /// Decodes the page, without its orientation.
@@ -57,7 +60,7 @@ impl Page<'_> {
         let mut rows = reserve(most)?;
         rows.resize(most as usize, 0);
         let mut samples = reserve(u64::from(self.chunks.width) * u64::from(self.samples))?;
-        let mut decoders = Decoders::new(self)?;
+        let mut decoders = Decoders::new(self);
         for chunk in self.chunks.iter(self.width, self.height) {
             let rows = &mut rows[..(self.chunk_bytes(chunk.height) * planes) as usize];
             self.fill(&chunk, &mut decoders, rows)?;

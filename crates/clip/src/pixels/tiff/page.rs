@@ -100,7 +100,7 @@ impl<'a> Page<'a> {
         let rows = self.chunks.height.min(self.height);
         let halved = self.chunk_bytes(rows);
         if self.chunks.length(0).is_none_or(|length| length != halved) {
-            self.colour = Colour::YCbCr(whole);
+            self.colour = Colour::YCbCr(Box::new(whole));
         }
     }
 }
@@ -157,7 +157,7 @@ fn colour(file: Tiff, compression: Compression, bits: u32, samples: u32, is_plan
         photometric::CMYK => Colour::Cmyk,
         // The JPEG's decoder turns it into RGB.
         photometric::YCBCR if is_jpeg && !is_planar => Colour::Rgb { is_premultiplied: false },
-        photometric::YCBCR => Colour::YCbCr(YCbCr::read(file, compression, is_planar)?),
+        photometric::YCBCR => Colour::YCbCr(Box::new(YCbCr::read(file, compression, is_planar)?)),
         8..=10 => return Err("colours in CIELab are not supported"),
         _ => return Err("colours of such a kind are not supported"),
     };
