@@ -12,6 +12,8 @@ mod fax;
 mod jpeg;
 mod page;
 mod rows;
+#[cfg(test)]
+mod tests;
 mod ycbcr;
 
 pub(super) use directory::Tiff;
