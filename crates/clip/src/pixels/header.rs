@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::memory::Memory;
 use crate::pixels::container::{HEADER_BYTES, are_webp_chunks_inside, bytes_to_open};
 use crate::pixels::jpeg::Jpeg;
-use crate::pixels::tiff::Tiff;
+use crate::pixels::tiff::{Page, Tiff};
 
 /// A format that can be decoded, by pure-Rust decoders only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,7 +112,7 @@ pub(super) fn sniff(bytes: &[u8]) -> Result<Format, Error> {
         _ if starts(0, b"RIFF") && starts(8, b"WEBP") => Format::WebP,
         _ if starts(0, b"GIF8") => Format::Gif,
         _ if starts(0, b"BM") => Format::Bmp,
-        _ if starts(0, b"II*\0") || starts(0, b"MM\0*") => Format::Tiff,
+        _ if Tiff::is_one(bytes) => Format::Tiff,
         _ => {
             let known = UNSUPPORTED.iter().find(|(offset, magic, _)| starts(*offset, magic));
             return Err(known.map_or(Error::UnknownFormat, |&(_, _, format)| Error::UnsupportedFormat { format }));
@@ -125,7 +125,7 @@ pub(super) fn open<'a>(
     bytes: &'a [u8],
     limits: &Limits,
     memory: Memory,
-) -> Result<(Format, impl ImageDecoder + 'a), Error> {
+) -> Result<(Format, Box<dyn ImageDecoder + 'a>), Error> {
     let size = bytes.len() as u64;
     if size > limits.bytes {
         return Err(Error::ImageBytesExceeded { bytes: size, limit: limits.bytes });
@@ -148,15 +148,17 @@ pub(super) fn open<'a>(
 
 /// The decoder, by what its header says.
 fn decoder(bytes: &[u8], format: Format) -> Result<Box<dyn ImageDecoder + '_>, Error> {
-    if format == Format::Jpeg {
-        let jpeg = Jpeg::open(bytes).map_err(|reason| undecodable(format, reason))?;
-        return Ok(Box::new(jpeg));
-    }
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format.decoder());
-    let mut header_limits = image::Limits::no_limits();
-    header_limits.max_alloc = Some(HEADER_BYTES);
-    reader.limits(header_limits);
-    Ok(Box::new(reader.into_decoder().map_err(|error| undecodable(format, error))?))
+    Ok(match format {
+        Format::Jpeg => Box::new(Jpeg::open(bytes).map_err(|reason| undecodable(format, reason))?),
+        Format::Tiff => Box::new(Page::read(Tiff(bytes)).map_err(|reason| undecodable(format, reason))?),
+        _ => {
+            let mut reader = ImageReader::with_format(Cursor::new(bytes), format.decoder());
+            let mut header_limits = image::Limits::no_limits();
+            header_limits.max_alloc = Some(HEADER_BYTES);
+            reader.limits(header_limits);
+            Box::new(reader.into_decoder().map_err(|error| undecodable(format, error))?)
+        }
+    })
 }
 
 /// Why a file is refused of which the end is missing, as where an upload broke off.
