@@ -3,10 +3,16 @@
 //! Order: header and limits, decode the first frame, EXIF orientation, RGB, resize, crop, rescale, normalise. The
 //! reference is the Pillow-backed image processor of Hugging Face's transformers.
 
+mod bmp;
+mod bmp_runs;
 mod container;
 mod decode;
+mod exif;
+mod gif;
 mod header;
 mod jpeg;
+mod orientation;
+mod png;
 mod resample;
 mod tiff;
 
