@@ -36,18 +36,28 @@ pub(super) fn repaired(bytes: &[u8], format: Format) -> Result<Cow<'_, [u8]>, Er
     })
 }
 
-/// A WebP whose flags announce only chunks that there are. libwebp takes flags for a hint.
+/// A WebP whose flags announce only chunks that it has, and whose first frame is not blended with an empty canvas, which costs
+/// its decoder a level. libwebp takes the flags for a hint, and does not blend such a frame.
 fn repaired_webp(bytes: &[u8]) -> Cow<'_, [u8]> {
     const ANNOUNCED: [(u8, &[u8]); 3] = [(0x10, b"ALPH"), (8, b"EXIF"), (4, b"XMP ")];
+    const FRAME_FLAGS: usize = 15;
+    const UNBLENDED: u8 = 2;
     let Some(flags) = webp_flags(bytes) else { return bytes.into() };
     let has = |kind: &[u8]| all_webp_chunks(bytes).any(|(found, _)| found == kind);
     // Alpha is part of lossless pixels, and of the frames of an animation.
     let has_alpha = flags & WEBP_ANIMATION != 0 || has(b"VP8L");
     let missing = ANNOUNCED.into_iter().filter(|(_, kind)| !(has(kind) || *kind == b"ALPH" && has_alpha));
-    let wanted = missing.fold(flags, |flags, (flag, _)| flags & !flag);
+    let flags = (WEBP_FLAGS, missing.fold(flags, |flags, (flag, _)| flags & !flag));
+    let frame = all_webp_chunks(bytes).find(|(kind, _)| *kind == b"ANMF").and_then(|(_, content)| content);
+    let blending = frame.and_then(|frame| {
+        let at = frame.as_ptr().addr() - bytes.as_ptr().addr() + FRAME_FLAGS;
+        Some((at, frame.get(FRAME_FLAGS)? | UNBLENDED))
+    });
     let mut repaired = Cow::Borrowed(bytes);
-    if wanted != flags {
-        repaired.to_mut()[WEBP_FLAGS] = wanted;
+    for (at, byte) in [flags].into_iter().chain(blending) {
+        if repaired[at] != byte {
+            repaired.to_mut()[at] = byte;
+        }
     }
     repaired
 }

@@ -12,8 +12,8 @@ use crate::pixels::bmp::Bmp;
 use crate::pixels::container::{HEADER_BYTES, bytes_to_open, repaired};
 use crate::pixels::gif::{self, Gif};
 use crate::pixels::orientation::orientation;
-use crate::pixels::png;
 use crate::pixels::tiff::Tiff;
+use crate::pixels::{png, unsupported};
 
 /// A format that can be decoded, by pure-Rust decoders only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,29 +81,6 @@ pub struct ImageInfo {
     pub frames: u32,
 }
 
-/// First bytes of formats that are pictures, but have no decoder here: offset, bytes, name.
-const UNSUPPORTED: [(usize, &[u8], &str); 19] = [
-    (4, b"ftypavif", "AVIF"),
-    (4, b"ftypavis", "AVIF"),
-    (4, b"ftypheic", "HEIC"),
-    (4, b"ftypheix", "HEIC"),
-    (4, b"ftyphevc", "HEIC"),
-    (4, b"ftypmif1", "HEIF"),
-    (4, b"ftypmsf1", "HEIF"),
-    (0, b"\0\0\0\x0cjP  ", "JPEG 2000"),
-    (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
-    (0, b"\0\0\0\x0cJXL ", "JPEG XL"),
-    (0, b"\xff\x0a", "JPEG XL"),
-    (0, b"\0\0\x01\0", "ICO"),
-    (0, b"8BPS", "PSD"),
-    (0, b"%PDF", "PDF"),
-    (0, b"<svg", "SVG"),
-    (0, b"<?xml", "SVG"),
-    (0, b"qoif", "QOI"),
-    (0, b"\x76\x2f\x31\x01", "OpenEXR"),
-    (0, b"DDS ", "DDS"),
-];
-
 /// Tell the format from the first bytes.
 pub(super) fn sniff(bytes: &[u8]) -> Result<Format, Error> {
     let starts = |offset: usize, magic: &[u8]| bytes.get(offset..).is_some_and(|rest| rest.starts_with(magic));
@@ -116,8 +93,9 @@ pub(super) fn sniff(bytes: &[u8]) -> Result<Format, Error> {
         _ if starts(0, b"BM") => Format::Bmp,
         _ if starts(0, b"II*\0") || starts(0, b"MM\0*") => Format::Tiff,
         _ => {
-            let known = UNSUPPORTED.iter().find(|(offset, magic, _)| starts(*offset, magic));
-            return Err(known.map_or(Error::UnknownFormat, |&(_, _, format)| Error::UnsupportedFormat { format }));
+            return Err(
+                unsupported::name(bytes).map_or(Error::UnknownFormat, |format| Error::UnsupportedFormat { format })
+            );
         }
     })
 }

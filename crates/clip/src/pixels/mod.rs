@@ -15,6 +15,7 @@ mod orientation;
 mod png;
 mod resample;
 mod tiff;
+mod unsupported;
 
 pub use header::{Format, ImageInfo, Limits};
 pub use resample::Filter;
