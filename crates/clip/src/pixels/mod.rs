@@ -16,6 +16,8 @@ mod png;
 mod resample;
 mod tiff;
 mod unsupported;
+#[cfg(test)]
+mod variants;
 
 pub use header::{Format, ImageInfo, Limits};
 pub use resample::Filter;

@@ -9,6 +9,7 @@ use flate2::read::ZlibDecoder;
 
 use crate::error::Error;
 use crate::memory::reserve;
+use crate::pixels::header::{CUT_SHORT, Format, undecodable};
 use crate::pixels::orientation::{Exif, Metadata};
 
 const SIGNATURE: usize = 8;
@@ -87,11 +88,11 @@ pub(super) fn plain(bytes: &[u8]) -> Result<Vec<u8>, Error> {
         plain[start..start + 4].copy_from_slice(&length.to_be_bytes());
         let sum = crc32fast::hash(&plain[start + 4..]);
         plain.extend_from_slice(&sum.to_be_bytes());
+        plain.extend_from_slice(END);
+        Ok(plain)
     } else {
-        plain.truncate(start);
+        Err(undecodable(Format::Png, CUT_SHORT))
     }
-    plain.extend_from_slice(END);
-    Ok(plain)
 }
 
 /// Texts that can say how an image is turned, as Pillow names them.
