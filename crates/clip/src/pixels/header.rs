@@ -11,8 +11,9 @@ use crate::memory::Memory;
 use crate::pixels::bmp::Bmp;
 use crate::pixels::container::{HEADER_BYTES, bytes_to_open, repaired};
 use crate::pixels::gif::{self, Gif};
+use crate::pixels::jpeg::Jpeg;
 use crate::pixels::orientation::orientation;
-use crate::pixels::tiff::Tiff;
+use crate::pixels::tiff::{Page, Tiff};
 use crate::pixels::{png, unsupported};
 
 /// A format that can be decoded, by pure-Rust decoders only.
@@ -43,17 +44,6 @@ impl Format {
 
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|format| format.name() == name)
-    }
-
-    fn decoder(self) -> ImageFormat {
-        match self {
-            Self::Jpeg => ImageFormat::Jpeg,
-            Self::Png => ImageFormat::Png,
-            Self::WebP => ImageFormat::WebP,
-            Self::Gif => ImageFormat::Gif,
-            Self::Bmp => ImageFormat::Bmp,
-            Self::Tiff => ImageFormat::Tiff,
-        }
     }
 }
 
@@ -91,7 +81,7 @@ pub(super) fn sniff(bytes: &[u8]) -> Result<Format, Error> {
         _ if starts(0, b"RIFF") && starts(8, b"WEBP") => Format::WebP,
         _ if starts(0, b"GIF8") => Format::Gif,
         _ if starts(0, b"BM") => Format::Bmp,
-        _ if starts(0, b"II*\0") || starts(0, b"MM\0*") => Format::Tiff,
+        _ if Tiff::is_one(bytes) => Format::Tiff,
         _ => {
             return Err(
                 unsupported::name(bytes).map_or(Error::UnknownFormat, |format| Error::UnsupportedFormat { format })
@@ -115,17 +105,7 @@ pub(super) fn open<'a>(
         return Err(Error::FormatNotAllowed { format: format.name() });
     }
     memory.headroom(bytes_to_open(bytes, format))?;
-    let decoder: Box<dyn ImageDecoder + 'a> = match format {
-        Format::Gif => Box::new(Gif::open(bytes)?),
-        Format::Bmp => Box::new(Bmp::open(bytes)?),
-        _ => {
-            let mut reader = ImageReader::with_format(Cursor::new(repaired(bytes, format)?), format.decoder());
-            let mut header_limits = image::Limits::no_limits();
-            header_limits.max_alloc = Some(HEADER_BYTES);
-            reader.limits(header_limits);
-            Box::new(reader.into_decoder().map_err(|error| undecodable(format, error))?)
-        }
-    };
+    let decoder = decoder(bytes, format)?;
     let (width, height) = decoder.dimensions();
     if u64::from(width) * u64::from(height) > limits.pixels {
         return Err(Error::ImagePixelsExceeded { width, height, limit: limits.pixels });
@@ -134,6 +114,27 @@ pub(super) fn open<'a>(
         return Err(undecodable(format, "it has no pixels"));
     }
     Ok((format, decoder))
+}
+
+/// The decoder, by what its header says.
+fn decoder(bytes: &[u8], format: Format) -> Result<Box<dyn ImageDecoder + '_>, Error> {
+    Ok(match format {
+        Format::Jpeg => Box::new(Jpeg::open(bytes).map_err(|reason| undecodable(format, reason))?),
+        Format::Tiff => Box::new(Page::read(Tiff(bytes)).map_err(|reason| undecodable(format, reason))?),
+        Format::Gif => Box::new(Gif::open(bytes)?),
+        Format::Bmp => Box::new(Bmp::open(bytes)?),
+        Format::Png => foreign(bytes, format, ImageFormat::Png)?,
+        Format::WebP => foreign(bytes, format, ImageFormat::WebP)?,
+    })
+}
+
+/// A decoder of the crate `image`.
+fn foreign(bytes: &[u8], format: Format, kind: ImageFormat) -> Result<Box<dyn ImageDecoder + '_>, Error> {
+    let mut reader = ImageReader::with_format(Cursor::new(repaired(bytes, format)?), kind);
+    let mut limits = image::Limits::no_limits();
+    limits.max_alloc = Some(HEADER_BYTES);
+    reader.limits(limits);
+    Ok(Box::new(reader.into_decoder().map_err(|error| undecodable(format, error))?))
 }
 
 /// Why a file is refused of which the end is missing, as where an upload broke off.
