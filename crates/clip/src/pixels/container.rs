@@ -5,8 +5,8 @@ use std::borrow::Cow;
 
 use crate::error::Error;
 use crate::pixels::header::{CUT_SHORT, Format};
+use crate::pixels::png;
 use crate::pixels::tiff::Tiff;
-use crate::pixels::{jpeg, png};
 
 /// Memory for what comes before the pixels: colour profiles, EXIF and text, which can be compressed bombs.
 pub(super) const HEADER_BYTES: u64 = 16 * 1024 * 1024;
