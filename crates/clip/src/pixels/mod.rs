@@ -190,11 +190,10 @@ mod tests {
 
     /// At most this many levels between our pixels and Pillow's.
     fn tolerance(file: &str) -> u8 {
-        // JPEG and lossy WebP leave the last bits to the decoder; what follows is exact.
+        // Lossy WebP leaves the last bits to the decoder; what follows is exact.
         match file {
-            // Drawn edges in halved colour are the worst case for a decoder's upsampling; photographs have none.
-            "rgb_420.jpg" | "progressive.jpg" => 10,
-            _ if file.ends_with(".jpg") || file.contains("lossy.webp") || file.ends_with("hopper.webp") => 4,
+            _ if file.ends_with(".jpg") => 0,
+            _ if file.contains("lossy.webp") || file.ends_with("hopper.webp") => 4,
             _ => 1,
         }
     }
