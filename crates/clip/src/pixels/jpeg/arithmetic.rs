@@ -1,11 +1,11 @@
 //! Blocks by arithmetic coding, sequential and progressive (ITU-T T.81, F.2.4 and G.1.3).
 
+use super::Result;
 use super::frame::{Frame, Grid, Scan};
 use super::markers::{NATURAL, Reader};
 use super::probabilities::{Decisions, EVEN, Estimate};
 use super::scan::{Block, Entropy};
 use super::sequential::owners;
-use super::Result;
 
 pub(super) struct Arithmetic {
     /// By the number of their table.
@@ -126,7 +126,13 @@ impl Arithmetic {
         done
     }
 
-    fn ac_with(&mut self, reader: &mut Reader, block: &mut Block, estimates: &mut [Estimate; 256], bound: usize) -> Result<()> {
+    fn ac_with(
+        &mut self,
+        reader: &mut Reader,
+        block: &mut Block,
+        estimates: &mut [Estimate; 256],
+        bound: usize,
+    ) -> Result<()> {
         let mut place = self.first;
         while place <= self.last {
             let mut at = 3 * (place - 1);
@@ -170,7 +176,12 @@ impl Arithmetic {
         done
     }
 
-    fn refine_ac_with(&mut self, reader: &mut Reader, block: &mut Block, estimates: &mut [Estimate; 256]) -> Result<()> {
+    fn refine_ac_with(
+        &mut self,
+        reader: &mut Reader,
+        block: &mut Block,
+        estimates: &mut [Estimate; 256],
+    ) -> Result<()> {
         let bit = 1i16 << self.low;
         // Where the block ended in the scan before.
         let ended = (1..=self.last).rev().find(|&place| block[usize::from(NATURAL[place & 127])] != 0).unwrap_or(0);

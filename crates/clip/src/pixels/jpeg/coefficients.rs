@@ -56,7 +56,8 @@ impl Coefficients {
         }
         all.is_smoothed = frame.coding.progressive && smoothing::is_useful(frame, &all.known);
         // A component without a scan stays grey.
-        all.steps = frame.components.iter().map(|component| Steps::new(component.steps.as_ref().unwrap_or(&[0; 64]))).collect();
+        all.steps =
+            frame.components.iter().map(|component| Steps::new(component.steps.as_ref().unwrap_or(&[0; 64]))).collect();
         Ok(all)
     }
 

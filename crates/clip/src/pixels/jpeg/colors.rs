@@ -59,12 +59,15 @@ impl Stored {
         match (self, rows) {
             (Self::Any, [only]) => pixels.copy_from_slice(&only[..pixels.len()]),
             (Self::Any, [red, green, blue]) => {
-                for (pixel, ((&red, &green), &blue)) in pixels.chunks_exact_mut(3).zip(red.iter().zip(*green).zip(*blue)) {
+                for (pixel, ((&red, &green), &blue)) in
+                    pixels.chunks_exact_mut(3).zip(red.iter().zip(*green).zip(*blue))
+                {
                     pixel.copy_from_slice(&[red, green, blue]);
                 }
             }
             (Self::Ycc, [luma, blue, red]) => {
-                for (pixel, ((&luma, &blue), &red)) in pixels.chunks_exact_mut(3).zip(luma.iter().zip(*blue).zip(*red)) {
+                for (pixel, ((&luma, &blue), &red)) in pixels.chunks_exact_mut(3).zip(luma.iter().zip(*blue).zip(*red))
+                {
                     pixel.copy_from_slice(&rgb(luma, blue, red));
                 }
             }

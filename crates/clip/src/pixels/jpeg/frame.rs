@@ -76,7 +76,20 @@ impl Component {
         let (horizontal, vertical) = (horizontal.into(), vertical.into());
         let (steps, tables) = (None, (0, 0));
         let (width, height, columns, rows, stored_columns, stored_rows) = (0, 0, 0, 0, 0, 0);
-        Self { id, horizontal, vertical, quantization, steps, tables, width, height, columns, rows, stored_columns, stored_rows }
+        Self {
+            id,
+            horizontal,
+            vertical,
+            quantization,
+            steps,
+            tables,
+            width,
+            height,
+            columns,
+            rows,
+            stored_columns,
+            stored_rows,
+        }
     }
 
     /// Keeps the quantization that is valid where the component's first scan begins.

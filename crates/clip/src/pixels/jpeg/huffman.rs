@@ -2,8 +2,8 @@
 //!
 //! The bits are fetched when libjpeg fetches them: where a file is cut, that decides whether the picture can still be read.
 
-use super::markers::Reader;
 use super::Result;
+use super::markers::Reader;
 
 /// Codes up to this length are looked up at once.
 const SHORT: u32 = 8;
@@ -25,7 +25,8 @@ impl Codes {
     /// The tables that Motion-JPEG leaves out: for DC and AC, of brightness and of colour.
     pub fn standard() -> [[Self; 2]; 2] {
         let dc = [[0, 1, 5, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0], [0, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0]];
-        let ac = [[0, 2, 1, 3, 3, 2, 4, 3, 5, 5, 4, 4, 0, 0, 1, 125], [0, 2, 1, 2, 4, 4, 3, 4, 7, 5, 4, 4, 0, 1, 2, 119]];
+        let ac =
+            [[0, 2, 1, 3, 3, 2, 4, 3, 5, 5, 4, 4, 0, 0, 1, 125], [0, 2, 1, 2, 4, 4, 3, 4, 7, 5, 4, 4, 0, 1, 2, 119]];
         let differences: [u8; 12] = std::array::from_fn(|value| value as u8);
         [dc.map(|counts| Self::new(counts, &differences)), [Self::new(ac[0], &BRIGHTNESS), Self::new(ac[1], &COLOUR)]]
     }

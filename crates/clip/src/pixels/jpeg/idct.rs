@@ -44,7 +44,8 @@ fn pass<const DESCALE: u32>(rows: &[Lanes; 8]) -> [Lanes; 8] {
         ];
         let round = Wrapping(1 << (DESCALE - 1));
         for index in 0..4 {
-            let descale = |value: Wrapping<i32>| ((value + round).0 >> DESCALE).clamp(i16::MIN.into(), i16::MAX.into()) as i16;
+            let descale =
+                |value: Wrapping<i32>| ((value + round).0 >> DESCALE).clamp(i16::MIN.into(), i16::MAX.into()) as i16;
             out[index][lane] = descale(even[index] + odd[index]);
             out[7 - index][lane] = descale(even[index] - odd[index]);
         }

@@ -39,7 +39,8 @@ fn read_scan(reader: &mut Reader, frame: &Frame, scan: &Scan, planes: &mut Plane
     if interval % grid.columns != 0 {
         return Err("its restart interval is no multiple of a row");
     }
-    let tables = scan.components.iter().map(|&component| table(&reader.tables.dc, frame.components[component].tables.0, MOST));
+    let tables =
+        scan.components.iter().map(|&component| table(&reader.tables.dc, frame.components[component].tables.0, MOST));
     let tables: Vec<Table> = tables.collect::<Result<_>>()?;
     let mut rows = Vec::with_capacity(grid.parts.len());
     for part in &grid.parts {

@@ -192,7 +192,10 @@ impl<'a> Reader<'a> {
                 0xdb => self.quantization()?,
                 0xdd => self.interval()?,
                 0xd0..=0xd7 | 0x01 => {}
-                0xe0 => self.segments.jfif |= matches!(self.segment()?, [b'J', b'F', b'I', b'F', 0, _, _, _, _, _, _, _, _, _, ..]),
+                0xe0 => {
+                    self.segments.jfif |=
+                        matches!(self.segment()?, [b'J', b'F', b'I', b'F', 0, _, _, _, _, _, _, _, _, _, ..])
+                }
                 0xe1 => self.application()?,
                 0xee => {
                     if let [b'A', b'd', b'o', b'b', b'e', _, _, _, _, _, _, transform, ..] = self.segment()? {

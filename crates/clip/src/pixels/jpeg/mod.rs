@@ -97,7 +97,8 @@ impl<'a> Jpeg<'a> {
 
     /// Bytes that decoding takes beside the samples that it makes.
     pub fn bytes(&self) -> u64 {
-        let coefficients = if self.is_buffered() && !self.frame.coding.lossless { Coefficients::bytes(&self.frame) } else { 0 };
+        let coefficients =
+            if self.is_buffered() && !self.frame.coding.lossless { Coefficients::bytes(&self.frame) } else { 0 };
         // Rows of each component, and sums of them.
         let rows = 16 * self.frame.row_bytes();
         Planes::bytes(&self.frame) + coefficients + rows

@@ -1,11 +1,11 @@
 //! Blocks of progressive scans by Huffman codes: each scan has some bits of some coefficients.
 
+use super::Result;
 use super::frame::{Frame, Grid, Scan};
 use super::huffman::{Bits, Table};
 use super::markers::{NATURAL, Reader};
 use super::scan::{Block, Entropy};
 use super::sequential::{owners, table};
-use super::Result;
 
 pub(super) struct Progressive {
     /// Of DC for each component of the scan, or the one of AC.

@@ -1,11 +1,11 @@
 //! Scans: what each of them decodes, block for block, and the order in which blocks are coded.
 
+use super::Result;
 use super::arithmetic::Arithmetic;
 use super::frame::{Frame, Grid, Scan};
 use super::markers::Reader;
 use super::progressive::Progressive;
 use super::sequential::Sequential;
-use super::Result;
 
 /// Coefficients in their natural order, as they are stored.
 pub(super) type Block = [i16; 64];

@@ -9,8 +9,14 @@ enum Method {
     /// There are as many as pixels.
     Whole,
     /// Three quarters of a sample and a quarter of its neighbour, at the side, above or below, or both.
-    Between { wide: bool, tall: bool },
-    Repeat { wide: usize, tall: usize },
+    Between {
+        wide: bool,
+        tall: bool,
+    },
+    Repeat {
+        wide: usize,
+        tall: usize,
+    },
 }
 
 pub(super) struct Upsampling {
