@@ -6,7 +6,7 @@ use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use super::query::{name, regclass, text};
+use super::column::{name, regclass, text};
 use super::select::{Statement, ef_search, select, with_settings};
 use super::{forward, settings};
 use crate::datum::{RawDatum, Varlena};

@@ -3,7 +3,9 @@
 //! SQL makes the statements, from one description of the target. Here they are run: with the rights and the search_path of
 //! the caller, in the caller's snapshot, under the settings of a search.
 
+mod column;
 mod duplicates;
+mod pending;
 mod query;
 mod select;
 
@@ -17,8 +19,10 @@ use crate::datum::Varlena;
 use crate::encoding::{Raw, Text};
 use crate::error::{broken_extension, null_argument};
 use crate::rights::{Extension, read, required};
-use query::{Column, Query, made_by, name, regclass, text};
-pub use query::{Model, Pending};
+pub use column::Model;
+use column::{Column, name, regclass, text};
+pub use pending::Pending;
+use query::Query;
 use select::{Row, Statement, ef_search, select, statement, with_settings};
 
 type Found = TableIterator<
@@ -87,7 +91,7 @@ impl<'a> Search<'a> {
             let columns = "s.nearest, s.exact, s.candidates, s.model, s.digest, s.named";
             read(&format!("SELECT {columns} FROM {schema}.{function} AS s"), &arguments, |row| {
                 let Text(named) = required(row, 6)?;
-                let column = Column { relation, target, made_by: made_by(row.get(4)?, row.get(5)?), named };
+                let column = Column { relation, target, made_by: Model::new(row.get(4)?, row.get(5)?), named };
                 Ok((column, row.get(1)?, row.get(2)?, required(row, 3)?))
             })
         });
@@ -110,7 +114,7 @@ impl Prepared<'_> {
                 _ => found,
             }
         });
-        self.column.notice_pending(&self.extension);
+        self.column.notice_pending();
         found
     }
 }
