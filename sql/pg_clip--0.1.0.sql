@@ -137,11 +137,11 @@ COMMENT ON FUNCTION clip_auto_embed_row()
 	IS 'BEFORE ROW trigger that embeds a column; its arguments are mode, model, digest of the model, on_error';
 
 -- The primary key of a table, or else a unique index that names every row.
-CREATE FUNCTION _clip_key(relation regclass, OUT names name[], OUT types text[], OUT operators text[], OUT built_in boolean) RETURNS SETOF record
+CREATE FUNCTION _clip_key(relation regclass, OUT names name[], OUT types oid[], OUT operators text[], OUT built_in boolean) RETURNS SETOF record
 	LANGUAGE sql STABLE ROWS 1
 BEGIN ATOMIC
 SELECT pg_catalog.array_agg(a.attname ORDER BY k.n) AS names,
-       pg_catalog.array_agg(pg_catalog.format_type(a.atttypid, a.atttypmod) ORDER BY k.n) AS types,
+       pg_catalog.array_agg(a.atttypid ORDER BY k.n) AS types,
        pg_catalog.array_agg(pg_catalog.format('OPERATOR(%I.%s)', n.nspname, o.oprname) ORDER BY k.n) AS operators,
        pg_catalog.bool_and(n.nspname OPERATOR(pg_catalog.=) 'pg_catalog') AS built_in
   FROM pg_catalog.pg_index AS i
@@ -209,9 +209,11 @@ SELECT t.oid AS trigger_oid,
        a.args[2] AS model,
        a.args[3] AS digest,
        a.args[4] AS on_error,
+       CASE a.args[5] WHEN 'keep' THEN 'keep' ELSE 'replace' END AS on_vector,
        source.attname AS source,
        source.atttypid::pg_catalog.regtype AS source_type,
        target.attname AS target,
+       target.atttypid AS target_type,
        key.names AS key_names,
        key.types AS key_types,
        key.operators AS key_operators,
@@ -221,7 +223,7 @@ SELECT t.oid AS trigger_oid,
   JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
  CROSS JOIN LATERAL (SELECT pg_catalog.string_to_array(pg_catalog.encode(t.tgargs, 'escape'), '\000')) AS a (args)
   JOIN LATERAL (
-       SELECT attname
+       SELECT attname, atttypid
          FROM pg_catalog.pg_depend AS d
          JOIN pg_catalog.pg_attribute AS a ON a.attrelid OPERATOR(pg_catalog.=) d.refobjid AND a.attnum OPERATOR(pg_catalog.=) d.refobjsubid
         WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_trigger'::pg_catalog.regclass AND d.objid OPERATOR(pg_catalog.=) t.oid
@@ -290,35 +292,24 @@ SELECT a.* FROM _clip.activity AS a JOIN pg_catalog.pg_class AS c ON c.oid OPERA
  WHERE @extschema@._clip_may_read(c.oid, c.relowner, c.relnamespace);
 COMMENT ON VIEW _clip_work_done IS 'internal: activity on tables that the role may read';
 
--- Tells a source that failed from what it is changed to.
-CREATE FUNCTION _clip_digest(source bytea) RETURNS text
-	LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN pg_catalog.encode(pg_catalog.sha256(source), 'hex');
-COMMENT ON FUNCTION _clip_digest(bytea) IS 'internal: sha256 of an image';
-
-CREATE FUNCTION _clip_digest(source text) RETURNS text
-	LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(source, pg_catalog.getdatabaseencoding())), 'hex');
-COMMENT ON FUNCTION _clip_digest(text) IS 'internal: sha256 of a text';
-
--- The functions that write there. Each asks whether its caller may change the table in question, then writes with the
--- rights of the extension's owner.
-CREATE FUNCTION _clip_record_failure(relation regclass, trigger_name text, key jsonb, source_digest text, sqlstate text,
-	message text, retry boolean) RETURNS void
-	AS 'MODULE_PATHNAME', 'clip_record_failure_wrapper' LANGUAGE C VOLATILE STRICT;
-COMMENT ON FUNCTION _clip_record_failure(regclass, text, jsonb, text, text, text, boolean)
-	IS 'internal: note that a row could not be embedded';
-
-CREATE FUNCTION _clip_forget_failures(relation regclass, trigger_name text, keys jsonb[]) RETURNS bigint
+-- Nothing that SQL can call writes a failure or an activity: the triggers, workers and backfills do it themselves, of what they
+-- have tried. An owner may forget what failed in a table.
+CREATE FUNCTION _clip_forget_failures(relation regclass, trigger_name text) RETURNS bigint
 	AS 'MODULE_PATHNAME', 'clip_forget_failures_wrapper' LANGUAGE C VOLATILE;
-COMMENT ON FUNCTION _clip_forget_failures(regclass, text, jsonb[])
-	IS 'internal: forget the failures of some rows, or, if NULL, of all';
+COMMENT ON FUNCTION _clip_forget_failures(regclass, text) IS 'internal: forget the failures of a column, for the owner of its table';
 
-CREATE FUNCTION _clip_report_activity(relation regclass, trigger_name text, kind text, total bigint, embedded bigint,
-	failed bigint) RETURNS void
-	AS 'MODULE_PATHNAME', 'clip_report_activity_wrapper' LANGUAGE C VOLATILE;
-COMMENT ON FUNCTION _clip_report_activity(regclass, text, text, bigint, bigint, bigint)
-	IS 'internal: add to what this process has done; kind NULL ends its entry, kind "empty" notes that the queue is';
+CREATE FUNCTION _clip_backfill_step(relation regclass, trigger_name text, batch_size integer, begins boolean)
+	RETURNS TABLE (embedded bigint, failed bigint, finished boolean)
+	AS 'MODULE_PATHNAME', 'clip_backfill_step_wrapper' LANGUAGE C VOLATILE ROWS 1;
+COMMENT ON FUNCTION _clip_backfill_step(regclass, text, integer, boolean) IS 'internal: begin a backfill, or embed its next batch';
+
+CREATE FUNCTION _clip_backfill_rows(relation regclass, trigger_name text, batch_size integer) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'clip_backfill_rows_wrapper' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION _clip_backfill_rows(regclass, text, integer) IS 'internal: embed some rows that have no vector';
+
+CREATE FUNCTION _clip_count_pending(relation regclass, trigger_name text) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'clip_count_pending_wrapper' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION _clip_count_pending(regclass, text) IS 'internal: the number of rows that have a source and no vector';
 
 CREATE FUNCTION _clip_wake_worker() RETURNS void
 	AS 'MODULE_PATHNAME', 'clip_wake_worker_wrapper' LANGUAGE C VOLATILE;
@@ -332,15 +323,9 @@ CREATE FUNCTION _clip_resolve_model(model text) RETURNS TABLE (name text, digest
 	AS 'MODULE_PATHNAME', 'clip_resolve_model_wrapper' LANGUAGE C VOLATILE ROWS 1;
 COMMENT ON FUNCTION _clip_resolve_model(text) IS 'internal: the model of that name, or the default one';
 
-CREATE FUNCTION _clip_embed_each(texts text[], images bytea[], model text, digest text, tolerant boolean)
-	RETURNS TABLE (ordinality integer, embedding vector, sqlstate text, message text)
-	AS 'MODULE_PATHNAME', 'clip_embed_each_wrapper' LANGUAGE C VOLATILE COST 10000 ROWS 64;
-COMMENT ON FUNCTION _clip_embed_each(text[], bytea[], text, text, boolean)
-	IS 'internal: embed some rows with the model of that digest; if tolerant, a bad element becomes a row with its error';
-
-CREATE FUNCTION _clip_most_bytes(image boolean) RETURNS bigint
-	AS 'MODULE_PATHNAME', 'clip_most_bytes_wrapper' LANGUAGE C STABLE STRICT;
-COMMENT ON FUNCTION _clip_most_bytes(boolean) IS 'internal: the largest image, or text, that is read at all';
+CREATE FUNCTION _clip_max_bytes(image boolean) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'clip_max_bytes_wrapper' LANGUAGE C STABLE STRICT;
+COMMENT ON FUNCTION _clip_max_bytes(boolean) IS 'internal: the largest image, or text, that is read at all';
 
 CREATE VIEW @extschema@.clip_failures WITH (security_barrier) AS
 SELECT f.relation, c.target, CASE WHEN f.key OPERATOR(pg_catalog.<>) 'null' THEN f.key END AS key, f.sqlstate, f.message, f.attempts,
@@ -360,147 +345,19 @@ COMMENT ON COLUMN clip_failures.first_failed_at IS 'when it failed first';
 COMMENT ON COLUMN clip_failures.last_failed_at IS 'when it failed last';
 COMMENT ON COLUMN clip_failures.retry_at IS 'from when on it is tried again; NULL: after clip_retry, or when its source changes';
 
-CREATE VIEW @extschema@._clip_failed WITH (security_barrier) AS
-SELECT f.relation, f.trigger_name, f.key, f.source_digest
+-- Everybody may name this view, the one object of pg_clip that statements with others' rights need: a writer or a table's owner
+-- need no rights on the extension's schema.
+CREATE VIEW _clip.failed WITH (security_barrier) AS
+SELECT f.relation, f.trigger_name, f.key, f.source_digest,
+       -- A clock that was set back leaves failures of the future: nothing waits for those.
+       f.retry_at OPERATOR(pg_catalog.>) pg_catalog.now()
+       AND (f.last_failed_at OPERATOR(pg_catalog.<=) pg_catalog.now() OR f.retry_at OPERATOR(pg_catalog.=) 'infinity') AS waits
   FROM _clip.failures AS f
   JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) f.relation
- WHERE f.retry_at OPERATOR(pg_catalog.>) pg_catalog.now() AND @extschema@._clip_may_read(c.oid, c.relowner, c.relnamespace)
-   -- A clock that was set back leaves failures of the future: nothing waits for those.
-   AND (f.last_failed_at OPERATOR(pg_catalog.<=) pg_catalog.now() OR f.retry_at OPERATOR(pg_catalog.=) 'infinity');
-COMMENT ON VIEW _clip_failed IS 'internal: failures that are not to be tried again yet, unless the source has changed';
+ WHERE @extschema@._clip_may_read(c.oid, c.relowner, c.relnamespace);
+COMMENT ON VIEW _clip.failed IS 'internal: failures, and whether they are not to be tried again yet, unless the source has changed';
 
--- Embed the rows of a cursor: key as text[] written as text, id (the key as jsonb), size, source. "last" is the key of
--- the last one, NULL once there are no more; "locked" says that nobody else can change the rows meanwhile; "path" is the
--- caller's search_path, with which the table's own triggers run.
-CREATE FUNCTION _clip_fill(todo refcursor, relation regclass, trigger_name name, most integer, tolerant boolean, locked boolean,
-	path text, OUT embedded bigint, OUT failed bigint, OUT last text)
-	LANGUAGE plpgsql VOLATILE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-#variable_conflict use_column
-DECLARE
-	-- One run of an image tower; enough texts to find some of like length.
-	most_images CONSTANT integer := 8;
-	most_texts CONSTANT integer := 128;
-	-- Images of a window are in memory together.
-	most_window_bytes CONSTANT bigint := 33554432;
-	col @extschema@._clip_columns%ROWTYPE;
-	is_image boolean;
-	most_bytes bigint;
-	most_rows integer;
-	store text;
-	had_failures boolean;
-	finished boolean := false;
-	seen bigint := 0;
-	r record;
-	n integer;
-	bytes bigint;
-	keys text[];
-	ids jsonb[];
-	texts text[];
-	images bytea[];
-	places integer[];
-	sqlstates text[];
-	messages text[];
-	stores boolean[];
-	stored jsonb[];
-BEGIN
-	SELECT * INTO STRICT col FROM @extschema@._clip_columns AS c
-	 WHERE c.relation = _clip_fill.relation AND c.trigger_name = _clip_fill.trigger_name;
-	is_image := col.source_type = 'pg_catalog.bytea'::pg_catalog.regtype;
-	most_bytes := @extschema@._clip_most_bytes(is_image);
-	most_rows := CASE WHEN is_image THEN most_images ELSE most_texts END;
-	-- Who may not know of failures may end them all the same.
-	had_failures := NOT COALESCE((SELECT @extschema@._clip_may_read(c.oid, c.relowner, c.relnamespace) FROM pg_class AS c WHERE c.oid = col.relation), false)
-		OR EXISTS (SELECT FROM @extschema@.clip_failures AS f WHERE f.relation = col.relation AND f.target = col.target);
-	store := format(
-		'WITH e AS MATERIALIZED (SELECT * FROM @extschema@._clip_embed_each($1, $2, $3, $4, $5)), '
-		'u AS (UPDATE %s AS t SET %I = e.embedding FROM e '
-		'WHERE e.embedding IS NOT NULL AND t.%I IS NULL AND %s RETURNING e.ordinality) '
-		'SELECT pg_catalog.array_agg(e.ordinality), pg_catalog.array_agg(e.sqlstate), pg_catalog.array_agg(e.message), '
-		'pg_catalog.array_agg(u.ordinality IS NOT NULL) FROM e LEFT JOIN u ON u.ordinality OPERATOR(pg_catalog.=) e.ordinality',
-		col.rows_of, col.target, col.target,
-		(SELECT string_agg(format('t.%I %s ((($6)[e.ordinality])::pg_catalog.text[])[%s]::%s', name, operator, i, type), ' AND ' ORDER BY i)
-		   FROM unnest(col.key_names, col.key_operators, col.key_types) WITH ORDINALITY AS k (name, operator, type, i)));
-	embedded := 0;
-	failed := 0;
-	LOOP
-		n := 0;
-		bytes := 0;
-		keys := '{}';
-		ids := '{}';
-		texts := NULL;
-		images := NULL;
-		WHILE n < most_rows AND seen < most AND bytes < most_window_bytes LOOP
-			FETCH todo INTO r;
-			finished := NOT FOUND;
-			EXIT WHEN finished;
-			seen := seen + 1;
-			last := r.key;
-			IF r.size > most_bytes THEN
-				-- Said without reading it, so that one such row cannot exhaust the memory.
-				IF NOT tolerant THEN
-					RAISE EXCEPTION USING ERRCODE = 'program_limit_exceeded', MESSAGE = format('%s is too large', CASE WHEN is_image THEN 'image' ELSE 'text' END),
-						DETAIL = format('It has %s bytes; the limit is %s.', r.size, most_bytes);
-				END IF;
-				failed := failed + 1;
-				PERFORM @extschema@._clip_record_failure(col.relation, col.trigger_name::text, r.id, ''::text, '54000'::text,
-					format('%s is too large: it has %s bytes; the limit is %s.', CASE WHEN is_image THEN 'image' ELSE 'text' END, r.size, most_bytes),
-					false);
-			ELSE
-				n := n + 1;
-				bytes := bytes + r.size;
-				keys[n] := r.key;
-				ids[n] := r.id;
-				IF is_image THEN
-					images[n] := r.source;
-				ELSE
-					texts[n] := r.source;
-				END IF;
-			END IF;
-		END LOOP;
-		IF n > 0 THEN
-			-- With what is stored goes the failure of the whole column, if there was one.
-			stored := ARRAY['null'::pg_catalog.jsonb];
-			PERFORM set_config('search_path', path, true);
-			EXECUTE store INTO places, sqlstates, messages, stores USING texts, images, col.model, col.digest, tolerant, keys;
-			PERFORM set_config('search_path', 'pg_catalog, pg_temp', true);
-			FOR i IN 1 .. cardinality(places) LOOP
-				IF stores[i] THEN
-					embedded := embedded + 1;
-					stored := stored || ids[places[i]];
-				ELSIF sqlstates[i] IS NOT NULL OR locked THEN
-					-- What is locked and was not stored would be tried again for ever: nobody else can have changed it.
-					failed := failed + 1;
-					PERFORM @extschema@._clip_record_failure(col.relation, col.trigger_name::text, ids[places[i]],
-						CASE WHEN is_image THEN @extschema@._clip_digest(images[places[i]]) ELSE @extschema@._clip_digest(texts[places[i]]) END,
-						COALESCE(sqlstates[i], '09000'),
-						COALESCE(messages[i], 'could not store the vector: A trigger or a policy of the table prevents it.'),
-						col.mode = 'queue' AND col.on_error = 'error');
-				END IF;
-			END LOOP;
-			IF had_failures THEN
-				PERFORM @extschema@._clip_forget_failures(col.relation, col.trigger_name::text, stored);
-			END IF;
-		END IF;
-		EXIT WHEN finished OR seen >= most;
-	END LOOP;
-	IF finished THEN
-		last := NULL;
-	END IF;
-END
-$$;
-COMMENT ON FUNCTION _clip_fill(refcursor, regclass, name, integer, boolean, boolean, text) IS 'internal: embed the rows of a cursor and store their vectors';
-
--- The columns of a key, and the key as an object, of rows under an alias.
-CREATE FUNCTION _clip_key_columns(names name[], alias text) RETURNS text
-	LANGUAGE sql IMMUTABLE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-SELECT string_agg(format('%s.%I', alias, name), ', ' ORDER BY i) FROM unnest(names) WITH ORDINALITY AS k (name, i)
-$$;
-COMMENT ON FUNCTION _clip_key_columns(name[], text) IS 'internal: the columns of a key';
-
+-- The key of rows under an alias, or of arguments of a statement, as the view clip_failures shows it.
 CREATE FUNCTION _clip_key_object(names name[], alias text) RETURNS text
 	LANGUAGE sql IMMUTABLE
 	SET search_path = pg_catalog, pg_temp
@@ -510,155 +367,92 @@ SELECT format('pg_catalog.jsonb_build_object(%s)', string_agg(format('%L, %s.%I'
 $$;
 COMMENT ON FUNCTION _clip_key_object(name[], text) IS 'internal: the key as the view clip_failures shows it';
 
--- What of a row, under its alias, is needed to embed it.
-CREATE FUNCTION _clip_row(col _clip_columns, alias text) RETURNS text
-	LANGUAGE sql IMMUTABLE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-SELECT format('SELECT ARRAY[%s]::pg_catalog.text AS key, %s AS id, pg_catalog.octet_length(%s.%I)::pg_catalog.int8 AS size, '
-       '%s.%I::pg_catalog.%s AS source',
-       (SELECT string_agg(format('%s.%I::pg_catalog.text', alias, name), ', ' ORDER BY i) FROM unnest((col).key_names) WITH ORDINALITY AS k (name, i)),
-       @extschema@._clip_key_object((col).key_names, alias), alias, (col).source,
-       alias, (col).source, CASE (col).source_type WHEN 'bytea'::regtype THEN 'bytea' ELSE 'text' END)
-$$;
-COMMENT ON FUNCTION _clip_row(_clip_columns, text) IS 'internal: the select list of rows to embed';
-
--- Which rows wait: all without a vector, but those that failed and are not to be tried yet.
-CREATE FUNCTION _clip_waiting(col _clip_columns) RETURNS text
+-- The statements that fill the rows of a column. A key is given as the values of its columns, so that none is turned into text
+-- and back; each name is qualified, as the statements run with the search_path of whoever fills.
+CREATE FUNCTION _clip_filling(relation regclass, trigger_name name, OUT owner oid, OUT mode text, OUT model text,
+	OUT digest text, OUT on_error text, OUT is_image boolean, OUT target_type oid, OUT key_types oid[], OUT is_ordered boolean,
+	OUT has_failures boolean, OUT inserted text, OUT updated text, OUT first_rows text, OUT next_rows text, OUT any_row text,
+	OUT count_rows text, OUT store text, OUT key_object text, OUT gone text)
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
 DECLARE
-	waiting text := format(' FROM %s AS t WHERE t.%I IS NULL AND t.%I IS NOT NULL', col.rows_of, col.target, col.source);
+	col @extschema@._clip_columns%ROWTYPE;
+	keys text;
+	-- The source, as text or bytea: a varchar is a text.
+	source text;
+	waiting text;
+	failed text;
+	object text;
+	digest_of text;
 BEGIN
-	IF EXISTS (SELECT FROM @extschema@._clip_failed AS f WHERE f.relation = col.relation AND f.trigger_name = col.trigger_name) THEN
+	SELECT * INTO col FROM @extschema@._clip_columns AS c
+	 WHERE c.relation = _clip_filling.relation AND c.trigger_name = _clip_filling.trigger_name AND c.source IS NOT NULL AND c.key_names IS NOT NULL;
+	IF NOT FOUND THEN
+		RETURN;
+	END IF;
+	owner := col.owner;
+	mode := col.mode;
+	model := col.model;
+	digest := col.digest;
+	on_error := col.on_error;
+	is_image := col.source_type = 'bytea'::regtype;
+	target_type := col.target_type;
+	key_types := col.key_types;
+	is_ordered := col.key_built_in;
+	has_failures := EXISTS (SELECT FROM _clip.failures AS f WHERE f.relation = col.relation AND f.trigger_name = col.trigger_name);
+	SELECT string_agg(format('t.%I', name), ', ' ORDER BY i) INTO keys FROM unnest(col.key_names) WITH ORDINALITY AS k (name, i);
+	source := format('t.%I::pg_catalog.%s', col.source, CASE WHEN is_image THEN 'bytea' ELSE 'text' END);
+	object := @extschema@._clip_key_object(col.key_names, 't'::text);
+	waiting := format(' FROM %s AS t WHERE t.%I IS NULL AND t.%I IS NOT NULL', col.rows_of, col.target, col.source);
+	count_rows := 'SELECT pg_catalog.count(*)' || waiting;
+	gone := format('SELECT COALESCE(pg_catalog.array_agg(f.key), ''{}'') FROM _clip.failed AS f '
+		'WHERE f.relation::pg_catalog.oid OPERATOR(pg_catalog.=) %s::pg_catalog.oid AND f.trigger_name OPERATOR(pg_catalog.=) %L::pg_catalog.name '
+		'AND f.key OPERATOR(pg_catalog.<>) ''null''::pg_catalog.jsonb AND NOT EXISTS (SELECT FROM (SELECT %s AS key%s) AS w WHERE w.key OPERATOR(pg_catalog.=) f.key)',
+		col.relation::oid, col.trigger_name, object, waiting);
+	IF has_failures THEN
+		digest_of := CASE WHEN is_image THEN format('pg_catalog.encode(pg_catalog.sha256(t.%I), ''hex'')', col.source)
+			ELSE format('pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(t.%I::pg_catalog.text, pg_catalog.getdatabaseencoding())), ''hex'')', col.source) END;
+		failed := format('FROM _clip.failed AS f WHERE f.relation::pg_catalog.oid OPERATOR(pg_catalog.=) %s::pg_catalog.oid '
+			'AND f.trigger_name OPERATOR(pg_catalog.=) %L::pg_catalog.name AND f.waits', col.relation::oid, col.trigger_name);
 		-- Sets that are made once: the view is a barrier, which no index is used behind. Only of rows that failed is the source read.
 		waiting := waiting || format(' AND CASE WHEN %1$s OPERATOR(pg_catalog.=) ANY (SELECT f.key %2$s) THEN '
 			-- What was too large to be read has no digest, and is left out as long as it is too large.
-			'NOT (pg_catalog.octet_length(t.%3$I) OPERATOR(pg_catalog.>) %4$s '
+			'NOT (pg_catalog.octet_length(t.%3$I)::pg_catalog.int8 OPERATOR(pg_catalog.>) %4$s::pg_catalog.int8 '
 			'AND %1$s OPERATOR(pg_catalog.=) ANY (SELECT f.key %2$s AND f.source_digest OPERATOR(pg_catalog.=) '''')) '
-			'AND NOT (CASE WHEN pg_catalog.octet_length(t.%3$I) OPERATOR(pg_catalog.<=) %4$s THEN ROW(%1$s, @extschema@._clip_digest(t.%3$I::pg_catalog.%5$s)) '
+			'AND NOT (CASE WHEN pg_catalog.octet_length(t.%3$I)::pg_catalog.int8 OPERATOR(pg_catalog.<=) %4$s::pg_catalog.int8 THEN ROW(%1$s, %5$s) '
 			'OPERATOR(pg_catalog.=) ANY (SELECT f.key, f.source_digest %2$s) ELSE false END) ELSE true END',
-			@extschema@._clip_key_object(col.key_names, 't'::text),
-			format('FROM @extschema@._clip_failed AS f WHERE f.relation::pg_catalog.oid OPERATOR(pg_catalog.=) %s::pg_catalog.oid '
-				'AND f.trigger_name OPERATOR(pg_catalog.=) %L::pg_catalog.name', col.relation::oid, col.trigger_name),
-			col.source, @extschema@._clip_most_bytes(col.source_type = 'bytea'::regtype),
-			CASE col.source_type WHEN 'bytea'::regtype THEN 'bytea' ELSE 'text' END);
+			object, failed, col.source, @extschema@._clip_max_bytes(is_image), digest_of);
 	END IF;
-	RETURN waiting;
+	any_row := format('SELECT EXISTS (SELECT%s)', waiting);
+	first_rows := format('SELECT %s, %s%s ORDER BY %s LIMIT $1 FOR NO KEY UPDATE OF t SKIP LOCKED', keys, source, waiting, keys);
+	next_rows := format('SELECT %s, %s%s AND ROW(%s) OPERATOR(pg_catalog.>) ROW(%s) ORDER BY %s LIMIT $1 FOR NO KEY UPDATE OF t SKIP LOCKED',
+		keys, source, waiting, keys, (SELECT string_agg('$' || i + 1, ', ' ORDER BY i) FROM generate_subscripts(col.key_names, 1) AS i), keys);
+	inserted := format('SELECT %s, %s FROM clip_new AS t WHERE t.%I IS NULL AND t.%I IS NOT NULL', keys, source, col.target, col.source);
+	-- What had no vector before, and has the same source, is left to a backfill.
+	updated := inserted || format(' AND NOT EXISTS (SELECT FROM clip_old AS o WHERE %s AND o.%I IS NULL AND o.%I OPERATOR(pg_catalog.=) t.%I)',
+		(SELECT string_agg(format('t.%I %s o.%I', name, operator, name), ' AND ' ORDER BY i)
+		   FROM unnest(col.key_names, col.key_operators) WITH ORDINALITY AS k (name, operator, i)),
+		col.target, col.source, col.source);
+	store := format('UPDATE %s AS t SET %I = $1 WHERE t.%I IS NULL AND %s RETURNING t.%I IS NOT NULL', col.rows_of, col.target, col.target,
+		(SELECT string_agg(format('t.%I %s $%s', name, operator, i + 1), ' AND ' ORDER BY i)
+		   FROM unnest(col.key_names, col.key_operators) WITH ORDINALITY AS k (name, operator, i)), col.target);
+	SELECT format('SELECT pg_catalog.jsonb_build_object(%s)', string_agg(format('%L, $%s', name, i), ', ' ORDER BY i)) INTO key_object
+	  FROM unnest(col.key_names) WITH ORDINALITY AS k (name, i);
 END
 $$;
-COMMENT ON FUNCTION _clip_waiting(_clip_columns) IS 'internal: the FROM and WHERE of rows that wait';
+COMMENT ON FUNCTION _clip_filling(regclass, name) IS 'internal: what it takes to fill the rows of a column; NULLs if it has no key or is gone';
 
-CREATE FUNCTION _clip_any_pending(relation regclass, trigger_name name) RETURNS boolean
-	LANGUAGE plpgsql STABLE
-	SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
-AS $$
-DECLARE
-	col @extschema@._clip_columns%ROWTYPE;
-	found_one boolean;
-BEGIN
-	SELECT * INTO STRICT col FROM @extschema@._clip_columns AS c
-	 WHERE c.relation = _clip_any_pending.relation AND c.trigger_name = _clip_any_pending.trigger_name;
-	EXECUTE format('SELECT EXISTS (SELECT%s)', @extschema@._clip_waiting(col)) INTO found_one;
-	RETURN found_one;
-END
-$$;
-COMMENT ON FUNCTION _clip_any_pending(regclass, name) IS 'internal: whether a row waits';
-
-CREATE FUNCTION _clip_pass(relation regclass, trigger_name name, most integer, after text, path text,
-	OUT embedded bigint, OUT failed bigint, OUT last text)
-	LANGUAGE plpgsql VOLATILE
-	SET search_path = pg_catalog, pg_temp
-	-- In the order of the key, by its index, so that a pass reads the table once however many batches it takes.
-	SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off
-AS $$
-#variable_conflict use_column
-DECLARE
-	col @extschema@._clip_columns%ROWTYPE;
-	todo refcursor;
-	query text;
-	names text;
-BEGIN
-	SELECT * INTO STRICT col FROM @extschema@._clip_columns AS c
-	 WHERE c.relation = _clip_pass.relation AND c.trigger_name = _clip_pass.trigger_name;
-	names := @extschema@._clip_key_columns(col.key_names, 't'::text);
-	query := @extschema@._clip_row(col, 't'::text) || @extschema@._clip_waiting(col);
-	IF after IS NOT NULL AND col.key_built_in THEN
-		query := query || format(' AND ROW(%s) OPERATOR(pg_catalog.>) ROW(%s)', names,
-			(SELECT string_agg(format('($1::pg_catalog.text[])[%s]::%s', i, type), ', ' ORDER BY i)
-			   FROM unnest(col.key_types) WITH ORDINALITY AS k (type, i)));
-	END IF;
-	OPEN todo NO SCROLL FOR EXECUTE query || format(' ORDER BY %s LIMIT %s FOR NO KEY UPDATE OF t SKIP LOCKED', names, most) USING after;
-	SELECT f.embedded, f.failed, f.last INTO embedded, failed, last
-	  FROM @extschema@._clip_fill(todo, col.relation, col.trigger_name, most, true, true, path) AS f;
-	CLOSE todo;
-	IF last IS NULL AND EXISTS (SELECT FROM @extschema@.clip_failures AS f WHERE f.relation = col.relation AND f.target = col.target) THEN
-		-- Rows that are gone, or have got a vector otherwise.
-		EXECUTE format('SELECT @extschema@._clip_forget_failures($1, $2::pg_catalog.text, (SELECT COALESCE(pg_catalog.array_agg(f.key), ''{}'') FROM @extschema@.clip_failures AS f '
-			'WHERE f.relation OPERATOR(pg_catalog.=) $1 AND f.target OPERATOR(pg_catalog.=) %L::pg_catalog.name AND NOT EXISTS (SELECT FROM '
-			'(SELECT %s AS key FROM %s AS t WHERE t.%I IS NULL AND t.%I IS NOT NULL) AS w WHERE w.key OPERATOR(pg_catalog.=) f.key)))',
-			col.target, @extschema@._clip_key_object(col.key_names, 't'::text),
-			col.rows_of, col.target, col.source) USING col.relation, col.trigger_name;
-	END IF;
-END
-$$;
-COMMENT ON FUNCTION _clip_pass(regclass, name, integer, text, text)
-	IS 'internal: embed the next rows that have no vector, and say how far the pass has come; NULL at its end';
-
--- The query for the rows of a statement that are to be embedded.
-CREATE FUNCTION _clip_statement_rows(relation regclass, trigger_name name, operation text) RETURNS text
-	LANGUAGE plpgsql STABLE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-#variable_conflict use_column
-DECLARE
-	col @extschema@._clip_columns%ROWTYPE;
-	rows_of_it text;
-BEGIN
-	SELECT * INTO col FROM @extschema@._clip_columns AS c
-	 WHERE c.relation = _clip_statement_rows.relation AND c.trigger_name = _clip_statement_rows.trigger_name;
-	IF NOT FOUND THEN
-		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-			MESSAGE = format('triggers of table %s need trigger "%s"', relation, trigger_name),
-			HINT = 'Drop them, or call clip_auto_embed_drop and clip_auto_embed.';
-	END IF;
-	rows_of_it := @extschema@._clip_row(col, 'n'::text) || format(' FROM clip_new AS n WHERE n.%I IS NULL AND n.%I IS NOT NULL', col.target, col.source);
-	IF operation = 'UPDATE' THEN
-		-- What had no vector before, and has the same source, is left to a backfill.
-		rows_of_it := rows_of_it || format(' AND NOT EXISTS (SELECT FROM clip_old AS o WHERE %s AND o.%I IS NULL AND o.%I OPERATOR(pg_catalog.=) n.%I)',
-			(SELECT string_agg(format('n.%I %s o.%I', name, operator, name), ' AND ' ORDER BY i)
-			   FROM unnest(col.key_names, col.key_operators) WITH ORDINALITY AS k (name, operator, i)),
-			col.target, col.source, col.source);
-	END IF;
-	RETURN rows_of_it;
-END
-$$;
-COMMENT ON FUNCTION _clip_statement_rows(regclass, name, text) IS 'internal: the rows of a statement that are to be embedded';
+CREATE FUNCTION clip_auto_embed_statement() RETURNS trigger
+	AS 'MODULE_PATHNAME', 'clip_auto_embed_statement_wrapper' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION clip_auto_embed_statement()
+	IS 'AFTER STATEMENT trigger that embeds all rows of a statement at once; its argument is the name of the table''s row trigger';
 
 -- Here and in what follows without a search_path of its own, each name is qualified and each operator fits its types
 -- exactly: what others put into the caller's search_path is not found. Everywhere, the extension's functions are called
 -- with all arguments and these of the very types: what others put beside them, where they may, does not fit better. But for the
 -- searches, whose first argument is of any type.
-CREATE FUNCTION clip_auto_embed_statement() RETURNS trigger
-	LANGUAGE plpgsql VOLATILE
-AS $$
-DECLARE
-	row_trigger CONSTANT pg_catalog.name := TG_ARGV[0]::pg_catalog.name;
-	todo pg_catalog.refcursor;
-	tolerant pg_catalog.bool;
-BEGIN
-	OPEN todo NO SCROLL FOR EXECUTE @extschema@._clip_statement_rows(TG_RELID::pg_catalog.regclass, row_trigger, TG_OP);
-	SELECT c.on_error OPERATOR(pg_catalog.=) 'null'::pg_catalog.text INTO tolerant FROM @extschema@._clip_columns AS c
-	 WHERE c.relation::pg_catalog.oid OPERATOR(pg_catalog.=) TG_RELID AND c.trigger_name OPERATOR(pg_catalog.=) row_trigger;
-	PERFORM @extschema@._clip_fill(todo, TG_RELID::pg_catalog.regclass, row_trigger, 2147483647, tolerant, false, pg_catalog.current_setting('search_path'));
-	CLOSE todo;
-	RETURN NULL;
-END
-$$;
-COMMENT ON FUNCTION clip_auto_embed_statement()
-	IS 'AFTER STATEMENT trigger that embeds all rows of a statement at once; its argument is the name of the table''s row trigger';
-
 CREATE FUNCTION _clip_column(relation regclass, target name) RETURNS _clip_columns
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
@@ -729,13 +523,13 @@ $$;
 COMMENT ON FUNCTION _clip_vector_index(regclass, name) IS 'internal: the index that serves searches';
 
 CREATE FUNCTION _clip_create_triggers(relation regclass, source name, target name, trigger_name name, mode text, model text, digest text,
-	on_error text) RETURNS text[]
+	on_error text, on_vector text) RETURNS text[]
 	LANGUAGE sql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 SELECT ARRAY[format('CREATE TRIGGER %I BEFORE INSERT OR UPDATE ON %s FOR EACH ROW WHEN (NEW.%I IS NOT NULL OR NEW.%I IS NOT NULL) '
-           'EXECUTE FUNCTION @extschema@.clip_auto_embed_row(%L, %L, %L, %L)',
-           trigger_name, relation, source, target, mode, model, digest, on_error)]
+           'EXECUTE FUNCTION @extschema@.clip_auto_embed_row(%L, %L, %L, %L, %L)',
+           trigger_name, relation, source, target, mode, model, digest, on_error, on_vector)]
        || CASE mode WHEN 'statement' THEN ARRAY[
            format('CREATE TRIGGER %I AFTER INSERT ON %s REFERENCING NEW TABLE AS clip_new FOR EACH STATEMENT '
                'EXECUTE FUNCTION @extschema@.clip_auto_embed_statement(%L)', trigger_name || '_insert', relation, trigger_name),
@@ -743,7 +537,7 @@ SELECT ARRAY[format('CREATE TRIGGER %I BEFORE INSERT OR UPDATE ON %s FOR EACH RO
                'EXECUTE FUNCTION @extschema@.clip_auto_embed_statement(%L)', trigger_name || '_update', relation, trigger_name)]
        ELSE '{}' END
 $$;
-COMMENT ON FUNCTION _clip_create_triggers(regclass, name, name, name, text, text, text, text) IS 'internal: the DDL of a column''s triggers';
+COMMENT ON FUNCTION _clip_create_triggers(regclass, name, name, name, text, text, text, text, text) IS 'internal: the DDL of a column''s triggers';
 
 CREATE FUNCTION _clip_drop_triggers(relation regclass, trigger_name name) RETURNS text[]
 	LANGUAGE sql STABLE
@@ -751,10 +545,114 @@ CREATE FUNCTION _clip_drop_triggers(relation regclass, trigger_name name) RETURN
 AS $$
 SELECT array_agg(format('DROP TRIGGER %I ON %s', t.tgname, relation) ORDER BY t.tgname)
   FROM pg_trigger AS t
- WHERE t.tgrelid = relation AND t.tgparentid = 0 AND t.tgname IN (trigger_name, trigger_name || '_insert', trigger_name || '_update')
-   AND t.tgfoid IN ('@extschema@.clip_auto_embed_row()'::regprocedure, '@extschema@.clip_auto_embed_statement()'::regprocedure)
+ WHERE t.tgrelid = relation AND t.tgparentid = 0 AND t.tgname IN (trigger_name, trigger_name || '_insert', trigger_name || '_update', trigger_name || '_check')
+   AND t.tgfoid IN ('@extschema@.clip_auto_embed_row()'::regprocedure, '@extschema@.clip_auto_embed_statement()'::regprocedure,
+                    '@extschema@.clip_auto_embed_check()'::regprocedure)
 $$;
 COMMENT ON FUNCTION _clip_drop_triggers(regclass, name) IS 'internal: the DDL that removes a column''s triggers';
+
+CREATE FUNCTION clip_auto_embed_check() RETURNS trigger
+	AS 'MODULE_PATHNAME', 'clip_auto_embed_check_wrapper' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION clip_auto_embed_check()
+	IS 'AFTER ROW trigger that refuses a row whose source was changed after it was embedded; its argument is the name of the table''s row trigger';
+
+-- A BEFORE trigger that fires after ours may change a source whose vector is made already. Where there is one, what was stored is
+-- looked at.
+CREATE FUNCTION _clip_settle(relation regclass) RETURNS void
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	root CONSTANT regclass := COALESCE(pg_partition_root(relation), relation);
+	col @extschema@._clip_columns%ROWTYPE;
+	check_name name;
+	is_followed boolean;
+	is_checked boolean;
+BEGIN
+	IF NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = root AND t.tgfoid = '@extschema@.clip_auto_embed_row()'::regprocedure) THEN
+		RETURN;
+	END IF;
+	FOR col IN SELECT c.* FROM @extschema@._clip_columns AS c WHERE c.relation = root AND c.source IS NOT NULL LOOP
+		check_name := col.trigger_name || '_check';
+		is_followed := EXISTS (
+			SELECT FROM pg_trigger AS t
+			 WHERE (t.tgrelid = root OR t.tgrelid IN (SELECT p.relid FROM pg_partition_tree(root) AS p)) AND t.tgname > col.trigger_name
+			   -- Of rows (1), before (2) INSERT (4) or UPDATE (16).
+			   AND t.tgtype & 3 = 3 AND t.tgtype & 20 <> 0 AND NOT t.tgisinternal AND t.tgfoid <> '@extschema@.clip_auto_embed_row()'::regprocedure);
+		is_checked := EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = root AND t.tgname = check_name);
+		IF is_followed AND NOT is_checked THEN
+			EXECUTE format('CREATE TRIGGER %I AFTER INSERT OR UPDATE ON %s FOR EACH ROW WHEN (NEW.%I IS NOT NULL) EXECUTE FUNCTION @extschema@.clip_auto_embed_check(%L)',
+				check_name, root, col.target, col.trigger_name);
+		ELSIF is_checked AND NOT is_followed THEN
+			EXECUTE format('DROP TRIGGER %I ON %s', check_name, root);
+		END IF;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION _clip_settle(regclass) IS 'internal: create or drop the check of what was stored, as triggers of others need it';
+
+-- Postgres changes no type of a column that a trigger's condition names: the triggers are dropped before, and created again after
+-- it, by the statements that this returns. Those that clear vectors are for values that are computed anew.
+CREATE FUNCTION _clip_release(relation regclass, columns text[], role oid) RETURNS TABLE (clears boolean, statement text)
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	col @extschema@._clip_columns%ROWTYPE;
+BEGIN
+	FOR col IN
+		WITH RECURSIVE tables (oid) AS (
+			SELECT relation::oid UNION SELECT i.inhrelid FROM pg_inherits AS i JOIN tables AS t ON t.oid = i.inhparent
+		)
+		SELECT c.* FROM @extschema@._clip_columns AS c JOIN tables AS t ON t.oid = c.relation
+		 WHERE c.source IN (SELECT convert_from(decode(n, 'hex'), getdatabaseencoding()) FROM unnest(columns) AS n) AND pg_has_role(role, c.owner, 'USAGE')
+	LOOP
+		clears := true;
+		statement := format('UPDATE %s AS t SET %I = NULL WHERE t.%I IS NOT NULL', col.rows_of, col.target, col.target);
+		RETURN NEXT;
+		clears := false;
+		RETURN QUERY SELECT false, s FROM unnest(@extschema@._clip_create_triggers(col.relation, col.source, col.target, col.trigger_name,
+			col.mode, col.model, col.digest, col.on_error, col.on_vector)) AS s;
+		RETURN QUERY SELECT false, format('ALTER TABLE %s %s TRIGGER %I', col.relation,
+			CASE t.tgenabled WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN 'ENABLE REPLICA' ELSE 'ENABLE ALWAYS' END, t.tgname)
+			FROM pg_trigger AS t WHERE t.tgrelid = col.relation AND t.tgenabled <> 'O' AND t.tgname IN (col.trigger_name, col.trigger_name || '_insert', col.trigger_name || '_update');
+		statement := format('SELECT @extschema@._clip_require_source(%L::pg_catalog.regclass, %L::pg_catalog.name)', col.relation, col.trigger_name);
+		RETURN NEXT;
+		PERFORM @extschema@._clip_execute(@extschema@._clip_drop_triggers(col.relation, col.trigger_name), false);
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION _clip_release(regclass, text[], oid) IS 'internal: drop the triggers of columns whose sources change their types';
+
+CREATE FUNCTION _clip_require_source(relation regclass, trigger_name name) RETURNS void
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	col @extschema@._clip_columns%ROWTYPE;
+BEGIN
+	SELECT * INTO col FROM @extschema@._clip_columns AS c WHERE c.relation = _clip_require_source.relation AND c.trigger_name = _clip_require_source.trigger_name;
+	IF col.source_type NOT IN ('text'::regtype, 'varchar'::regtype, 'bytea'::regtype) THEN
+		RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch', MESSAGE = format('column "%s" of table %s cannot become %s', col.source, relation, col.source_type),
+			DETAIL = format('Column "%s" is embedded from it: texts are text or varchar, images are bytea.', col.target),
+			HINT = format('End that first: SELECT clip_auto_embed_drop(%L, %L)', relation, col.target);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION _clip_require_source(regclass, name) IS 'internal: refuse a source of a type that is not embedded';
+
+CREATE FUNCTION clip_ddl() RETURNS event_trigger
+	AS 'MODULE_PATHNAME', 'clip_ddl_wrapper' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION clip_ddl() IS 'event trigger: what statements that change tables mean for columns that embed themselves';
+
+CREATE EVENT TRIGGER clip_ddl_start ON ddl_command_start WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION @extschema@.clip_ddl();
+COMMENT ON EVENT TRIGGER clip_ddl_start IS 'lets the type of a source be changed';
+CREATE EVENT TRIGGER clip_ddl_end ON ddl_command_end WHEN TAG IN ('ALTER TABLE', 'CREATE TRIGGER', 'ALTER TRIGGER') EXECUTE FUNCTION @extschema@.clip_ddl();
+COMMENT ON EVENT TRIGGER clip_ddl_end IS 'lets the type of a source be changed; checks rows where a trigger fires after that of pg_clip';
+CREATE EVENT TRIGGER clip_ddl_drop ON sql_drop WHEN TAG IN ('DROP TABLE', 'DROP SCHEMA', 'DROP OWNED', 'DROP FOREIGN TABLE') EXECUTE FUNCTION @extschema@.clip_ddl();
+COMMENT ON EVENT TRIGGER clip_ddl_drop IS 'forgets what failed in tables that are dropped';
 
 CREATE FUNCTION _clip_execute(statements text[], dry_run boolean) RETURNS text
 	LANGUAGE plpgsql VOLATILE
@@ -776,9 +674,69 @@ END
 $$;
 COMMENT ON FUNCTION _clip_execute(text[], boolean) IS 'internal: run statements, or only show them';
 
+-- What somebody who attaches a column is told of its rows. Tables up to a million rows are counted.
+CREATE FUNCTION _clip_notice_rows(relation regclass, col _clip_columns) RETURNS text
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	estimate real;
+	pending bigint;
+	kept bigint;
+	rows_in_words text := 'some rows';
+BEGIN
+	SELECT sum(CASE WHEN c.reltuples >= 0 THEN c.reltuples ELSE pg_relation_size(c.oid) / 100 END) INTO estimate
+	  FROM pg_class AS c
+	 WHERE c.oid = relation AND c.relkind = 'r' OR c.oid IN (SELECT p.relid FROM pg_partition_tree(relation) AS p WHERE p.isleaf);
+	IF COALESCE(estimate, 0) <= 1000000 THEN
+		EXECUTE format('SELECT count(*) FILTER (WHERE t.%1$I IS NULL), count(t.%1$I) FROM %3$s AS t WHERE t.%2$I IS NOT NULL', col.target, col.source, col.rows_of) INTO pending, kept;
+		rows_in_words := @extschema@._clip_rows(pending);
+	ELSE
+		EXECUTE format('SELECT count(*) FROM (SELECT FROM %s AS t WHERE t.%I IS NULL AND t.%I IS NOT NULL LIMIT 1) AS one', col.rows_of, col.target, col.source) INTO pending;
+	END IF;
+	IF kept > 0 THEN
+		RAISE NOTICE USING MESSAGE = format('table %s keeps the vectors of %s', relation, @extschema@._clip_rows(kept)),
+			HINT = format('If sources were changed meanwhile, clear their vectors: UPDATE %s SET %I = NULL WHERE ...', relation, col.target);
+	END IF;
+	IF pending = 0 THEN
+		RETURN '';
+	ELSIF col.mode = 'queue' THEN
+		RAISE NOTICE USING MESSAGE = format('table %s has %s without a vector', relation, rows_in_words),
+			DETAIL = 'A background worker embeds them; until then searches do not find them.', HINT = 'The view clip_auto_embed_status shows how far it is.';
+		RETURN '';
+	END IF;
+	RAISE NOTICE USING MESSAGE = format('table %s has %s without a vector', relation, rows_in_words),
+		DETAIL = 'Searches do not find them.', HINT = format('Embed them: CALL clip_backfill(%L, %L)', relation, col.target);
+	RETURN format(E'\n-- For the rows that are there already: CALL clip_backfill(''%s'', ''%s'')', relation, col.target);
+END
+$$;
+COMMENT ON FUNCTION _clip_notice_rows(regclass, _clip_columns) IS 'internal: say how many rows of a column have no vector, and how they get one';
+
+-- A column of addresses is embedded as the texts that they are.
+CREATE FUNCTION _clip_notice_source(relation regclass, source name, source_type oid) RETURNS void
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	part real;
+BEGIN
+	IF source_type = 'bytea'::regtype THEN
+		RETURN;
+	END IF;
+	EXECUTE format('SELECT avg((s.value ~* %L)::int) FROM (SELECT left(t.%I, 2000) AS value FROM %s AS t WHERE t.%I IS NOT NULL LIMIT 100) AS s',
+		'^\s*([a-z][a-z0-9+.-]*://\S+|data:image/\S+|\S*/\S+\.(jpe?g|png|webp|gif|bmp|tiff?|heic|avif))\s*$', source, relation, source) INTO part;
+	IF part > 0.5 THEN
+		RAISE NOTICE USING MESSAGE = format('column "%s" of table %s seems to hold addresses of images', source, relation),
+			DETAIL = 'They are embedded as texts: nothing is fetched.',
+			HINT = 'To embed the images, store the bytes of their files in a column of type bytea.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION _clip_notice_source(regclass, name, oid) IS 'internal: say if texts look like addresses of images';
+
 CREATE FUNCTION clip_auto_embed(relation regclass, source name, target name DEFAULT 'embedding', model text DEFAULT NULL,
-	mode text DEFAULT 'row', create_index boolean DEFAULT true, dry_run boolean DEFAULT false, on_error text DEFAULT 'error')
-	RETURNS text
+	mode text DEFAULT 'row', create_index boolean DEFAULT true, dry_run boolean DEFAULT false, on_error text DEFAULT 'error',
+	on_vector text DEFAULT 'replace') RETURNS text
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -796,7 +754,7 @@ DECLARE
 	statements text[] := '{}';
 	done text;
 BEGIN
-	IF relation IS NULL OR source IS NULL OR target IS NULL OR mode IS NULL OR create_index IS NULL OR dry_run IS NULL OR on_error IS NULL THEN
+	IF relation IS NULL OR source IS NULL OR target IS NULL OR mode IS NULL OR create_index IS NULL OR dry_run IS NULL OR on_error IS NULL OR on_vector IS NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'only the argument model may be null';
 	END IF;
 	IF mode NOT IN ('row', 'statement', 'queue') THEN
@@ -807,6 +765,10 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('invalid value for parameter "on_error": "%s"', on_error),
 			DETAIL = format('The mode is "%s".', mode),
 			HINT = 'Available values: "error"; in modes "row" and "statement" also "null"; in mode "queue" also "skip".';
+	END IF;
+	IF on_vector NOT IN ('replace', 'keep') THEN
+		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('invalid value for parameter "on_vector": "%s"', on_vector),
+			HINT = 'Available values: "replace": the source decides; "keep": a vector that a statement writes is kept.';
 	END IF;
 	SELECT * INTO tab FROM pg_class AS c WHERE c.oid = relation;
 	PERFORM @extschema@._clip_require_owner(relation);
@@ -887,13 +849,12 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('table %s is temporary', relation),
 			DETAIL = 'Workers do not see tables of other sessions.', HINT = 'Use mode "row" or "statement".';
 	END IF;
-	IF col.mode IS DISTINCT FROM mode OR col.on_error IS DISTINCT FROM on_error THEN
-		IF col.trigger_name IS NOT NULL THEN
-			statements := statements || @extschema@._clip_drop_triggers(relation, col.trigger_name);
-		END IF;
+	IF (col.mode, col.on_error, col.on_vector) IS DISTINCT FROM (mode, on_error, on_vector) THEN
+		-- Those of a column whose source was dropped are left behind.
+		statements := statements || COALESCE(@extschema@._clip_drop_triggers(relation, COALESCE(col.trigger_name, @extschema@._clip_trigger_name(target))), '{}');
 		-- The name begins with zz because triggers fire in the order of their names: those that write the source come first.
 		statements := statements || @extschema@._clip_create_triggers(relation, source, target, COALESCE(col.trigger_name, @extschema@._clip_trigger_name(target)),
-			mode, chosen.name, chosen.digest, on_error);
+			mode, chosen.name, chosen.digest, on_error, on_vector);
 	END IF;
 
 	-- The indexes.
@@ -910,26 +871,40 @@ BEGIN
 		END IF;
 		statements := statements || format('CREATE INDEX ON %s USING hnsw (%I %I.vector_cosine_ops)', relation, target, vectors);
 	END IF;
+	PERFORM @extschema@._clip_notice_source(relation, source, source_column.atttypid);
 
 	done := @extschema@._clip_execute(statements, dry_run);
-	IF mode = 'queue' AND NOT dry_run THEN
-		PERFORM @extschema@._clip_wake_worker();
-	ELSIF mode <> 'queue' AND col.model IS NULL THEN
-		EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE %I IS NOT NULL)', relation, source) INTO filled;
-		IF filled THEN
-			done := done || format(E'\n-- For the rows that are there already: CALL clip_backfill(''%s'', ''%s'')', relation, target);
-		END IF;
+	IF NOT create_index AND chosen.dimensions <= most_indexed AND @extschema@._clip_vector_index(relation, target) IS NULL THEN
+		done := done || format(E'\n-- The index, while others write: CREATE INDEX CONCURRENTLY ON %s USING hnsw (%I %I.vector_cosine_ops)', relation, target, vectors);
 	END IF;
-	RETURN done;
+	IF dry_run THEN
+		RETURN done;
+	END IF;
+	IF mode = 'queue' THEN
+		PERFORM @extschema@._clip_wake_worker();
+	END IF;
+	RETURN done || @extschema@._clip_notice_rows(relation, @extschema@._clip_column(relation, target));
 END
 $$;
-COMMENT ON FUNCTION clip_auto_embed(regclass, name, name, text, text, boolean, boolean, text)
+COMMENT ON FUNCTION clip_auto_embed(regclass, name, name, text, text, boolean, boolean, text, text)
 	IS 'let the rows of a table embed themselves: adds the column, its triggers and its index; returns the statements it ran';
+
+-- A disabled trigger: it says whose the vectors are, and costs nothing.
+CREATE FUNCTION _clip_stamp(relation regclass, target name, trigger_name name, model text, digest text) RETURNS text[]
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT ARRAY[format('CREATE TRIGGER %I BEFORE INSERT OR UPDATE ON %s FOR EACH ROW WHEN (NEW.%I IS NOT NULL) '
+           'EXECUTE FUNCTION @extschema@.clip_auto_embed_row(%L, %L, %L, %L)', trigger_name, relation, target, 'stamp', model, digest, 'error'),
+       format('ALTER TABLE %s DISABLE TRIGGER %I', relation, trigger_name)]
+$$;
+COMMENT ON FUNCTION _clip_stamp(regclass, name, name, text, text) IS 'internal: the DDL of the record of a column''s model';
 
 CREATE FUNCTION clip_auto_embed_drop(relation regclass, target name DEFAULT 'embedding', keep_column boolean DEFAULT true) RETURNS text
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
 DECLARE
 	col @extschema@._clip_columns%ROWTYPE;
 	statements text[];
@@ -938,13 +913,23 @@ BEGIN
 	IF keep_column IS NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'keep_column must not be null';
 	END IF;
-	SELECT * INTO col FROM @extschema@._clip_column(relation, target);
+	-- Triggers without the one that names the columns are left where the source was dropped.
+	statements := @extschema@._clip_drop_triggers(relation, @extschema@._clip_trigger_name(target));
+	IF statements IS NULL OR EXISTS (SELECT FROM @extschema@._clip_columns AS c WHERE c.relation = clip_auto_embed_drop.relation AND c.target = clip_auto_embed_drop.target) THEN
+		SELECT * INTO col FROM @extschema@._clip_column(relation, target);
+		statements := @extschema@._clip_drop_triggers(relation, col.trigger_name);
+	END IF;
 	PERFORM @extschema@._clip_require_owner(relation);
-	PERFORM @extschema@._clip_forget_failures(relation, col.trigger_name::text, NULL::jsonb[]);
-	statements := @extschema@._clip_drop_triggers(relation, col.trigger_name);
-	pending := @extschema@._clip_pending_index(relation, col.source, target);
-	IF pending IS NOT NULL THEN
-		statements := statements || format('DROP INDEX %s', pending);
+	IF col.trigger_name IS NOT NULL THEN
+		PERFORM @extschema@._clip_forget_failures(relation, col.trigger_name::text);
+		pending := @extschema@._clip_pending_index(relation, col.source, target);
+		IF pending IS NOT NULL THEN
+			statements := statements || format('DROP INDEX %s', pending);
+		END IF;
+		-- The record of the model stays as long as the vectors do: clip_auto_embed takes the column over again.
+		IF keep_column AND col.mode <> 'stamp' THEN
+			statements := statements || @extschema@._clip_stamp(relation, target, col.trigger_name, col.model, col.digest);
+		END IF;
 	END IF;
 	IF NOT keep_column THEN
 		statements := statements || format('ALTER TABLE %s DROP COLUMN %I', relation, target);
@@ -991,10 +976,7 @@ BEGIN
 		IF col.mode IS NOT NULL THEN
 			statements := @extschema@._clip_drop_triggers(relation, trigger_name);
 		END IF;
-		-- Disabled: it says whose the vectors are, and costs nothing.
-		statements := statements || format('CREATE TRIGGER %I BEFORE INSERT OR UPDATE ON %s FOR EACH ROW WHEN (NEW.%I IS NOT NULL) '
-				'EXECUTE FUNCTION @extschema@.clip_auto_embed_row(%L, %L, %L, %L)', trigger_name, relation, target, 'stamp', chosen.name, chosen.digest, 'error')
-			|| format('ALTER TABLE %s DISABLE TRIGGER %I', relation, trigger_name);
+		statements := statements || @extschema@._clip_stamp(relation, target, trigger_name, chosen.name, chosen.digest);
 	END IF;
 	RETURN @extschema@._clip_execute(statements, false);
 END
@@ -1014,7 +996,7 @@ BEGIN
 	IF col.mode = 'queue' THEN
 		PERFORM @extschema@._clip_wake_worker();
 	END IF;
-	RETURN @extschema@._clip_forget_failures(relation, col.trigger_name::text, NULL::jsonb[]);
+	RETURN @extschema@._clip_forget_failures(relation, col.trigger_name::text);
 END
 $$;
 COMMENT ON FUNCTION clip_retry(regclass, name)
@@ -1045,90 +1027,45 @@ END
 $$;
 COMMENT ON FUNCTION _clip_fillable(regclass, name, integer) IS 'internal: a column whose rows can be embedded later, or a clear error';
 
+CREATE FUNCTION _clip_rows(n bigint) RETURNS text
+	LANGUAGE sql IMMUTABLE
+RETURN n::pg_catalog.text OPERATOR(pg_catalog.||) CASE n WHEN 1 THEN ' row' ELSE ' rows' END;
+COMMENT ON FUNCTION _clip_rows(bigint) IS 'internal: a number of rows, in words';
+
 CREATE FUNCTION clip_backfill_batch(relation regclass, target name DEFAULT 'embedding', batch_size integer DEFAULT 64) RETURNS bigint
 	LANGUAGE plpgsql VOLATILE
 AS $$
-#variable_conflict use_column
-DECLARE
-	col @extschema@._clip_columns%ROWTYPE;
-	step record;
-	before text;
-	after text;
 BEGIN
-	SELECT * INTO col FROM @extschema@._clip_fillable(relation, target, batch_size);
-	-- A batch that only failed is not the end, unless it is the one before again.
-	LOOP
-		before := after;
-		SELECT * INTO step FROM @extschema@._clip_pass(relation, col.trigger_name, batch_size, after, pg_catalog.current_setting('search_path'));
-		after := step.last;
-		EXIT WHEN step.embedded > 0 OR after IS NULL OR after OPERATOR(pg_catalog.=) before;
-	END LOOP;
-	RETURN step.embedded;
+	RETURN @extschema@._clip_backfill_rows(relation, (@extschema@._clip_fillable(relation, target, batch_size)).trigger_name::pg_catalog.text, batch_size);
 END
 $$;
 COMMENT ON FUNCTION clip_backfill_batch(regclass, name, integer)
 	IS 'embed up to batch_size rows that have no vector, in this transaction; returns how many, 0 when none is left';
 
-CREATE FUNCTION _clip_count_pending(relation regclass, trigger_name name) RETURNS bigint
-	LANGUAGE plpgsql STABLE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-#variable_conflict use_column
-DECLARE
-	col @extschema@._clip_columns%ROWTYPE;
-	n bigint;
-BEGIN
-	SELECT * INTO STRICT col FROM @extschema@._clip_columns AS c
-	 WHERE c.relation = _clip_count_pending.relation AND c.trigger_name = _clip_count_pending.trigger_name;
-	EXECUTE format('SELECT count(*) FROM %s WHERE %I IS NULL AND %I IS NOT NULL', col.rows_of, col.target, col.source) INTO n;
-	RETURN n;
-END
-$$;
-COMMENT ON FUNCTION _clip_count_pending(regclass, name) IS 'internal: the number of rows that have a source and no vector';
-
 CREATE PROCEDURE clip_backfill(relation regclass, target name DEFAULT 'embedding', batch_size integer DEFAULT 64)
 	LANGUAGE plpgsql
 AS $$
-#variable_conflict use_column
 DECLARE
-	col @extschema@._clip_columns%ROWTYPE;
-	step record;
-	before text;
-	after text;
-	this_pass bigint;
-	embedded bigint := 0;
-	failed bigint := 0;
+	column_trigger pg_catalog.text;
+	step pg_catalog.record;
+	embedded pg_catalog.int8 := 0;
+	failed pg_catalog.int8 := 0;
 BEGIN
 	PERFORM @extschema@._clip_require_no_transaction('CALL clip_backfill'::pg_catalog.text, 'In a transaction, call clip_backfill_batch until it returns 0.'::pg_catalog.text);
-	SELECT * INTO col FROM @extschema@._clip_fillable(relation, target, batch_size);
-	PERFORM @extschema@._clip_report_activity(relation, col.trigger_name::pg_catalog.text, NULL::pg_catalog.text, 0::bigint, 0::bigint, 0::bigint);
-	PERFORM @extschema@._clip_report_activity(relation, col.trigger_name::pg_catalog.text, 'backfill'::pg_catalog.text,
-		@extschema@._clip_count_pending(relation, col.trigger_name), 0::bigint, 0::bigint);
-	COMMIT;
-	-- Rows that others have locked are left to them; what they leave is found by another pass.
+	column_trigger := (@extschema@._clip_fillable(relation, target, batch_size)).trigger_name;
+	SELECT s.embedded, s.failed, s.finished INTO step FROM @extschema@._clip_backfill_step(relation, column_trigger, batch_size, true) AS s;
 	LOOP
-		this_pass := 0;
-		LOOP
-			before := after;
-			SELECT * INTO step FROM @extschema@._clip_pass(relation, col.trigger_name, batch_size, after, pg_catalog.current_setting('search_path'));
-			after := step.last;
-			this_pass := this_pass + step.embedded;
-			failed := failed + step.failed;
-			PERFORM @extschema@._clip_report_activity(relation, col.trigger_name::pg_catalog.text, 'backfill'::pg_catalog.text,
-				NULL::bigint, step.embedded, step.failed);
-			COMMIT;
-			-- Without an order to go on in, what fails comes again, to those who are not told that it has failed.
-			EXIT WHEN after IS NULL OR step.embedded = 0 AND after OPERATOR(pg_catalog.=) before;
-		END LOOP;
-		embedded := embedded + this_pass;
-		EXIT WHEN this_pass = 0;
+		COMMIT;
+		EXIT WHEN step.finished;
+		SELECT s.embedded, s.failed, s.finished INTO step FROM @extschema@._clip_backfill_step(relation, column_trigger, batch_size, false) AS s;
+		embedded := embedded OPERATOR(pg_catalog.+) step.embedded;
+		failed := failed OPERATOR(pg_catalog.+) step.failed;
 	END LOOP;
-	PERFORM @extschema@._clip_report_activity(relation, col.trigger_name::pg_catalog.text, NULL::pg_catalog.text, 0::bigint, 0::bigint, 0::bigint);
-	COMMIT;
-	IF failed > 0 THEN
-		RAISE WARNING USING MESSAGE = pg_catalog.format('%s rows of %s embedded, %s failed', embedded::pg_catalog.text, relation::pg_catalog.text, failed::pg_catalog.text), HINT = 'The view clip_failures says which, and why.';
+	IF failed OPERATOR(pg_catalog.>) 0::pg_catalog.int8 THEN
+		RAISE WARNING USING MESSAGE = pg_catalog.format('%s of %s embedded, %s failed', @extschema@._clip_rows(embedded), relation::pg_catalog.text, failed::pg_catalog.text),
+			HINT = 'The view clip_failures says which, and why.';
 	ELSE
-		RAISE NOTICE '% rows of % embedded', embedded, relation;
+		RAISE NOTICE '% of % embedded', @extschema@._clip_rows(embedded), relation;
 	END IF;
 END
 $$;
@@ -1162,7 +1099,8 @@ BEGIN
 	SELECT string_agg(pg_describe_object(d.classid, d.objid, d.objsubid), ', ') INTO obstacles
 	  FROM pg_depend AS d
 	 WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = relation AND d.refobjsubid = number
-	   AND NOT (d.classid = 'pg_trigger'::regclass AND d.objid = col.trigger_oid)
+	   AND NOT (d.classid = 'pg_trigger'::regclass AND EXISTS (
+	            SELECT FROM pg_trigger AS t WHERE t.oid = d.objid AND t.tgname IN (col.trigger_name, col.trigger_name || '_check')))
 	   -- NOT NULL, which is carried over, is a constraint of its own since PostgreSQL 18.
 	   AND NOT (d.classid = 'pg_constraint'::regclass AND EXISTS (
 	            SELECT FROM pg_constraint AS k WHERE k.oid = d.objid AND k.contype = 'n'))
@@ -1182,9 +1120,9 @@ BEGIN
 		-- Left by one that was interrupted: go on where it stopped.
 		shadow_trigger := next_col.trigger_name;
 		statements := '{}';
-		IF (next_col.mode, next_col.on_error) IS DISTINCT FROM (col.mode, col.on_error) THEN
+		IF (next_col.mode, next_col.on_error, next_col.on_vector) IS DISTINCT FROM (col.mode, col.on_error, col.on_vector) THEN
 			statements := @extschema@._clip_drop_triggers(relation, shadow_trigger)
-				|| @extschema@._clip_create_triggers(relation, col.source, shadow, shadow_trigger, col.mode, chosen.name, chosen.digest, col.on_error);
+				|| @extschema@._clip_create_triggers(relation, col.source, shadow, shadow_trigger, col.mode, chosen.name, chosen.digest, col.on_error, col.on_vector);
 		END IF;
 		RETURN;
 	END IF;
@@ -1203,7 +1141,7 @@ BEGIN
 	END IF;
 	statements := statements
 		|| format('ALTER TABLE %s ADD COLUMN %I %I.vector(%s)', relation, shadow, @extschema@._clip_vector_schema(), chosen.dimensions)
-		|| @extschema@._clip_create_triggers(relation, col.source, shadow, shadow_trigger, col.mode, chosen.name, chosen.digest, col.on_error)
+		|| @extschema@._clip_create_triggers(relation, col.source, shadow, shadow_trigger, col.mode, chosen.name, chosen.digest, col.on_error, col.on_vector)
 		-- Made while the column is empty and filled row by row: an index built at the end would stop all writing meanwhile.
 		|| (SELECT COALESCE(array_agg(format('CREATE INDEX %I ON %s USING %I (%I %I.%I)%s', @extschema@._clip_shadow_name(c.relname), relation, am.amname, shadow,
 		                             n.nspname, oc.opcname, ' WITH (' || array_to_string(c.reloptions, ', ') || ')') ORDER BY c.oid), '{}')
@@ -1239,7 +1177,7 @@ BEGIN
 	SELECT * INTO old_attribute FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = target;
 	-- No row may lose a vector that it had, unless it is known to fail with the new model.
 	EXECUTE format('SELECT count(*) FROM %s AS t WHERE t.%I IS NOT NULL AND t.%I IS NOT NULL AND t.%I IS NULL '
-		'AND NOT EXISTS (SELECT FROM @extschema@._clip_failed AS f WHERE f.relation = %s::oid AND f.trigger_name = %L AND f.key = %s)',
+		'AND NOT EXISTS (SELECT FROM _clip.failed AS f WHERE f.relation = %s::oid AND f.trigger_name = %L AND f.waits AND f.key = %s)',
 		old_col.rows_of, old_col.source, target, shadow, relation::oid, new_col.trigger_name,
 		@extschema@._clip_key_object(old_col.key_names, 't'::text)) INTO lacking;
 	IF lacking > 0 THEN
@@ -1248,7 +1186,7 @@ BEGIN
 	SELECT array_agg(format('GRANT %s (%I) ON %s TO %s%s', privilege_type, target, relation,
 	                 CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END, CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END))
 	  INTO grants FROM aclexplode(old_attribute.attacl);
-	PERFORM @extschema@._clip_forget_failures(relation, old_col.trigger_name::text, NULL::jsonb[]);
+	PERFORM @extschema@._clip_forget_failures(relation, old_col.trigger_name::text);
 	statements := @extschema@._clip_drop_triggers(relation, old_col.trigger_name);
 	pending := @extschema@._clip_pending_index(relation, old_col.source, CASE old_col.mode WHEN 'queue' THEN target ELSE shadow END);
 	IF pending IS NOT NULL THEN
@@ -1342,6 +1280,10 @@ BEGIN
 			IF COALESCE(estimate, 0) <= most_counted THEN
 				EXECUTE format('SELECT count(*), count(%1$I), count(*) FILTER (WHERE %1$I IS NULL AND %3$s) FROM %2$s',
 					col.target, col.rows_of, CASE WHEN col.source IS NULL THEN 'false' ELSE format('%I IS NOT NULL', col.source) END) INTO "rows", embedded, pending;
+				-- The owner may know what waits, though policies hide the rows from everybody.
+				IF col.source IS NOT NULL AND pg_has_role(col.owner, 'USAGE') AND row_security_active(col.relation::oid) THEN
+					pending := @extschema@._clip_count_pending(col.relation, col.trigger_name::text);
+				END IF;
 			ELSE
 				SELECT max(s.null_frac) FILTER (WHERE s.attname = col.source), max(s.null_frac) FILTER (WHERE s.attname = col.target)
 				  INTO empty_source, empty_target
@@ -1350,7 +1292,7 @@ BEGIN
 				"rows" := estimate;
 				embedded := estimate * (1 - empty_target);
 				IF col.mode = 'queue' THEN
-					pending := @extschema@._clip_count_pending(col.relation, col.trigger_name);
+					pending := @extschema@._clip_count_pending(col.relation, col.trigger_name::text);
 				ELSIF col.source IS NOT NULL THEN
 					pending := greatest(0, estimate * (empty_target - empty_source));
 				END IF;
@@ -2070,10 +2012,11 @@ COMMENT ON FUNCTION clip_diagnose() IS 'versions, limits and settings: what to p
 
 GRANT SELECT ON @extschema@.clip_models, @extschema@.clip_loaded_models, @extschema@.clip_failures, @extschema@.clip_auto_embed_status,
 	@extschema@.clip_progress TO PUBLIC;
-GRANT SELECT ON @extschema@._clip_columns, @extschema@._clip_failed, @extschema@._clip_work_done TO PUBLIC;
+GRANT SELECT ON @extschema@._clip_columns, @extschema@._clip_work_done, _clip.failed TO PUBLIC;
 
--- Keys are of tables that not all may read. Who owns the database must be able to dump it.
-GRANT USAGE ON SCHEMA _clip TO pg_database_owner;
+-- Everybody may name the tables there, and nobody may read them but the owner of the database, who must be able to dump it:
+-- keys are of tables that not all may read.
+GRANT USAGE ON SCHEMA _clip TO PUBLIC;
 GRANT SELECT ON _clip.failures TO pg_database_owner;
 
 -- Nothing is revoked: these functions read nothing but their arguments and the models, change nothing but this

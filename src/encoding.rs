@@ -82,6 +82,12 @@ impl IntoDatum for Text {
 #[derive(Clone)]
 pub struct Raw(Vec<u8>);
 
+impl Raw {
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl FromDatum for Raw {
     unsafe fn from_polymorphic_datum(datum: pg_sys::Datum, is_null: bool, _: pg_sys::Oid) -> Option<Self> {
         // SAFETY: callers read columns of type text, which is a varlena.
@@ -107,6 +113,11 @@ impl IntoDatum for Raw {
 
     fn type_oid() -> pg_sys::Oid {
         pg_sys::TEXTOID
+    }
+
+    /// Types that are laid out as text is: a length and bytes.
+    fn is_compatible_with(kind: pg_sys::Oid) -> bool {
+        [pg_sys::TEXTOID, pg_sys::JSONBOID, pg_sys::TSQUERYOID].contains(&kind)
     }
 }
 

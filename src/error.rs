@@ -201,6 +201,37 @@ pub fn broken_trigger(reason: &str) -> ErrorReport {
         .set_hint("Drop the trigger, and let clip_auto_embed make it.")
 }
 
+/// A notice: the sources of a column are not what they were.
+pub fn vectors_cleared() -> ErrorReport {
+    new(PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION, "the vectors of the column were cleared")
+        .set_detail("USING computes new values, which the vectors do not belong to.")
+        .set_hint("In mode \"queue\" a background worker embeds the rows; else CALL clip_backfill.")
+}
+
+/// A trigger of the table's that fires after ours, where nothing would look at what it does.
+pub fn trigger_fires_later(later: &str) -> ErrorReport {
+    new(
+        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("trigger \"{later}\" fires after the one that embeds the row"),
+    )
+    .set_detail(
+        "It could change the source of a vector that is made already. Triggers fire in the order of their names.",
+    )
+    .set_hint("Rename it with ALTER TRIGGER, so that its name comes first.")
+}
+
+/// A trigger of the table's has changed a source after its vector was made.
+pub fn source_changed(ours: &str) -> ErrorReport {
+    new(
+        PgSqlErrorCode::ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION,
+        "a trigger of the table has changed a row after it was embedded",
+    )
+    .set_detail(format!(
+        "The vector is not that of the source: the trigger fires after \"{ours}\", as its name comes later."
+    ))
+    .set_hint("Rename it with ALTER TRIGGER, so that its name comes first.")
+}
+
 /// The extension's own tables are not as they should be.
 pub fn broken_extension(reason: &str) -> ErrorReport {
     new(PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "could not write to a table of pg_clip")
@@ -208,10 +239,20 @@ pub fn broken_extension(reason: &str) -> ErrorReport {
         .set_hint("Check that the extension is as it was created, and that the disk is not full.")
 }
 
-/// Who may not change a table has nothing to report about it.
-pub fn not_writable() -> ErrorReport {
-    new(PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE, "permission denied for table")
-        .set_detail("Only who may insert into a table, or update it, can report about its rows.")
+/// Only the owner of a table may forget what failed in it.
+pub fn not_owner() -> ErrorReport {
+    new(PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE, "must be owner of the table")
+}
+
+/// A role that may not change a table cannot embed its rows.
+pub fn not_writable(label: &str) -> ErrorReport {
+    new(PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE, format!("permission denied for table {label}"))
+        .set_detail("Embedding its rows needs SELECT on the key and the source, and UPDATE on the vectors.")
+}
+
+/// A statement of ours that cannot run.
+pub fn broken_statement(reason: &str) -> ErrorReport {
+    new(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, "could not run a statement of pg_clip").set_detail(format!("{reason}."))
 }
 
 /// A model of the right name that is not the one that made a column.

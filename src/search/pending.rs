@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use pgrx::prelude::*;
 
 use super::column::{Column, name, regclass};
-use super::select::{Statement, select, with_settings};
-use crate::encoding::Text;
+use super::select::select;
+use crate::encoding::{Raw, Text};
 use crate::error::{notice, pending_rows};
-use crate::rights::{Extension, read, required};
+use crate::rights::{Extension, read, required, with_settings};
 
 impl Column<'_> {
     /// Says once per session that rows have no vector yet, so that no search finds them. Looks again after a minute.
@@ -68,10 +68,10 @@ fn pending(relation: pg_sys::Oid, target: &CStr) -> Option<Pending> {
     let role = unsafe { pg_sys::GetUserId() };
     let found = Extension::find()?.as_owner(|schema| {
         let question = format!(
-            "SELECT p.statement, p.sampled, p.failed, p.queued, p.top FROM {schema}._clip_pending_statement($1, $2, $3) AS p"
+            "SELECT p.statement, p.sampled, p.failed, p.queued, p.top::pg_catalog.oid FROM {schema}._clip_pending_statement($1, $2, $3) AS p"
         );
         read(&question, &[role.into(), regclass(relation), name(target)], |row| {
-            Ok((row.get::<Statement>(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
+            Ok((row.get::<Raw>(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
         })
     });
     let Ok(Some((Some(statement), Some(is_sample), Some(failed), Some(is_queued), Some(top)))) = found else {
@@ -79,8 +79,9 @@ fn pending(relation: pg_sys::Oid, target: &CStr) -> Option<Pending> {
     };
     let (failed, top): (i64, pg_sys::Oid) = (failed, top);
     // An index of pending rows is used even where statistics, which are older, say that it is worth nothing.
-    let settings: &[(&CStr, &str)] = &[(c"enable_seqscan", "off"), (c"jit", "off")];
-    let rows = with_settings(settings, || select(&statement, &[], |row| row.get::<i64>(1))).pop().flatten()?;
+    let settings = [(c"enable_seqscan", c"off"), (c"jit", c"off")];
+    let rows =
+        with_settings(&settings, || select(statement.bytes(), &[], |row| row.get::<i64>(1))).ok()?.pop().flatten()?;
     // Failed rows have no vector either, and are reported elsewhere.
     (rows > failed).then_some(Pending { rows, is_sample, is_queued, top })
 }

@@ -6,9 +6,9 @@ use clip::{Embedding, Error, Limits, Model, Options, of_one};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use crate::datum::{Varlena, VarlenaArray, Vector, reserve};
+use crate::datum::{Varlena, reserve};
 use crate::encoding::Text;
-use crate::error::{another_model, in_transaction_block, null_argument, report, summary_of};
+use crate::error::{another_model, in_transaction_block, report};
 use crate::functions::model_or_default;
 use crate::models;
 use crate::settings;
@@ -49,46 +49,33 @@ pub fn check_digest(model: &str, digest: &str) -> Result<(), ErrorReport> {
     if found == digest { Ok(()) } else { Err(another_model(model, digest, &found)) }
 }
 
-type EachRows = TableIterator<
-    'static,
-    (
-        name!(ordinality, i32),
-        name!(embedding, Option<Vector>),
-        name!(sqlstate, Option<String>),
-        name!(message, Option<Text>),
-    ),
->;
-
-#[pg_extern(sql = false)]
-fn clip_embed_each<'a>(
-    texts: Option<VarlenaArray<'a>>,
-    images: Option<VarlenaArray<'a>>,
-    model: Varlena<'a>,
-    digest: Varlena<'a>,
-    tolerant: Option<bool>,
-) -> Result<EachRows, ErrorReport> {
-    let tolerant = tolerant.ok_or_else(|| null_argument("tolerant"))?;
-    let (model, limits) = (model.text()?, settings::limits());
-    check_digest(&model, &digest.text()?)?;
-    let is_image = images.is_some();
-    let elements = images.or(texts).map(VarlenaArray::into_elements).transpose()?.unwrap_or_default();
-    let mut results: Vec<Option<Result<Embedding, ErrorReport>>> = reserve(elements.len())?;
-    let mut sources = reserve(elements.len())?;
-    for (position, element) in elements.into_iter().enumerate() {
+/// Embed some rows of a column with the model that made it. Of a source that cannot be embedded there is the error, if the
+/// column tolerates it; else it ends the whole.
+pub fn embed_each(
+    model: &str,
+    digest: &str,
+    values: &[Varlena<'_>],
+    is_image: bool,
+    tolerant: bool,
+) -> Result<Vec<Result<Embedding, ErrorReport>>, ErrorReport> {
+    let limits = settings::limits();
+    check_digest(model, digest)?;
+    let mut results: Vec<Option<Result<Embedding, ErrorReport>>> = reserve(values.len())?;
+    let mut sources = reserve(values.len())?;
+    for (position, &value) in values.iter().enumerate() {
         results.push(None);
-        let Some(element) = element else { continue };
-        match Source::read(element, is_image, &limits) {
+        match Source::read(value, is_image, &limits) {
             Ok(source) => sources.push((position, source)),
             Err(error) if tolerant => results[position] = Some(Err(error)),
             Err(error) => return Err(error),
         }
     }
-    // An element that fails is left out, and the others are tried again without it.
+    // A source that fails is left out, and the others are tried again without it.
     while !sources.is_empty() {
         pgrx::check_for_interrupts!();
         let mut live = reserve(sources.len())?;
         live.extend(sources.iter().map(|(_, source)| source));
-        match models::with(&model, |model, options| embed_all(&live, model, options)) {
+        match models::with(model, |model, options| embed_all(&live, model, options)) {
             Ok(embedded) => {
                 for ((position, _), embedding) in sources.drain(..).zip(embedded) {
                     results[position] = Some(Ok(embedding));
@@ -101,18 +88,11 @@ fn clip_embed_each<'a>(
             Err(error) => return Err(report(of_one(error))),
         }
     }
-    let rows = (1..).zip(results).filter_map(|(ordinality, result)| match result? {
-        Ok(embedding) => Some(Vector::new(&embedding).map(|vector| (ordinality, Some(vector), None, None))),
-        Err(error) => {
-            let (code, message) = summary_of(error);
-            Some(Ok((ordinality, None, Some(code), Some(Text(message)))))
-        }
-    });
-    Ok(TableIterator::new(rows.collect::<Result<Vec<_>, _>>()?))
+    Ok(results.into_iter().flatten().collect())
 }
 
 #[pg_extern(sql = false)]
-fn clip_most_bytes(image: bool) -> i64 {
+fn clip_max_bytes(image: bool) -> i64 {
     // Neither limit is near the largest i64.
     if image { settings::limits().bytes as i64 } else { clip::MAX_TEXT_BYTES as i64 }
 }
