@@ -28,9 +28,15 @@ pub struct Model {
     pub digest: String,
 }
 
+/// A table and the name of a column of vectors.
+pub type Key = (pg_sys::Oid, Vec<u8>);
+
+/// A model, and its table as messages name it.
+type Made = (Model, String);
+
 thread_local! {
     /// Columns whose models were looked up. A query without a subquery asks for one once per row.
-    static KNOWN: RefCell<HashMap<(u32, Vec<u8>), (Model, String)>> = RefCell::default();
+    static KNOWN: RefCell<HashMap<Key, Made>> = RefCell::default();
     /// Whether any table was changed since: a model is recorded in a trigger.
     static CHANGED: Cell<bool> = const { Cell::new(false) };
     static IS_REGISTERED: Cell<bool> = const { Cell::new(false) };
@@ -59,7 +65,7 @@ impl<'a> Column<'a> {
         if CHANGED.replace(false) {
             KNOWN.with_borrow_mut(HashMap::clear);
         }
-        let key = (relation.to_u32(), target.to_bytes().to_vec());
+        let key = (relation, target.to_bytes().to_vec());
         if let Some((model, named)) = KNOWN.with_borrow(|known| known.get(&key).cloned()) {
             return Ok(Self { relation, target, made_by: Some(model), named });
         }

@@ -5,6 +5,7 @@
 
 mod column;
 mod duplicates;
+mod errors;
 mod pending;
 mod query;
 mod select;
@@ -20,9 +21,7 @@ use crate::encoding::{Raw, Text};
 use crate::error::{broken_extension, null_argument};
 use crate::rights::{Extension, read, required, with_settings};
 use crate::statements::Row;
-pub use column::Model;
-use column::{Column, name, regclass, text};
-pub use pending::Pending;
+use column::{Column, Model, name, regclass, text};
 use query::Query;
 use select::{ef_search, select};
 
@@ -124,9 +123,10 @@ impl Prepared<'_> {
     }
 }
 
-/// Iterative scans replace rows that the filter leaves out.
-fn settings(ef_search: &CStr) -> [(&'static CStr, &CStr); 3] {
+/// Iterative scans replace rows that the filter leaves out. Keys as jsonb keep all digits.
+fn settings(ef_search: &CStr) -> [(&'static CStr, &CStr); 4] {
     [
+        (c"extra_float_digits", c"1"),
         (c"hnsw.iterative_scan", c"relaxed_order"),
         (c"ivfflat.iterative_scan", c"relaxed_order"),
         (c"hnsw.ef_search", ef_search),
@@ -255,6 +255,8 @@ fn clip_search_sql(
     Ok(forward("_clip_search_sql($1, $2, $3, $4)", &arguments, |row| row.get(1))?.pop().flatten())
 }
 
+type Typical = TableIterator<'static, (name!(mean, Option<f64>), name!(deviation, Option<f64>))>;
+
 #[pg_extern(sql = false)]
 fn clip_typical_distance(
     relation: Option<pg_sys::Oid>,
@@ -262,7 +264,7 @@ fn clip_typical_distance(
     target: Option<&CStr>,
     sample: Option<i32>,
     model: Option<Varlena<'_>>,
-) -> Result<TableIterator<'static, (name!(mean, Option<f64>), name!(deviation, Option<f64>))>, ErrorReport> {
+) -> Result<Typical, ErrorReport> {
     let arguments = [
         regclass(relation.ok_or_else(|| null_argument("relation"))?),
         text(query),

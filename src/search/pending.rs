@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use pgrx::prelude::*;
 
-use super::column::{Column, name, regclass};
+use super::column::{Column, Key, name, regclass};
+use super::errors::pending_rows;
 use super::select::select;
 use crate::encoding::{Raw, Text};
-use crate::error::{notice, pending_rows};
+use crate::error::notice;
 use crate::rights::{Extension, read, required, with_settings};
 
 impl Column<'_> {
@@ -20,13 +21,13 @@ impl Column<'_> {
         const MOST_COLUMNS: usize = 1000;
         thread_local! {
             // When it was looked at last; None where there is nothing more to say.
-            static LOOKED: RefCell<HashMap<(u32, Vec<u8>), Option<Instant>>> = RefCell::default();
+            static LOOKED: RefCell<HashMap<Key, Option<Instant>>> = RefCell::default();
         }
         // SAFETY: an integer that the server sets before any of our code runs.
         if self.made_by.is_none() || unsafe { pg_sys::ParallelWorkerNumber } >= 0 {
             return;
         }
-        let column = (self.relation.to_u32(), self.target.to_bytes().to_vec());
+        let column = (self.relation, self.target.to_bytes().to_vec());
         let last = LOOKED.with_borrow(|looked| looked.get(&column).copied());
         if last.is_some_and(|last| last.is_none_or(|last| last.elapsed() < LOOK_AGAIN)) {
             return;

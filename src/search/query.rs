@@ -6,8 +6,9 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::column::Column;
+use super::errors::column_of_another_model;
 use crate::datum::{Varlena, Vector};
-use crate::error::{column_of_another_model, null_argument, report};
+use crate::error::{null_argument, report};
 use crate::functions::{model_or_default, warn_of_other_models};
 use crate::models;
 use crate::settings;
