@@ -76,6 +76,7 @@ pub fn disturb(run: &Run, cluster: &Cluster, mut random: Random, crash_at: Insta
             if let Some(row) = client.query_opt(worker, &[]).unwrap() {
                 cluster.kill(row.get(0));
                 has_crashed = true;
+                run.count("crashes");
                 client = run.connect(&run.superuser, "");
             }
             continue;
