@@ -191,11 +191,9 @@ impl Worker {
         let free = || (0..settings::max_workers()).map(Slot::Server).find(|slot| slot.take());
         let mut found = free();
         if found.is_none() && !self.helps {
-            let mut shares = false;
             report(Some("waiting for one of clip.max_workers"));
+            let shares = Slot::Waiting.share();
             while found.is_none() && !is_leaving() && settings::max_workers() > 0 {
-                // It fails while one who works looks at it: then again.
-                shares = shares || Slot::Waiting.share();
                 nap(POLL);
                 found = free();
             }
