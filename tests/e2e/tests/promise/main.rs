@@ -132,7 +132,8 @@ fn every_vector_belongs_to_the_source_of_its_row() {
     let run = Run {
         seed,
         superuser: cluster.config("postgres"),
-        owner: cluster.config(OWNER),
+        // Who cannot name our functions cannot call them; a worker acts for him all the same.
+        owner: cluster.config(if e2e::schema().is_some() { "postgres" } else { OWNER }),
         writer: cluster.config(WRITER),
         stops: AtomicBool::new(false),
         findings: Mutex::new(Vec::new()),
