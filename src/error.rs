@@ -201,6 +201,33 @@ pub fn broken_trigger(reason: &str) -> ErrorReport {
         .set_hint("Drop the trigger, and let clip_auto_embed make it.")
 }
 
+/// A notice: the sources of a column are not what they were.
+pub fn vectors_cleared() -> ErrorReport {
+    new(PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION, "the vectors of the column were cleared")
+        .set_detail("USING computes new values, which the vectors do not belong to.")
+        .set_hint("In mode \"queue\" a background worker embeds the rows; else CALL clip_backfill.")
+}
+
+/// A trigger of the table's that fires after ours, where nothing would look at what it does.
+pub fn trigger_fires_later(later: &str) -> ErrorReport {
+    new(
+        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("trigger \"{later}\" fires after the one that embeds the row"),
+    )
+    .set_detail("It could change the source of a vector that is made already. Triggers fire in the order of their names.")
+    .set_hint("Rename it with ALTER TRIGGER, so that its name comes first.")
+}
+
+/// A trigger of the table's has changed a source after its vector was made.
+pub fn source_changed(ours: &str) -> ErrorReport {
+    new(
+        PgSqlErrorCode::ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION,
+        "a trigger of the table has changed a row after it was embedded",
+    )
+    .set_detail(format!("The vector is not that of the source: the trigger fires after \"{ours}\", as its name comes later."))
+    .set_hint("Rename it with ALTER TRIGGER, so that its name comes first.")
+}
+
 /// The extension's own tables are not as they should be.
 pub fn broken_extension(reason: &str) -> ErrorReport {
     new(PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "could not write to a table of pg_clip")
@@ -245,8 +272,61 @@ pub fn in_transaction_block(what: &str, instead: &str) -> ErrorReport {
 pub fn text_of_another_model(model: &str, column: &str, other: &str) -> ErrorReport {
     let version = if model == other { ", another version" } else { "" };
     new(PgSqlErrorCode::ERRCODE_WARNING, format!("no column of this database holds vectors of model \"{model}\""))
-        .set_detail(format!("Column {column} holds vectors of model \"{other}\"{version}: what is compared with them must be of that model."))
-        .set_hint("Name the model in the call, or set \"clip.default_model\" to it.")
+        .set_detail(format!(
+            "Column {column} holds vectors of model \"{other}\"{version}: vectors of two models cannot be compared."
+        ))
+        .set_hint(QUERY_OF_COLUMN)
+}
+
+/// A warning: the default model made one column, and another model made another column of as many dimensions.
+pub fn text_of_one_of_two_models(model: &str, column: &str, other: &str) -> ErrorReport {
+    new(PgSqlErrorCode::ERRCODE_WARNING, format!("text embedded with the default model \"{model}\""))
+        .set_detail(format!("Column {column} holds vectors of model \"{other}\", which have as many dimensions: vectors of two models cannot be compared, and no error says so."))
+        .set_hint(QUERY_OF_COLUMN)
+}
+
+/// How to be sure of the model.
+const QUERY_OF_COLUMN: &str = "Embed the text with the column's model: clip_query('table', 'text'). Or name the model: clip_embed_text('text', 'model').";
+
+/// A query that would be embedded with another model than the column.
+pub fn column_of_another_model(
+    target: &str,
+    relation: &str,
+    made_by: &crate::search::Model,
+    model: &str,
+    found: &str,
+) -> ErrorReport {
+    new(
+        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("column \"{target}\" of table {relation} holds vectors of model \"{}\"", made_by.name),
+    )
+    .set_detail(format!(
+        "They were made by a model with digest {}; that of model \"{model}\" is {found}.",
+        made_by.digest
+    ))
+    .set_hint("Vectors of two models cannot be compared. CALL clip_reembed changes the model of a column.")
+}
+
+/// A notice: rows that a search cannot find.
+pub fn pending_rows(target: &str, relation: &str, literal: &str, pending: &crate::search::Pending) -> ErrorReport {
+    let detail = match (pending.is_sample, pending.rows) {
+        (true, _) => "A sample of the table has rows with a source and no vector: searches do not find them.".into(),
+        (false, 1) => "1 row has a source and no vector: searches do not find it.".into(),
+        (false, 1001..) => "More than 1000 rows have a source and no vector: searches do not find them.".into(),
+        (false, rows) => format!("{rows} rows have a source and no vector: searches do not find them."),
+    };
+    let hint = match (pending.is_queued, target) {
+        (true, _) => "A background worker fills them: the view clip_auto_embed_status shows how far it is.".into(),
+        (false, "embedding") => format!("Fill them: CALL clip_backfill({literal})."),
+        (false, _) => format!("Fill them: CALL clip_backfill({literal}, '{}').", target.replace('\'', "''")),
+    };
+    let message = format!("column \"{target}\" of table {relation} has rows without a vector");
+    new(PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION, message).set_detail(detail).set_hint(hint)
+}
+
+/// Say something once that is no warning.
+pub fn notice(report: ErrorReport) {
+    report.report(PgLogLevel::NOTICE);
 }
 
 /// SQLSTATE, and message with detail, of a failure that is noted instead of raised.

@@ -1,6 +1,6 @@
 //! pg_clip: texts and pictures become vectors inside PostgreSQL.
 //!
-//! This crate adapts; it decides nothing about pixels, tokens or floats. Reading order: `functions`, `zero_shot` and `expression` (what SQL calls),
+//! This crate adapts; it decides nothing about pixels, tokens or floats. Reading order: `functions`, `zero_shot`, `search` and `expression` (what SQL calls),
 //! `models` (what this backend has open), `settings`, `error` (SQLSTATEs), `datum` (values as Postgres holds them), `encoding` (its strings),
 //! `statements` (SPI), `rights`; then, for rows that embed themselves, `auto_embed` (triggers and fills), `failures`, `worker`.
 //!
@@ -17,6 +17,7 @@ mod functions;
 mod interrupt;
 mod models;
 mod rights;
+mod search;
 mod settings;
 mod statements;
 mod views;

@@ -1,7 +1,9 @@
 //! Rows that embed themselves: the triggers, and what fills the rows that they leave without a vector.
 
 mod backfill;
+mod check;
 mod columns;
+mod ddl;
 mod embed_rows;
 mod fill;
 mod filling;

@@ -8,6 +8,7 @@ use pgrx::prelude::*;
 use super::columns::Columns;
 use super::fill::{Manner, fill};
 use super::filling::Filling;
+use super::trigger_row::trigger_named;
 use crate::encoding::{Text, from_server};
 use crate::error::{broken_statement, broken_trigger};
 use crate::statements::Cursor;
@@ -72,16 +73,6 @@ fn embed_statement(data: &mut pg_sys::TriggerData) -> Result<(), ErrorReport> {
         rows.close();
         Ok(())
     })
-}
-
-/// A trigger of a relation.
-fn trigger_named<'a>(relation: &'a pg_sys::RelationData, name: &CStr) -> Option<&'a pg_sys::Trigger> {
-    // SAFETY: the relation's own list of triggers, which is there as long as the relation is open.
-    unsafe {
-        let list = relation.trigdesc.as_ref()?;
-        let triggers = std::slice::from_raw_parts(list.triggers, list.numtriggers as usize);
-        triggers.iter().find(|trigger| CStr::from_ptr(trigger.tgname) == name)
-    }
 }
 
 /// Whether a row has a source and no vector. Most statements leave none, and those of a fill itself never do: they are

@@ -5,19 +5,21 @@
 //! vector that a statement writes is replaced, unless the column was attached with on_vector => 'keep'.
 
 use std::cell::RefCell;
+use std::ffi::CStr;
 
 use clip::{Embedding, Error};
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys::panic::{ErrorReport, ErrorReportable};
 use pgrx::prelude::*;
 
+use super::check;
 use super::columns::Columns;
 use super::embed_rows::{Source, check_digest};
 use super::pairs;
-use super::trigger_row::Row;
+use super::trigger_row::{Row, is_restore};
 use crate::datum::{OwnedValue, Varlena, Vector};
 use crate::encoding::Text;
-use crate::error::{broken_trigger, report, summary_of};
+use crate::error::{broken_trigger, report, summary_of, trigger_fires_later};
 use crate::failures::{self, Failure};
 use crate::models;
 use crate::rights::{Extension, with_fixed_output};
@@ -43,73 +45,113 @@ pub unsafe extern "C-unwind" fn clip_auto_embed_row_wrapper(fcinfo: pg_sys::Func
         .unwrap_or_report()
 }
 
+/// What becomes of the vector of a row.
+enum Decision<'a> {
+    Keep(Option<Varlena<'a>>),
+    Replace(Option<Varlena<'a>>),
+}
+
 fn embed_row(row: &Row<'_>) -> Result<pg_sys::Datum, ErrorReport> {
     let arguments = row.arguments();
-    // Triggers of the first releases have four.
-    let (&[mode, model, digest, on_error], on_vector) = (match arguments.as_slice() {
-        [first @ .., on_vector] if first.len() == 4 => (first, *on_vector),
-        four => (four, "replace"),
-    }) else {
-        return Err(broken_trigger("its arguments are mode, model, digest, on_error, on_vector"));
+    let (mode, model, digest, on_error, on_vector) = match arguments.as_slice() {
+        &[mode, model, digest, on_error] => (mode, model, digest, on_error, "replace"),
+        &[mode, model, digest, on_error, on_vector] => (mode, model, digest, on_error, on_vector),
+        _ => return Err(broken_trigger("its arguments are mode, model, digest, on_error, on_vector")),
     };
     if mode == "stamp" {
         return Ok(row.keep());
     }
-    let columns = row.columns()?;
+    let (columns, column) = (row.columns()?, Recorded { mode, model, digest, on_error, on_vector });
+    let decision = decide(row, columns, &column)?;
+    let vector = match decision {
+        Decision::Keep(vector) | Decision::Replace(vector) => vector,
+    };
+    if let Some(later) = row.later_triggers().next() {
+        if !row.has_check() {
+            return Err(fires_later(later));
+        }
+        if let (Some(source), Some(vector)) = (row.new_value(columns.source), vector) {
+            check::pass(source, vector);
+        }
+    }
+    Ok(match decision {
+        Decision::Keep(_) => row.keep(),
+        Decision::Replace(vector) => row.with_value(columns.target, vector.map(Varlena::datum)),
+    })
+}
+
+/// What the arguments of a trigger say.
+struct Recorded<'a> {
+    mode: &'a str,
+    model: &'a str,
+    digest: &'a str,
+    on_error: &'a str,
+    on_vector: &'a str,
+}
+
+fn decide<'a>(row: &Row<'a>, columns: Columns, column: &Recorded<'_>) -> Result<Decision<'a>, ErrorReport> {
     let (source, target) = (row.new_value(columns.source), row.new_value(columns.target));
     let changed = |new: Option<Varlena<'_>>, column| match (row.old_value(column), new) {
         (Some(old), Some(new)) => !old.same_as(new),
         (old, new) => old.is_some() != new.is_some(),
     };
     let is_written = changed(target, columns.target);
-    if on_vector == "keep" && is_written && target.is_some() {
-        return Ok(row.keep());
+    let brings_vectors = column.on_vector == "keep" || !row.is_update() && is_restore();
+    if brings_vectors && is_written && target.is_some() {
+        return Ok(Decision::Keep(target));
     }
-    let Some(source) = source else {
-        return Ok(row.with_vector(columns.target, None));
-    };
+    let Some(source) = source else { return Ok(Decision::Replace(None)) };
     if row.is_update() && !changed(Some(source), columns.source) {
-        match (is_written, target) {
-            (false, vector) => {
-                if let Some(vector) = vector.filter(|_| row.is_in_partition()) {
-                    pairs::remember(digest, source, vector);
+        match target {
+            Some(vector) if !is_written => {
+                if row.is_in_partition() {
+                    pairs::remember(column.digest, source, vector);
                 }
-                return Ok(row.keep());
+                return Ok(Decision::Keep(target));
             }
-            (true, Some(vector)) if pairs::are_known(digest, source, vector) => return Ok(row.keep()),
-            (true, Some(_)) => {
+            Some(vector) if pairs::are_known(column.digest, source, vector) => return Ok(Decision::Keep(target)),
+            Some(_) => {
                 if let Some(former) = row.old_value(columns.target) {
-                    return Ok(row.with_former(columns.target, former));
+                    return Ok(Decision::Replace(Some(former)));
                 }
             }
+            None if !is_written => return Ok(Decision::Keep(None)),
             // It was cleared: a new one is asked for.
-            (true, None) => (),
+            None => (),
         }
     } else if let Some(vector) = target.filter(|_| !row.is_update())
-        && pairs::are_known(digest, source, vector)
+        && pairs::are_known(column.digest, source, vector)
     {
-        return Ok(row.keep());
+        return Ok(Decision::Keep(target));
     }
-    match mode {
+    match column.mode {
         "queue" => {
             worker::wake();
-            Ok(row.with_vector(columns.target, None))
+            Ok(Decision::Replace(None))
         }
-        "row" => match (embed(columns, source, model, digest), on_error) {
+        "row" => match (embed(columns, source, column.model, column.digest), column.on_error) {
             (Ok(vector), on_error) => {
                 if on_error == "null" && row.is_update() && row.old_value(columns.target).is_none() {
                     forget_failure(row)?;
                 }
-                Ok(row.with_vector(columns.target, Some(vector)))
+                // SAFETY: a vector that was made just now, in the memory of the row.
+                Ok(Decision::Replace(Some(unsafe { Varlena::from_datum(vector.datum()) })))
             }
             (Err(error), "null") => {
                 record_failure(row, columns, source, error)?;
-                Ok(row.with_vector(columns.target, None))
+                Ok(Decision::Replace(None))
             }
             (Err(error), _) => Err(error),
         },
-        _ => Ok(row.with_vector(columns.target, None)),
+        _ => Ok(Decision::Replace(None)),
     }
+}
+
+/// The error where the stored row could not be looked at.
+fn fires_later(later: &pg_sys::Trigger) -> ErrorReport {
+    // SAFETY: names are null-terminated, and there as long as the trigger.
+    let name = unsafe { CStr::from_ptr(later.tgname) };
+    trigger_fires_later(&name.to_string_lossy())
 }
 
 /// The image that the last row was embedded from. ON CONFLICT DO UPDATE fires the trigger twice with one source; texts are

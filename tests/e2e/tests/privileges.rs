@@ -137,7 +137,8 @@ fn every_function_is_for_those_it_is_meant_for() {
         format!("clip_image_info('\\x{picture}')"),
         format!("clip_classify_image('\\x{picture}', '{{a,b}}', model => 'emoji')"),
     ];
-    let searched = format!("clip_search_image(NULL::gallery.item, '\\x{picture}')");
+    let searched = format!("clip_search_image('gallery.item', '\\x{picture}')");
+    let asked = format!("clip_query_image('gallery.item', '\\x{picture}')");
     let mut calls: Vec<(&str, May)> = of_pictures.iter().map(|call| (call.as_str(), May::Anyone)).collect();
     calls.extend([
         ("clip_embed_text('a', 'narrow')", May::Anyone),
@@ -149,11 +150,13 @@ fn every_function_is_for_those_it_is_meant_for() {
         ("clip_probabilities('[1,0]', ARRAY['[0,1]']::vector[])", May::Anyone),
         ("clip_blend(ARRAY['[0,1]']::vector[])", May::Anyone),
         ("clip_search_sql('gallery.item')", May::Anyone),
+        ("clip_query('gallery.item', 'a')", May::Anyone),
+        (&asked, May::Anyone),
         ("clip_diagnose()", May::Anyone),
         (&searched, May::Readers),
-        ("clip_search(NULL::gallery.item, 'a')", May::Readers),
-        ("clip_search_vector(NULL::gallery.item, clip_embed_text('a', 'narrow'))", May::Readers),
-        ("clip_hybrid_search(NULL::gallery.item, 'a', 'words')", May::Readers),
+        ("clip_search('gallery.item', 'a')", May::Readers),
+        ("clip_search_vector('gallery.item', clip_embed_text('a', 'narrow'))", May::Readers),
+        ("clip_hybrid_search('gallery.item', 'a', 'words')", May::Readers),
         ("clip_typical_distance('gallery.item', 'a')", May::Readers),
         ("clip_near_duplicates('gallery.item')", May::Readers),
         ("clip_duplicate_groups('gallery.item')", May::Readers),
@@ -309,18 +312,7 @@ fn the_install_script_is_safe_to_run() {
     let unpinned = "l.lanname <> 'c' AND p.prosqlbody IS NULL AND NOT coalesce(p.proconfig @> ARRAY['search_path=pg_catalog, pg_temp'], false)";
     assert_eq!(
         members(&mut client, unpinned),
-        [
-            "_clip_run_search",
-            "clip_auto_embed_statement",
-            "clip_backfill",
-            "clip_backfill_batch",
-            "clip_hybrid_search",
-            "clip_near_duplicates",
-            "clip_reembed",
-            "clip_search",
-            "clip_search_image",
-            "clip_search_vector"
-        ]
+        ["clip_auto_embed_statement", "clip_backfill", "clip_backfill_batch", "clip_reembed"]
     );
 }
 
@@ -405,8 +397,8 @@ fn what_was_planted_in_the_schema_is_not_built_in() {
         "TABLE clip_failures",
         "TABLE clip_progress",
         "SELECT clip_retry('item')",
-        "SELECT FROM clip_search(NULL::item, 'text')",
-        "SELECT FROM clip_hybrid_search(NULL::item, 'text', 'words')",
+        "SELECT FROM clip_search('item', 'text')",
+        "SELECT FROM clip_hybrid_search('item', 'text', 'words')",
         "SELECT FROM clip_duplicate_groups('item')",
         "SELECT FROM clip_index_recall('item', sample => 2)",
         "SELECT clip_auto_embed_drop('item', keep_column => false)",

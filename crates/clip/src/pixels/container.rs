@@ -2,7 +2,6 @@
 //! what they would walk for ever.
 
 use crate::pixels::header::{CUT_SHORT, Format};
-use crate::pixels::jpeg;
 use crate::pixels::tiff::Tiff;
 
 /// Memory for what comes before the pixels: colour profiles, EXIF and text, which can be compressed bombs.
@@ -14,15 +13,12 @@ pub(super) fn bytes_to_open(bytes: &[u8], format: Format) -> u64 {
     const PNG_TEXT: u64 = 512;
     /// A chunk of a WebP: its place in a table that grows.
     const WEBP_CHUNK: u64 = 128;
-    /// A number in a directory of a TIFF: 32 bytes as it is read and 8 as it is kept, of which there are two lists.
-    const TIFF_NUMBER: u64 = 64;
     let listed = match format {
         Format::Png => {
             PNG_TEXT * png_chunks(bytes).filter(|kind| matches!(*kind, b"tEXt" | b"zTXt" | b"iTXt")).count() as u64
         }
         Format::WebP => WEBP_CHUNK * all_webp_chunks(bytes).count() as u64,
-        Format::Tiff => TIFF_NUMBER * Tiff(bytes).longest_list(),
-        Format::Jpeg | Format::Gif | Format::Bmp => 0,
+        Format::Jpeg | Format::Gif | Format::Bmp | Format::Tiff => 0,
     };
     // What is read whole, or in pieces that come to no more, is copied once more as it is handed on.
     2 * (bytes.len() as u64 + HEADER_BYTES) + listed
@@ -116,10 +112,9 @@ fn is_webp_within(bytes: &[u8], (width, height): (u64, u64)) -> bool {
 /// Why a picture is not decoded, though its header is in order: where what is inside would cost more than such a picture does.
 pub(super) fn defect(bytes: &[u8], format: Format, size: (u64, u64), most_pixels: u64) -> Option<&'static str> {
     match format {
-        Format::Jpeg => jpeg::defect(bytes, size),
         Format::WebP if !is_webp_whole(bytes) => Some(CUT_SHORT),
         Format::WebP => (!is_webp_within(bytes, size)).then_some("a frame is larger than the picture"),
         Format::Tiff => Tiff(bytes).defect(size, most_pixels),
-        Format::Png | Format::Gif | Format::Bmp => None,
+        Format::Jpeg | Format::Png | Format::Gif | Format::Bmp => None,
     }
 }

@@ -10,7 +10,8 @@ use image::{ImageDecoder, ImageFormat, ImageReader};
 use crate::error::Error;
 use crate::memory::Memory;
 use crate::pixels::container::{HEADER_BYTES, are_webp_chunks_inside, bytes_to_open};
-use crate::pixels::tiff::Tiff;
+use crate::pixels::jpeg::Jpeg;
+use crate::pixels::tiff::{Page, Tiff};
 
 /// A format that can be decoded, by pure-Rust decoders only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +112,7 @@ pub(super) fn sniff(bytes: &[u8]) -> Result<Format, Error> {
         _ if starts(0, b"RIFF") && starts(8, b"WEBP") => Format::WebP,
         _ if starts(0, b"GIF8") => Format::Gif,
         _ if starts(0, b"BM") => Format::Bmp,
-        _ if starts(0, b"II*\0") || starts(0, b"MM\0*") => Format::Tiff,
+        _ if Tiff::is_one(bytes) => Format::Tiff,
         _ => {
             let known = UNSUPPORTED.iter().find(|(offset, magic, _)| starts(*offset, magic));
             return Err(known.map_or(Error::UnknownFormat, |&(_, _, format)| Error::UnsupportedFormat { format }));
@@ -124,7 +125,7 @@ pub(super) fn open<'a>(
     bytes: &'a [u8],
     limits: &Limits,
     memory: Memory,
-) -> Result<(Format, impl ImageDecoder + 'a), Error> {
+) -> Result<(Format, Box<dyn ImageDecoder + 'a>), Error> {
     let size = bytes.len() as u64;
     if size > limits.bytes {
         return Err(Error::ImageBytesExceeded { bytes: size, limit: limits.bytes });
@@ -134,11 +135,7 @@ pub(super) fn open<'a>(
         return Err(Error::FormatNotAllowed { format: format.name() });
     }
     memory.headroom(bytes_to_open(bytes, format))?;
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format.decoder());
-    let mut header_limits = image::Limits::no_limits();
-    header_limits.max_alloc = Some(HEADER_BYTES);
-    reader.limits(header_limits);
-    let decoder = reader.into_decoder().map_err(|error| undecodable(format, error))?;
+    let decoder = decoder(bytes, format)?;
     let (width, height) = decoder.dimensions();
     if u64::from(width) * u64::from(height) > limits.pixels {
         return Err(Error::ImagePixelsExceeded { width, height, limit: limits.pixels });
@@ -147,6 +144,21 @@ pub(super) fn open<'a>(
         return Err(undecodable(format, "it has no pixels"));
     }
     Ok((format, decoder))
+}
+
+/// The decoder, by what its header says.
+fn decoder(bytes: &[u8], format: Format) -> Result<Box<dyn ImageDecoder + '_>, Error> {
+    Ok(match format {
+        Format::Jpeg => Box::new(Jpeg::open(bytes).map_err(|reason| undecodable(format, reason))?),
+        Format::Tiff => Box::new(Page::read(Tiff(bytes)).map_err(|reason| undecodable(format, reason))?),
+        _ => {
+            let mut reader = ImageReader::with_format(Cursor::new(bytes), format.decoder());
+            let mut header_limits = image::Limits::no_limits();
+            header_limits.max_alloc = Some(HEADER_BYTES);
+            reader.limits(header_limits);
+            Box::new(reader.into_decoder().map_err(|error| undecodable(format, error))?)
+        }
+    })
 }
 
 /// Why a file is refused of which the end is missing, as where an upload broke off.
