@@ -171,6 +171,13 @@ pub fn invalid_argument(name: &str, value: &str, valid: &str) -> ErrorReport {
         .set_detail(format!("Valid values are {valid}."))
 }
 
+/// A value of type `vector` that pgvector has not made.
+pub fn damaged_vector() -> ErrorReport {
+    new(PgSqlErrorCode::ERRCODE_DATA_CORRUPTED, "vector is damaged")
+        .set_detail("Its size does not fit its number of dimensions.")
+        .set_hint("Check where the value comes from. A page of the table may be damaged.")
+}
+
 /// NULL where it has no meaning.
 pub fn null_argument(name: &str) -> ErrorReport {
     new(PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED, format!("{name} must not be null"))
@@ -214,7 +221,9 @@ pub fn trigger_fires_later(later: &str) -> ErrorReport {
         PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
         format!("trigger \"{later}\" fires after the one that embeds the row"),
     )
-    .set_detail("It could change the source of a vector that is made already. Triggers fire in the order of their names.")
+    .set_detail(
+        "It could change the source of a vector that is made already. Triggers fire in the order of their names.",
+    )
     .set_hint("Rename it with ALTER TRIGGER, so that its name comes first.")
 }
 
@@ -224,7 +233,9 @@ pub fn source_changed(ours: &str) -> ErrorReport {
         PgSqlErrorCode::ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION,
         "a trigger of the table has changed a row after it was embedded",
     )
-    .set_detail(format!("The vector is not that of the source: the trigger fires after \"{ours}\", as its name comes later."))
+    .set_detail(format!(
+        "The vector is not that of the source: the trigger fires after \"{ours}\", as its name comes later."
+    ))
     .set_hint("Rename it with ALTER TRIGGER, so that its name comes first.")
 }
 
