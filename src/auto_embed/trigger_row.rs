@@ -9,7 +9,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use super::check::fires;
 use super::columns::{Columns, kind_of};
 
-use crate::datum::Varlena;
+use crate::datum::{RawDatum, Varlena};
 
 pub struct Row<'a> {
     data: &'a pg_sys::TriggerData,
