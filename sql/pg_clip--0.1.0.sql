@@ -1158,6 +1158,9 @@ COMMENT ON FUNCTION _clip_reembed_plan(regclass, name, text) IS 'internal: what 
 CREATE FUNCTION _clip_reembed_swap(relation regclass, target name, shadow name, index_names name[]) RETURNS boolean
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+	-- Keys of failures are noted under these settings, and compared as texts.
+	SET datestyle = 'ISO, YMD' SET intervalstyle = postgres SET timezone = 'UTC' SET extra_float_digits = 1 SET bytea_output = hex
+	SET lc_monetary = 'C' SET xmlbinary = base64
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -1195,6 +1198,12 @@ BEGIN
 	statements := statements
 		|| format('ALTER TABLE %s DROP COLUMN %I', relation, target)
 		|| format('ALTER TABLE %s RENAME COLUMN %I TO %I', relation, shadow, target);
+	-- Called meanwhile, clip_auto_embed has changed the old column's triggers.
+	IF (new_col.mode, new_col.on_error, new_col.on_vector) IS DISTINCT FROM (old_col.mode, old_col.on_error, old_col.on_vector) THEN
+		statements := statements || @extschema@._clip_drop_triggers(relation, new_col.trigger_name)
+			|| @extschema@._clip_create_triggers(relation, old_col.source, target, new_col.trigger_name, old_col.mode, new_col.model, new_col.digest,
+				old_col.on_error, old_col.on_vector);
+	END IF;
 	IF old_attribute.attnotnull THEN
 		statements := statements || format('ALTER TABLE %s ALTER COLUMN %I SET NOT NULL', relation, target);
 	END IF;
@@ -1204,6 +1213,9 @@ BEGIN
 			@extschema@._clip_shadow_name(index_name), index_name);
 	END LOOP;
 	PERFORM @extschema@._clip_execute(statements || grants, false);
+	IF old_col.mode = 'queue' THEN
+		PERFORM @extschema@._clip_wake_worker();
+	END IF;
 	RETURN true;
 END
 $$;

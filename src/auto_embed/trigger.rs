@@ -104,7 +104,8 @@ fn decide<'a>(row: &Row<'a>, columns: Columns, column: &Recorded<'_>) -> Result<
     if row.is_update() && !changed(Some(source), columns.source) {
         match target {
             Some(vector) if !is_written => {
-                if row.is_in_partition() {
+                // What was written and kept may be of another source.
+                if row.is_in_partition() && column.on_vector != "keep" {
                     pairs::remember(column.digest, source, vector);
                 }
                 return Ok(Decision::Keep(target));
