@@ -451,8 +451,7 @@ COMMENT ON FUNCTION clip_auto_embed_statement()
 
 -- Here and in what follows without a search_path of its own, each name is qualified and each operator fits its types
 -- exactly: what others put into the caller's search_path is not found. Everywhere, the extension's functions are called
--- with all arguments and these of the very types: what others put beside them, where they may, does not fit better. But for the
--- searches, whose first argument is of any type.
+-- with all arguments and these of the very types: what others put beside them, where they may, does not fit better.
 CREATE FUNCTION _clip_column(relation regclass, target name) RETURNS _clip_columns
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
@@ -593,7 +592,7 @@ COMMENT ON FUNCTION _clip_settle(regclass) IS 'internal: create or drop the chec
 
 -- Postgres changes no type of a column that a trigger's condition names: the triggers are dropped before, and created again after
 -- it, by the statements that this returns. Those that clear vectors are for values that are computed anew.
-CREATE FUNCTION _clip_release(relation regclass, columns text[], role oid) RETURNS TABLE (clears boolean, statement text)
+CREATE FUNCTION _clip_release(relation regclass, columns text[], role oid) RETURNS TABLE (clears boolean, statement text, owner oid)
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -609,13 +608,14 @@ BEGIN
 		 WHERE c.source IN (SELECT convert_from(decode(n, 'hex'), getdatabaseencoding()) FROM unnest(columns) AS n) AND pg_has_role(role, c.owner, 'USAGE')
 	LOOP
 		clears := true;
+		owner := col.owner;
 		statement := format('UPDATE %s AS t SET %I = NULL WHERE t.%I IS NOT NULL', col.rows_of, col.target, col.target);
 		RETURN NEXT;
 		clears := false;
-		RETURN QUERY SELECT false, s FROM unnest(@extschema@._clip_create_triggers(col.relation, col.source, col.target, col.trigger_name,
+		RETURN QUERY SELECT false, s, col.owner FROM unnest(@extschema@._clip_create_triggers(col.relation, col.source, col.target, col.trigger_name,
 			col.mode, col.model, col.digest, col.on_error, col.on_vector)) AS s;
 		RETURN QUERY SELECT false, format('ALTER TABLE %s %s TRIGGER %I', col.relation,
-			CASE t.tgenabled WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN 'ENABLE REPLICA' ELSE 'ENABLE ALWAYS' END, t.tgname)
+			CASE t.tgenabled WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN 'ENABLE REPLICA' ELSE 'ENABLE ALWAYS' END, t.tgname), col.owner
 			FROM pg_trigger AS t WHERE t.tgrelid = col.relation AND t.tgenabled <> 'O' AND t.tgname IN (col.trigger_name, col.trigger_name || '_insert', col.trigger_name || '_update');
 		statement := format('SELECT @extschema@._clip_require_source(%L::pg_catalog.regclass, %L::pg_catalog.name)', col.relation, col.trigger_name);
 		RETURN NEXT;
@@ -927,7 +927,9 @@ BEGIN
 			statements := statements || format('DROP INDEX %s', pending);
 		END IF;
 		-- The record of the model stays as long as the vectors do: clip_auto_embed takes the column over again.
-		IF keep_column AND col.mode <> 'stamp' THEN
+		IF keep_column AND col.mode = 'stamp' THEN
+			RETURN '-- nothing to do';
+		ELSIF keep_column THEN
 			statements := statements || @extschema@._clip_stamp(relation, target, col.trigger_name, col.model, col.digest);
 		END IF;
 	END IF;
