@@ -187,6 +187,11 @@ impl Table {
                 "GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {WRITER}; ALTER TABLE {table} OWNER TO {OWNER};"
             );
         }
+        if let Some(trigger) = self.tidy {
+            sql += &format!(
+                "CREATE TRIGGER {trigger} BEFORE INSERT OR UPDATE ON {name} FOR EACH ROW EXECUTE FUNCTION tidy();"
+            );
+        }
         sql
     }
 
