@@ -104,7 +104,7 @@ fn decide<'a>(row: &Row<'a>, columns: Columns, column: &Recorded<'_>) -> Result<
     if row.is_update() && !changed(Some(source), columns.source) {
         match target {
             Some(vector) if !is_written => {
-                // A vector that the application wrote may be of anything.
+                // What was written and kept may be of another source.
                 if row.is_in_partition() && column.on_vector != "keep" {
                     pairs::remember(column.digest, source, vector);
                 }
