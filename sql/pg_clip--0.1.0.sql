@@ -592,7 +592,7 @@ COMMENT ON FUNCTION _clip_settle(regclass) IS 'internal: create or drop the chec
 
 -- Postgres changes no type of a column that a trigger's condition names: the triggers are dropped before, and created again after
 -- it, by the statements that this returns. Those that clear vectors are for values that are computed anew.
-CREATE FUNCTION _clip_release(relation regclass, columns text[], role oid) RETURNS TABLE (clears boolean, statement text)
+CREATE FUNCTION _clip_release(relation regclass, columns text[], role oid) RETURNS TABLE (clears boolean, statement text, owner oid)
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -608,13 +608,14 @@ BEGIN
 		 WHERE c.source IN (SELECT convert_from(decode(n, 'hex'), getdatabaseencoding()) FROM unnest(columns) AS n) AND pg_has_role(role, c.owner, 'USAGE')
 	LOOP
 		clears := true;
+		owner := col.owner;
 		statement := format('UPDATE %s AS t SET %I = NULL WHERE t.%I IS NOT NULL', col.rows_of, col.target, col.target);
 		RETURN NEXT;
 		clears := false;
-		RETURN QUERY SELECT false, s FROM unnest(@extschema@._clip_create_triggers(col.relation, col.source, col.target, col.trigger_name,
+		RETURN QUERY SELECT false, s, col.owner FROM unnest(@extschema@._clip_create_triggers(col.relation, col.source, col.target, col.trigger_name,
 			col.mode, col.model, col.digest, col.on_error, col.on_vector)) AS s;
 		RETURN QUERY SELECT false, format('ALTER TABLE %s %s TRIGGER %I', col.relation,
-			CASE t.tgenabled WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN 'ENABLE REPLICA' ELSE 'ENABLE ALWAYS' END, t.tgname)
+			CASE t.tgenabled WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN 'ENABLE REPLICA' ELSE 'ENABLE ALWAYS' END, t.tgname), col.owner
 			FROM pg_trigger AS t WHERE t.tgrelid = col.relation AND t.tgenabled <> 'O' AND t.tgname IN (col.trigger_name, col.trigger_name || '_insert', col.trigger_name || '_update');
 		statement := format('SELECT @extschema@._clip_require_source(%L::pg_catalog.regclass, %L::pg_catalog.name)', col.relation, col.trigger_name);
 		RETURN NEXT;
@@ -926,7 +927,9 @@ BEGIN
 			statements := statements || format('DROP INDEX %s', pending);
 		END IF;
 		-- The record of the model stays as long as the vectors do: clip_auto_embed takes the column over again.
-		IF keep_column AND col.mode <> 'stamp' THEN
+		IF keep_column AND col.mode = 'stamp' THEN
+			RETURN '-- nothing to do';
+		ELSIF keep_column THEN
 			statements := statements || @extschema@._clip_stamp(relation, target, col.trigger_name, col.model, col.digest);
 		END IF;
 	END IF;
@@ -2017,6 +2020,22 @@ GRANT SELECT ON @extschema@._clip_columns, @extschema@._clip_work_done, _clip.fa
 -- keys are of tables that not all may read.
 GRANT USAGE ON SCHEMA _clip TO PUBLIC;
 GRANT SELECT ON _clip.failures TO pg_database_owner;
+
+-- Anybody may set these in a session that has loaded the library. A session that has not knows no such setting, and asks for
+-- this privilege where a default is stored: ALTER DATABASE or ALTER ROLE by an owner who is no superuser. So the privilege gives
+-- nothing but an order of doing things that is not surprising. It belongs to the whole server: DROP EXTENSION leaves it to other
+-- databases, and a second CREATE EXTENSION finds it there, and has nothing to write that two databases could collide in.
+DO $$
+DECLARE
+	setting pg_catalog.text;
+BEGIN
+	FOREACH setting IN ARRAY '{clip.default_model,clip.threads,clip.batch_size,clip.query_cache_size,clip.text_overflow}'::pg_catalog.text[] LOOP
+		IF NOT pg_catalog.has_parameter_privilege('public'::pg_catalog.name, setting, 'SET'::pg_catalog.text) THEN
+			EXECUTE pg_catalog.format('GRANT SET ON PARAMETER %s TO PUBLIC', setting);
+		END IF;
+	END LOOP;
+END
+$$;
 
 -- Nothing is revoked: these functions read nothing but their arguments and the models, change nothing but this
 -- connection's memory, and show paths to superusers only. What a role must not change is a superuser's setting.

@@ -14,15 +14,16 @@ use super::trigger_row::is_restore;
 use crate::encoding::Raw;
 use crate::error::{broken_extension, broken_statement, vectors_cleared};
 use crate::failures::sweep;
-use crate::rights::Extension;
+use crate::rights::{Extension, as_role, without_forced_policies};
 use crate::statements::{Statement, prepared, read, required};
 use crate::worker;
 
-/// What is to be done after a statement: by whom runs it, and then by the extension's owner.
+/// What is to be done after a statement: by the owner of the table, and then by the extension's owner.
 struct After {
     /// Tells the statement: it is there while it runs.
     statement: *const pg_sys::Node,
-    clear: Vec<Raw>,
+    /// With the owner of the table.
+    clear: Vec<(pg_sys::Oid, Raw)>,
     create: Vec<Raw>,
 }
 
@@ -97,14 +98,16 @@ unsafe fn begin(statement: *mut pg_sys::Node) -> Result<(), ErrorReport> {
     let role = unsafe { pg_sys::GetUserId() };
     let mut after = After { statement, clear: Vec::new(), create: Vec::new() };
     as_extension(|schema| {
-        let query = format!("SELECT r.clears, r.statement FROM {schema}._clip_release($1, $2, $3) AS r");
+        let query = format!("SELECT r.clears, r.statement, r.owner FROM {schema}._clip_release($1, $2, $3) AS r");
         let arguments = [relation.into(), names.into(), role.into()];
         Spi::connect_mut(|_| {
             let statement = prepared(query.as_bytes(), &arguments)?;
             let rows = statement.run(&arguments, false, 0)?;
             for row in (0..rows.processed).filter_map(|number| rows.row(number)) {
-                let (Ok(clears), Ok(statement)) = (required(&row, 1), required(&row, 2)) else { continue };
-                if clears { &mut after.clear } else { &mut after.create }.push(statement);
+                let (Ok(clears), Ok(statement), Ok(owner)) = (required(&row, 1), required(&row, 2), required(&row, 3)) else {
+                    continue;
+                };
+                if clears { after.clear.push((owner, statement)) } else { after.create.push(statement) }
             }
             Ok(())
         })
@@ -127,8 +130,10 @@ unsafe fn end(statement: *mut pg_sys::Node) -> Result<(), ErrorReport> {
         Some(after.remove(place))
     });
     if let Some(after) = pending {
-        for query in &after.clear {
-            Spi::connect_mut(|_| Statement::prepare(query.bytes(), &[])?.run(&[], false, 0).map(drop))?;
+        // Whoever changes the table does not run its triggers with his rights.
+        for (owner, query) in &after.clear {
+            let clear = || Spi::connect_mut(|_| Statement::prepare(query.bytes(), &[])?.run(&[], false, 0).map(drop));
+            as_role(*owner, || without_forced_policies(clear))?;
         }
         if !after.clear.is_empty() {
             vectors_cleared().report(PgLogLevel::NOTICE);
@@ -203,8 +208,7 @@ unsafe fn statement_of<'a, T>(node: *mut pg_sys::Node, tag: pg_sys::NodeTag) -> 
 /// The pointer must be null or of a list of pointers.
 unsafe fn elements(list: *mut pg_sys::List) -> impl Iterator<Item = *mut std::ffi::c_void> {
     // SAFETY: as the caller promises; the list has as many elements as it says.
-    let (start, length) =
-        unsafe { list.as_ref().map_or((std::ptr::null_mut(), 0), |list| (list.elements, list.length as usize)) };
+    let (start, length) = unsafe { list.as_ref().map_or((std::ptr::null_mut(), 0), |list| (list.elements, list.length as usize)) };
     // SAFETY: as above.
     (0..length).map(move |i| unsafe { (*start.add(i)).ptr_value })
 }

@@ -38,6 +38,9 @@ pub extern "C-unwind" fn clip_launcher_main(_argument: pg_sys::Datum) {
     }
 }
 
+/// The mark of a database whose DROP DATABASE was interrupted (`DATCONNLIMIT_INVALID_DB`). It takes no connection.
+const INVALID_DATABASE: i32 = -2;
+
 /// The databases that take connections, templates apart.
 fn databases() -> Vec<pg_sys::Oid> {
     let mut found = Vec::new();
@@ -57,7 +60,8 @@ fn databases() -> Vec<pg_sys::Oid> {
         );
         while let Some(tuple) = pg_sys::systable_getnext(scan).as_ref() {
             let form = pg_sys::GETSTRUCT(std::ptr::from_ref(tuple).cast_mut()).cast::<pg_sys::FormData_pg_database>();
-            if (*form).datallowconn && !(*form).datistemplate {
+            let is_valid = (*form).datconnlimit != INVALID_DATABASE;
+            if is_valid && (*form).datallowconn && !(*form).datistemplate {
                 found.push((*form).oid);
             }
         }

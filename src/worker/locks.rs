@@ -1,5 +1,5 @@
-//! Locks that say which workers run, kept in the server's own lock table: they end with the process that holds them, and
-//! looking at one takes a microsecond and cannot fail, so that it can be done where a transaction has just committed.
+//! Session locks that mark running workers, kept in the server's own lock table: they end with the process that holds
+//! them. Looking at one takes a microsecond and cannot fail, so that the end of a commit may do it.
 
 use pgrx::pg_sys;
 
@@ -39,15 +39,11 @@ impl Slot {
         self.unlock(pg_sys::ShareLock);
     }
 
-    /// Whether somebody else has it.
+    /// Returns true if any process, this one included, has it or waits for it. Counting takes nothing, so that nobody's
+    /// [`Slot::take`] fails because of it; it allocates nothing and raises nothing, so that a commit may do it.
     pub fn is_taken(self) -> bool {
-        match self.take() {
-            true => {
-                self.release();
-                false
-            }
-            false => true,
-        }
+        // SAFETY: reads an entry of the server's lock table under the lightweight lock that protects it.
+        unsafe { pg_sys::LockWaiterCount(&self.tag()) > 0 }
     }
 
     fn tag(self) -> pg_sys::LOCKTAG {

@@ -8,29 +8,43 @@ use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 
 use crate::error::summary;
+use crate::interrupt;
 
 /// The argument of a worker beside its database: come, look, and leave.
 pub(super) const VISIT: u64 = 1 << 32;
 /// Help the worker that is there.
 pub(super) const HELP: u64 = 1 << 33;
 
+/// Starts a worker of a database. None if the server has no process to spare.
 pub(super) fn start(database: pg_sys::Oid, how: u64) -> Option<DynamicBackgroundWorker> {
     // SAFETY: a number of this process.
     let own = unsafe { pg_sys::MyProcPid };
-    builder("pg_clip worker", "clip_worker_main")
-        .set_argument(Some((u64::from(database.to_u32()) | how).into()))
-        .set_notify_pid(own)
-        .load_dynamic()
-        .ok()
+    worker(database, how).set_notify_pid(own).load_dynamic().ok()
+}
+
+/// The same worker as the server wants it described, for a start that must not allocate.
+pub(super) fn description(database: pg_sys::Oid, how: u64) -> pg_sys::BackgroundWorker {
+    (&worker(database, how)).into()
+}
+
+fn worker(database: pg_sys::Oid, how: u64) -> BackgroundWorkerBuilder {
+    builder("pg_clip worker", "clip_worker_main").set_argument(Some((u64::from(database.to_u32()) | how).into()))
 }
 
 pub(super) fn builder(name: &str, function: &str) -> BackgroundWorkerBuilder {
     BackgroundWorkerBuilder::new(name).set_type(name).set_library("pg_clip").set_function(function).enable_spi_access()
 }
 
-/// Wait, unless a signal comes first: a termination ends the process here.
+/// Wait, unless a signal comes first. A termination ends the process here, and so does the death of the postmaster.
 pub(super) fn nap(time: Duration) {
-    BackgroundWorker::wait_latch(Some(time));
+    const EVENTS: u32 = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
+    // SAFETY: the latch of this process, waited for and reset as in every process of the server. The longest time is a
+    // day, which the number of milliseconds holds.
+    unsafe {
+        pg_sys::WaitLatch(pg_sys::MyLatch, EVENTS as i32, time.as_millis() as i64, pg_sys::PG_WAIT_EXTENSION);
+        pg_sys::ResetLatch(pg_sys::MyLatch);
+    }
+    pgrx::check_for_interrupts!();
     reload_settings();
 }
 
@@ -45,27 +59,17 @@ pub(super) fn reload_settings() {
 }
 
 unsafe extern "C-unwind" {
-    // The server's own handlers. They only set flags: pgrx's guard around them would be in the way of a signal.
-    fn die(signal: i32);
+    // The server's own handler. It only sets flags: pgrx's guard around it would be in the way of a signal.
     fn SignalHandlerForConfigReload(signal: i32);
 }
 
 /// Interruptible at any time, as a backend is.
 pub(super) fn attach_signals() {
-    // SAFETY: handlers of the server for a process of the server; signals are blocked until the last call.
-    unsafe {
-        #[cfg(not(feature = "pg18"))]
-        {
-            pg_sys::pqsignal(pg_sys::SIGTERM as i32, Some(die));
-            pg_sys::pqsignal(pg_sys::SIGHUP as i32, Some(SignalHandlerForConfigReload));
-        }
-        #[cfg(feature = "pg18")]
-        {
-            pg_sys::pqsignal_be(pg_sys::SIGTERM as i32, Some(die));
-            pg_sys::pqsignal_be(pg_sys::SIGHUP as i32, Some(SignalHandlerForConfigReload));
-        }
-        pg_sys::BackgroundWorkerUnblockSignals();
-    }
+    interrupt::handle_signal(libc::SIGTERM, interrupt::die);
+    interrupt::handle_signal(libc::SIGHUP, SignalHandlerForConfigReload);
+    interrupt::end_with_postmaster();
+    // SAFETY: handlers are in place.
+    unsafe { pg_sys::BackgroundWorkerUnblockSignals() };
 }
 
 /// What a database may set for its applications is not meant for its worker.

@@ -406,3 +406,47 @@ fn what_was_planted_in_the_schema_is_not_built_in() {
         assert_eq!(code(&mut owner, used), None, "{used}");
     }
 }
+
+/// A session that has not loaded the library knows none of its settings.
+#[test]
+fn owners_store_defaults_in_sessions_that_have_not_loaded_the_library() {
+    let cluster = Cluster::start();
+    let mut superuser = cluster.connect();
+    superuser.batch_execute("CREATE ROLE keeper LOGIN; CREATE DATABASE shop OWNER keeper").unwrap();
+    let connect = |user: &str| cluster.config(user).dbname("shop").connect(postgres::NoTls).unwrap();
+    connect("postgres").batch_execute("CREATE EXTENSION pg_clip CASCADE").unwrap();
+    for (name, value) in [
+        ("clip.default_model", "narrow"),
+        ("clip.threads", "2"),
+        ("clip.batch_size", "16"),
+        ("clip.query_cache_size", "10"),
+        ("clip.text_overflow", "error"),
+    ] {
+        for whose in ["DATABASE shop", "ROLE keeper"] {
+            let set = format!("ALTER {whose} SET {name} = '{value}'");
+            assert_eq!(code(&mut connect("keeper"), &set), None, "{set}");
+        }
+        let now: String = connect("keeper")
+            .query_one(&format!("SELECT current_setting('{name}') FROM clip_embed_text('a')"), &[])
+            .unwrap()
+            .get(0);
+        assert_eq!(now, value, "{name}");
+    }
+    let dimensions = "SELECT vector_dims(clip_embed_text('a'))";
+    assert_eq!(connect("keeper").query_one(dimensions, &[]).unwrap().get::<_, i32>(0), 32);
+    // What is a superuser's stays so.
+    for set in ["clip.model_path = '/tmp'", "clip.max_threads = 8", "clip.onnxruntime_path = '/tmp/x'"] {
+        assert_eq!(code(&mut connect("keeper"), &format!("ALTER DATABASE shop SET {set}")), DENIED, "{set}");
+    }
+    // The grants belong to the server: they outlive the extension, and creating it again finds them there.
+    connect("postgres").batch_execute("DROP EXTENSION pg_clip; CREATE EXTENSION pg_clip").unwrap();
+    let granted = "SELECT count(*) FROM pg_parameter_acl WHERE parname LIKE 'clip.%'";
+    assert_eq!(e2e::count(&mut superuser, granted), 5);
+    let globals = Command::new(e2e::pg_config("--bindir") + "/pg_dumpall")
+        .args(["--globals-only", "--username=postgres", "--host"])
+        .arg(&cluster.directory)
+        .output()
+        .unwrap();
+    let globals = String::from_utf8(globals.stdout).unwrap();
+    assert_eq!(globals.matches("GRANT SET ON PARAMETER \"clip.").count(), 5, "{globals}");
+}

@@ -1,12 +1,10 @@
-//! What a JPEG would cost, by its markers alone: each scan goes over all of its blocks, which a file of a kilobyte can ask for
+//! What a JPEG in a TIFF would cost, by its markers alone: each scan goes over all of its blocks, which a file of a kilobyte can ask for
 //! a hundred times, and cannot be stopped. External crate: `memchr`.
 
 use memchr::{memchr, memmem};
 
-use crate::pixels::header::CUT_SHORT;
-
 /// The most of a picture: a few seconds. Encoders write about ten scans where they write several.
-pub(super) const MAX_SCANNED_PIXELS: u64 = 1 << 30;
+pub(in crate::pixels) const MAX_SCANNED_PIXELS: u64 = 1 << 30;
 
 /// What the frame headers and the scans of a JPEG say.
 #[derive(Default)]
@@ -16,23 +14,11 @@ struct Markers {
     components: u64,
     is_progressive: bool,
     scans: u64,
-    /// Whether its end follows a scan.
-    is_whole: bool,
-}
-
-/// Why a JPEG is not decoded. Of one without its end the decoder would make the rest grey; Pillow refuses it.
-pub(super) fn defect(bytes: &[u8], size: (u64, u64)) -> Option<&'static str> {
-    let markers = Markers::read(bytes);
-    match markers.scanned_pixels(size) {
-        Err(reason) => Some(reason),
-        Ok(_) if !markers.is_whole => Some(CUT_SHORT),
-        Ok(_) => None,
-    }
 }
 
 /// The pixels of a JPEG times its scans, or why it is not decoded: it is larger than it may be, or has more scans than are for
 /// its good.
-pub(super) fn scanned_pixels(bytes: &[u8], size: (u64, u64)) -> Result<u64, &'static str> {
+pub(in crate::pixels) fn scanned_pixels(bytes: &[u8], size: (u64, u64)) -> Result<u64, &'static str> {
     Markers::read(bytes).scanned_pixels(size)
 }
 
@@ -49,7 +35,6 @@ impl Markers {
             let content = segment.get(LENGTH..length).unwrap_or_default();
             match kind {
                 0xd9 => {
-                    markers.is_whole |= markers.scans > 0;
                     if at >= unsure {
                         break;
                     }
@@ -127,21 +112,5 @@ mod tests {
         let thumbnail = [&[0xff, 0xd8, 0xff, 0xe1, 0, 8][..], b"\xff\xda\xff\xda\0\0", &scans(0xc0, 1)[2..]].concat();
         assert_eq!(scanned_pixels(&thumbnail, SIZE), Ok(64 * 64));
         assert!(scanned_pixels(&scans(0xc0, 1), (64, 63)).is_err());
-    }
-
-    #[test]
-    fn a_jpeg_without_its_end_is_cut_short() {
-        const SIZE: (u64, u64) = (64, 64);
-        let whole = scans(0xc2, 3);
-        assert_eq!(defect(&whole, SIZE), None);
-        for length in 0..whole.len() {
-            assert_eq!(defect(&whole[..length], SIZE), Some(CUT_SHORT), "{length}");
-        }
-        // The end of a thumbnail is not the picture's.
-        let thumbnail = [&[0xff, 0xd8, 0xff, 0xe1, 0, 8][..], b"\xff\xda\xff\xd9\0\0", &whole[2..]].concat();
-        assert_eq!(defect(&thumbnail, SIZE), None);
-        assert!(defect(&thumbnail[..thumbnail.len() - 2], SIZE).is_some());
-        // What follows the end does not matter.
-        assert_eq!(defect(&[whole, b"\xff\xd8\xff".to_vec()].concat(), SIZE), None);
     }
 }

@@ -1,0 +1,337 @@
+//! Markers of a JPEG: everything outside the entropy-coded data, read in the order and with the checks of libjpeg.
+
+use memchr::memchr;
+
+use super::frame::{Coding, Component, Frame, Scan};
+use super::{CUT_SHORT, Result};
+use crate::pixels::jpeg::huffman::Codes;
+
+/// Place of each coefficient in a block, by its place in the file. The rest is where damaged data may point.
+pub(super) const NATURAL: [u8; 128] = {
+    let mut order = [63; 128];
+    let (mut row, mut column, mut place) = (0i32, 0i32, 0);
+    while place < 64 {
+        order[place] = (row * 8 + column) as u8;
+        let up = (row + column) % 2 == 0;
+        let (rise, step) = if up { (-1, 1) } else { (1, -1) };
+        if up && column == 7 || !up && row == 7 {
+            if up { row += 1 } else { column += 1 }
+        } else if up && row == 0 || !up && column == 0 {
+            if up { column += 1 } else { row += 1 }
+        } else {
+            row += rise;
+            column += step;
+        }
+        place += 1;
+    }
+    order
+};
+
+/// Reads bytes and markers, and holds the tables that they define.
+pub(super) struct Reader<'a> {
+    pub bytes: &'a [u8],
+    pub at: usize,
+    /// A marker that was read and not yet used, or 0.
+    pub marker: u8,
+    /// Number of the restart marker that comes next.
+    restart: u8,
+    pub tables: Tables,
+    pub segments: Segments,
+}
+
+/// What the segments in front of the picture say about it.
+#[derive(Default)]
+pub(super) struct Segments {
+    pub jfif: bool,
+    /// Colour transform of Adobe's segment.
+    pub adobe: Option<u8>,
+    /// EXIF, of all its segments together, as Pillow joins them.
+    pub exif: Option<Vec<u8>>,
+    pub xmp: Option<Vec<u8>>,
+}
+
+/// Tables that a scan takes as they are where it begins.
+#[derive(Default)]
+pub(super) struct Tables {
+    pub quantization: [Option<[u16; 64]>; 4],
+    pub dc: [Option<Codes>; 4],
+    pub ac: [Option<Codes>; 4],
+    /// Conditioning of arithmetic coding: bounds of small differences.
+    pub dc_bounds: [(u8, u8); 16],
+    pub ac_bound: [u8; 16],
+    pub restart_interval: u16,
+}
+
+impl Tables {
+    /// Restores what each stream begins with.
+    fn reset(&mut self) {
+        (self.dc_bounds, self.ac_bound, self.restart_interval) = ([(0, 1); 16], [5; 16], 0);
+    }
+}
+
+/// Where reading of markers ends.
+pub(super) enum Next {
+    Scan(Scan),
+    End,
+}
+
+impl<'a> Reader<'a> {
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0, marker: 0, restart: 0, tables: Tables::default(), segments: Segments::default() }
+    }
+
+    /// Goes on in another stream, with the tables of this one.
+    pub fn with_bytes<'b>(self, bytes: &'b [u8]) -> Reader<'b> {
+        Reader { bytes, at: 0, marker: 0, restart: 0, tables: self.tables, segments: self.segments }
+    }
+
+    pub fn byte(&mut self) -> Result<u8> {
+        let byte = *self.bytes.get(self.at).ok_or(CUT_SHORT)?;
+        self.at += 1;
+        Ok(byte)
+    }
+
+    fn word(&mut self) -> Result<u16> {
+        Ok(u16::from_be_bytes([self.byte()?, self.byte()?]))
+    }
+
+    fn take<const COUNT: usize>(&mut self) -> Result<[u8; COUNT]> {
+        let bytes = *self.bytes.get(self.at..).and_then(<[u8]>::first_chunk).ok_or(CUT_SHORT)?;
+        self.at += COUNT;
+        Ok(bytes)
+    }
+
+    /// The length of what follows it in its segment.
+    fn length(&mut self) -> Result<usize> {
+        Ok(usize::from(self.word()?).saturating_sub(2))
+    }
+
+    /// The content of a segment.
+    fn segment(&mut self) -> Result<&'a [u8]> {
+        let length = self.length()?;
+        let content = self.bytes.get(self.at..self.at + length).ok_or(CUT_SHORT)?;
+        self.at += length;
+        Ok(content)
+    }
+
+    /// Goes to the next marker, over whatever lies before it.
+    fn seek_marker(&mut self) -> Result<()> {
+        loop {
+            let rest = self.bytes.get(self.at..).unwrap_or_default();
+            self.at += memchr(0xff, rest).ok_or(CUT_SHORT)? + 1;
+            let mut byte = self.byte()?;
+            while byte == 0xff {
+                byte = self.byte()?;
+            }
+            if byte != 0 {
+                self.marker = byte;
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes the restart marker that is due. Where another is found, it decides as libjpeg does: a marker may be left unread,
+    /// and the scan then has no data until its turn.
+    pub fn restart(&mut self) -> Result<()> {
+        if self.marker == 0 {
+            self.seek_marker()?;
+        }
+        let due = self.restart;
+        self.restart = (due + 1) % 8;
+        loop {
+            let ahead = match self.marker {
+                0xd0..=0xd7 => (self.marker - 0xd0 + 8 - due) % 8,
+                // What cannot be a marker is passed over; any other ends the data.
+                0..0xc0 => 7,
+                _ => return Ok(()),
+            };
+            match ahead {
+                1 | 2 => return Ok(()),
+                6 | 7 => self.seek_marker()?,
+                _ => break,
+            }
+        }
+        self.marker = 0;
+        Ok(())
+    }
+
+    /// Reads the first marker, which has to be there at once.
+    pub fn begin(&mut self) -> Result<()> {
+        if self.word()? != 0xffd8 {
+            return Err("it does not begin like a JPEG");
+        }
+        self.tables.reset();
+        self.segments = Segments::default();
+        Ok(())
+    }
+
+    /// Reads markers up to the next scan or to the end. The frame is filled in where its header comes.
+    pub fn read(&mut self, frame: &mut Option<Frame>) -> Result<Next> {
+        loop {
+            if self.marker == 0 {
+                self.seek_marker()?;
+            }
+            match self.marker {
+                0xc0 | 0xc1 => self.frame(frame, Coding::default())?,
+                0xc2 => self.frame(frame, Coding { progressive: true, ..Coding::default() })?,
+                0xc3 => self.frame(frame, Coding { lossless: true, ..Coding::default() })?,
+                0xc9 => self.frame(frame, Coding { arithmetic: true, ..Coding::default() })?,
+                0xca => self.frame(frame, Coding { arithmetic: true, progressive: true, ..Coding::default() })?,
+                0xc4 => self.huffman()?,
+                0xcc => self.conditioning()?,
+                0xda => {
+                    let scan = self.scan(frame.as_mut().ok_or("a scan comes before its frame")?)?;
+                    self.marker = 0;
+                    self.restart = 0;
+                    return Ok(Next::Scan(scan));
+                }
+                0xd9 => {
+                    self.marker = 0;
+                    return Ok(Next::End);
+                }
+                0xdb => self.quantization()?,
+                0xdd => self.interval()?,
+                0xd0..=0xd7 | 0x01 => {}
+                0xe0 => {
+                    self.segments.jfif |=
+                        matches!(self.segment()?, [b'J', b'F', b'I', b'F', 0, _, _, _, _, _, _, _, _, _, ..])
+                }
+                0xe1 => self.application()?,
+                0xee => {
+                    if let [b'A', b'd', b'o', b'b', b'e', _, _, _, _, _, _, transform, ..] = self.segment()? {
+                        self.segments.adobe = Some(*transform);
+                    }
+                }
+                0xdc | 0xe2..=0xef | 0xfe => drop(self.segment()?),
+                0xd8 => return Err("another JPEG begins in it"),
+                0xcb => return Err("lossless JPEG with arithmetic coding is not supported"),
+                0xc5..=0xc7 | 0xcd..=0xcf | 0xde | 0xdf => return Err("hierarchical JPEG is not supported"),
+                _ => return Err("it has an unknown marker"),
+            }
+            self.marker = 0;
+        }
+    }
+
+    /// Reads what follows the only scan. A missing end does not matter there, but what is no JPEG does, as far as Pillow looks:
+    /// to the end of its buffer.
+    pub fn finish(&mut self, frame: &mut Option<Frame>) -> Result<()> {
+        const BUFFER: usize = 1 << 16;
+        let end = self.at.next_multiple_of(BUFFER).min(self.bytes.len());
+        self.bytes = &self.bytes[..end];
+        match self.read(frame) {
+            Ok(Next::End) | Err(CUT_SHORT) => Ok(()),
+            Ok(Next::Scan(_)) => Err("it has more scans than components"),
+            Err(reason) => Err(reason),
+        }
+    }
+
+    fn application(&mut self) -> Result<()> {
+        let content = self.segment()?;
+        if let Some(exif) = content.strip_prefix(b"Exif\0\0") {
+            self.segments.exif.get_or_insert_default().extend_from_slice(exif);
+        } else if let Some(xmp) = content.strip_prefix(b"http://ns.adobe.com/xap/1.0/\0") {
+            self.segments.xmp = Some(xmp.to_vec());
+        }
+        Ok(())
+    }
+
+    fn frame(&mut self, frame: &mut Option<Frame>, coding: Coding) -> Result<()> {
+        if frame.is_some() {
+            return Err("it has more than one frame");
+        }
+        let length = self.length()?;
+        let [precision, h0, h1, w0, w1, count] = self.take()?;
+        let size = [[w0, w1], [h0, h1]].map(|side| u32::from(u16::from_be_bytes(side)));
+        if precision != 8 {
+            return Err("only samples of 8 bits are supported");
+        }
+        if length != 6 + 3 * usize::from(count) {
+            return Err("the length of its frame header is wrong");
+        }
+        let mut components = Vec::with_capacity(count.into());
+        for _ in 0..count {
+            let [id, sampling, table] = self.take()?;
+            components.push(Component::new(id, (sampling >> 4, sampling & 15), table));
+        }
+        *frame = Some(Frame::new(coding, size, components)?);
+        Ok(())
+    }
+
+    fn scan(&mut self, frame: &mut Frame) -> Result<Scan> {
+        let (length, count) = (self.length()?, self.byte()?);
+        if !(1..=4).contains(&count) || length != 4 + 2 * usize::from(count) {
+            return Err("the length of a scan header is wrong");
+        }
+        let mut chosen = Vec::with_capacity(count.into());
+        for place in 0..count.into() {
+            let [id, tables] = self.take()?;
+            // libjpeg wants the components of a scan in the order of the frame.
+            let found = frame.components.iter().enumerate().skip(place).find(|(_, component)| component.id == id);
+            let Some((index, _)) = found.filter(|(index, _)| !chosen.contains(index)) else {
+                return Err("a scan names a component that the frame does not have");
+            };
+            frame.components[index].tables = (tables >> 4, tables & 15);
+            chosen.push(index);
+        }
+        let [first, last, bits] = self.take()?;
+        Ok(Scan { components: chosen, first, last, high: bits >> 4, low: bits & 15 })
+    }
+
+    fn huffman(&mut self) -> Result<()> {
+        const WRONG: &str = "a Huffman table is not valid";
+        let mut length = self.length()?;
+        while length > 16 {
+            let (place, counts) = (self.byte()?, self.take::<16>()?);
+            let count: usize = counts.iter().map(|&count| usize::from(count)).sum();
+            length = length.checked_sub(17 + count).filter(|_| count <= 256).ok_or(WRONG)?;
+            let values = self.bytes.get(self.at..self.at + count).ok_or(CUT_SHORT)?;
+            self.at += count;
+            let kind = if place & 0x10 == 0 { &mut self.tables.dc } else { &mut self.tables.ac };
+            *kind.get_mut(usize::from(place & !0x10)).ok_or(WRONG)? = Some(Codes::new(counts, values));
+        }
+        if length == 0 { Ok(()) } else { Err(WRONG) }
+    }
+
+    fn quantization(&mut self) -> Result<()> {
+        const WRONG: &str = "a quantization table is not valid";
+        let mut length = self.length()?;
+        while length > 0 {
+            let kind = self.byte()?;
+            let is_wide = kind >> 4 != 0;
+            let mut table = [0; 64];
+            if kind & 15 > 3 {
+                return Err(WRONG);
+            }
+            for &place in &NATURAL[..64] {
+                table[usize::from(place)] = if is_wide { self.word()? } else { self.byte()?.into() };
+            }
+            self.tables.quantization[usize::from(kind & 3)] = Some(table);
+            length = length.checked_sub(if is_wide { 129 } else { 65 }).ok_or(WRONG)?;
+        }
+        Ok(())
+    }
+
+    fn conditioning(&mut self) -> Result<()> {
+        const WRONG: &str = "its conditioning is not valid";
+        let mut length = self.length()?;
+        while length > 0 {
+            let [place, value] = self.take()?;
+            match usize::from(place) {
+                0..16 if value & 15 > value >> 4 => return Err(WRONG),
+                place @ 0..16 => self.tables.dc_bounds[place] = (value & 15, value >> 4),
+                place @ 16..32 => self.tables.ac_bound[place - 16] = value,
+                _ => return Err(WRONG),
+            }
+            length = length.checked_sub(2).ok_or(WRONG)?;
+        }
+        Ok(())
+    }
+
+    fn interval(&mut self) -> Result<()> {
+        if self.length()? != 2 {
+            return Err("the length of its restart interval is wrong");
+        }
+        self.tables.restart_interval = self.word()?;
+        Ok(())
+    }
+}
