@@ -451,8 +451,7 @@ COMMENT ON FUNCTION clip_auto_embed_statement()
 
 -- Here and in what follows without a search_path of its own, each name is qualified and each operator fits its types
 -- exactly: what others put into the caller's search_path is not found. Everywhere, the extension's functions are called
--- with all arguments and these of the very types: what others put beside them, where they may, does not fit better. But for the
--- searches, whose first argument is of any type.
+-- with all arguments and these of the very types: what others put beside them, where they may, does not fit better.
 CREATE FUNCTION _clip_column(relation regclass, target name) RETURNS _clip_columns
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp

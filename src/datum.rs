@@ -163,41 +163,30 @@ unsafe impl<'fcx> ArgAbi<'fcx> for VarlenaArray<'fcx> {
 }
 
 /// An argument that must not be null. Functions that are not STRICT are called with nulls too.
-fn required(datum: Option<RawDatum<'_>>) -> pg_sys::Datum {
+fn required(datum: Option<RawDatum>) -> pg_sys::Datum {
     datum.ok_or_else(|| error::null_argument("an argument of this internal function")).unwrap_or_report().0
 }
 
 /// A datum as it is: reading it is left for later, or for a statement that it is passed on to.
-pub struct RawDatum<'a>(pg_sys::Datum, PhantomData<&'a [u8]>);
+pub struct RawDatum(pg_sys::Datum);
 
-impl RawDatum<'_> {
+impl RawDatum {
     pub fn new(datum: pg_sys::Datum) -> Self {
-        Self(datum, PhantomData)
+        Self(datum)
     }
 }
 
-impl pgrx::FromDatum for RawDatum<'_> {
+impl pgrx::FromDatum for RawDatum {
     unsafe fn from_polymorphic_datum(datum: pg_sys::Datum, is_null: bool, _: pg_sys::Oid) -> Option<Self> {
-        (!is_null).then_some(Self(datum, PhantomData))
-    }
-}
-
-impl IntoDatum for RawDatum<'_> {
-    fn into_datum(self) -> Option<pg_sys::Datum> {
-        Some(self.0)
-    }
-
-    /// Any: who makes an argument of it says which.
-    fn type_oid() -> pg_sys::Oid {
-        pg_sys::InvalidOid
+        (!is_null).then_some(Self(datum))
     }
 }
 
 // SAFETY: the datum is taken as it is, whatever its type, and lives as long as the argument.
-unsafe impl<'fcx> ArgAbi<'fcx> for RawDatum<'fcx> {
+unsafe impl<'fcx> ArgAbi<'fcx> for RawDatum {
     unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
         // SAFETY: as above.
-        Self(required(unsafe { arg.unbox_arg_using_from_datum::<RawDatum>() }), PhantomData)
+        Self(required(unsafe { arg.unbox_arg_using_from_datum::<RawDatum>() }))
     }
 }
 
@@ -260,7 +249,7 @@ impl OwnedValue {
             Stored::ByReference(words) => pg_sys::Datum::from(words.as_ptr().cast_mut()),
         };
         // SAFETY: the value is of this type, and lives as long as `self`.
-        unsafe { DatumWithOid::new(RawDatum::new(datum), self.kind) }
+        unsafe { DatumWithOid::new(RawDatum(datum), self.kind) }
     }
 }
 
@@ -322,6 +311,17 @@ unsafe impl BoxRet for Vector {
     }
 }
 
+impl IntoDatum for RawDatum {
+    fn into_datum(self) -> Option<pg_sys::Datum> {
+        Some(self.0)
+    }
+
+    /// Who makes an argument of it says which type it has.
+    fn type_oid() -> pg_sys::Oid {
+        pg_sys::InvalidOid
+    }
+}
+
 impl IntoDatum for Varlena<'_> {
     fn into_datum(self) -> Option<pg_sys::Datum> {
         Some(self.datum)
@@ -360,4 +360,4 @@ macro_rules! named_in_sql {
     };
 }
 
-named_in_sql!(Text = "text", Raw = "text", RawDatum<'_> = "internal", Varlena<'_> = "bytea", VarlenaArray<'_> = "bytea[]", Vector = "vector");
+named_in_sql!(Text = "text", Raw = "text", RawDatum = "internal", Varlena<'_> = "bytea", VarlenaArray<'_> = "bytea[]", Vector = "vector");

@@ -114,6 +114,11 @@ impl IntoDatum for Raw {
     fn type_oid() -> pg_sys::Oid {
         pg_sys::TEXTOID
     }
+
+    /// Types that are laid out as text is: a length and bytes.
+    fn is_compatible_with(kind: pg_sys::Oid) -> bool {
+        [pg_sys::TEXTOID, pg_sys::JSONBOID, pg_sys::TSQUERYOID].contains(&kind)
+    }
 }
 
 /// A name as it can stand in a statement, which is ASCII whatever the database has.

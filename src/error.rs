@@ -4,9 +4,11 @@
 
 use std::panic::AssertUnwindSafe;
 
-use clip::{Error, Format, MANIFEST_FILE};
+use clip::{Error, MANIFEST_FILE};
 use pgrx::pg_sys::panic::{CaughtError, ErrorReport};
 use pgrx::{PgLogLevel, PgSqlErrorCode, PgTryBuilder, pg_sys};
+
+use crate::settings;
 
 /// How to put a model in place, wherever one is missing or broken.
 const ADD_MODEL: &str = "On the server, \"pgclip pull NAME\" or \"pgclip add NAME DIR\" adds a model.";
@@ -23,18 +25,18 @@ pub fn report(error: Error) -> ErrorReport {
             .set_hint(supported_formats()),
         Error::UnsupportedFormat { format } => {
             new(Code::ERRCODE_INVALID_BINARY_REPRESENTATION, "could not decode image")
-                .set_detail(format!("{format} images are not supported."))
-                .set_hint(supported_formats())
+                .set_detail(format!("{format} files are not supported."))
+                .set_hint(how_to_convert(format))
         }
         Error::FormatNotAllowed { format } => {
             new(Code::ERRCODE_INVALID_BINARY_REPRESENTATION, "could not decode image")
                 .set_detail(format!("{format} images are not allowed on this server."))
-                .set_hint("The setting \"clip.image_formats\" lists the formats that are.")
+                .set_hint(format!("{} The setting \"clip.image_formats\" lists them.", supported_formats()))
         }
         Error::UndecodableImage { format, reason } => {
             new(Code::ERRCODE_INVALID_BINARY_REPRESENTATION, "could not decode image")
                 .set_detail(format!("The {format} data is broken or of a kind that is not supported: {reason}."))
-                .set_hint("Check that the file opens in an image viewer, or save it anew.")
+                .set_hint("Check that the file opens in an image viewer, or save it again.")
         }
         Error::ImageBytesExceeded { bytes, limit } => new(Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED, "image is too large")
             .set_detail(format!("The image has {bytes} bytes; the limit is {limit}."))
@@ -299,42 +301,6 @@ pub fn text_of_one_of_two_models(model: &str, column: &str, other: &str) -> Erro
 /// How to be sure of the model.
 const QUERY_OF_COLUMN: &str = "Embed the text with the column's model: clip_query('table', 'text'). Or name the model: clip_embed_text('text', 'model').";
 
-/// A query that would be embedded with another model than the column.
-pub fn column_of_another_model(
-    target: &str,
-    relation: &str,
-    made_by: &crate::search::Model,
-    model: &str,
-    found: &str,
-) -> ErrorReport {
-    new(
-        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-        format!("column \"{target}\" of table {relation} holds vectors of model \"{}\"", made_by.name),
-    )
-    .set_detail(format!(
-        "They were made by a model with digest {}; that of model \"{model}\" is {found}.",
-        made_by.digest
-    ))
-    .set_hint("Vectors of two models cannot be compared. CALL clip_reembed changes the model of a column.")
-}
-
-/// A notice: rows that a search cannot find.
-pub fn pending_rows(target: &str, relation: &str, literal: &str, pending: &crate::search::Pending) -> ErrorReport {
-    let detail = match (pending.is_sample, pending.rows) {
-        (true, _) => "A sample of the table has rows with a source and no vector: searches do not find them.".into(),
-        (false, 1) => "1 row has a source and no vector: searches do not find it.".into(),
-        (false, 1001..) => "More than 1000 rows have a source and no vector: searches do not find them.".into(),
-        (false, rows) => format!("{rows} rows have a source and no vector: searches do not find them."),
-    };
-    let hint = match (pending.is_queued, target) {
-        (true, _) => "A background worker fills them: the view clip_auto_embed_status shows how far it is.".into(),
-        (false, "embedding") => format!("Fill them: CALL clip_backfill({literal})."),
-        (false, _) => format!("Fill them: CALL clip_backfill({literal}, '{}').", target.replace('\'', "''")),
-    };
-    let message = format!("column \"{target}\" of table {relation} has rows without a vector");
-    new(PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION, message).set_detail(detail).set_hint(hint)
-}
-
 /// Say something once that is no warning.
 pub fn notice(report: ErrorReport) {
     report.report(PgLogLevel::NOTICE);
@@ -389,13 +355,32 @@ pub fn too_many_dimensions(dimensions: usize, limit: usize) -> ErrorReport {
         .set_detail(format!("The model gives {dimensions}."))
 }
 
-fn new(code: PgSqlErrorCode, message: impl Into<String>) -> ErrorReport {
+pub fn new(code: PgSqlErrorCode, message: impl Into<String>) -> ErrorReport {
     ErrorReport::new(code, message.into(), "pg_clip")
 }
 
+/// The formats that this server decodes.
 fn supported_formats() -> String {
-    let names: Vec<_> = Format::ALL.map(Format::name).into();
-    format!("Supported formats are {}.", names.join(", "))
+    match settings::limits().formats.iter().map(|format| format.name()).collect::<Vec<_>>().as_slice() {
+        [] => "The setting \"clip.image_formats\" allows no format.".into(),
+        names => format!("Supported formats are {}.", names.join(", ")),
+    }
+}
+
+/// What to do about a file whose format has no decoder here.
+fn how_to_convert(format: &str) -> String {
+    let commands = match format {
+        "HEIC" | "HEIF" => Some(("heif-convert in.heic out.jpg", "libheif", "magick in.heic out.jpg")),
+        "AVIF" => Some(("avifdec in.avif out.png", "libavif", "magick in.avif out.png")),
+        _ => None,
+    };
+    let supported = supported_formats();
+    match commands {
+        Some((command, package, other)) => {
+            format!("Convert the image first, with \"{command}\" ({package}) or \"{other}\" (ImageMagick). {supported}")
+        }
+        None => supported,
+    }
 }
 
 fn for_superusers(detail: String) -> String {

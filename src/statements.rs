@@ -140,6 +140,28 @@ pub fn required<T: IntoDatum + FromDatum>(row: &Row<'_>, column: usize) -> spi::
     row.get(column)?.ok_or(spi::SpiError::InvalidPosition)
 }
 
+/// Run a statement that is needed once and only reads, in the snapshot of the statement that calls. The text is in the
+/// encoding of the database. SPI must be connected.
+pub fn select_once<'a>(text: &[u8], arguments: &[DatumWithOid<'a>]) -> Result<Rows<'a>, ErrorReport> {
+    let text = CString::new(text).map_err(|_| broken_statement("it contains a null byte"))?;
+    let mut kinds: Vec<_> = arguments.iter().map(DatumWithOid::oid).collect();
+    let (mut values, nulls) = as_arrays(arguments);
+    // SAFETY: there are as many types, values and nulls; the server copies them.
+    let code = unsafe {
+        let count = kinds.len() as i32;
+        pg_sys::SPI_execute_with_args(
+            text.as_ptr(),
+            count,
+            kinds.as_mut_ptr(),
+            values.as_mut_ptr(),
+            nulls.as_ptr(),
+            true,
+            0,
+        )
+    };
+    Rows::of(code)
+}
+
 /// Rows of a query, some at a time.
 pub struct Cursor(pg_sys::Portal);
 

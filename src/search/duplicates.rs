@@ -6,13 +6,13 @@ use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use super::query::{name, regclass, text};
-use super::select::{Statement, ef_search, select, with_settings};
+use super::column::{name, regclass, text};
+use super::select::{ef_search, select};
 use super::{forward, settings};
 use crate::datum::{RawDatum, Varlena};
 use crate::encoding::Raw;
 use crate::error::{broken_extension, null_argument};
-use crate::rights::{Extension, read};
+use crate::rights::{Extension, read, with_settings};
 
 type Pairs =
     TableIterator<'static, (name!(key, Option<Raw>), name!(duplicate, Option<Raw>), name!(distance, Option<f64>))>;
@@ -29,13 +29,13 @@ fn clip_near_duplicates(
     let arguments = arguments(relation, target, max_distance, filter, neighbours)?;
     let found = extension.as_owner(|schema| {
         let question = format!("SELECT {schema}._clip_duplicates_sql($1, $2, $4, $3, $5)");
-        read(&question, &arguments, |row| row.get::<Statement>(1))
+        read(&question, &arguments, |row| row.get::<Raw>(1))
     });
     let statement = found.ok().flatten().flatten().ok_or_else(|| broken_extension("it gave no statement"))?;
     let ef_search = ef_search(neighbours.unwrap_or_default().saturating_mul(2));
     let pairs = with_settings(&settings(&ef_search), || {
-        select(&statement, &[max_distance.into()], |row| (row.get(1), row.get(2), row.get(3)))
-    });
+        select(statement.bytes(), &[max_distance.into()], |row| Ok((row.get(1)?, row.get(2)?, row.get(3)?)))
+    })?;
     Ok(TableIterator::new(pairs))
 }
 
@@ -49,7 +49,7 @@ fn clip_duplicate_groups(
     neighbours: Option<i32>,
 ) -> Result<TableIterator<'static, (name!(group_number, Option<i32>), name!(key, Option<Raw>))>, ErrorReport> {
     let arguments = arguments(relation, target, max_distance, filter, neighbours)?;
-    let rows = forward("_clip_duplicate_groups($1, $2, $3, $4, $5)", &arguments, |row| (row.get(1), row.get(2)))?;
+    let rows = forward("_clip_duplicate_groups($1, $2, $3, $4, $5)", &arguments, |row| Ok((row.get(1)?, row.get(2)?)))?;
     Ok(TableIterator::new(rows))
 }
 
@@ -86,13 +86,13 @@ fn clip_index_recall(
     target: Option<&CStr>,
     sample: Option<i32>,
     k: Option<i32>,
-    ef_search: Option<RawDatum<'_>>,
-    queries: Option<RawDatum<'_>>,
-    time_limit: Option<RawDatum<'_>>,
+    ef_search: Option<RawDatum>,
+    queries: Option<RawDatum>,
+    time_limit: Option<RawDatum>,
     model: Option<Varlena<'_>>,
 ) -> Result<Recall, ErrorReport> {
     // SAFETY: the SQL declaration gives the arguments these types.
-    let passed = |argument: Option<RawDatum<'_>>, kind| unsafe { DatumWithOid::new(argument, kind) };
+    let passed = |argument: Option<RawDatum>, kind| unsafe { DatumWithOid::new(argument, kind) };
     let arguments = [
         regclass(relation.ok_or_else(|| null_argument("relation"))?),
         name(target.ok_or_else(|| null_argument("target"))?),
@@ -104,7 +104,7 @@ fn clip_index_recall(
         text(model),
     ];
     let rows = forward("_clip_index_recall($1, $2, $3, $4, $5, $6, $7, $8)", &arguments, |row| {
-        (row.get(1), row.get(2), row.get(3), row.get(4))
+        Ok((row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
     })?;
     Ok(TableIterator::new(rows))
 }

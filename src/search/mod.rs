@@ -3,7 +3,10 @@
 //! SQL makes the statements, from one description of the target. Here they are run: with the rights and the search_path of
 //! the caller, in the caller's snapshot, under the settings of a search.
 
+mod column;
 mod duplicates;
+mod errors;
+mod pending;
 mod query;
 mod select;
 
@@ -16,10 +19,11 @@ use pgrx::prelude::*;
 use crate::datum::Varlena;
 use crate::encoding::{Raw, Text};
 use crate::error::{broken_extension, null_argument};
-use crate::rights::{Extension, read, required};
-use query::{Column, Query, made_by, name, regclass, text};
-pub use query::{Model, Pending};
-use select::{Row, Statement, ef_search, select, statement, with_settings};
+use crate::rights::{Extension, read, required, with_settings};
+use crate::statements::Row;
+use column::{Column, Model, name, regclass, text};
+use query::Query;
+use select::{ef_search, select};
 
 type Found = TableIterator<
     'static,
@@ -59,9 +63,9 @@ struct Prepared<'a> {
     extension: Extension,
     column: Column<'a>,
     k: usize,
-    nearest: Statement,
+    nearest: Raw,
     /// In a form that no index serves, where an index may leave rows out.
-    exact: Option<Statement>,
+    exact: Option<Raw>,
     /// How many rows an index is to yield.
     candidates: i32,
 }
@@ -87,7 +91,7 @@ impl<'a> Search<'a> {
             let columns = "s.nearest, s.exact, s.candidates, s.model, s.digest, s.named";
             read(&format!("SELECT {columns} FROM {schema}.{function} AS s"), &arguments, |row| {
                 let Text(named) = required(row, 6)?;
-                let column = Column { relation, target, made_by: made_by(row.get(4)?, row.get(5)?), named };
+                let column = Column { relation, target, made_by: Model::new(row.get(4)?, row.get(5)?), named };
                 Ok((column, row.get(1)?, row.get(2)?, required(row, 3)?))
             })
         });
@@ -101,25 +105,30 @@ impl<'a> Search<'a> {
 
 impl Prepared<'_> {
     /// Runs the search with settings that make the index find k rows if k rows match; without the index, if it still finds fewer.
-    fn run<T>(self, arguments: &[DatumWithOid<'_>], read: impl Fn(&Row<'_>) -> T) -> Vec<T> {
+    fn run<T>(
+        self,
+        arguments: &[DatumWithOid<'_>],
+        read: impl Fn(&Row<'_>) -> spi::SpiResult<T>,
+    ) -> Result<Vec<T>, ErrorReport> {
         let ef_search = ef_search(self.candidates);
         let found = with_settings(&settings(&ef_search), || {
-            let found = select(&self.nearest, arguments, &read);
+            let found = select(self.nearest.bytes(), arguments, &read)?;
             match &self.exact {
-                Some(exact) if found.len() < self.k => select(exact, arguments, &read),
-                _ => found,
+                Some(exact) if found.len() < self.k => select(exact.bytes(), arguments, &read),
+                _ => Ok(found),
             }
-        });
-        self.column.notice_pending(&self.extension);
-        found
+        })?;
+        self.column.notice_pending();
+        Ok(found)
     }
 }
 
-/// Iterative scans replace rows that the filter leaves out.
-fn settings(ef_search: &str) -> [(&'static CStr, &str); 3] {
+/// Iterative scans replace rows that the filter leaves out. Keys as jsonb keep all digits.
+fn settings(ef_search: &CStr) -> [(&'static CStr, &CStr); 4] {
     [
-        (c"hnsw.iterative_scan", "relaxed_order"),
-        (c"ivfflat.iterative_scan", "relaxed_order"),
+        (c"extra_float_digits", c"1"),
+        (c"hnsw.iterative_scan", c"relaxed_order"),
+        (c"ivfflat.iterative_scan", c"relaxed_order"),
         (c"hnsw.ef_search", ef_search),
     ]
 }
@@ -138,12 +147,12 @@ fn search(search: Search<'_>, query: Option<Query<'_>>, model: Option<Varlena<'_
     let vector = prepared.column.embed(query, model)?;
     // SAFETY: the datum is a vector, which lives as long as the call.
     let vector = unsafe { DatumWithOid::new(vector, vector_type(&prepared.extension)?) };
-    Ok(found(prepared, vector))
+    found(prepared, vector)
 }
 
-fn found(prepared: Prepared<'_>, vector: DatumWithOid<'_>) -> Found {
-    let rows = prepared.run(&[vector], |row| (row.get(1), row.get(2), row.get(3), row.get(4), row.get(5)));
-    TableIterator::new(rows)
+fn found(prepared: Prepared<'_>, vector: DatumWithOid<'_>) -> Result<Found, ErrorReport> {
+    let read = |row: &Row<'_>| Ok((row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?));
+    Ok(TableIterator::new(prepared.run(&[vector], read)?))
 }
 
 #[pg_extern(sql = false)]
@@ -186,7 +195,7 @@ fn clip_search_vector(
     let kind = vector_type(&prepared.extension)?;
     // SAFETY: the SQL declaration of the argument is vector.
     let vector = unsafe { query.argument(kind) };
-    Ok(found(prepared, vector))
+    found(prepared, vector)
 }
 
 #[pg_extern(sql = false)]
@@ -215,21 +224,26 @@ fn clip_hybrid_search(
     // SAFETY: the SQL declaration of the argument is text.
     let text = unsafe { query.argument(pg_sys::TEXTOID) };
     let asked = select(
-        &statement("SELECT pg_catalog.websearch_to_tsquery(COALESCE($1, pg_catalog.get_current_ts_config()), $2)"),
+        b"SELECT pg_catalog.websearch_to_tsquery(COALESCE($1, pg_catalog.get_current_ts_config()), $2)",
         &[configuration, text],
         |row| row.get::<Raw>(1),
-    );
+    )?;
     let Some(asked) = asked.into_iter().next().flatten() else { return Ok(TableIterator::empty()) };
     // SAFETY: the bytes are those of a tsquery.
     let asked = unsafe { DatumWithOid::new(asked, pg_sys::TSQUERYOID) };
-    let read = |row: &Row<'_>| (row.get(1), row.get(2), row.get(3), row.get(4), row.get(5), row.get(6), row.get(7));
-    Ok(TableIterator::new(prepared.run(&[vector, asked], read)))
+    let read =
+        |row: &Row<'_>| Ok((row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?, row.get(7)?));
+    Ok(TableIterator::new(prepared.run(&[vector, asked], read)?))
 }
 
 /// Runs a function of ours that SQL defines, for its rows, so that its errors reach the client without its queries.
-fn forward<T>(call: &str, arguments: &[DatumWithOid<'_>], read: impl Fn(&Row<'_>) -> T) -> Result<Vec<T>, ErrorReport> {
+fn forward<T>(
+    call: &str,
+    arguments: &[DatumWithOid<'_>],
+    read: impl Fn(&Row<'_>) -> spi::SpiResult<T>,
+) -> Result<Vec<T>, ErrorReport> {
     let extension = Extension::find().ok_or_else(|| broken_extension("it is not there"))?;
-    Ok(select(&statement(&format!("SELECT * FROM {}.{call}", extension.schema)), arguments, read))
+    select(format!("SELECT * FROM {}.{call}", extension.schema).as_bytes(), arguments, read)
 }
 
 #[pg_extern(sql = false)]
@@ -245,6 +259,8 @@ fn clip_search_sql(
     Ok(forward("_clip_search_sql($1, $2, $3, $4)", &arguments, |row| row.get(1))?.pop().flatten())
 }
 
+type Typical = TableIterator<'static, (name!(mean, Option<f64>), name!(deviation, Option<f64>))>;
+
 #[pg_extern(sql = false)]
 fn clip_typical_distance(
     relation: Option<pg_sys::Oid>,
@@ -252,7 +268,7 @@ fn clip_typical_distance(
     target: Option<&CStr>,
     sample: Option<i32>,
     model: Option<Varlena<'_>>,
-) -> Result<TableIterator<'static, (name!(mean, Option<f64>), name!(deviation, Option<f64>))>, ErrorReport> {
+) -> Result<Typical, ErrorReport> {
     let arguments = [
         regclass(relation.ok_or_else(|| null_argument("relation"))?),
         text(query),
@@ -260,6 +276,6 @@ fn clip_typical_distance(
         sample.into(),
         text(model),
     ];
-    let rows = forward("_clip_typical_distance($1, $2, $3, $4, $5)", &arguments, |row| (row.get(1), row.get(2)))?;
+    let rows = forward("_clip_typical_distance($1, $2, $3, $4, $5)", &arguments, |row| Ok((row.get(1)?, row.get(2)?)))?;
     Ok(TableIterator::new(rows))
 }

@@ -25,6 +25,32 @@ pub fn shared_data() -> Option<PathBuf> {
     Some(data)
 }
 
+/// The schema of both extensions, where PG_CLIP_TEST_SCHEMA names one: then only superusers may use it, who find it by
+/// their search_path. Without, they are in public.
+pub fn schema() -> Option<String> {
+    std::env::var("PG_CLIP_TEST_SCHEMA").ok().filter(|name| !name.is_empty())
+}
+
+/// How both extensions are created in a database of superusers and tests.
+pub fn create_extension() -> String {
+    match schema() {
+        None => "CREATE EXTENSION pg_clip CASCADE".into(),
+        Some(schema) => format!(
+            "CREATE SCHEMA {schema};
+             CREATE EXTENSION vector SCHEMA {schema}; CREATE EXTENSION pg_clip SCHEMA {schema};
+             DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = \"$user\", public, {schema}', current_database()); END $$;
+             SET search_path = \"$user\", public, {schema}"
+        ),
+    }
+}
+
+/// Let roles call the extension's functions by their names, as those may whose installation is in public.
+pub fn let_call(client: &mut Client, roles: &str) {
+    if let Some(schema) = schema() {
+        client.batch_execute(&format!("GRANT USAGE ON SCHEMA {schema} TO {roles}")).unwrap();
+    }
+}
+
 /// A server of our own with the extension created, gone when dropped.
 pub struct Cluster {
     pub directory: PathBuf,
@@ -70,7 +96,7 @@ impl Cluster {
             "40.4473043600674",
         ]));
         let mut client = cluster.connect();
-        client.batch_execute("CREATE EXTENSION pg_clip CASCADE").unwrap();
+        client.batch_execute(&create_extension()).unwrap();
         let set = format!("ALTER SYSTEM SET clip.model_path = '{}'", cluster.models().display());
         client.batch_execute(&set).unwrap();
         client.batch_execute("SELECT pg_reload_conf()").unwrap();
@@ -126,6 +152,12 @@ impl Cluster {
 
     pub fn connect(&self) -> Client {
         self.connect_as("postgres")
+    }
+
+    /// As a role that calls the extension's functions itself, and not only through what is in tables.
+    pub fn connect_as_caller(&self, user: &str) -> Client {
+        let_call(&mut self.connect(), user);
+        self.connect_as(user)
     }
 
     pub fn connect_as(&self, user: &str) -> Client {

@@ -179,7 +179,7 @@ fn no_function_minds_a_null() {
 fn no_function_minds_odd_values() {
     let (cluster, mut client) = start();
     let routines = routines(&mut client);
-    let mut plain = cluster.connect_as("plain");
+    let mut plain = cluster.connect_as_caller("plain");
     for client in [&mut client, &mut plain] {
         client.batch_execute("SET statement_timeout = '2s'; SET lock_timeout = '1s'").unwrap();
     }

@@ -30,9 +30,9 @@ fn a_role_with_a_connection_can_embed_and_nothing_else() {
         .execute("SELECT clip_auto_embed('secret', 'picture', 'pixels', model => 'wide', on_error => 'null')", &[])
         .unwrap();
     owner.batch_execute("INSERT INTO secret VALUES (1, 'a secret', 'no picture')").unwrap();
-    let mut guest = cluster.connect_as("guest");
-    let mut reader = cluster.connect_as("reader");
-    let mut writer = cluster.connect_as("writer");
+    let mut guest = cluster.connect_as_caller("guest");
+    let mut reader = cluster.connect_as_caller("reader");
+    let mut writer = cluster.connect_as_caller("writer");
     for anyone in [&mut guest, &mut reader, &mut writer] {
         for allowed in ["SELECT * FROM clip_diagnose()", "TABLE clip_models", "TABLE clip_loaded_models"] {
             assert_eq!(code(anyone, allowed), None, "{allowed}");
@@ -120,7 +120,7 @@ fn every_function_is_for_those_it_is_meant_for() {
              CREATE SCHEMA gallery AUTHORIZATION keeper",
         )
         .unwrap();
-    let mut keeper = cluster.connect_as("keeper");
+    let mut keeper = cluster.connect_as_caller("keeper");
     keeper
         .batch_execute(
             "GRANT USAGE ON SCHEMA gallery TO PUBLIC;
@@ -182,7 +182,7 @@ fn every_function_is_for_those_it_is_meant_for() {
             };
             let name = call.split('(').next().unwrap();
             let word = if ["clip_backfill", "clip_reembed"].contains(&name) { "CALL" } else { "SELECT" };
-            let outcome = code(&mut cluster.connect_as(role), &format!("{word} {call}"));
+            let outcome = code(&mut cluster.connect_as_caller(role), &format!("{word} {call}"));
             assert_eq!(outcome, expected, "{role}: {word} {name}");
         }
     }
@@ -199,7 +199,7 @@ fn every_setting_is_for_those_it_is_meant_for() {
     let cluster = Cluster::start();
     let mut superuser = cluster.connect();
     superuser.batch_execute("LOAD 'pg_clip'; CREATE ROLE guest LOGIN").unwrap();
-    let mut guest = cluster.connect_as("guest");
+    let mut guest = cluster.connect_as_caller("guest");
     guest.batch_execute("SELECT clip_prewarm('narrow')").unwrap();
     const AT_RELOAD: Option<SqlState> = Some(SqlState::CANT_CHANGE_RUNTIME_PARAM);
     let settings = [
@@ -237,7 +237,7 @@ fn errors_carry_no_paths_texts_or_bytes_for_those_who_are_no_superusers() {
     std::fs::create_dir(models.join("empty")).unwrap();
     let mut owner = cluster.connect();
     owner.batch_execute("CREATE ROLE guest LOGIN").unwrap();
-    let mut guest = cluster.connect_as("guest");
+    let mut guest = cluster.connect_as_caller("guest");
     let secret = "SECRETSECRET";
     let path = cluster.directory.display().to_string();
     for statement in [

@@ -358,7 +358,7 @@ fn a_worker_has_the_rights_of_the_tables_owner_and_no_more() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     client.batch_execute("CREATE ROLE keeper LOGIN; CREATE SCHEMA own AUTHORIZATION keeper").unwrap();
-    let mut keeper = cluster.connect_as("keeper");
+    let mut keeper = cluster.connect_as_caller("keeper");
     keeper
         .batch_execute(
             "CREATE TABLE own.item (id int PRIMARY KEY, body text, who text);

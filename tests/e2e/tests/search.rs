@@ -57,7 +57,7 @@ fn a_filter_that_few_rows_match_still_finds_k() {
              CREATE POLICY own ON item USING (owner = current_user)",
         )
         .unwrap();
-    let mut tenant = cluster.connect_as("tenant");
+    let mut tenant = cluster.connect_as_caller("tenant");
     let own = format!(
         "SELECT count(*) FROM clip_search_vector('item', {QUERY}, 10) JOIN item ON id = key WHERE owner = 'tenant'"
     );
@@ -81,7 +81,7 @@ fn nobody_sees_rows_that_are_not_his() {
              INSERT INTO item SELECT id + 10000, 'other', 42, title, embedding FROM item WHERE owner = 'tenant'",
         )
         .unwrap();
-    let (mut tenant, mut guest) = (cluster.connect_as("tenant"), cluster.connect_as("guest"));
+    let (mut tenant, mut guest) = (cluster.connect_as_caller("tenant"), cluster.connect_as_caller("guest"));
     let searches = [
         format!(
             "SELECT count(*), count(*) FILTER (WHERE owner = 'tenant') FROM clip_search_vector('item', {QUERY}, 50) JOIN item ON id = key"
@@ -132,7 +132,7 @@ fn words_and_pictures_are_searched_with_the_callers_rights() {
              ALTER TABLE note ENABLE ROW LEVEL SECURITY; CREATE POLICY own ON note USING (owner = current_user)",
         )
         .unwrap();
-    let (mut tenant, mut guest) = (cluster.connect_as("tenant"), cluster.connect_as("guest"));
+    let (mut tenant, mut guest) = (cluster.connect_as_caller("tenant"), cluster.connect_as_caller("guest"));
     for (search, expected) in [
         ("SELECT array_agg(key::int ORDER BY distance) FROM clip_search('note', 'cat')", vec![1, 3]),
         ("SELECT array_agg(key::int ORDER BY score DESC) FROM clip_hybrid_search('note', 'cat', 'words')", vec![1, 3]),

@@ -67,8 +67,7 @@ impl Stored {
             }
             #[cfg(target_arch = "x86_64")]
             (Self::Ycc, [luma, blue, red]) => {
-                // SAFETY: every processor of x86-64 has SSE2.
-                unsafe { super::sse2::rgb_row(luma, blue, red, pixels) }
+                super::sse2::rgb_row(luma, blue, red, pixels);
             }
             #[cfg(not(target_arch = "x86_64"))]
             (Self::Ycc, [luma, blue, red]) => {

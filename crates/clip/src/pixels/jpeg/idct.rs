@@ -65,9 +65,8 @@ fn transpose(rows: &[Lanes; 8]) -> [Lanes; 8] {
 pub(super) fn idct(block: &Block, steps: &Steps) -> [[u8; 8]; 8] {
     let is_zero = |coefficients: &[i16]| coefficients.iter().fold(0, |all, &coefficient| all | coefficient) == 0;
     if !is_zero(&block[8..]) {
-        // SAFETY: every processor of x86-64 has SSE2.
         #[cfg(target_arch = "x86_64")]
-        return unsafe { super::sse2::idct(block, steps) };
+        return super::sse2::idct(block, steps);
         #[cfg(not(target_arch = "x86_64"))]
         return plain(block, steps);
     }
@@ -102,4 +101,25 @@ fn samples(rows: &[Lanes; 8]) -> [[u8; 8]; 8] {
 
 fn sample(value: i16) -> u8 {
     (value.clamp(-128, 127) as u8) ^ 0x80
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_do_not_depend_on_the_processor() {
+        let mut state = 1u64;
+        let mut random = move |limit: i16| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            ((state >> 33) as i16) % limit
+        };
+        for limit in [2, 40, 1000, i16::MAX] {
+            for _ in 0..500 {
+                let block: Block = std::array::from_fn(|_| random(limit));
+                let steps = Steps(std::array::from_fn(|_| random(limit).max(1)));
+                assert_eq!(idct(&block, &steps), plain(&block, &steps), "{block:?}");
+            }
+        }
+    }
 }

@@ -22,6 +22,8 @@ mod sequential;
 mod smoothing;
 #[cfg(target_arch = "x86_64")]
 mod sse2;
+#[cfg(test)]
+mod tests;
 mod upsampling;
 
 pub(super) use colors::Colors;

@@ -116,8 +116,8 @@ impl<'a> Chunks<'a> {
         most_pixels: u64,
     ) -> Result<()> {
         const LONGEST_TILE: u64 = 1 << 16;
-        /// Enough for the largest pictures in tiles of 16 x 16. To start a decoder takes microseconds.
-        const MOST_CHUNKS: u64 = 1 << 20;
+        /// Enough for the largest pictures in tiles of 16 x 16. To start a decoder takes up to four microseconds.
+        const MOST_CHUNKS: u64 = 1 << 18;
         let (width, height) = (u64::from(self.width), u64::from(self.stored_height));
         let decoded = (self.across * width).saturating_mul(self.down * height);
         if width > size.0.max(LONGEST_TILE) || height > size.1.max(LONGEST_TILE) || decoded > 2 * most_pixels {

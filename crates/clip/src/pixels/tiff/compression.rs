@@ -126,7 +126,8 @@ impl<'a> Decoders<'a> {
             Compression::Deflate => self.inflate(stored, rows)?,
             Compression::PackBits => unpack_bits(stored, rows)?,
             Compression::Lzma => {
-                let kilobytes = (LZMA_WINDOW / 1024) as u32;
+                // The window, and tables.
+                let kilobytes = (LZMA_WINDOW / 1024 + 1024) as u32;
                 read_all(XzReader::new_mem_limit(stored, false, kilobytes), rows)?;
             }
             Compression::Zstd => {
