@@ -1126,9 +1126,9 @@ BEGIN
 	PERFORM @extschema@._clip_report_activity(relation, col.trigger_name::pg_catalog.text, NULL::pg_catalog.text, 0::bigint, 0::bigint, 0::bigint);
 	COMMIT;
 	IF failed > 0 THEN
-		RAISE WARNING USING MESSAGE = pg_catalog.format('%s rows of %s embedded, %s failed', embedded::pg_catalog.text, relation::pg_catalog.text, failed::pg_catalog.text), HINT = 'The view clip_failures says which, and why.';
+		RAISE WARNING USING MESSAGE = pg_catalog.format('%s %s of %s embedded, %s failed', embedded::pg_catalog.text, CASE WHEN embedded OPERATOR(pg_catalog.=) 1 THEN 'row' ELSE 'rows' END, relation::pg_catalog.text, failed::pg_catalog.text), HINT = 'The view clip_failures says which, and why.';
 	ELSE
-		RAISE NOTICE '% rows of % embedded', embedded, relation;
+		RAISE NOTICE '% % of % embedded', embedded, CASE WHEN embedded OPERATOR(pg_catalog.=) 1 THEN 'row' ELSE 'rows' END, relation;
 	END IF;
 END
 $$;

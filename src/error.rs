@@ -4,9 +4,11 @@
 
 use std::panic::AssertUnwindSafe;
 
-use clip::{Error, Format, MANIFEST_FILE};
+use clip::{Error, MANIFEST_FILE};
 use pgrx::pg_sys::panic::{CaughtError, ErrorReport};
 use pgrx::{PgLogLevel, PgSqlErrorCode, PgTryBuilder, pg_sys};
+
+use crate::settings;
 
 /// How to put a model in place, wherever one is missing or broken.
 const ADD_MODEL: &str = "On the server, \"pgclip pull NAME\" or \"pgclip add NAME DIR\" adds a model.";
@@ -23,18 +25,18 @@ pub fn report(error: Error) -> ErrorReport {
             .set_hint(supported_formats()),
         Error::UnsupportedFormat { format } => {
             new(Code::ERRCODE_INVALID_BINARY_REPRESENTATION, "could not decode image")
-                .set_detail(format!("{format} images are not supported."))
-                .set_hint(supported_formats())
+                .set_detail(format!("{format} files are not supported."))
+                .set_hint(how_to_convert(format))
         }
         Error::FormatNotAllowed { format } => {
             new(Code::ERRCODE_INVALID_BINARY_REPRESENTATION, "could not decode image")
                 .set_detail(format!("{format} images are not allowed on this server."))
-                .set_hint("The setting \"clip.image_formats\" lists the formats that are.")
+                .set_hint(format!("{} The setting \"clip.image_formats\" lists them.", supported_formats()))
         }
         Error::UndecodableImage { format, reason } => {
             new(Code::ERRCODE_INVALID_BINARY_REPRESENTATION, "could not decode image")
                 .set_detail(format!("The {format} data is broken or of a kind that is not supported: {reason}."))
-                .set_hint("Check that the file opens in an image viewer, or save it anew.")
+                .set_hint("Check that the file opens in an image viewer, or save it again.")
         }
         Error::ImageBytesExceeded { bytes, limit } => new(Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED, "image is too large")
             .set_detail(format!("The image has {bytes} bytes; the limit is {limit}."))
@@ -292,9 +294,28 @@ fn new(code: PgSqlErrorCode, message: impl Into<String>) -> ErrorReport {
     ErrorReport::new(code, message.into(), "pg_clip")
 }
 
+/// The formats that this server decodes.
 fn supported_formats() -> String {
-    let names: Vec<_> = Format::ALL.map(Format::name).into();
-    format!("Supported formats are {}.", names.join(", "))
+    match settings::limits().formats.iter().map(|format| format.name()).collect::<Vec<_>>().as_slice() {
+        [] => "The setting \"clip.image_formats\" allows no format.".into(),
+        names => format!("Supported formats are {}.", names.join(", ")),
+    }
+}
+
+/// What to do about a file whose format has no decoder here.
+fn how_to_convert(format: &str) -> String {
+    let commands = match format {
+        "HEIC" | "HEIF" => Some(("heif-convert in.heic out.jpg", "libheif", "magick in.heic out.jpg")),
+        "AVIF" => Some(("avifdec in.avif out.png", "libavif", "magick in.avif out.png")),
+        _ => None,
+    };
+    let supported = supported_formats();
+    match commands {
+        Some((command, package, other)) => {
+            format!("Convert the image first, with \"{command}\" ({package}) or \"{other}\" (ImageMagick). {supported}")
+        }
+        None => supported,
+    }
 }
 
 fn for_superusers(detail: String) -> String {

@@ -288,10 +288,20 @@ fn bmp(width: i32, height: i32) -> Vec<u8> {
     [&b"BM\xff\xff\xff\x7f\0\0\0\0\x36\0\0\0"[..], &header, &[0; 16]].concat()
 }
 
+/// Each order leads a line up, and the last beyond the end.
+fn jumping_bmp(side: u16) -> Vec<u8> {
+    let side = u32::from(side).to_le_bytes();
+    let header = [&40_u32.to_le_bytes()[..], &side, &side, b"\x01\0\x08\0\x01\0\0\0", &[0; 20]].concat();
+    [&b"BM\0\0\0\0\0\0\0\0\x36\x04\0\0"[..], &header, &[0; 1024], &b"\0\x02\xff\x01".repeat(7900)].concat()
+}
+
 fn bombs() -> Vec<(&'static str, Vec<u8>)> {
     let named = |data: Vec<u8>| [b"x\0\0".to_vec(), data].concat();
     let profile = chunk(b"iCCP", &named(zeros(1024)));
     let text = chunk(b"zTXt", &named(zeros(1024)));
+    let raw_profile = chunk(b"zTXt", &[b"Raw profile type exif\0\0".to_vec(), zeros(1)].concat());
+    // Its directory has 65535 entries, whose data is outside.
+    let exif = segment(0xe1, &[&b"Exif\0\0II*\0\x08\0\0\0\xff\xff"[..], &[1; 65_000]].concat());
     let international = chunk(b"iTXt", &[b"x\0\x01\0\0\0".to_vec(), zeros(1024)].concat());
     vec![
         ("a PNG of 65535 x 65535", png(65535, 65535, &[grey_pixel()])),
@@ -304,6 +314,10 @@ fn bombs() -> Vec<(&'static str, Vec<u8>)> {
         ("a PNG with 100,000 empty chunks", png(1, 1, &[chunk(b"tEXt", b"a\0b").repeat(100_000), grey_pixel()])),
         ("an animated PNG of 10,000 frames", apng(10_000)),
         ("an animated PNG that says it has 2^32 - 1 frames", png(1, 1, &[chunk(b"acTL", &[255; 8]), grey_pixel()])),
+        ("a PNG with 20,000 profiles of a megabyte", png(1, 1, &[raw_profile.repeat(20_000), grey_pixel()])),
+        ("a JPEG with EXIF in 300 segments", [b"\xff\xd8".to_vec(), exif.repeat(300), scans(1, 64, 1)[2..].to_vec()].concat()),
+        ("a document of a million comments", [b"<?xml?>".to_vec(), b"<!---->\n".repeat(1_000_000)].concat()),
+        ("a BMP of runs that jump to the end", jumping_bmp(7900)),
         ("a GIF of 65535 x 65535", gif(65535, 65535, 1)),
         ("a GIF of 30000 x 30000", gif(30000, 30000, 1)),
         ("a GIF of 100,000 frames", gif(1, 1, 100_000)),

@@ -13,6 +13,7 @@ use crate::pixels::Rgb;
 use crate::pixels::container::{bytes_to_open, defect, webp_code_bytes};
 use crate::pixels::header::{self, Format, Limits, undecodable};
 use crate::pixels::jpeg::Jpeg;
+use crate::pixels::orientation::orientation;
 use crate::pixels::tiff::Tiff;
 use crate::spec::ImageSpec;
 
@@ -71,7 +72,7 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits, orient: bool, memory: Memory
 fn decode_or_panic(bytes: &[u8], limits: &Limits, orient: bool, memory: Memory) -> Result<Rgb, Error> {
     let (format, mut decoder) = header::open(bytes, limits, memory)?;
     let orientation = match orient {
-        true => header::orientation(&mut decoder, bytes, format),
+        true => orientation(bytes, format),
         false => Orientation::NoTransforms,
     };
     let size = decoder.total_bytes();
@@ -82,8 +83,7 @@ fn decode_or_panic(bytes: &[u8], limits: &Limits, orient: bool, memory: Memory) 
     }
     let budget = budget(&decoder, bytes, format);
     let mut decoder_limits = image::Limits::no_limits();
-    // This one asks as if the samples that it is to fill were not there.
-    decoder_limits.max_alloc = Some(if format == Format::Gif { budget - size } else { budget });
+    decoder_limits.max_alloc = Some(budget);
     decoder.set_limits(decoder_limits).map_err(|error| undecodable(format, error))?;
     memory.headroom(budget)?;
 

@@ -2,8 +2,6 @@
 
 use std::collections::HashSet;
 
-use image::metadata::Orientation;
-
 use crate::pixels::tiff::Result;
 
 /// The bytes of a TIFF, in either byte order.
@@ -101,13 +99,6 @@ impl<'a> Tiff<'a> {
     /// The first number of a tag, or the number that its absence stands for.
     pub(super) fn first(self, tag: u64, default: u64) -> Result<u64> {
         self.entry(tag).map_or(Ok(default), |entry| entry.value(0))
-    }
-
-    /// The orientation, of any numeric type.
-    pub(in crate::pixels) fn orientation(self) -> Orientation {
-        const ORIENTATION: u64 = 274;
-        let value = self.entry(ORIENTATION).and_then(|entry| entry.rational(0)).filter(|value| value.fract() == 0.0);
-        value.and_then(|value| Orientation::from_exif(value as u8)).unwrap_or(Orientation::NoTransforms)
     }
 }
 

@@ -15,7 +15,7 @@ mod rows;
 #[cfg(test)]
 mod tests;
 mod ycbcr;
-#[cfg(test)]
+
 pub(super) use directory::Tiff;
 pub(super) use page::Page;
 
