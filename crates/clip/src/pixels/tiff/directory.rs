@@ -11,7 +11,35 @@ pub(in crate::pixels) struct Tiff<'a>(pub &'a [u8]);
 /// The first bytes of TIFF files. The third and the fourth are wrong, but Pillow reads them by their byte order.
 const MAGIC: [&[u8; 4]; 6] = [b"II*\0", b"MM\0*", b"MM*\0", b"II\0*", b"II+\0", b"MM\0+"];
 
-/// libtiff refuses a longer directory.
+/// Names of the numbers in a directory.
+pub(super) mod tag {
+    pub const WIDTH: u64 = 256;
+    pub const HEIGHT: u64 = 257;
+    pub const BITS: u64 = 258;
+    pub const COMPRESSION: u64 = 259;
+    pub const PHOTOMETRIC: u64 = 262;
+    pub const FILL_ORDER: u64 = 266;
+    pub const STRIP_PLACES: u64 = 273;
+    pub const SAMPLES: u64 = 277;
+    pub const STRIP_ROWS: u64 = 278;
+    pub const STRIP_LENGTHS: u64 = 279;
+    pub const PLANES: u64 = 284;
+    pub const GROUP_3_OPTIONS: u64 = 292;
+    pub const PREDICTOR: u64 = 317;
+    pub const PALETTE: u64 = 320;
+    pub const TILE_WIDTH: u64 = 322;
+    pub const TILE_HEIGHT: u64 = 323;
+    pub const TILE_PLACES: u64 = 324;
+    pub const TILE_LENGTHS: u64 = 325;
+    pub const EXTRA_SAMPLES: u64 = 338;
+    pub const SAMPLE_FORMAT: u64 = 339;
+    pub const JPEG_TABLES: u64 = 347;
+    pub const YCBCR_COEFFICIENTS: u64 = 529;
+    pub const YCBCR_SUBSAMPLING: u64 = 530;
+    pub const BLACK_AND_WHITE: u64 = 532;
+}
+
+/// libtiff rejects a longer directory.
 const MOST_ENTRIES: u64 = 65_535;
 
 impl<'a> Tiff<'a> {
