@@ -315,7 +315,10 @@ fn bombs() -> Vec<(&'static str, Vec<u8>)> {
         ("an animated PNG of 10,000 frames", apng(10_000)),
         ("an animated PNG that says it has 2^32 - 1 frames", png(1, 1, &[chunk(b"acTL", &[255; 8]), grey_pixel()])),
         ("a PNG with 20,000 profiles of a megabyte", png(1, 1, &[raw_profile.repeat(20_000), grey_pixel()])),
-        ("a JPEG with EXIF in 300 segments", [b"\xff\xd8".to_vec(), exif.repeat(300), scans(1, 64, 1)[2..].to_vec()].concat()),
+        (
+            "a JPEG with EXIF in 300 segments",
+            [b"\xff\xd8".to_vec(), exif.repeat(300), scans(1, 64, 1)[2..].to_vec()].concat(),
+        ),
         ("a document of a million comments", [b"<?xml?>".to_vec(), b"<!---->\n".repeat(1_000_000)].concat()),
         ("a BMP of runs that jump to the end", jumping_bmp(7900)),
         ("a GIF of 65535 x 65535", gif(65535, 65535, 1)),
