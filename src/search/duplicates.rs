@@ -86,13 +86,13 @@ fn clip_index_recall(
     target: Option<&CStr>,
     sample: Option<i32>,
     k: Option<i32>,
-    ef_search: Option<RawDatum<'_>>,
-    queries: Option<RawDatum<'_>>,
-    time_limit: Option<RawDatum<'_>>,
+    ef_search: Option<RawDatum>,
+    queries: Option<RawDatum>,
+    time_limit: Option<RawDatum>,
     model: Option<Varlena<'_>>,
 ) -> Result<Recall, ErrorReport> {
     // SAFETY: the SQL declaration gives the arguments these types.
-    let passed = |argument: Option<RawDatum<'_>>, kind| unsafe { DatumWithOid::new(argument, kind) };
+    let passed = |argument: Option<RawDatum>, kind| unsafe { DatumWithOid::new(argument, kind) };
     let arguments = [
         regclass(relation.ok_or_else(|| null_argument("relation"))?),
         name(target.ok_or_else(|| null_argument("target"))?),
