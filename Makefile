@@ -3,6 +3,7 @@ PG_CONFIG ?= pg_config
 
 PG_CONFIG_PATH = $(abspath $(shell command -v $(PG_CONFIG)))
 PG_MAJOR = $(shell $(PG_CONFIG) --version 2>/dev/null | grep -oE '[0-9]+' | head -n 1)
+PROMISE_SECONDS ?= 3600
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 
 # The command goes beside the server's own programs, as those of other extensions do: each major release of the server
@@ -69,8 +70,10 @@ test: ready
 test-full-size: ready
 	scripts/full_size.sh test
 
-# All that takes long: leaks, random queries, other servers, fuzzing (FUZZ_SECONDS=600 shortens it). Needs root and a day.
+# PROMISE_SECONDS=600 and FUZZ_SECONDS=600 shorten it:
+# All that takes long: an hour of the first promise, leaks, random queries, other servers, fuzzing. Needs root and a day.
 test-all: test test-full-size
+	PG_CONFIG="$(PG_CONFIG_PATH)" PG_CLIP_SECONDS=$(PROMISE_SECONDS) cargo test --release --target-dir target -p e2e --test promise -- --nocapture
 	scripts/setup.sh "$(PG_CONFIG)" debootstrap libfaketime pgbouncer postgresql-plpython3-$(PG_MAJOR) sqlsmith valgrind
 	PG_CONFIG="$(PG_CONFIG_PATH)" cargo test --release --target-dir target --no-fail-fast -p endurance
 	PG_CONFIG="$(PG_CONFIG_PATH)" scripts/valgrind.sh

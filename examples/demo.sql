@@ -26,7 +26,7 @@ ANALYZE emoji;
 \echo '— pictures found by words'
 SELECT query,
        (SELECT string_agg(name, ', ')
-          FROM (SELECT name FROM emoji ORDER BY embedding <=> (SELECT clip_embed_text(query)) LIMIT 5) AS best) AS "best five"
+          FROM (SELECT name FROM emoji ORDER BY embedding <=> (SELECT clip_query('emoji', query)) LIMIT 5) AS best) AS "best five"
   FROM unnest('{dessert,musical instrument,rainy weather,happy birthday,boat on the water,an angry face,a fruit}'::text[]) AS query;
 
 \echo
@@ -38,14 +38,14 @@ SELECT name, round((embedding <=> (SELECT embedding FROM emoji WHERE name = 'gui
 
 \echo
 \echo '— search with a filter: k rows wherever k rows match, which the index alone does not promise'
-SELECT (row).name, round(distance::numeric, 3) AS distance
-  FROM clip_search(NULL::emoji, 'something to wear', 4, filter => 'length(name) < 8');
+SELECT key_text AS name, round(distance::numeric, 3) AS distance
+  FROM clip_search('emoji', 'something to wear', 4, filter => 'length(name) < 8');
 
 \echo
 \echo '— like this, but: an automobile, and a bit of police'
-SELECT (row).name, round(distance::numeric, 3) AS distance
-  FROM clip_search_vector(NULL::emoji, (
-       SELECT clip_blend(ARRAY[embedding, clip_embed_text('police')], ARRAY[1, 0.7]) FROM emoji WHERE name = 'automobile'), 3);
+SELECT key_text AS name, round(distance::numeric, 3) AS distance
+  FROM clip_search_vector('emoji', (
+       SELECT clip_blend(ARRAY[embedding, clip_query('emoji', 'police')], ARRAY[1, 0.7]) FROM emoji WHERE name = 'automobile'), 3);
 
 \echo
 \echo '— which label is it: nothing was trained for these'
@@ -64,7 +64,7 @@ SELECT key->>'name' AS picture, duplicate->>'name' AS duplicate, round(distance:
 \echo '— the index serves such a query (this table is so small that Postgres would read all of it: so it is told not to)'
 SET enable_seqscan = off;
 EXPLAIN (COSTS off)
-SELECT name FROM emoji ORDER BY embedding <=> (SELECT clip_embed_text('musical instrument')) LIMIT 5;
+SELECT name FROM emoji ORDER BY embedding <=> (SELECT clip_query('emoji', 'musical instrument')) LIMIT 5;
 RESET enable_seqscan;
 
 \echo

@@ -98,20 +98,27 @@ start_server() {
     }
 }
 
-# At once, as a crash would: nothing of the data is to be kept, or a restart shall prove that it survives.
+# At once, as a crash would: nothing of the data is to be kept, or a restart shall prove that it survives. Processes of a
+# killed postmaster exit by themselves, within a second: no other server can start before.
 stop_server() {
-    as_server "$bin/pg_ctl" --pgdata "$data" --wait --silent --mode immediate stop >/dev/null 2>&1 || kill_processes
+    local begun=$SECONDS
+    as_server "$bin/pg_ctl" --pgdata "$data" --wait --silent --mode immediate stop >/dev/null 2>&1 && return
+    while [ -n "$(processes)" ]; do
+        if [ $((SECONDS - begun)) -gt 5 ]; then
+            echo "cluster.sh: these processes outlive their postmaster:" >&2
+            # shellcheck disable=SC2046 # one argument per process
+            ps -o pid,stat,args -p $(processes) >&2 || true
+            return 1
+        fi
+        sleep 0.05
+    done
 }
 
-# What a killed postmaster leaves behind runs in the data folder, and may be too busy to notice. No other server may begin there
-# before it is gone.
-kill_processes() {
-    local process left=1
-    while [ "$left" -gt 0 ]; do
-        left=0
-        for process in /proc/[0-9]*; do
-            [ "$(readlink "$process/cwd")" != "$data" ] || { left=1; kill -KILL "${process#/proc/}" 2>/dev/null || true; }
-        done
+# The processes of the server: they run in the data folder.
+processes() {
+    local process
+    for process in /proc/[0-9]*; do
+        [ "$(readlink "$process/cwd")" != "$data" ] || echo "${process#/proc/}"
     done
 }
 
@@ -152,8 +159,11 @@ psql)
 stop)
     # Never a folder that holds no cluster.
     if is_cluster; then
-        stop_server
+        # Nothing may stay behind, whatever is wrong with it; the failure is reported all the same.
+        left=0
+        stop_server || { left=1; processes | xargs --no-run-if-empty kill -KILL; }
         remove
+        exit "$left"
     fi
     ;;
 *)

@@ -34,7 +34,7 @@ begin_with() {
     find "$seeds" -mindepth 1 -delete
     [ ! -e "fuzz/corpus/$1.tar.xz" ] || tar -C "$seeds" -xJf "fuzz/corpus/$1.tar.xz"
     case $1 in
-    image | header) find tests/fixtures/images $data/images/odd $data/images/exif -type f -size -64k -exec cp -t "$seeds" {} + 2>/dev/null || true ;;
+    image | header) find tests/fixtures/images tests/fixtures/tiff tests/fixtures/variants $data/images/odd $data/images/exif -type f -size -64k -exec cp -t "$seeds" {} + 2>/dev/null || true ;;
     manifest) cp models/emoji/pg_clip.json "$seeds" ;;
     config)
         for folder in tests/fixtures/models/* tests/fixtures/families/* tests/fixtures/models/broken/* models/emoji "$data"/tokenizer/*; do

@@ -70,7 +70,7 @@ SELECT count(embedding) FROM clip_embed_texts(ARRAY['a', 'b', NULL, 'a longer te
 SELECT clip_backfill_batch('item', 'pixels')
 SELECT count(*) FROM item, clip_classify(pixels, '{a,b,c}', '{"{}","a photo of a {}"}')
 SELECT count(clip_probabilities(pixels, ARRAY[embedding, pixels])), count(clip_blend(ARRAY[embedding, pixels], '{1,-0.5}')) FROM item WHERE pixels IS NOT NULL
-SELECT count(*) FROM clip_search(NULL::item, 'a cat', 5, filter => 'id > 3'), clip_near_duplicates('item', 'pixels'), clip_index_recall('item', 'pixels', 3)
+SELECT count(*) FROM clip_search('item', 'a cat', 5, filter => 'id > 3'), clip_near_duplicates('item', 'pixels'), clip_index_recall('item', 'pixels', 3)
 SELECT count(*) FROM clip_failures, clip_auto_embed_status, clip_models, clip_loaded_models, clip_diagnose()
 SELECT clip_unload()
 SELECT 'embedded', count(embedding) + count(pixels) FROM item

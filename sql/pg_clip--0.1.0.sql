@@ -137,11 +137,11 @@ COMMENT ON FUNCTION clip_auto_embed_row()
 	IS 'BEFORE ROW trigger that embeds a column; its arguments are mode, model, digest of the model, on_error';
 
 -- The primary key of a table, or else a unique index that names every row.
-CREATE FUNCTION _clip_key(relation regclass, OUT names name[], OUT types text[], OUT operators text[], OUT built_in boolean) RETURNS SETOF record
+CREATE FUNCTION _clip_key(relation regclass, OUT names name[], OUT types oid[], OUT operators text[], OUT built_in boolean) RETURNS SETOF record
 	LANGUAGE sql STABLE ROWS 1
 BEGIN ATOMIC
 SELECT pg_catalog.array_agg(a.attname ORDER BY k.n) AS names,
-       pg_catalog.array_agg(pg_catalog.format_type(a.atttypid, a.atttypmod) ORDER BY k.n) AS types,
+       pg_catalog.array_agg(a.atttypid ORDER BY k.n) AS types,
        pg_catalog.array_agg(pg_catalog.format('OPERATOR(%I.%s)', n.nspname, o.oprname) ORDER BY k.n) AS operators,
        pg_catalog.bool_and(n.nspname OPERATOR(pg_catalog.=) 'pg_catalog') AS built_in
   FROM pg_catalog.pg_index AS i
@@ -209,9 +209,11 @@ SELECT t.oid AS trigger_oid,
        a.args[2] AS model,
        a.args[3] AS digest,
        a.args[4] AS on_error,
+       CASE a.args[5] WHEN 'keep' THEN 'keep' ELSE 'replace' END AS on_vector,
        source.attname AS source,
        source.atttypid::pg_catalog.regtype AS source_type,
        target.attname AS target,
+       target.atttypid AS target_type,
        key.names AS key_names,
        key.types AS key_types,
        key.operators AS key_operators,
@@ -221,7 +223,7 @@ SELECT t.oid AS trigger_oid,
   JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
  CROSS JOIN LATERAL (SELECT pg_catalog.string_to_array(pg_catalog.encode(t.tgargs, 'escape'), '\000')) AS a (args)
   JOIN LATERAL (
-       SELECT attname
+       SELECT attname, atttypid
          FROM pg_catalog.pg_depend AS d
          JOIN pg_catalog.pg_attribute AS a ON a.attrelid OPERATOR(pg_catalog.=) d.refobjid AND a.attnum OPERATOR(pg_catalog.=) d.refobjsubid
         WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_trigger'::pg_catalog.regclass AND d.objid OPERATOR(pg_catalog.=) t.oid
@@ -290,35 +292,24 @@ SELECT a.* FROM _clip.activity AS a JOIN pg_catalog.pg_class AS c ON c.oid OPERA
  WHERE @extschema@._clip_may_read(c.oid, c.relowner, c.relnamespace);
 COMMENT ON VIEW _clip_work_done IS 'internal: activity on tables that the role may read';
 
--- Tells a source that failed from what it is changed to.
-CREATE FUNCTION _clip_digest(source bytea) RETURNS text
-	LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN pg_catalog.encode(pg_catalog.sha256(source), 'hex');
-COMMENT ON FUNCTION _clip_digest(bytea) IS 'internal: sha256 of an image';
-
-CREATE FUNCTION _clip_digest(source text) RETURNS text
-	LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(source, pg_catalog.getdatabaseencoding())), 'hex');
-COMMENT ON FUNCTION _clip_digest(text) IS 'internal: sha256 of a text';
-
--- The functions that write there. Each asks whether its caller may change the table in question, then writes with the
--- rights of the extension's owner.
-CREATE FUNCTION _clip_record_failure(relation regclass, trigger_name text, key jsonb, source_digest text, sqlstate text,
-	message text, retry boolean) RETURNS void
-	AS 'MODULE_PATHNAME', 'clip_record_failure_wrapper' LANGUAGE C VOLATILE STRICT;
-COMMENT ON FUNCTION _clip_record_failure(regclass, text, jsonb, text, text, text, boolean)
-	IS 'internal: note that a row could not be embedded';
-
-CREATE FUNCTION _clip_forget_failures(relation regclass, trigger_name text, keys jsonb[]) RETURNS bigint
+-- Nothing that SQL can call writes a failure or an activity: the triggers, workers and backfills do it themselves, of what they
+-- have tried. An owner may forget what failed in a table.
+CREATE FUNCTION _clip_forget_failures(relation regclass, trigger_name text) RETURNS bigint
 	AS 'MODULE_PATHNAME', 'clip_forget_failures_wrapper' LANGUAGE C VOLATILE;
-COMMENT ON FUNCTION _clip_forget_failures(regclass, text, jsonb[])
-	IS 'internal: forget the failures of some rows, or, if NULL, of all';
+COMMENT ON FUNCTION _clip_forget_failures(regclass, text) IS 'internal: forget the failures of a column, for the owner of its table';
 
-CREATE FUNCTION _clip_report_activity(relation regclass, trigger_name text, kind text, total bigint, embedded bigint,
-	failed bigint) RETURNS void
-	AS 'MODULE_PATHNAME', 'clip_report_activity_wrapper' LANGUAGE C VOLATILE;
-COMMENT ON FUNCTION _clip_report_activity(regclass, text, text, bigint, bigint, bigint)
-	IS 'internal: add to what this process has done; kind NULL ends its entry, kind "empty" notes that the queue is';
+CREATE FUNCTION _clip_backfill_step(relation regclass, trigger_name text, batch_size integer, begins boolean)
+	RETURNS TABLE (embedded bigint, failed bigint, finished boolean)
+	AS 'MODULE_PATHNAME', 'clip_backfill_step_wrapper' LANGUAGE C VOLATILE ROWS 1;
+COMMENT ON FUNCTION _clip_backfill_step(regclass, text, integer, boolean) IS 'internal: begin a backfill, or embed its next batch';
+
+CREATE FUNCTION _clip_backfill_rows(relation regclass, trigger_name text, batch_size integer) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'clip_backfill_rows_wrapper' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION _clip_backfill_rows(regclass, text, integer) IS 'internal: embed some rows that have no vector';
+
+CREATE FUNCTION _clip_count_pending(relation regclass, trigger_name text) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'clip_count_pending_wrapper' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION _clip_count_pending(regclass, text) IS 'internal: the number of rows that have a source and no vector';
 
 CREATE FUNCTION _clip_wake_worker() RETURNS void
 	AS 'MODULE_PATHNAME', 'clip_wake_worker_wrapper' LANGUAGE C VOLATILE;
@@ -332,15 +323,9 @@ CREATE FUNCTION _clip_resolve_model(model text) RETURNS TABLE (name text, digest
 	AS 'MODULE_PATHNAME', 'clip_resolve_model_wrapper' LANGUAGE C VOLATILE ROWS 1;
 COMMENT ON FUNCTION _clip_resolve_model(text) IS 'internal: the model of that name, or the default one';
 
-CREATE FUNCTION _clip_embed_each(texts text[], images bytea[], model text, digest text, tolerant boolean)
-	RETURNS TABLE (ordinality integer, embedding vector, sqlstate text, message text)
-	AS 'MODULE_PATHNAME', 'clip_embed_each_wrapper' LANGUAGE C VOLATILE COST 10000 ROWS 64;
-COMMENT ON FUNCTION _clip_embed_each(text[], bytea[], text, text, boolean)
-	IS 'internal: embed some rows with the model of that digest; if tolerant, a bad element becomes a row with its error';
-
-CREATE FUNCTION _clip_most_bytes(image boolean) RETURNS bigint
-	AS 'MODULE_PATHNAME', 'clip_most_bytes_wrapper' LANGUAGE C STABLE STRICT;
-COMMENT ON FUNCTION _clip_most_bytes(boolean) IS 'internal: the largest image, or text, that is read at all';
+CREATE FUNCTION _clip_max_bytes(image boolean) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'clip_max_bytes_wrapper' LANGUAGE C STABLE STRICT;
+COMMENT ON FUNCTION _clip_max_bytes(boolean) IS 'internal: the largest image, or text, that is read at all';
 
 CREATE VIEW @extschema@.clip_failures WITH (security_barrier) AS
 SELECT f.relation, c.target, CASE WHEN f.key OPERATOR(pg_catalog.<>) 'null' THEN f.key END AS key, f.sqlstate, f.message, f.attempts,
@@ -360,147 +345,19 @@ COMMENT ON COLUMN clip_failures.first_failed_at IS 'when it failed first';
 COMMENT ON COLUMN clip_failures.last_failed_at IS 'when it failed last';
 COMMENT ON COLUMN clip_failures.retry_at IS 'from when on it is tried again; NULL: after clip_retry, or when its source changes';
 
-CREATE VIEW @extschema@._clip_failed WITH (security_barrier) AS
-SELECT f.relation, f.trigger_name, f.key, f.source_digest
+-- Everybody may name this view, the one object of pg_clip that statements with others' rights need: a writer or a table's owner
+-- need no rights on the extension's schema.
+CREATE VIEW _clip.failed WITH (security_barrier) AS
+SELECT f.relation, f.trigger_name, f.key, f.source_digest,
+       -- A clock that was set back leaves failures of the future: nothing waits for those.
+       f.retry_at OPERATOR(pg_catalog.>) pg_catalog.now()
+       AND (f.last_failed_at OPERATOR(pg_catalog.<=) pg_catalog.now() OR f.retry_at OPERATOR(pg_catalog.=) 'infinity') AS waits
   FROM _clip.failures AS f
   JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) f.relation
- WHERE f.retry_at OPERATOR(pg_catalog.>) pg_catalog.now() AND @extschema@._clip_may_read(c.oid, c.relowner, c.relnamespace)
-   -- A clock that was set back leaves failures of the future: nothing waits for those.
-   AND (f.last_failed_at OPERATOR(pg_catalog.<=) pg_catalog.now() OR f.retry_at OPERATOR(pg_catalog.=) 'infinity');
-COMMENT ON VIEW _clip_failed IS 'internal: failures that are not to be tried again yet, unless the source has changed';
+ WHERE @extschema@._clip_may_read(c.oid, c.relowner, c.relnamespace);
+COMMENT ON VIEW _clip.failed IS 'internal: failures, and whether they are not to be tried again yet, unless the source has changed';
 
--- Embed the rows of a cursor: key as text[] written as text, id (the key as jsonb), size, source. "last" is the key of
--- the last one, NULL once there are no more; "locked" says that nobody else can change the rows meanwhile; "path" is the
--- caller's search_path, with which the table's own triggers run.
-CREATE FUNCTION _clip_fill(todo refcursor, relation regclass, trigger_name name, most integer, tolerant boolean, locked boolean,
-	path text, OUT embedded bigint, OUT failed bigint, OUT last text)
-	LANGUAGE plpgsql VOLATILE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-#variable_conflict use_column
-DECLARE
-	-- One run of an image tower; enough texts to find some of like length.
-	most_images CONSTANT integer := 8;
-	most_texts CONSTANT integer := 128;
-	-- Images of a window are in memory together.
-	most_window_bytes CONSTANT bigint := 33554432;
-	col @extschema@._clip_columns%ROWTYPE;
-	is_image boolean;
-	most_bytes bigint;
-	most_rows integer;
-	store text;
-	had_failures boolean;
-	finished boolean := false;
-	seen bigint := 0;
-	r record;
-	n integer;
-	bytes bigint;
-	keys text[];
-	ids jsonb[];
-	texts text[];
-	images bytea[];
-	places integer[];
-	sqlstates text[];
-	messages text[];
-	stores boolean[];
-	stored jsonb[];
-BEGIN
-	SELECT * INTO STRICT col FROM @extschema@._clip_columns AS c
-	 WHERE c.relation = _clip_fill.relation AND c.trigger_name = _clip_fill.trigger_name;
-	is_image := col.source_type = 'pg_catalog.bytea'::pg_catalog.regtype;
-	most_bytes := @extschema@._clip_most_bytes(is_image);
-	most_rows := CASE WHEN is_image THEN most_images ELSE most_texts END;
-	-- Who may not know of failures may end them all the same.
-	had_failures := NOT COALESCE((SELECT @extschema@._clip_may_read(c.oid, c.relowner, c.relnamespace) FROM pg_class AS c WHERE c.oid = col.relation), false)
-		OR EXISTS (SELECT FROM @extschema@.clip_failures AS f WHERE f.relation = col.relation AND f.target = col.target);
-	store := format(
-		'WITH e AS MATERIALIZED (SELECT * FROM @extschema@._clip_embed_each($1, $2, $3, $4, $5)), '
-		'u AS (UPDATE %s AS t SET %I = e.embedding FROM e '
-		'WHERE e.embedding IS NOT NULL AND t.%I IS NULL AND %s RETURNING e.ordinality) '
-		'SELECT pg_catalog.array_agg(e.ordinality), pg_catalog.array_agg(e.sqlstate), pg_catalog.array_agg(e.message), '
-		'pg_catalog.array_agg(u.ordinality IS NOT NULL) FROM e LEFT JOIN u ON u.ordinality OPERATOR(pg_catalog.=) e.ordinality',
-		col.rows_of, col.target, col.target,
-		(SELECT string_agg(format('t.%I %s ((($6)[e.ordinality])::pg_catalog.text[])[%s]::%s', name, operator, i, type), ' AND ' ORDER BY i)
-		   FROM unnest(col.key_names, col.key_operators, col.key_types) WITH ORDINALITY AS k (name, operator, type, i)));
-	embedded := 0;
-	failed := 0;
-	LOOP
-		n := 0;
-		bytes := 0;
-		keys := '{}';
-		ids := '{}';
-		texts := NULL;
-		images := NULL;
-		WHILE n < most_rows AND seen < most AND bytes < most_window_bytes LOOP
-			FETCH todo INTO r;
-			finished := NOT FOUND;
-			EXIT WHEN finished;
-			seen := seen + 1;
-			last := r.key;
-			IF r.size > most_bytes THEN
-				-- Said without reading it, so that one such row cannot exhaust the memory.
-				IF NOT tolerant THEN
-					RAISE EXCEPTION USING ERRCODE = 'program_limit_exceeded', MESSAGE = format('%s is too large', CASE WHEN is_image THEN 'image' ELSE 'text' END),
-						DETAIL = format('It has %s bytes; the limit is %s.', r.size, most_bytes);
-				END IF;
-				failed := failed + 1;
-				PERFORM @extschema@._clip_record_failure(col.relation, col.trigger_name::text, r.id, ''::text, '54000'::text,
-					format('%s is too large: it has %s bytes; the limit is %s.', CASE WHEN is_image THEN 'image' ELSE 'text' END, r.size, most_bytes),
-					false);
-			ELSE
-				n := n + 1;
-				bytes := bytes + r.size;
-				keys[n] := r.key;
-				ids[n] := r.id;
-				IF is_image THEN
-					images[n] := r.source;
-				ELSE
-					texts[n] := r.source;
-				END IF;
-			END IF;
-		END LOOP;
-		IF n > 0 THEN
-			-- With what is stored goes the failure of the whole column, if there was one.
-			stored := ARRAY['null'::pg_catalog.jsonb];
-			PERFORM set_config('search_path', path, true);
-			EXECUTE store INTO places, sqlstates, messages, stores USING texts, images, col.model, col.digest, tolerant, keys;
-			PERFORM set_config('search_path', 'pg_catalog, pg_temp', true);
-			FOR i IN 1 .. cardinality(places) LOOP
-				IF stores[i] THEN
-					embedded := embedded + 1;
-					stored := stored || ids[places[i]];
-				ELSIF sqlstates[i] IS NOT NULL OR locked THEN
-					-- What is locked and was not stored would be tried again for ever: nobody else can have changed it.
-					failed := failed + 1;
-					PERFORM @extschema@._clip_record_failure(col.relation, col.trigger_name::text, ids[places[i]],
-						CASE WHEN is_image THEN @extschema@._clip_digest(images[places[i]]) ELSE @extschema@._clip_digest(texts[places[i]]) END,
-						COALESCE(sqlstates[i], '09000'),
-						COALESCE(messages[i], 'could not store the vector: A trigger or a policy of the table prevents it.'),
-						col.mode = 'queue' AND col.on_error = 'error');
-				END IF;
-			END LOOP;
-			IF had_failures THEN
-				PERFORM @extschema@._clip_forget_failures(col.relation, col.trigger_name::text, stored);
-			END IF;
-		END IF;
-		EXIT WHEN finished OR seen >= most;
-	END LOOP;
-	IF finished THEN
-		last := NULL;
-	END IF;
-END
-$$;
-COMMENT ON FUNCTION _clip_fill(refcursor, regclass, name, integer, boolean, boolean, text) IS 'internal: embed the rows of a cursor and store their vectors';
-
--- The columns of a key, and the key as an object, of rows under an alias.
-CREATE FUNCTION _clip_key_columns(names name[], alias text) RETURNS text
-	LANGUAGE sql IMMUTABLE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-SELECT string_agg(format('%s.%I', alias, name), ', ' ORDER BY i) FROM unnest(names) WITH ORDINALITY AS k (name, i)
-$$;
-COMMENT ON FUNCTION _clip_key_columns(name[], text) IS 'internal: the columns of a key';
-
+-- The key of rows under an alias, or of arguments of a statement, as the view clip_failures shows it.
 CREATE FUNCTION _clip_key_object(names name[], alias text) RETURNS text
 	LANGUAGE sql IMMUTABLE
 	SET search_path = pg_catalog, pg_temp
@@ -510,155 +367,91 @@ SELECT format('pg_catalog.jsonb_build_object(%s)', string_agg(format('%L, %s.%I'
 $$;
 COMMENT ON FUNCTION _clip_key_object(name[], text) IS 'internal: the key as the view clip_failures shows it';
 
--- What of a row, under its alias, is needed to embed it.
-CREATE FUNCTION _clip_row(col _clip_columns, alias text) RETURNS text
-	LANGUAGE sql IMMUTABLE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-SELECT format('SELECT ARRAY[%s]::pg_catalog.text AS key, %s AS id, pg_catalog.octet_length(%s.%I)::pg_catalog.int8 AS size, '
-       '%s.%I::pg_catalog.%s AS source',
-       (SELECT string_agg(format('%s.%I::pg_catalog.text', alias, name), ', ' ORDER BY i) FROM unnest((col).key_names) WITH ORDINALITY AS k (name, i)),
-       @extschema@._clip_key_object((col).key_names, alias), alias, (col).source,
-       alias, (col).source, CASE (col).source_type WHEN 'bytea'::regtype THEN 'bytea' ELSE 'text' END)
-$$;
-COMMENT ON FUNCTION _clip_row(_clip_columns, text) IS 'internal: the select list of rows to embed';
-
--- Which rows wait: all without a vector, but those that failed and are not to be tried yet.
-CREATE FUNCTION _clip_waiting(col _clip_columns) RETURNS text
+-- The statements that fill the rows of a column. A key is given as the values of its columns, so that none is turned into text
+-- and back; each name is qualified, as the statements run with the search_path of whoever fills.
+CREATE FUNCTION _clip_filling(relation regclass, trigger_name name, OUT owner oid, OUT mode text, OUT model text,
+	OUT digest text, OUT on_error text, OUT is_image boolean, OUT target_type oid, OUT key_types oid[], OUT is_ordered boolean,
+	OUT has_failures boolean, OUT inserted text, OUT updated text, OUT first_rows text, OUT next_rows text, OUT any_row text,
+	OUT count_rows text, OUT store text, OUT key_object text, OUT gone text)
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
 DECLARE
-	waiting text := format(' FROM %s AS t WHERE t.%I IS NULL AND t.%I IS NOT NULL', col.rows_of, col.target, col.source);
+	col @extschema@._clip_columns%ROWTYPE;
+	keys text;
+	-- The source, as text or bytea: a varchar is a text.
+	source text;
+	waiting text;
+	failed text;
+	object text;
+	digest_of text;
 BEGIN
-	IF EXISTS (SELECT FROM @extschema@._clip_failed AS f WHERE f.relation = col.relation AND f.trigger_name = col.trigger_name) THEN
+	SELECT * INTO col FROM @extschema@._clip_columns AS c
+	 WHERE c.relation = _clip_filling.relation AND c.trigger_name = _clip_filling.trigger_name AND c.source IS NOT NULL AND c.key_names IS NOT NULL;
+	IF NOT FOUND THEN
+		RETURN;
+	END IF;
+	owner := col.owner;
+	mode := col.mode;
+	model := col.model;
+	digest := col.digest;
+	on_error := col.on_error;
+	is_image := col.source_type = 'bytea'::regtype;
+	target_type := col.target_type;
+	key_types := col.key_types;
+	is_ordered := col.key_built_in;
+	has_failures := EXISTS (SELECT FROM _clip.failures AS f WHERE f.relation = col.relation AND f.trigger_name = col.trigger_name);
+	SELECT string_agg(format('t.%I', name), ', ' ORDER BY i) INTO keys FROM unnest(col.key_names) WITH ORDINALITY AS k (name, i);
+	source := format('t.%I::pg_catalog.%s', col.source, CASE WHEN is_image THEN 'bytea' ELSE 'text' END);
+	object := @extschema@._clip_key_object(col.key_names, 't'::text);
+	waiting := format(' FROM %s AS t WHERE t.%I IS NULL AND t.%I IS NOT NULL', col.rows_of, col.target, col.source);
+	count_rows := 'SELECT pg_catalog.count(*)' || waiting;
+	gone := format('SELECT COALESCE(pg_catalog.array_agg(f.key), ''{}'') FROM _clip.failed AS f '
+		'WHERE f.relation::pg_catalog.oid OPERATOR(pg_catalog.=) %s::pg_catalog.oid AND f.trigger_name OPERATOR(pg_catalog.=) %L::pg_catalog.name '
+		'AND f.key OPERATOR(pg_catalog.<>) ''null''::pg_catalog.jsonb AND NOT EXISTS (SELECT FROM (SELECT %s AS key%s) AS w WHERE w.key OPERATOR(pg_catalog.=) f.key)',
+		col.relation::oid, col.trigger_name, object, waiting);
+	IF has_failures THEN
+		digest_of := CASE WHEN is_image THEN format('pg_catalog.encode(pg_catalog.sha256(t.%I), ''hex'')', col.source)
+			ELSE format('pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(t.%I::pg_catalog.text, pg_catalog.getdatabaseencoding())), ''hex'')', col.source) END;
+		failed := format('FROM _clip.failed AS f WHERE f.relation::pg_catalog.oid OPERATOR(pg_catalog.=) %s::pg_catalog.oid '
+			'AND f.trigger_name OPERATOR(pg_catalog.=) %L::pg_catalog.name AND f.waits', col.relation::oid, col.trigger_name);
 		-- Sets that are made once: the view is a barrier, which no index is used behind. Only of rows that failed is the source read.
 		waiting := waiting || format(' AND CASE WHEN %1$s OPERATOR(pg_catalog.=) ANY (SELECT f.key %2$s) THEN '
 			-- What was too large to be read has no digest, and is left out as long as it is too large.
-			'NOT (pg_catalog.octet_length(t.%3$I) OPERATOR(pg_catalog.>) %4$s '
+			'NOT (pg_catalog.octet_length(t.%3$I)::pg_catalog.int8 OPERATOR(pg_catalog.>) %4$s::pg_catalog.int8 '
 			'AND %1$s OPERATOR(pg_catalog.=) ANY (SELECT f.key %2$s AND f.source_digest OPERATOR(pg_catalog.=) '''')) '
-			'AND NOT (CASE WHEN pg_catalog.octet_length(t.%3$I) OPERATOR(pg_catalog.<=) %4$s THEN ROW(%1$s, @extschema@._clip_digest(t.%3$I::pg_catalog.%5$s)) '
+			'AND NOT (CASE WHEN pg_catalog.octet_length(t.%3$I)::pg_catalog.int8 OPERATOR(pg_catalog.<=) %4$s::pg_catalog.int8 THEN ROW(%1$s, %5$s) '
 			'OPERATOR(pg_catalog.=) ANY (SELECT f.key, f.source_digest %2$s) ELSE false END) ELSE true END',
-			@extschema@._clip_key_object(col.key_names, 't'::text),
-			format('FROM @extschema@._clip_failed AS f WHERE f.relation::pg_catalog.oid OPERATOR(pg_catalog.=) %s::pg_catalog.oid '
-				'AND f.trigger_name OPERATOR(pg_catalog.=) %L::pg_catalog.name', col.relation::oid, col.trigger_name),
-			col.source, @extschema@._clip_most_bytes(col.source_type = 'bytea'::regtype),
-			CASE col.source_type WHEN 'bytea'::regtype THEN 'bytea' ELSE 'text' END);
+			object, failed, col.source, @extschema@._clip_max_bytes(is_image), digest_of);
 	END IF;
-	RETURN waiting;
+	any_row := format('SELECT EXISTS (SELECT%s)', waiting);
+	first_rows := format('SELECT %s, %s%s ORDER BY %s LIMIT $1 FOR NO KEY UPDATE OF t SKIP LOCKED', keys, source, waiting, keys);
+	next_rows := format('SELECT %s, %s%s AND ROW(%s) OPERATOR(pg_catalog.>) ROW(%s) ORDER BY %s LIMIT $1 FOR NO KEY UPDATE OF t SKIP LOCKED',
+		keys, source, waiting, keys, (SELECT string_agg('$' || i + 1, ', ' ORDER BY i) FROM generate_subscripts(col.key_names, 1) AS i), keys);
+	inserted := format('SELECT %s, %s FROM clip_new AS t WHERE t.%I IS NULL AND t.%I IS NOT NULL', keys, source, col.target, col.source);
+	-- What had no vector before, and has the same source, is left to a backfill.
+	updated := inserted || format(' AND NOT EXISTS (SELECT FROM clip_old AS o WHERE %s AND o.%I IS NULL AND o.%I OPERATOR(pg_catalog.=) t.%I)',
+		(SELECT string_agg(format('t.%I %s o.%I', name, operator, name), ' AND ' ORDER BY i)
+		   FROM unnest(col.key_names, col.key_operators) WITH ORDINALITY AS k (name, operator, i)),
+		col.target, col.source, col.source);
+	store := format('UPDATE %s AS t SET %I = $1 WHERE t.%I IS NULL AND %s RETURNING t.%I IS NOT NULL', col.rows_of, col.target, col.target,
+		(SELECT string_agg(format('t.%I %s $%s', name, operator, i + 1), ' AND ' ORDER BY i)
+		   FROM unnest(col.key_names, col.key_operators) WITH ORDINALITY AS k (name, operator, i)), col.target);
+	SELECT format('SELECT pg_catalog.jsonb_build_object(%s)', string_agg(format('%L, $%s', name, i), ', ' ORDER BY i)) INTO key_object
+	  FROM unnest(col.key_names) WITH ORDINALITY AS k (name, i);
 END
 $$;
-COMMENT ON FUNCTION _clip_waiting(_clip_columns) IS 'internal: the FROM and WHERE of rows that wait';
+COMMENT ON FUNCTION _clip_filling(regclass, name) IS 'internal: what it takes to fill the rows of a column; NULLs if it has no key or is gone';
 
-CREATE FUNCTION _clip_any_pending(relation regclass, trigger_name name) RETURNS boolean
-	LANGUAGE plpgsql STABLE
-	SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
-AS $$
-DECLARE
-	col @extschema@._clip_columns%ROWTYPE;
-	found_one boolean;
-BEGIN
-	SELECT * INTO STRICT col FROM @extschema@._clip_columns AS c
-	 WHERE c.relation = _clip_any_pending.relation AND c.trigger_name = _clip_any_pending.trigger_name;
-	EXECUTE format('SELECT EXISTS (SELECT%s)', @extschema@._clip_waiting(col)) INTO found_one;
-	RETURN found_one;
-END
-$$;
-COMMENT ON FUNCTION _clip_any_pending(regclass, name) IS 'internal: whether a row waits';
-
-CREATE FUNCTION _clip_pass(relation regclass, trigger_name name, most integer, after text, path text,
-	OUT embedded bigint, OUT failed bigint, OUT last text)
-	LANGUAGE plpgsql VOLATILE
-	SET search_path = pg_catalog, pg_temp
-	-- In the order of the key, by its index, so that a pass reads the table once however many batches it takes.
-	SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off
-AS $$
-#variable_conflict use_column
-DECLARE
-	col @extschema@._clip_columns%ROWTYPE;
-	todo refcursor;
-	query text;
-	names text;
-BEGIN
-	SELECT * INTO STRICT col FROM @extschema@._clip_columns AS c
-	 WHERE c.relation = _clip_pass.relation AND c.trigger_name = _clip_pass.trigger_name;
-	names := @extschema@._clip_key_columns(col.key_names, 't'::text);
-	query := @extschema@._clip_row(col, 't'::text) || @extschema@._clip_waiting(col);
-	IF after IS NOT NULL AND col.key_built_in THEN
-		query := query || format(' AND ROW(%s) OPERATOR(pg_catalog.>) ROW(%s)', names,
-			(SELECT string_agg(format('($1::pg_catalog.text[])[%s]::%s', i, type), ', ' ORDER BY i)
-			   FROM unnest(col.key_types) WITH ORDINALITY AS k (type, i)));
-	END IF;
-	OPEN todo NO SCROLL FOR EXECUTE query || format(' ORDER BY %s LIMIT %s FOR NO KEY UPDATE OF t SKIP LOCKED', names, most) USING after;
-	SELECT f.embedded, f.failed, f.last INTO embedded, failed, last
-	  FROM @extschema@._clip_fill(todo, col.relation, col.trigger_name, most, true, true, path) AS f;
-	CLOSE todo;
-	IF last IS NULL AND EXISTS (SELECT FROM @extschema@.clip_failures AS f WHERE f.relation = col.relation AND f.target = col.target) THEN
-		-- Rows that are gone, or have got a vector otherwise.
-		EXECUTE format('SELECT @extschema@._clip_forget_failures($1, $2::pg_catalog.text, (SELECT COALESCE(pg_catalog.array_agg(f.key), ''{}'') FROM @extschema@.clip_failures AS f '
-			'WHERE f.relation OPERATOR(pg_catalog.=) $1 AND f.target OPERATOR(pg_catalog.=) %L::pg_catalog.name AND NOT EXISTS (SELECT FROM '
-			'(SELECT %s AS key FROM %s AS t WHERE t.%I IS NULL AND t.%I IS NOT NULL) AS w WHERE w.key OPERATOR(pg_catalog.=) f.key)))',
-			col.target, @extschema@._clip_key_object(col.key_names, 't'::text),
-			col.rows_of, col.target, col.source) USING col.relation, col.trigger_name;
-	END IF;
-END
-$$;
-COMMENT ON FUNCTION _clip_pass(regclass, name, integer, text, text)
-	IS 'internal: embed the next rows that have no vector, and say how far the pass has come; NULL at its end';
-
--- The query for the rows of a statement that are to be embedded.
-CREATE FUNCTION _clip_statement_rows(relation regclass, trigger_name name, operation text) RETURNS text
-	LANGUAGE plpgsql STABLE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-#variable_conflict use_column
-DECLARE
-	col @extschema@._clip_columns%ROWTYPE;
-	rows_of_it text;
-BEGIN
-	SELECT * INTO col FROM @extschema@._clip_columns AS c
-	 WHERE c.relation = _clip_statement_rows.relation AND c.trigger_name = _clip_statement_rows.trigger_name;
-	IF NOT FOUND THEN
-		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-			MESSAGE = format('triggers of table %s need trigger "%s"', relation, trigger_name),
-			HINT = 'Drop them, or call clip_auto_embed_drop and clip_auto_embed.';
-	END IF;
-	rows_of_it := @extschema@._clip_row(col, 'n'::text) || format(' FROM clip_new AS n WHERE n.%I IS NULL AND n.%I IS NOT NULL', col.target, col.source);
-	IF operation = 'UPDATE' THEN
-		-- What had no vector before, and has the same source, is left to a backfill.
-		rows_of_it := rows_of_it || format(' AND NOT EXISTS (SELECT FROM clip_old AS o WHERE %s AND o.%I IS NULL AND o.%I OPERATOR(pg_catalog.=) n.%I)',
-			(SELECT string_agg(format('n.%I %s o.%I', name, operator, name), ' AND ' ORDER BY i)
-			   FROM unnest(col.key_names, col.key_operators) WITH ORDINALITY AS k (name, operator, i)),
-			col.target, col.source, col.source);
-	END IF;
-	RETURN rows_of_it;
-END
-$$;
-COMMENT ON FUNCTION _clip_statement_rows(regclass, name, text) IS 'internal: the rows of a statement that are to be embedded';
-
--- Here and in what follows without a search_path of its own, each name is qualified and each operator fits its types
--- exactly: what others put into the caller's search_path is not found. Everywhere, the extension's functions are called
--- with all arguments and these of the very types: what others put beside them, where they may, does not fit better. But for the
--- searches, whose first argument is of any type.
 CREATE FUNCTION clip_auto_embed_statement() RETURNS trigger
-	LANGUAGE plpgsql VOLATILE
-AS $$
-DECLARE
-	row_trigger CONSTANT pg_catalog.name := TG_ARGV[0]::pg_catalog.name;
-	todo pg_catalog.refcursor;
-	tolerant pg_catalog.bool;
-BEGIN
-	OPEN todo NO SCROLL FOR EXECUTE @extschema@._clip_statement_rows(TG_RELID::pg_catalog.regclass, row_trigger, TG_OP);
-	SELECT c.on_error OPERATOR(pg_catalog.=) 'null'::pg_catalog.text INTO tolerant FROM @extschema@._clip_columns AS c
-	 WHERE c.relation::pg_catalog.oid OPERATOR(pg_catalog.=) TG_RELID AND c.trigger_name OPERATOR(pg_catalog.=) row_trigger;
-	PERFORM @extschema@._clip_fill(todo, TG_RELID::pg_catalog.regclass, row_trigger, 2147483647, tolerant, false, pg_catalog.current_setting('search_path'));
-	CLOSE todo;
-	RETURN NULL;
-END
-$$;
+	AS 'MODULE_PATHNAME', 'clip_auto_embed_statement_wrapper' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION clip_auto_embed_statement()
 	IS 'AFTER STATEMENT trigger that embeds all rows of a statement at once; its argument is the name of the table''s row trigger';
 
+-- Here and in what follows without a search_path of its own, each name is qualified and each operator fits its types
+-- exactly: what others put into the caller's search_path is not found. Everywhere, the extension's functions are called
+-- with all arguments and these of the very types: what others put beside them, where they may, does not fit better.
 CREATE FUNCTION _clip_column(relation regclass, target name) RETURNS _clip_columns
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
@@ -729,13 +522,13 @@ $$;
 COMMENT ON FUNCTION _clip_vector_index(regclass, name) IS 'internal: the index that serves searches';
 
 CREATE FUNCTION _clip_create_triggers(relation regclass, source name, target name, trigger_name name, mode text, model text, digest text,
-	on_error text) RETURNS text[]
+	on_error text, on_vector text) RETURNS text[]
 	LANGUAGE sql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 SELECT ARRAY[format('CREATE TRIGGER %I BEFORE INSERT OR UPDATE ON %s FOR EACH ROW WHEN (NEW.%I IS NOT NULL OR NEW.%I IS NOT NULL) '
-           'EXECUTE FUNCTION @extschema@.clip_auto_embed_row(%L, %L, %L, %L)',
-           trigger_name, relation, source, target, mode, model, digest, on_error)]
+           'EXECUTE FUNCTION @extschema@.clip_auto_embed_row(%L, %L, %L, %L, %L)',
+           trigger_name, relation, source, target, mode, model, digest, on_error, on_vector)]
        || CASE mode WHEN 'statement' THEN ARRAY[
            format('CREATE TRIGGER %I AFTER INSERT ON %s REFERENCING NEW TABLE AS clip_new FOR EACH STATEMENT '
                'EXECUTE FUNCTION @extschema@.clip_auto_embed_statement(%L)', trigger_name || '_insert', relation, trigger_name),
@@ -743,7 +536,7 @@ SELECT ARRAY[format('CREATE TRIGGER %I BEFORE INSERT OR UPDATE ON %s FOR EACH RO
                'EXECUTE FUNCTION @extschema@.clip_auto_embed_statement(%L)', trigger_name || '_update', relation, trigger_name)]
        ELSE '{}' END
 $$;
-COMMENT ON FUNCTION _clip_create_triggers(regclass, name, name, name, text, text, text, text) IS 'internal: the DDL of a column''s triggers';
+COMMENT ON FUNCTION _clip_create_triggers(regclass, name, name, name, text, text, text, text, text) IS 'internal: the DDL of a column''s triggers';
 
 CREATE FUNCTION _clip_drop_triggers(relation regclass, trigger_name name) RETURNS text[]
 	LANGUAGE sql STABLE
@@ -751,10 +544,115 @@ CREATE FUNCTION _clip_drop_triggers(relation regclass, trigger_name name) RETURN
 AS $$
 SELECT array_agg(format('DROP TRIGGER %I ON %s', t.tgname, relation) ORDER BY t.tgname)
   FROM pg_trigger AS t
- WHERE t.tgrelid = relation AND t.tgparentid = 0 AND t.tgname IN (trigger_name, trigger_name || '_insert', trigger_name || '_update')
-   AND t.tgfoid IN ('@extschema@.clip_auto_embed_row()'::regprocedure, '@extschema@.clip_auto_embed_statement()'::regprocedure)
+ WHERE t.tgrelid = relation AND t.tgparentid = 0 AND t.tgname IN (trigger_name, trigger_name || '_insert', trigger_name || '_update', trigger_name || '_check')
+   AND t.tgfoid IN ('@extschema@.clip_auto_embed_row()'::regprocedure, '@extschema@.clip_auto_embed_statement()'::regprocedure,
+                    '@extschema@.clip_auto_embed_check()'::regprocedure)
 $$;
 COMMENT ON FUNCTION _clip_drop_triggers(regclass, name) IS 'internal: the DDL that removes a column''s triggers';
+
+CREATE FUNCTION clip_auto_embed_check() RETURNS trigger
+	AS 'MODULE_PATHNAME', 'clip_auto_embed_check_wrapper' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION clip_auto_embed_check()
+	IS 'AFTER ROW trigger that refuses a row whose source was changed after it was embedded; its argument is the name of the table''s row trigger';
+
+-- A BEFORE trigger that fires after ours may change a source whose vector is made already. Where there is one, what was stored is
+-- looked at.
+CREATE FUNCTION _clip_settle(relation regclass) RETURNS void
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	root CONSTANT regclass := COALESCE(pg_partition_root(relation), relation);
+	col @extschema@._clip_columns%ROWTYPE;
+	check_name name;
+	is_followed boolean;
+	is_checked boolean;
+BEGIN
+	IF NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = root AND t.tgfoid = '@extschema@.clip_auto_embed_row()'::regprocedure) THEN
+		RETURN;
+	END IF;
+	FOR col IN SELECT c.* FROM @extschema@._clip_columns AS c WHERE c.relation = root AND c.source IS NOT NULL LOOP
+		check_name := col.trigger_name || '_check';
+		is_followed := EXISTS (
+			SELECT FROM pg_trigger AS t
+			 WHERE (t.tgrelid = root OR t.tgrelid IN (SELECT p.relid FROM pg_partition_tree(root) AS p)) AND t.tgname > col.trigger_name
+			   -- Of rows (1), before (2) INSERT (4) or UPDATE (16).
+			   AND t.tgtype & 3 = 3 AND t.tgtype & 20 <> 0 AND NOT t.tgisinternal AND t.tgfoid <> '@extschema@.clip_auto_embed_row()'::regprocedure);
+		is_checked := EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = root AND t.tgname = check_name);
+		IF is_followed AND NOT is_checked THEN
+			EXECUTE format('CREATE TRIGGER %I AFTER INSERT OR UPDATE ON %s FOR EACH ROW WHEN (NEW.%I IS NOT NULL) EXECUTE FUNCTION @extschema@.clip_auto_embed_check(%L)',
+				check_name, root, col.target, col.trigger_name);
+		ELSIF is_checked AND NOT is_followed THEN
+			EXECUTE format('DROP TRIGGER %I ON %s', check_name, root);
+		END IF;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION _clip_settle(regclass) IS 'internal: create or drop the check of what was stored, as triggers of others need it';
+
+-- Postgres changes no type of a column that a trigger's condition names: the triggers are dropped before, and created again after
+-- it, by the statements that this returns. Those that clear vectors are for values that are computed anew.
+CREATE FUNCTION _clip_release(relation regclass, columns text[], role oid) RETURNS TABLE (clears boolean, statement text, owner oid)
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	col @extschema@._clip_columns%ROWTYPE;
+BEGIN
+	FOR col IN
+		WITH RECURSIVE tables (oid) AS (
+			SELECT relation::oid UNION SELECT i.inhrelid FROM pg_inherits AS i JOIN tables AS t ON t.oid = i.inhparent
+		)
+		SELECT c.* FROM @extschema@._clip_columns AS c JOIN tables AS t ON t.oid = c.relation
+		 WHERE c.source IN (SELECT convert_from(decode(n, 'hex'), getdatabaseencoding()) FROM unnest(columns) AS n) AND pg_has_role(role, c.owner, 'USAGE')
+	LOOP
+		clears := true;
+		owner := col.owner;
+		statement := format('UPDATE %s AS t SET %I = NULL WHERE t.%I IS NOT NULL', col.rows_of, col.target, col.target);
+		RETURN NEXT;
+		clears := false;
+		RETURN QUERY SELECT false, s, col.owner FROM unnest(@extschema@._clip_create_triggers(col.relation, col.source, col.target, col.trigger_name,
+			col.mode, col.model, col.digest, col.on_error, col.on_vector)) AS s;
+		RETURN QUERY SELECT false, format('ALTER TABLE %s %s TRIGGER %I', col.relation,
+			CASE t.tgenabled WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN 'ENABLE REPLICA' ELSE 'ENABLE ALWAYS' END, t.tgname), col.owner
+			FROM pg_trigger AS t WHERE t.tgrelid = col.relation AND t.tgenabled <> 'O' AND t.tgname IN (col.trigger_name, col.trigger_name || '_insert', col.trigger_name || '_update');
+		statement := format('SELECT @extschema@._clip_require_source(%L::pg_catalog.regclass, %L::pg_catalog.name)', col.relation, col.trigger_name);
+		RETURN NEXT;
+		PERFORM @extschema@._clip_execute(@extschema@._clip_drop_triggers(col.relation, col.trigger_name), false);
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION _clip_release(regclass, text[], oid) IS 'internal: drop the triggers of columns whose sources change their types';
+
+CREATE FUNCTION _clip_require_source(relation regclass, trigger_name name) RETURNS void
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	col @extschema@._clip_columns%ROWTYPE;
+BEGIN
+	SELECT * INTO col FROM @extschema@._clip_columns AS c WHERE c.relation = _clip_require_source.relation AND c.trigger_name = _clip_require_source.trigger_name;
+	IF col.source_type NOT IN ('text'::regtype, 'varchar'::regtype, 'bytea'::regtype) THEN
+		RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch', MESSAGE = format('column "%s" of table %s cannot become %s', col.source, relation, col.source_type),
+			DETAIL = format('Column "%s" is embedded from it: texts are text or varchar, images are bytea.', col.target),
+			HINT = format('End that first: SELECT clip_auto_embed_drop(%L, %L)', relation, col.target);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION _clip_require_source(regclass, name) IS 'internal: refuse a source of a type that is not embedded';
+
+CREATE FUNCTION clip_ddl() RETURNS event_trigger
+	AS 'MODULE_PATHNAME', 'clip_ddl_wrapper' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION clip_ddl() IS 'event trigger: what statements that change tables mean for columns that embed themselves';
+
+CREATE EVENT TRIGGER clip_ddl_start ON ddl_command_start WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION @extschema@.clip_ddl();
+COMMENT ON EVENT TRIGGER clip_ddl_start IS 'lets the type of a source be changed';
+CREATE EVENT TRIGGER clip_ddl_end ON ddl_command_end WHEN TAG IN ('ALTER TABLE', 'CREATE TRIGGER', 'ALTER TRIGGER') EXECUTE FUNCTION @extschema@.clip_ddl();
+COMMENT ON EVENT TRIGGER clip_ddl_end IS 'lets the type of a source be changed; checks rows where a trigger fires after that of pg_clip';
+CREATE EVENT TRIGGER clip_ddl_drop ON sql_drop WHEN TAG IN ('DROP TABLE', 'DROP SCHEMA', 'DROP OWNED', 'DROP FOREIGN TABLE') EXECUTE FUNCTION @extschema@.clip_ddl();
+COMMENT ON EVENT TRIGGER clip_ddl_drop IS 'forgets what failed in tables that are dropped';
 
 CREATE FUNCTION _clip_execute(statements text[], dry_run boolean) RETURNS text
 	LANGUAGE plpgsql VOLATILE
@@ -776,9 +674,69 @@ END
 $$;
 COMMENT ON FUNCTION _clip_execute(text[], boolean) IS 'internal: run statements, or only show them';
 
+-- What somebody who attaches a column is told of its rows. Tables up to a million rows are counted.
+CREATE FUNCTION _clip_notice_rows(relation regclass, col _clip_columns) RETURNS text
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	estimate real;
+	pending bigint;
+	kept bigint;
+	rows_in_words text := 'some rows';
+BEGIN
+	SELECT sum(CASE WHEN c.reltuples >= 0 THEN c.reltuples ELSE pg_relation_size(c.oid) / 100 END) INTO estimate
+	  FROM pg_class AS c
+	 WHERE c.oid = relation AND c.relkind = 'r' OR c.oid IN (SELECT p.relid FROM pg_partition_tree(relation) AS p WHERE p.isleaf);
+	IF COALESCE(estimate, 0) <= 1000000 THEN
+		EXECUTE format('SELECT count(*) FILTER (WHERE t.%1$I IS NULL), count(t.%1$I) FROM %3$s AS t WHERE t.%2$I IS NOT NULL', col.target, col.source, col.rows_of) INTO pending, kept;
+		rows_in_words := @extschema@._clip_rows(pending);
+	ELSE
+		EXECUTE format('SELECT count(*) FROM (SELECT FROM %s AS t WHERE t.%I IS NULL AND t.%I IS NOT NULL LIMIT 1) AS one', col.rows_of, col.target, col.source) INTO pending;
+	END IF;
+	IF kept > 0 THEN
+		RAISE NOTICE USING MESSAGE = format('table %s keeps the vectors of %s', relation, @extschema@._clip_rows(kept)),
+			HINT = format('If sources were changed meanwhile, clear their vectors: UPDATE %s SET %I = NULL WHERE ...', relation, col.target);
+	END IF;
+	IF pending = 0 THEN
+		RETURN '';
+	ELSIF col.mode = 'queue' THEN
+		RAISE NOTICE USING MESSAGE = format('table %s has %s without a vector', relation, rows_in_words),
+			DETAIL = 'A background worker embeds them; until then searches do not find them.', HINT = 'The view clip_auto_embed_status shows how far it is.';
+		RETURN '';
+	END IF;
+	RAISE NOTICE USING MESSAGE = format('table %s has %s without a vector', relation, rows_in_words),
+		DETAIL = 'Searches do not find them.', HINT = format('Embed them: CALL clip_backfill(%L, %L)', relation, col.target);
+	RETURN format(E'\n-- For the rows that are there already: CALL clip_backfill(''%s'', ''%s'')', relation, col.target);
+END
+$$;
+COMMENT ON FUNCTION _clip_notice_rows(regclass, _clip_columns) IS 'internal: say how many rows of a column have no vector, and how they get one';
+
+-- A column of addresses is embedded as the texts that they are.
+CREATE FUNCTION _clip_notice_source(relation regclass, source name, source_type oid) RETURNS void
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	part real;
+BEGIN
+	IF source_type = 'bytea'::regtype THEN
+		RETURN;
+	END IF;
+	EXECUTE format('SELECT avg((s.value ~* %L)::int) FROM (SELECT left(t.%I, 2000) AS value FROM %s AS t WHERE t.%I IS NOT NULL LIMIT 100) AS s',
+		'^\s*([a-z][a-z0-9+.-]*://\S+|data:image/\S+|\S*/\S+\.(jpe?g|png|webp|gif|bmp|tiff?|heic|avif))\s*$', source, relation, source) INTO part;
+	IF part > 0.5 THEN
+		RAISE NOTICE USING MESSAGE = format('column "%s" of table %s seems to hold addresses of images', source, relation),
+			DETAIL = 'They are embedded as texts: nothing is fetched.',
+			HINT = 'To embed the images, store the bytes of their files in a column of type bytea.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION _clip_notice_source(regclass, name, oid) IS 'internal: say if texts look like addresses of images';
+
 CREATE FUNCTION clip_auto_embed(relation regclass, source name, target name DEFAULT 'embedding', model text DEFAULT NULL,
-	mode text DEFAULT 'row', create_index boolean DEFAULT true, dry_run boolean DEFAULT false, on_error text DEFAULT 'error')
-	RETURNS text
+	mode text DEFAULT 'row', create_index boolean DEFAULT true, dry_run boolean DEFAULT false, on_error text DEFAULT 'error',
+	on_vector text DEFAULT 'replace') RETURNS text
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -796,7 +754,7 @@ DECLARE
 	statements text[] := '{}';
 	done text;
 BEGIN
-	IF relation IS NULL OR source IS NULL OR target IS NULL OR mode IS NULL OR create_index IS NULL OR dry_run IS NULL OR on_error IS NULL THEN
+	IF relation IS NULL OR source IS NULL OR target IS NULL OR mode IS NULL OR create_index IS NULL OR dry_run IS NULL OR on_error IS NULL OR on_vector IS NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'only the argument model may be null';
 	END IF;
 	IF mode NOT IN ('row', 'statement', 'queue') THEN
@@ -807,6 +765,10 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('invalid value for parameter "on_error": "%s"', on_error),
 			DETAIL = format('The mode is "%s".', mode),
 			HINT = 'Available values: "error"; in modes "row" and "statement" also "null"; in mode "queue" also "skip".';
+	END IF;
+	IF on_vector NOT IN ('replace', 'keep') THEN
+		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('invalid value for parameter "on_vector": "%s"', on_vector),
+			HINT = 'Available values: "replace": the source decides; "keep": a vector that a statement writes is kept.';
 	END IF;
 	SELECT * INTO tab FROM pg_class AS c WHERE c.oid = relation;
 	PERFORM @extschema@._clip_require_owner(relation);
@@ -887,13 +849,12 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('table %s is temporary', relation),
 			DETAIL = 'Workers do not see tables of other sessions.', HINT = 'Use mode "row" or "statement".';
 	END IF;
-	IF col.mode IS DISTINCT FROM mode OR col.on_error IS DISTINCT FROM on_error THEN
-		IF col.trigger_name IS NOT NULL THEN
-			statements := statements || @extschema@._clip_drop_triggers(relation, col.trigger_name);
-		END IF;
+	IF (col.mode, col.on_error, col.on_vector) IS DISTINCT FROM (mode, on_error, on_vector) THEN
+		-- Those of a column whose source was dropped are left behind.
+		statements := statements || COALESCE(@extschema@._clip_drop_triggers(relation, COALESCE(col.trigger_name, @extschema@._clip_trigger_name(target))), '{}');
 		-- The name begins with zz because triggers fire in the order of their names: those that write the source come first.
 		statements := statements || @extschema@._clip_create_triggers(relation, source, target, COALESCE(col.trigger_name, @extschema@._clip_trigger_name(target)),
-			mode, chosen.name, chosen.digest, on_error);
+			mode, chosen.name, chosen.digest, on_error, on_vector);
 	END IF;
 
 	-- The indexes.
@@ -910,26 +871,40 @@ BEGIN
 		END IF;
 		statements := statements || format('CREATE INDEX ON %s USING hnsw (%I %I.vector_cosine_ops)', relation, target, vectors);
 	END IF;
+	PERFORM @extschema@._clip_notice_source(relation, source, source_column.atttypid);
 
 	done := @extschema@._clip_execute(statements, dry_run);
-	IF mode = 'queue' AND NOT dry_run THEN
-		PERFORM @extschema@._clip_wake_worker();
-	ELSIF mode <> 'queue' AND col.model IS NULL THEN
-		EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE %I IS NOT NULL)', relation, source) INTO filled;
-		IF filled THEN
-			done := done || format(E'\n-- For the rows that are there already: CALL clip_backfill(''%s'', ''%s'')', relation, target);
-		END IF;
+	IF NOT create_index AND chosen.dimensions <= most_indexed AND @extschema@._clip_vector_index(relation, target) IS NULL THEN
+		done := done || format(E'\n-- The index, while others write: CREATE INDEX CONCURRENTLY ON %s USING hnsw (%I %I.vector_cosine_ops)', relation, target, vectors);
 	END IF;
-	RETURN done;
+	IF dry_run THEN
+		RETURN done;
+	END IF;
+	IF mode = 'queue' THEN
+		PERFORM @extschema@._clip_wake_worker();
+	END IF;
+	RETURN done || @extschema@._clip_notice_rows(relation, @extschema@._clip_column(relation, target));
 END
 $$;
-COMMENT ON FUNCTION clip_auto_embed(regclass, name, name, text, text, boolean, boolean, text)
+COMMENT ON FUNCTION clip_auto_embed(regclass, name, name, text, text, boolean, boolean, text, text)
 	IS 'let the rows of a table embed themselves: adds the column, its triggers and its index; returns the statements it ran';
+
+-- A disabled trigger: it says whose the vectors are, and costs nothing.
+CREATE FUNCTION _clip_stamp(relation regclass, target name, trigger_name name, model text, digest text) RETURNS text[]
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT ARRAY[format('CREATE TRIGGER %I BEFORE INSERT OR UPDATE ON %s FOR EACH ROW WHEN (NEW.%I IS NOT NULL) '
+           'EXECUTE FUNCTION @extschema@.clip_auto_embed_row(%L, %L, %L, %L)', trigger_name, relation, target, 'stamp', model, digest, 'error'),
+       format('ALTER TABLE %s DISABLE TRIGGER %I', relation, trigger_name)]
+$$;
+COMMENT ON FUNCTION _clip_stamp(regclass, name, name, text, text) IS 'internal: the DDL of the record of a column''s model';
 
 CREATE FUNCTION clip_auto_embed_drop(relation regclass, target name DEFAULT 'embedding', keep_column boolean DEFAULT true) RETURNS text
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
 DECLARE
 	col @extschema@._clip_columns%ROWTYPE;
 	statements text[];
@@ -938,13 +913,25 @@ BEGIN
 	IF keep_column IS NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'keep_column must not be null';
 	END IF;
-	SELECT * INTO col FROM @extschema@._clip_column(relation, target);
+	-- Triggers without the one that names the columns are left where the source was dropped.
+	statements := @extschema@._clip_drop_triggers(relation, @extschema@._clip_trigger_name(target));
+	IF statements IS NULL OR EXISTS (SELECT FROM @extschema@._clip_columns AS c WHERE c.relation = clip_auto_embed_drop.relation AND c.target = clip_auto_embed_drop.target) THEN
+		SELECT * INTO col FROM @extschema@._clip_column(relation, target);
+		statements := @extschema@._clip_drop_triggers(relation, col.trigger_name);
+	END IF;
 	PERFORM @extschema@._clip_require_owner(relation);
-	PERFORM @extschema@._clip_forget_failures(relation, col.trigger_name::text, NULL::jsonb[]);
-	statements := @extschema@._clip_drop_triggers(relation, col.trigger_name);
-	pending := @extschema@._clip_pending_index(relation, col.source, target);
-	IF pending IS NOT NULL THEN
-		statements := statements || format('DROP INDEX %s', pending);
+	IF col.trigger_name IS NOT NULL THEN
+		PERFORM @extschema@._clip_forget_failures(relation, col.trigger_name::text);
+		pending := @extschema@._clip_pending_index(relation, col.source, target);
+		IF pending IS NOT NULL THEN
+			statements := statements || format('DROP INDEX %s', pending);
+		END IF;
+		-- The record of the model stays as long as the vectors do: clip_auto_embed takes the column over again.
+		IF keep_column AND col.mode = 'stamp' THEN
+			RETURN '-- nothing to do';
+		ELSIF keep_column THEN
+			statements := statements || @extschema@._clip_stamp(relation, target, col.trigger_name, col.model, col.digest);
+		END IF;
 	END IF;
 	IF NOT keep_column THEN
 		statements := statements || format('ALTER TABLE %s DROP COLUMN %I', relation, target);
@@ -991,10 +978,7 @@ BEGIN
 		IF col.mode IS NOT NULL THEN
 			statements := @extschema@._clip_drop_triggers(relation, trigger_name);
 		END IF;
-		-- Disabled: it says whose the vectors are, and costs nothing.
-		statements := statements || format('CREATE TRIGGER %I BEFORE INSERT OR UPDATE ON %s FOR EACH ROW WHEN (NEW.%I IS NOT NULL) '
-				'EXECUTE FUNCTION @extschema@.clip_auto_embed_row(%L, %L, %L, %L)', trigger_name, relation, target, 'stamp', chosen.name, chosen.digest, 'error')
-			|| format('ALTER TABLE %s DISABLE TRIGGER %I', relation, trigger_name);
+		statements := statements || @extschema@._clip_stamp(relation, target, trigger_name, chosen.name, chosen.digest);
 	END IF;
 	RETURN @extschema@._clip_execute(statements, false);
 END
@@ -1014,7 +998,7 @@ BEGIN
 	IF col.mode = 'queue' THEN
 		PERFORM @extschema@._clip_wake_worker();
 	END IF;
-	RETURN @extschema@._clip_forget_failures(relation, col.trigger_name::text, NULL::jsonb[]);
+	RETURN @extschema@._clip_forget_failures(relation, col.trigger_name::text);
 END
 $$;
 COMMENT ON FUNCTION clip_retry(regclass, name)
@@ -1045,90 +1029,45 @@ END
 $$;
 COMMENT ON FUNCTION _clip_fillable(regclass, name, integer) IS 'internal: a column whose rows can be embedded later, or a clear error';
 
+CREATE FUNCTION _clip_rows(n bigint) RETURNS text
+	LANGUAGE sql IMMUTABLE
+RETURN n::pg_catalog.text OPERATOR(pg_catalog.||) CASE n WHEN 1 THEN ' row' ELSE ' rows' END;
+COMMENT ON FUNCTION _clip_rows(bigint) IS 'internal: a number of rows, in words';
+
 CREATE FUNCTION clip_backfill_batch(relation regclass, target name DEFAULT 'embedding', batch_size integer DEFAULT 64) RETURNS bigint
 	LANGUAGE plpgsql VOLATILE
 AS $$
-#variable_conflict use_column
-DECLARE
-	col @extschema@._clip_columns%ROWTYPE;
-	step record;
-	before text;
-	after text;
 BEGIN
-	SELECT * INTO col FROM @extschema@._clip_fillable(relation, target, batch_size);
-	-- A batch that only failed is not the end, unless it is the one before again.
-	LOOP
-		before := after;
-		SELECT * INTO step FROM @extschema@._clip_pass(relation, col.trigger_name, batch_size, after, pg_catalog.current_setting('search_path'));
-		after := step.last;
-		EXIT WHEN step.embedded > 0 OR after IS NULL OR after OPERATOR(pg_catalog.=) before;
-	END LOOP;
-	RETURN step.embedded;
+	RETURN @extschema@._clip_backfill_rows(relation, (@extschema@._clip_fillable(relation, target, batch_size)).trigger_name::pg_catalog.text, batch_size);
 END
 $$;
 COMMENT ON FUNCTION clip_backfill_batch(regclass, name, integer)
 	IS 'embed up to batch_size rows that have no vector, in this transaction; returns how many, 0 when none is left';
 
-CREATE FUNCTION _clip_count_pending(relation regclass, trigger_name name) RETURNS bigint
-	LANGUAGE plpgsql STABLE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-#variable_conflict use_column
-DECLARE
-	col @extschema@._clip_columns%ROWTYPE;
-	n bigint;
-BEGIN
-	SELECT * INTO STRICT col FROM @extschema@._clip_columns AS c
-	 WHERE c.relation = _clip_count_pending.relation AND c.trigger_name = _clip_count_pending.trigger_name;
-	EXECUTE format('SELECT count(*) FROM %s WHERE %I IS NULL AND %I IS NOT NULL', col.rows_of, col.target, col.source) INTO n;
-	RETURN n;
-END
-$$;
-COMMENT ON FUNCTION _clip_count_pending(regclass, name) IS 'internal: the number of rows that have a source and no vector';
-
 CREATE PROCEDURE clip_backfill(relation regclass, target name DEFAULT 'embedding', batch_size integer DEFAULT 64)
 	LANGUAGE plpgsql
 AS $$
-#variable_conflict use_column
 DECLARE
-	col @extschema@._clip_columns%ROWTYPE;
-	step record;
-	before text;
-	after text;
-	this_pass bigint;
-	embedded bigint := 0;
-	failed bigint := 0;
+	column_trigger pg_catalog.text;
+	step pg_catalog.record;
+	embedded pg_catalog.int8 := 0;
+	failed pg_catalog.int8 := 0;
 BEGIN
 	PERFORM @extschema@._clip_require_no_transaction('CALL clip_backfill'::pg_catalog.text, 'In a transaction, call clip_backfill_batch until it returns 0.'::pg_catalog.text);
-	SELECT * INTO col FROM @extschema@._clip_fillable(relation, target, batch_size);
-	PERFORM @extschema@._clip_report_activity(relation, col.trigger_name::pg_catalog.text, NULL::pg_catalog.text, 0::bigint, 0::bigint, 0::bigint);
-	PERFORM @extschema@._clip_report_activity(relation, col.trigger_name::pg_catalog.text, 'backfill'::pg_catalog.text,
-		@extschema@._clip_count_pending(relation, col.trigger_name), 0::bigint, 0::bigint);
-	COMMIT;
-	-- Rows that others have locked are left to them; what they leave is found by another pass.
+	column_trigger := (@extschema@._clip_fillable(relation, target, batch_size)).trigger_name;
+	SELECT s.embedded, s.failed, s.finished INTO step FROM @extschema@._clip_backfill_step(relation, column_trigger, batch_size, true) AS s;
 	LOOP
-		this_pass := 0;
-		LOOP
-			before := after;
-			SELECT * INTO step FROM @extschema@._clip_pass(relation, col.trigger_name, batch_size, after, pg_catalog.current_setting('search_path'));
-			after := step.last;
-			this_pass := this_pass + step.embedded;
-			failed := failed + step.failed;
-			PERFORM @extschema@._clip_report_activity(relation, col.trigger_name::pg_catalog.text, 'backfill'::pg_catalog.text,
-				NULL::bigint, step.embedded, step.failed);
-			COMMIT;
-			-- Without an order to go on in, what fails comes again, to those who are not told that it has failed.
-			EXIT WHEN after IS NULL OR step.embedded = 0 AND after OPERATOR(pg_catalog.=) before;
-		END LOOP;
-		embedded := embedded + this_pass;
-		EXIT WHEN this_pass = 0;
+		COMMIT;
+		EXIT WHEN step.finished;
+		SELECT s.embedded, s.failed, s.finished INTO step FROM @extschema@._clip_backfill_step(relation, column_trigger, batch_size, false) AS s;
+		embedded := embedded OPERATOR(pg_catalog.+) step.embedded;
+		failed := failed OPERATOR(pg_catalog.+) step.failed;
 	END LOOP;
-	PERFORM @extschema@._clip_report_activity(relation, col.trigger_name::pg_catalog.text, NULL::pg_catalog.text, 0::bigint, 0::bigint, 0::bigint);
-	COMMIT;
-	IF failed > 0 THEN
-		RAISE WARNING USING MESSAGE = pg_catalog.format('%s rows of %s embedded, %s failed', embedded::pg_catalog.text, relation::pg_catalog.text, failed::pg_catalog.text), HINT = 'The view clip_failures says which, and why.';
+	IF failed OPERATOR(pg_catalog.>) 0::pg_catalog.int8 THEN
+		RAISE WARNING USING MESSAGE = pg_catalog.format('%s of %s embedded, %s failed', @extschema@._clip_rows(embedded), relation::pg_catalog.text, failed::pg_catalog.text),
+			HINT = 'The view clip_failures says which, and why.';
 	ELSE
-		RAISE NOTICE '% rows of % embedded', embedded, relation;
+		RAISE NOTICE '% of % embedded', @extschema@._clip_rows(embedded), relation;
 	END IF;
 END
 $$;
@@ -1162,7 +1101,8 @@ BEGIN
 	SELECT string_agg(pg_describe_object(d.classid, d.objid, d.objsubid), ', ') INTO obstacles
 	  FROM pg_depend AS d
 	 WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = relation AND d.refobjsubid = number
-	   AND NOT (d.classid = 'pg_trigger'::regclass AND d.objid = col.trigger_oid)
+	   AND NOT (d.classid = 'pg_trigger'::regclass AND EXISTS (
+	            SELECT FROM pg_trigger AS t WHERE t.oid = d.objid AND t.tgname IN (col.trigger_name, col.trigger_name || '_check')))
 	   -- NOT NULL, which is carried over, is a constraint of its own since PostgreSQL 18.
 	   AND NOT (d.classid = 'pg_constraint'::regclass AND EXISTS (
 	            SELECT FROM pg_constraint AS k WHERE k.oid = d.objid AND k.contype = 'n'))
@@ -1182,9 +1122,9 @@ BEGIN
 		-- Left by one that was interrupted: go on where it stopped.
 		shadow_trigger := next_col.trigger_name;
 		statements := '{}';
-		IF (next_col.mode, next_col.on_error) IS DISTINCT FROM (col.mode, col.on_error) THEN
+		IF (next_col.mode, next_col.on_error, next_col.on_vector) IS DISTINCT FROM (col.mode, col.on_error, col.on_vector) THEN
 			statements := @extschema@._clip_drop_triggers(relation, shadow_trigger)
-				|| @extschema@._clip_create_triggers(relation, col.source, shadow, shadow_trigger, col.mode, chosen.name, chosen.digest, col.on_error);
+				|| @extschema@._clip_create_triggers(relation, col.source, shadow, shadow_trigger, col.mode, chosen.name, chosen.digest, col.on_error, col.on_vector);
 		END IF;
 		RETURN;
 	END IF;
@@ -1203,7 +1143,7 @@ BEGIN
 	END IF;
 	statements := statements
 		|| format('ALTER TABLE %s ADD COLUMN %I %I.vector(%s)', relation, shadow, @extschema@._clip_vector_schema(), chosen.dimensions)
-		|| @extschema@._clip_create_triggers(relation, col.source, shadow, shadow_trigger, col.mode, chosen.name, chosen.digest, col.on_error)
+		|| @extschema@._clip_create_triggers(relation, col.source, shadow, shadow_trigger, col.mode, chosen.name, chosen.digest, col.on_error, col.on_vector)
 		-- Made while the column is empty and filled row by row: an index built at the end would stop all writing meanwhile.
 		|| (SELECT COALESCE(array_agg(format('CREATE INDEX %I ON %s USING %I (%I %I.%I)%s', @extschema@._clip_shadow_name(c.relname), relation, am.amname, shadow,
 		                             n.nspname, oc.opcname, ' WITH (' || array_to_string(c.reloptions, ', ') || ')') ORDER BY c.oid), '{}')
@@ -1239,7 +1179,7 @@ BEGIN
 	SELECT * INTO old_attribute FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = target;
 	-- No row may lose a vector that it had, unless it is known to fail with the new model.
 	EXECUTE format('SELECT count(*) FROM %s AS t WHERE t.%I IS NOT NULL AND t.%I IS NOT NULL AND t.%I IS NULL '
-		'AND NOT EXISTS (SELECT FROM @extschema@._clip_failed AS f WHERE f.relation = %s::oid AND f.trigger_name = %L AND f.key = %s)',
+		'AND NOT EXISTS (SELECT FROM _clip.failed AS f WHERE f.relation = %s::oid AND f.trigger_name = %L AND f.waits AND f.key = %s)',
 		old_col.rows_of, old_col.source, target, shadow, relation::oid, new_col.trigger_name,
 		@extschema@._clip_key_object(old_col.key_names, 't'::text)) INTO lacking;
 	IF lacking > 0 THEN
@@ -1248,7 +1188,7 @@ BEGIN
 	SELECT array_agg(format('GRANT %s (%I) ON %s TO %s%s', privilege_type, target, relation,
 	                 CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END, CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END))
 	  INTO grants FROM aclexplode(old_attribute.attacl);
-	PERFORM @extschema@._clip_forget_failures(relation, old_col.trigger_name::text, NULL::jsonb[]);
+	PERFORM @extschema@._clip_forget_failures(relation, old_col.trigger_name::text);
 	statements := @extschema@._clip_drop_triggers(relation, old_col.trigger_name);
 	pending := @extschema@._clip_pending_index(relation, old_col.source, CASE old_col.mode WHEN 'queue' THEN target ELSE shadow END);
 	IF pending IS NOT NULL THEN
@@ -1342,6 +1282,10 @@ BEGIN
 			IF COALESCE(estimate, 0) <= most_counted THEN
 				EXECUTE format('SELECT count(*), count(%1$I), count(*) FILTER (WHERE %1$I IS NULL AND %3$s) FROM %2$s',
 					col.target, col.rows_of, CASE WHEN col.source IS NULL THEN 'false' ELSE format('%I IS NOT NULL', col.source) END) INTO "rows", embedded, pending;
+				-- The owner may know what waits, though policies hide the rows from everybody.
+				IF col.source IS NOT NULL AND pg_has_role(col.owner, 'USAGE') AND row_security_active(col.relation::oid) THEN
+					pending := @extschema@._clip_count_pending(col.relation, col.trigger_name::text);
+				END IF;
 			ELSE
 				SELECT max(s.null_frac) FILTER (WHERE s.attname = col.source), max(s.null_frac) FILTER (WHERE s.attname = col.target)
 				  INTO empty_source, empty_target
@@ -1350,7 +1294,7 @@ BEGIN
 				"rows" := estimate;
 				embedded := estimate * (1 - empty_target);
 				IF col.mode = 'queue' THEN
-					pending := @extschema@._clip_count_pending(col.relation, col.trigger_name);
+					pending := @extschema@._clip_count_pending(col.relation, col.trigger_name::text);
 				ELSIF col.source IS NOT NULL THEN
 					pending := greatest(0, estimate * (empty_target - empty_source));
 				END IF;
@@ -1440,62 +1384,106 @@ COMMENT ON FUNCTION clip_blend(vector[], real[])
 
 -- search
 --
--- Each search is one statement, which is run with the caller's rights and search_path: policies of row security hold, and
--- a filter means what it would mean in a statement of the caller's. Here too, each name is qualified in what has no
--- search_path of its own.
+-- A search is one statement, made from one description of its target. Rust runs it (src/search): with the caller's rights
+-- and search_path, so that policies of row security hold and a filter means the same as in a statement of the caller's.
+-- Each name in the statement is qualified, because it is read under the caller's search_path.
 
 CREATE FUNCTION _clip_require_expression(filter text) RETURNS void
 	AS 'MODULE_PATHNAME', 'clip_require_expression_wrapper' LANGUAGE C STABLE STRICT;
 COMMENT ON FUNCTION _clip_require_expression(text) IS 'internal: refuse a filter that is not one expression';
 
--- The model that made a column's vectors, if one did. A partition's column is that of its table.
-CREATE FUNCTION _clip_made_by(relation regclass, target name, OUT model text, OUT digest text)
+-- The record of the model that made a column's vectors, if there is one. A partition's column is that of its table.
+CREATE FUNCTION _clip_recorded(relation regclass, target name, OUT model text, OUT digest text, OUT mode text, OUT source name, OUT top regclass)
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 BEGIN
-	SELECT c.model, c.digest INTO model, digest FROM @extschema@._clip_columns AS c
-	 WHERE (c.relation = _clip_made_by.relation OR c.relation IN (SELECT p.relid FROM pg_partition_ancestors(_clip_made_by.relation) AS p))
-	   AND c.target = _clip_made_by.target;
+	SELECT c.model, c.digest, c.mode, c.source, c.relation INTO model, digest, mode, source, top FROM @extschema@._clip_columns AS c
+	 WHERE c.relation = _clip_recorded.relation AND c.target = _clip_recorded.target;
+	IF NOT FOUND AND (SELECT k.relispartition FROM pg_class AS k WHERE k.oid = _clip_recorded.relation) THEN
+		SELECT c.model, c.digest, c.mode, c.source, c.relation INTO model, digest, mode, source, top FROM @extschema@._clip_columns AS c
+		 WHERE c.relation IN (SELECT p.relid FROM pg_partition_ancestors(_clip_recorded.relation) AS p) AND c.target = _clip_recorded.target LIMIT 1;
+	END IF;
 END
 $$;
-COMMENT ON FUNCTION _clip_made_by(regclass, name) IS 'internal: the model that made the vectors of a column, or of its partitioned table''s';
+COMMENT ON FUNCTION _clip_recorded(regclass, name) IS 'internal: the record of the model of a column, or of its partitioned table''s';
 
--- What statements about a column of vectors are made of. "present" is the condition that there is a vector, "filtered" what
--- the filter adds to it. "distance" is the cosine's, from the expression "query"; "place" orders alike and as the index does
--- that serves, "exact_place" as no index does; "index" is NULL where none is known, as of a view; "may_omit" says whether one
--- serves that may not find all, as far as can be known.
+CREATE FUNCTION _clip_require_vectors(relation regclass, target name) RETURNS void
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	kind oid;
+BEGIN
+	IF relation IS NULL OR target IS NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'relation and target must not be null';
+	END IF;
+	IF NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = relation AND c.relkind IN ('r', 'p', 'v', 'm', 'f')) THEN
+		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('%s is not a table or view', relation);
+	END IF;
+	SELECT a.atttypid INTO kind FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = target AND a.attnum > 0 AND NOT a.attisdropped;
+	IF kind IS NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'undefined_column', MESSAGE = format('column "%s" of table %s does not exist', target, relation),
+			HINT = 'Name the column of vectors: target => ''name''.';
+	ELSIF kind <> @extschema@._clip_vector_type() THEN
+		RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch', MESSAGE = format('column "%s" has type %s', target, kind::regtype),
+			HINT = 'Name the column of vectors: target => ''name''.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION _clip_require_vectors(regclass, name) IS 'internal: refuse a column that does not exist, or holds no vectors';
+
+-- Bound when the extension is created, whatever search_path the caller has.
+CREATE FUNCTION _clip_vector_type() RETURNS oid
+	LANGUAGE sql STABLE
+RETURN 'vector'::pg_catalog.regtype::pg_catalog.oid;
+COMMENT ON FUNCTION _clip_vector_type() IS 'internal: the type of pgvector';
+
+-- The model that embeds a query which is compared with a column.
+CREATE FUNCTION _clip_query_model(relation regclass, target name, required boolean, OUT model text, OUT digest text, OUT named text)
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	SELECT r.model, r.digest INTO model, digest FROM @extschema@._clip_recorded(relation, target) AS r;
+	named := relation::text;
+	IF model IS NULL THEN
+		PERFORM @extschema@._clip_require_vectors(relation, target);
+		IF required THEN
+			RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('column "%s" of table %s has no model', target, relation),
+				DETAIL = 'It is not recorded which model made its vectors.',
+				HINT = CASE WHEN (SELECT c.relkind IN ('r', 'p') FROM pg_class AS c WHERE c.oid = relation)
+					THEN format('Record it: SELECT clip_adopt(%L, %L, ''model''). Or name it in the query: clip_embed_text(''...'', ''model'').', relation, target)
+					ELSE 'Name the table that holds the vectors, or name the model: clip_embed_text(''...'', ''model'').' END;
+		END IF;
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION _clip_query_model(regclass, name, boolean) IS 'internal: the model of a column, or a clear error if one is required';
+
+-- The description of a target, of which statements about a column of vectors are made. "present" is the condition that
+-- there is a vector, "filtered" adds the filter. "distance" is the cosine distance to the expression "query". "place"
+-- orders alike, in the form that the index serves; "exact_place" in a form that no index serves. "index" is NULL where none
+-- is known, as of a view. "may_omit" says whether an index may be used that does not find all rows.
 CREATE FUNCTION _clip_searched(relation regclass, target name, filter text, query text, OUT rows_of text, OUT alias text, OUT present text, OUT filtered text,
-	OUT distance text, OUT place text, OUT exact_place text, OUT index regclass, OUT may_omit boolean)
+	OUT distance text, OUT place text, OUT exact_place text, OUT index regclass, OUT may_omit boolean, OUT model text, OUT digest text)
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-	vectors CONSTANT text := quote_ident(@extschema@._clip_vector_schema());
+	vectors CONSTANT text := (SELECT quote_ident(n.nspname) FROM pg_type AS t JOIN pg_namespace AS n ON n.oid = t.typnamespace
+		WHERE t.oid = @extschema@._clip_vector_type());
 	tab record;
-	kind text;
 	target_column text;
 	operator text;
-	type text;
+	type oid;
 BEGIN
-	IF relation IS NULL OR target IS NULL THEN
-		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'relation and target must not be null';
-	END IF;
-	SELECT c.relkind, c.relname, c.relhassubclass, n.nspname INTO tab FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = relation;
-	IF tab.relkind IS NULL OR tab.relkind NOT IN ('r', 'p', 'v', 'm', 'f') THEN
-		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('%s is not a table or view', relation);
-	END IF;
-	SELECT format_type(a.atttypid, NULL) INTO kind FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = target AND a.attnum > 0 AND NOT a.attisdropped;
-	IF kind IS NULL THEN
-		RAISE EXCEPTION USING ERRCODE = 'undefined_column', MESSAGE = format('column "%s" of table %s does not exist', target, relation),
-			HINT = 'Name the column of vectors: target => ''name''.';
-	ELSIF kind <> vectors || '.vector' THEN
-		RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch', MESSAGE = format('column "%s" has type %s', target, kind),
-			HINT = 'Name the column of vectors: target => ''name''.';
-	END IF;
+	PERFORM @extschema@._clip_require_vectors(relation, target);
 	PERFORM @extschema@._clip_require_expression(filter);
+	SELECT c.relkind, c.relname, c.relhassubclass, n.nspname INTO tab FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = relation;
+	SELECT r.model, r.digest INTO model, digest FROM @extschema@._clip_recorded(relation, target) AS r;
 	rows_of := format('%I.%I', tab.nspname, tab.relname);
 	alias := quote_ident(tab.relname);
 	target_column := format('%s.%I', alias, target);
@@ -1507,20 +1495,20 @@ BEGIN
 	index := @extschema@._clip_vector_index(relation, target);
 	IF index IS NOT NULL THEN
 		-- Of vectors of length one, all three operators order alike. A cast to halfvec is part of the index.
-		SELECT format('OPERATOR(%I.%s)', n.nspname, o.oprname), format_type(oc.opcintype, NULL) INTO operator, type
+		SELECT format('OPERATOR(%I.%s)', n.nspname, o.oprname), oc.opcintype INTO operator, type
 		  FROM pg_index AS i
 		  JOIN pg_opclass AS oc ON oc.oid = i.indclass[0]
 		  JOIN pg_amop AS am ON am.amopfamily = oc.opcfamily AND am.amoppurpose = 'o' AND am.amoplefttype = oc.opcintype
 		  JOIN pg_operator AS o ON o.oid = am.amopopr
 		  JOIN pg_namespace AS n ON n.oid = o.oprnamespace
 		 WHERE i.indexrelid = index;
-		IF operator NOT LIKE '%.<=>)' AND (@extschema@._clip_made_by(relation, target)).model IS NULL THEN
-			-- Of others it is not known that their length is one.
+		IF operator NOT LIKE '%.<=>)' AND model IS NULL THEN
+			-- Vectors of an unknown origin may have another length.
 			index := NULL;
-		ELSIF type = kind THEN
+		ELSIF type = @extschema@._clip_vector_type() THEN
 			place := format('%s %s %s', target_column, operator, query);
 		ELSE
-			place := format('%s.%s %s %s::%s', alias, regexp_replace(pg_get_indexdef(index, 1, false), '^\(\((.*)\)(::.*)\)$', '\1\2'), operator, query, type);
+			place := format('%s.%s %s %s::%s', alias, regexp_replace(pg_get_indexdef(index, 1, false), '^\(\((.*)\)(::.*)\)$', '\1\2'), operator, query, format_type(type, NULL));
 		END IF;
 	END IF;
 	-- No index has a sum.
@@ -1528,7 +1516,52 @@ BEGIN
 	may_omit := index IS NOT NULL OR tab.relhassubclass OR tab.relkind NOT IN ('r', 'm');
 END
 $$;
-COMMENT ON FUNCTION _clip_searched(regclass, name, text, text) IS 'internal: what statements about a column of vectors are made of, or a clear error';
+COMMENT ON FUNCTION _clip_searched(regclass, name, text, text) IS 'internal: the description of a target of searches, or a clear error';
+
+-- How a search names a row that it finds: the expressions of key, key_text, key_uuid and key_json. The key is that of
+-- the table, or the column that is named, as of a view.
+CREATE FUNCTION _clip_search_key(relation regclass, alias text, key_column name) RETURNS text
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	names name[] := ARRAY[key_column];
+	kind record;
+	object text;
+	called text;
+BEGIN
+	IF key_column IS NULL THEN
+		names := (SELECT k.names FROM @extschema@._clip_key(relation) AS k);
+		IF names IS NULL THEN
+			RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('%s has no primary key', relation),
+				DETAIL = 'A search returns the keys of the rows that it finds.',
+				HINT = format('Name a column that identifies its rows: key_column => %L.', COALESCE(
+					(SELECT a.attname FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
+						AND a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'uuid'::regtype) ORDER BY a.attname <> 'id', a.attnum LIMIT 1), 'id'));
+		END IF;
+	ELSIF NOT EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = key_column AND a.attnum > 0 AND NOT a.attisdropped) THEN
+		RAISE EXCEPTION USING ERRCODE = 'undefined_column', MESSAGE = format('column "%s" of table %s does not exist', key_column, relation);
+	END IF;
+	SELECT format('pg_catalog.jsonb_build_object(%s) AS key_json', string_agg(format('%L, %s.%I', k.name, alias, k.name), ', ' ORDER BY k.i)) INTO object
+	  FROM unnest(names) WITH ORDINALITY AS k (name, i);
+	IF cardinality(names) = 1 THEN
+		WITH RECURSIVE base (oid, typtype, typbasetype, typcategory) AS (
+			SELECT t.oid, t.typtype, t.typbasetype, t.typcategory FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
+			 WHERE a.attrelid = relation AND a.attname = names[1] AND a.attnum > 0
+			UNION ALL
+			SELECT t.oid, t.typtype, t.typbasetype, t.typcategory FROM base AS b JOIN pg_type AS t ON t.oid = b.typbasetype WHERE b.typtype = 'd'
+		)
+		SELECT b.oid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype) AS is_number, b.oid = 'uuid'::regtype AS is_uuid, b.typcategory = 'S' AS is_text
+		  INTO kind FROM base AS b WHERE b.typtype <> 'd';
+		called := format('%s.%I', alias, names[1]);
+		RETURN format('%s::pg_catalog.int8 AS key, %s::pg_catalog.text AS key_text, %s::pg_catalog.uuid AS key_uuid, %s',
+			CASE WHEN kind.is_number THEN called ELSE 'NULL' END, CASE WHEN kind.is_text THEN called ELSE 'NULL' END,
+			CASE WHEN kind.is_uuid THEN called ELSE 'NULL' END, object);
+	END IF;
+	RETURN 'NULL::pg_catalog.int8 AS key, NULL::pg_catalog.text AS key_text, NULL::pg_catalog.uuid AS key_uuid, ' || object;
+END
+$$;
+COMMENT ON FUNCTION _clip_search_key(regclass, text, name) IS 'internal: the expressions by which a search names a row';
 
 -- How to read some rows of a table, at random if it is large. Whole blocks are sampled: so many that some are for certain,
 -- and more rows than are wanted. A view is read from its beginning.
@@ -1562,190 +1595,145 @@ END
 $$;
 COMMENT ON FUNCTION _clip_require_number(text, integer, integer) IS 'internal: refuse a number of rows that is too small';
 
--- The statement of a search for applications; the same with whole rows; and that which no index serves, NULL if it would
--- find the same. Rows are made of the columns of what is found: a whole row made earlier would be made of pictures read
--- from disk, for rows that are not among the nearest in the end.
-CREATE FUNCTION _clip_search_statements(relation regclass, k integer, target name, filter text, OUT plain text, OUT nearest text, OUT exact text)
+-- The statement of a search, which returns keys, and the same in a form that no index serves: NULL if it would find the same.
+CREATE FUNCTION _clip_search_statements(relation regclass, k integer, target name, filter text, key_column name,
+	OUT nearest text, OUT exact text, OUT candidates integer, OUT model text, OUT digest text, OUT named text)
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	parts record;
+	-- In two steps: an index may yield rows slightly out of order, and finds more of them if it may.
+	search CONSTANT text := E'WITH nearest AS MATERIALIZED (\nSELECT %s, %s AS distance\n  FROM %s\n WHERE %s\n ORDER BY %s\n LIMIT %s\n)\n'
+		'SELECT * FROM nearest ORDER BY distance';
 	columns text;
-	called name;
-	-- In two steps: an index may give rows slightly out of order, and finds more of them if it may.
-	search CONSTANT text := E'WITH nearest AS MATERIALIZED (\nSELECT %1$s.*, %2$s AS %3$s\n  FROM %4$s\n WHERE %5$s\n ORDER BY %6$s\n LIMIT %7$s\n)\n'
-		'SELECT * FROM nearest ORDER BY %3$s';
-	as_rows text;
 BEGIN
 	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, '$1'::pg_catalog.text);
 	PERFORM @extschema@._clip_require_number('k'::pg_catalog.text, k, 1);
-	SELECT string_agg(format('f.%I', a.attname), ', ' ORDER BY a.attnum), CASE WHEN bool_or(a.attname = 'distance') THEN 'clip_distance' ELSE 'distance' END
-	  INTO columns, called FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped;
-	as_rows := format('SELECT ROW(%s)::%s AS "row", f.%s AS distance, NULL::pg_catalog.float8 AS score, NULL::pg_catalog.int4 AS vector_place, NULL::pg_catalog.int4 AS words_place FROM (',
-		columns, parts.rows_of, called);
-	plain := format(search, parts.alias, parts.distance, called, parts.rows_of, parts.present || parts.filtered, parts.place, k);
-	nearest := as_rows || plain || ') AS f';
+	columns := @extschema@._clip_search_key(relation, parts.alias, key_column);
+	nearest := format(search, columns, parts.distance, parts.rows_of, parts.present || parts.filtered, parts.place, k);
 	IF parts.may_omit THEN
-		exact := as_rows || format(search, parts.alias, parts.distance, called, parts.rows_of, parts.present || parts.filtered, parts.exact_place, k) || ') AS f';
+		exact := format(search, columns, parts.distance, parts.rows_of, parts.present || parts.filtered, parts.exact_place, k);
 	END IF;
+	candidates := k;
+	model := parts.model;
+	digest := parts.digest;
+	named := relation::text;
 END
 $$;
-COMMENT ON FUNCTION _clip_search_statements(regclass, integer, name, text) IS 'internal: the statements of a search';
+COMMENT ON FUNCTION _clip_search_statements(regclass, integer, name, text, name) IS 'internal: the statements of a search, and the model of its column';
+
+CREATE FUNCTION _clip_search_sql(relation regclass, k integer, target name, filter text) RETURNS text
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	parts record;
+	called text := 'distance';
+	number integer := 1;
+BEGIN
+	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, '$1'::pg_catalog.text);
+	PERFORM @extschema@._clip_require_number('k'::pg_catalog.text, k, 1);
+	-- A name that no column of the table has.
+	WHILE EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = called) LOOP
+		called := 'clip_distance' || CASE number WHEN 1 THEN '' ELSE '_' || number END;
+		number := number + 1;
+	END LOOP;
+	RETURN format(E'WITH nearest AS MATERIALIZED (\nSELECT %1$s.*, %2$s AS %3$s\n  FROM %4$s\n WHERE %5$s\n ORDER BY %6$s\n LIMIT %7$s\n)\nSELECT * FROM nearest ORDER BY %3$s',
+		parts.alias, parts.distance, called, parts.rows_of, parts.present || parts.filtered, parts.place, k);
+END
+$$;
+COMMENT ON FUNCTION _clip_search_sql(regclass, integer, name, text) IS 'internal: a search as a statement that returns whole rows';
 
 CREATE FUNCTION clip_search_sql(relation regclass, k integer DEFAULT 10, target name DEFAULT 'embedding', filter text DEFAULT NULL) RETURNS text
-	LANGUAGE sql STABLE
-RETURN (@extschema@._clip_search_statements(relation, k, target, filter)).plain;
+	AS 'MODULE_PATHNAME', 'clip_search_sql_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION clip_search_sql(regclass, integer, name, text)
-	IS 'the statement that clip_search runs; $1 is the vector that is searched by';
+	IS 'a search as a statement that returns whole rows; $1 is the vector that is searched by';
 
--- The embedding of a text or a picture that is compared with a column: by the model that is named, or that made it.
-CREATE FUNCTION _clip_query(relation regclass, target name, words text, picture bytea, model text) RETURNS vector
+CREATE FUNCTION clip_query(relation regclass, query text, target name DEFAULT 'embedding') RETURNS vector
+	AS 'MODULE_PATHNAME', 'clip_query_wrapper' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION clip_query(regclass, text, name)
+	IS 'embed a text with the model that made a column''s vectors';
+
+CREATE FUNCTION clip_query_image(relation regclass, query bytea, target name DEFAULT 'embedding') RETURNS vector
+	AS 'MODULE_PATHNAME', 'clip_query_image_wrapper' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION clip_query_image(regclass, bytea, name)
+	IS 'embed an encoded image with the model that made a column''s vectors';
+
+CREATE FUNCTION _clip_query(relation regclass, target name, query text, model text) RETURNS vector
+	AS 'MODULE_PATHNAME', 'clip_query_with_wrapper' LANGUAGE C STABLE COST 10000;
+COMMENT ON FUNCTION _clip_query(regclass, name, text, text)
+	IS 'internal: embed a text with the model that is named, or that made a column''s vectors, or the default one';
+
+-- Asked once per session and column: which statement finds rows that have a source and no vector. It reads the index of
+-- pending rows, or a small table, or some blocks of a large one. "failed" is the number of rows that are known to fail.
+CREATE FUNCTION _clip_pending_statement(role oid, relation regclass, target name, OUT statement text, OUT sampled boolean, OUT failed bigint, OUT queued boolean, OUT top regclass)
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-#variable_conflict use_column
+#variable_conflict use_variable
 DECLARE
-	col record;
-	chosen text;
-	found text;
+	-- Pages of a table that is read whole, which takes some milliseconds; blocks of a larger one; and pages of one that is
+	-- too large even for choosing blocks.
+	small CONSTANT bigint := 1000;
+	blocks CONSTANT integer := 64;
+	large CONSTANT bigint := 4000000;
+	col CONSTANT record := @extschema@._clip_recorded(relation, target);
+	pages bigint;
+	source text;
 BEGIN
-	IF words IS NULL AND picture IS NULL THEN
-		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'query must not be null';
-	END IF;
-	col := @extschema@._clip_made_by(relation, target);
-	chosen := COALESCE(model, col.model);
-	IF col.digest IS NOT NULL THEN
-		SELECT m.digest INTO found FROM @extschema@._clip_resolve_model(chosen) AS m;
-		IF found <> col.digest THEN
-			RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-				MESSAGE = format('column "%s" of table %s holds vectors of model "%s"', target, relation, col.model),
-				DETAIL = format('They were made by a model with digest %s; that of model "%s" is %s.', col.digest, chosen, found),
-				HINT = 'Vectors of two models cannot be compared. CALL clip_reembed changes the model of a column.';
-		END IF;
-	END IF;
-	RETURN CASE
-		WHEN words IS NOT NULL AND chosen IS NULL THEN @extschema@.clip_embed_text(words)
-		WHEN words IS NOT NULL THEN @extschema@.clip_embed_text(words, chosen)
-		WHEN chosen IS NULL THEN @extschema@.clip_embed_image(picture)
-		ELSE @extschema@.clip_embed_image(picture, chosen) END;
-END
-$$;
-COMMENT ON FUNCTION _clip_query(regclass, name, text, bytea, text) IS 'internal: what is searched by, as a vector of the column''s model';
-
-CREATE FUNCTION _clip_relation(row_type regtype) RETURNS regclass
-	LANGUAGE plpgsql STABLE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-	relation oid := (SELECT t.typrelid FROM pg_type AS t WHERE t.oid = row_type);
-BEGIN
-	IF relation = 0 THEN
-		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('type %s is not that of a table''s rows', row_type),
-			HINT = 'Write the table as NULL::photo, which has the type of its rows.';
-	END IF;
-	RETURN relation::regclass;
-END
-$$;
-COMMENT ON FUNCTION _clip_relation(regtype) IS 'internal: the table whose rows have a type';
-
--- How many candidates an index is to look at: the caller's setting, and as many as are to be found, within pgvector's limit.
--- Asked for outside of what has settings of its own.
-CREATE FUNCTION _clip_ef_search(k integer) RETURNS integer
-	LANGUAGE plpgsql STABLE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-	RETURN least(1000, greatest(k, COALESCE(NULLIF(current_setting('hnsw.ef_search', true), ''), '40')::integer));
-END
-$$;
-COMMENT ON FUNCTION _clip_ef_search(integer) IS 'internal: hnsw.ef_search for a search';
-
--- The settings of a search end with it. Iterative: what a filter leaves out is replaced. Of a hybrid search "words" is the
--- query, of another NULL.
-CREATE FUNCTION _clip_run_search(relation anyelement, statement text, exact_statement text, query vector, words tsquery, k integer, ef_search integer)
-	RETURNS TABLE ("row" anyelement, distance double precision, score double precision, vector_place integer, words_place integer)
-	LANGUAGE plpgsql VOLATILE ROWS 10
-	SET hnsw.iterative_scan = 'relaxed_order' SET hnsw.ef_search = 40 SET ivfflat.iterative_scan = 'relaxed_order'
-AS $$
-DECLARE
-	nearest pg_catalog.refcursor;
-	found_rows pg_catalog.int8;
-	one pg_catalog.record;
-BEGIN
-	PERFORM pg_catalog.set_config('hnsw.ef_search', ef_search::pg_catalog.text, true);
-	OPEN nearest SCROLL FOR EXECUTE statement USING query, words;
-	MOVE FORWARD ALL IN nearest;
-	GET DIAGNOSTICS found_rows = ROW_COUNT;
-	IF found_rows OPERATOR(pg_catalog.<) k::pg_catalog.int8 AND exact_statement IS NOT NULL THEN
-		-- The index gave up before it had found them all: all rows are read.
-		CLOSE nearest;
-		RETURN QUERY EXECUTE exact_statement USING query, words;
+	IF col.source IS NULL THEN
 		RETURN;
 	END IF;
-	MOVE ABSOLUTE 0 IN nearest;
-	LOOP
-		FETCH nearest INTO one;
-		EXIT WHEN NOT FOUND;
-		"row" := one."row";
-		distance := one.distance;
-		score := one.score;
-		vector_place := one.vector_place;
-		words_place := one.words_place;
-		RETURN NEXT;
-	END LOOP;
-	CLOSE nearest;
-END
-$$;
-COMMENT ON FUNCTION _clip_run_search(anyelement, text, text, vector, tsquery, integer, integer)
-	IS 'internal: run a search with the settings that make it find k rows if k rows match; the exact one where the first finds fewer';
-
-CREATE FUNCTION clip_search_vector(relation anyelement, query vector, k integer DEFAULT 10, target name DEFAULT 'embedding', filter text DEFAULT NULL)
-	RETURNS TABLE ("row" anyelement, distance double precision)
-	LANGUAGE plpgsql VOLATILE ROWS 10
-AS $$
-DECLARE
-	statements pg_catalog.record;
-BEGIN
-	IF query IS NULL THEN
-		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'query must not be null';
+	SELECT CASE c.relkind WHEN 'p' THEN '' ELSE 'ONLY ' END || format('%I.%I', n.nspname, c.relname) INTO source
+	  FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+	 WHERE c.oid = relation AND has_schema_privilege(role, n.oid, 'USAGE')
+	   AND has_column_privilege(role, c.oid, col.source, 'SELECT') AND has_column_privilege(role, c.oid, target, 'SELECT');
+	IF source IS NULL THEN
+		RETURN;
 	END IF;
-	SELECT s.nearest, s.exact INTO statements
-	  FROM @extschema@._clip_search_statements(@extschema@._clip_relation(pg_catalog.pg_typeof(relation)), k, target, filter) AS s;
-	RETURN QUERY SELECT s."row", s.distance FROM @extschema@._clip_run_search(relation, statements.nearest, statements.exact,
-		query, NULL::pg_catalog.tsquery, k, @extschema@._clip_ef_search(k)) AS s;
+	SELECT sum(pg_relation_size(c.oid)) / current_setting('block_size')::bigint INTO pages FROM pg_class AS c
+	 WHERE c.oid = relation AND c.relkind = 'r' OR c.oid IN (SELECT p.relid FROM pg_partition_tree(relation) AS p WHERE p.isleaf);
+	sampled := pages > small AND @extschema@._clip_pending_index(relation, col.source, target) IS NULL;
+	IF sampled AND pages > large THEN
+		RETURN;
+	END IF;
+	IF sampled THEN
+		source := source || format(' TABLESAMPLE SYSTEM (%s)', 100.0 * blocks / pages);
+	END IF;
+	statement := format('SELECT pg_catalog.count(*) FROM (SELECT FROM %s WHERE %I IS NULL AND %I IS NOT NULL LIMIT 1001) AS pending', source, target, col.source);
+	failed := (SELECT count(*) FROM @extschema@.clip_failures AS f WHERE f.relation = col.top AND f.target = target AND f.key IS NOT NULL);
+	queued := col.mode = 'queue';
+	top := col.top;
 END
 $$;
-COMMENT ON FUNCTION clip_search_vector(anyelement, vector, integer, name, text)
-	IS 'the k rows of a table that match a filter and are nearest to a vector, with the cosine distance';
+COMMENT ON FUNCTION _clip_pending_statement(oid, regclass, name) IS 'internal: how to look for rows that no search finds, because they have no vector';
 
-CREATE FUNCTION clip_search(relation anyelement, query text, k integer DEFAULT 10, target name DEFAULT 'embedding', filter text DEFAULT NULL,
-	model text DEFAULT NULL) RETURNS TABLE ("row" anyelement, distance double precision)
-	LANGUAGE plpgsql VOLATILE ROWS 10
-AS $$
-BEGIN
-	RETURN QUERY SELECT s."row", s.distance FROM @extschema@.clip_search_vector(relation,
-		@extschema@._clip_query(@extschema@._clip_relation(pg_catalog.pg_typeof(relation)), target, query, NULL::pg_catalog.bytea, model), k, target, filter) AS s;
-END
-$$;
-COMMENT ON FUNCTION clip_search(anyelement, text, integer, name, text, text)
-	IS 'the k rows of a table that match a filter and are nearest to words, with the cosine distance';
+CREATE FUNCTION clip_search(relation regclass, query text, k integer DEFAULT 10, target name DEFAULT 'embedding', filter text DEFAULT NULL,
+	model text DEFAULT NULL, key_column name DEFAULT NULL)
+	RETURNS TABLE (key bigint, key_text text, key_uuid uuid, key_json jsonb, distance double precision)
+	AS 'MODULE_PATHNAME', 'clip_search_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 10;
+COMMENT ON FUNCTION clip_search(regclass, text, integer, name, text, text, name)
+	IS 'the keys of the k rows of a table that match a filter and are nearest to a text, with the cosine distance';
 
-CREATE FUNCTION clip_search_image(relation anyelement, query bytea, k integer DEFAULT 10, target name DEFAULT 'embedding', filter text DEFAULT NULL,
-	model text DEFAULT NULL) RETURNS TABLE ("row" anyelement, distance double precision)
-	LANGUAGE plpgsql VOLATILE ROWS 10
-AS $$
-BEGIN
-	RETURN QUERY SELECT s."row", s.distance FROM @extschema@.clip_search_vector(relation,
-		@extschema@._clip_query(@extschema@._clip_relation(pg_catalog.pg_typeof(relation)), target, NULL::pg_catalog.text, query, model), k, target, filter) AS s;
-END
-$$;
-COMMENT ON FUNCTION clip_search_image(anyelement, bytea, integer, name, text, text)
-	IS 'the k rows of a table that match a filter and are nearest to an encoded image, with the cosine distance';
+CREATE FUNCTION clip_search_image(relation regclass, query bytea, k integer DEFAULT 10, target name DEFAULT 'embedding', filter text DEFAULT NULL,
+	model text DEFAULT NULL, key_column name DEFAULT NULL)
+	RETURNS TABLE (key bigint, key_text text, key_uuid uuid, key_json jsonb, distance double precision)
+	AS 'MODULE_PATHNAME', 'clip_search_image_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 10;
+COMMENT ON FUNCTION clip_search_image(regclass, bytea, integer, name, text, text, name)
+	IS 'the keys of the k rows of a table that match a filter and are nearest to an encoded image, with the cosine distance';
 
--- Two rankings become one by reciprocal ranks (Cormack et al. 2009). Rows are found again by where they are, which holds
--- within a statement.
-CREATE FUNCTION _clip_hybrid_statements(relation regclass, words name, k integer, target name, filter text, OUT nearest text, OUT exact text, OUT depth integer)
+CREATE FUNCTION clip_search_vector(relation regclass, query vector, k integer DEFAULT 10, target name DEFAULT 'embedding', filter text DEFAULT NULL,
+	key_column name DEFAULT NULL)
+	RETURNS TABLE (key bigint, key_text text, key_uuid uuid, key_json jsonb, distance double precision)
+	AS 'MODULE_PATHNAME', 'clip_search_vector_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 10;
+COMMENT ON FUNCTION clip_search_vector(regclass, vector, integer, name, text, name)
+	IS 'the keys of the k rows of a table that match a filter and are nearest to a vector, with the cosine distance';
+
+-- Two rankings become one by reciprocal ranks (Cormack et al. 2009). A row is the same on both sides if it is in the same
+-- place, which holds within a statement. Subqueries, not WITH: a filter could name a table as we name a part.
+CREATE FUNCTION _clip_hybrid_statements(relation regclass, words name, k integer, target name, filter text, key_column name,
+	OUT nearest text, OUT exact text, OUT candidates integer, OUT model text, OUT digest text, OUT named text)
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -1754,10 +1742,22 @@ DECLARE
 	smoothing CONSTANT integer := 60;
 	parts record;
 	kind text;
-	search text;
-	ranked text;
+	columns text;
+	search CONSTANT text := E'SELECT COALESCE(v.key, w.key) AS key, COALESCE(v.key_text, w.key_text) AS key_text, COALESCE(v.key_uuid, w.key_uuid) AS key_uuid,\n'
+		'       COALESCE(v.key_json, w.key_json) AS key_json,\n'
+		'       COALESCE(1::pg_catalog.float8 OPERATOR(pg_catalog./) (%1$s::pg_catalog.float8 OPERATOR(pg_catalog.+) v.place::pg_catalog.float8), 0)\n'
+		'       OPERATOR(pg_catalog.+) COALESCE(1::pg_catalog.float8 OPERATOR(pg_catalog./) (%1$s::pg_catalog.float8 OPERATOR(pg_catalog.+) w.place::pg_catalog.float8), 0) AS score,\n'
+		'       v.place::pg_catalog.int4 AS vector_place, w.place::pg_catalog.int4 AS words_place\n'
+		'  FROM (SELECT near.*, pg_catalog.rank() OVER (ORDER BY near.distance) AS place FROM (\n'
+		'SELECT %2$s, %3$s.tableoid AS t, %3$s.ctid AS c, %4$s AS distance FROM %5$s WHERE %6$s%7$s ORDER BY %8$s LIMIT %9$s\n'
+		') AS near) AS v FULL JOIN (SELECT named.*, pg_catalog.rank() OVER (ORDER BY named.likeness DESC) AS place FROM (\n'
+		'SELECT %2$s, %3$s.tableoid AS t, %3$s.ctid AS c, pg_catalog.ts_rank_cd(%3$s.%10$I, $2) AS likeness FROM %5$s\n'
+		' WHERE %3$s.%10$I OPERATOR(pg_catalog.@@) $2%7$s ORDER BY likeness DESC LIMIT %9$s\n'
+		') AS named) AS w ON v.t OPERATOR(pg_catalog.=) w.t AND v.c OPERATOR(pg_catalog.=) w.c\n'
+		' ORDER BY score DESC, v.place, w.place LIMIT %11$s';
 BEGIN
 	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, '$1'::pg_catalog.text);
+	PERFORM @extschema@._clip_require_number('k'::pg_catalog.text, k, 1);
 	IF (SELECT c.relkind NOT IN ('r', 'p', 'm') FROM pg_class AS c WHERE c.oid = relation) THEN
 		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('%s is not a table', relation),
 			HINT = 'Search the table below it.';
@@ -1771,59 +1771,30 @@ BEGIN
 			DETAIL = 'Words are searched in a column of type tsvector.',
 			HINT = 'Add one: ALTER TABLE ... ADD COLUMN words tsvector GENERATED ALWAYS AS (to_tsvector(''english'', title)) STORED, and a GIN index over it.';
 	END IF;
-	-- What is further down adds little.
-	depth := greatest(100, least(2 * k::bigint, 1000000));
-	-- Not the name of the table, which its rows have here.
-	ranked := CASE parts.alias WHEN 'f' THEN 'g' ELSE 'f' END;
-	search := E'WITH near AS MATERIALIZED (\n'
-		'SELECT %1$s.tableoid AS t, %1$s.ctid AS c, %2$s AS distance FROM %3$s WHERE %4$s ORDER BY %5$s LIMIT %6$s\n'
-		'), named AS MATERIALIZED (\n'
-		'SELECT %1$s.tableoid AS t, %1$s.ctid AS c, pg_catalog.ts_rank_cd(%1$s.%7$I, $2) AS likeness FROM %3$s\n'
-		' WHERE %1$s.%7$I OPERATOR(pg_catalog.@@) $2%8$s ORDER BY likeness DESC LIMIT %6$s\n'
-		'), v AS (SELECT t, c, pg_catalog.rank() OVER (ORDER BY distance) AS place FROM near),\n'
-		'w AS (SELECT t, c, pg_catalog.rank() OVER (ORDER BY likeness DESC) AS place FROM named),\n'
-		'fused AS MATERIALIZED (\n'
-		'SELECT COALESCE(v.t, w.t) AS t, COALESCE(v.c, w.c) AS c, v.place AS vector_place, w.place AS words_place,\n'
-		'       COALESCE(1::pg_catalog.float8 OPERATOR(pg_catalog./) (%9$s::pg_catalog.float8 OPERATOR(pg_catalog.+) v.place::pg_catalog.float8), 0)\n'
-		'       OPERATOR(pg_catalog.+) COALESCE(1::pg_catalog.float8 OPERATOR(pg_catalog./) (%9$s::pg_catalog.float8 OPERATOR(pg_catalog.+) w.place::pg_catalog.float8), 0) AS score\n'
-		'  FROM v FULL JOIN w ON v.t OPERATOR(pg_catalog.=) w.t AND v.c OPERATOR(pg_catalog.=) w.c\n'
-		' ORDER BY score DESC, v.place, w.place LIMIT %10$s\n'
-		')\n'
-		'SELECT %1$s.*::%3$s AS "row", NULL::pg_catalog.float8 AS distance, %11$s.score,\n'
-		'       %11$s.vector_place::pg_catalog.int4 AS vector_place, %11$s.words_place::pg_catalog.int4 AS words_place\n'
-		'  FROM fused AS %11$s JOIN %3$s ON %1$s.ctid OPERATOR(pg_catalog.=) %11$s.c AND %1$s.tableoid OPERATOR(pg_catalog.=) %11$s.t\n'
-		' ORDER BY %11$s.score DESC, %11$s.vector_place, %11$s.words_place';
-	nearest := format(search, parts.alias, parts.distance, parts.rows_of, parts.present || parts.filtered, parts.place, depth, words, parts.filtered, smoothing, k, ranked);
+	columns := @extschema@._clip_search_key(relation, parts.alias, key_column);
+	-- Rows that are ranked lower add little.
+	candidates := greatest(100, least(2 * k::bigint, 1000000));
+	nearest := format(search, smoothing, columns, parts.alias, parts.distance, parts.rows_of, parts.present, parts.filtered, parts.place, candidates, words, k);
 	IF parts.may_omit THEN
-		exact := format(search, parts.alias, parts.distance, parts.rows_of, parts.present || parts.filtered, parts.exact_place, depth, words, parts.filtered, smoothing, k, ranked);
+		exact := format(search, smoothing, columns, parts.alias, parts.distance, parts.rows_of, parts.present, parts.filtered, parts.exact_place, candidates, words, k);
 	END IF;
+	model := parts.model;
+	digest := parts.digest;
+	named := relation::text;
 END
 $$;
-COMMENT ON FUNCTION _clip_hybrid_statements(regclass, name, integer, name, text) IS 'internal: the statements of a search by words and by vectors, and how many rows of each ranking count';
+COMMENT ON FUNCTION _clip_hybrid_statements(regclass, name, integer, name, text, name) IS 'internal: the statements of a search by words and by vectors, and how many rows of each ranking count';
 
-CREATE FUNCTION clip_hybrid_search(relation anyelement, query text, words name, k integer DEFAULT 10, target name DEFAULT 'embedding',
-	filter text DEFAULT NULL, configuration regconfig DEFAULT NULL, model text DEFAULT NULL)
-	RETURNS TABLE ("row" anyelement, score double precision, vector_place integer, words_place integer)
-	LANGUAGE plpgsql VOLATILE ROWS 10
-AS $$
-DECLARE
-	searched CONSTANT pg_catalog.regclass := @extschema@._clip_relation(pg_catalog.pg_typeof(relation));
-	statements pg_catalog.record;
-BEGIN
-	PERFORM @extschema@._clip_require_number('k'::pg_catalog.text, k, 1);
-	SELECT s.nearest, s.exact, s.depth INTO statements FROM @extschema@._clip_hybrid_statements(searched, words, k, target, filter) AS s;
-	RETURN QUERY SELECT s."row", s.score, s.vector_place, s.words_place FROM @extschema@._clip_run_search(relation, statements.nearest, statements.exact,
-		@extschema@._clip_query(searched, target, query, NULL::pg_catalog.bytea, model),
-		pg_catalog.websearch_to_tsquery(COALESCE(configuration, pg_catalog.get_current_ts_config()), query), k,
-		@extschema@._clip_ef_search(statements.depth)) AS s;
-END
-$$;
-COMMENT ON FUNCTION clip_hybrid_search(anyelement, text, name, integer, name, text, regconfig, text)
-	IS 'the k rows that a full text search and a search by meaning rank highest together; words is a column of type tsvector';
+CREATE FUNCTION clip_hybrid_search(relation regclass, query text, words name, k integer DEFAULT 10, target name DEFAULT 'embedding',
+	filter text DEFAULT NULL, configuration regconfig DEFAULT NULL, model text DEFAULT NULL, key_column name DEFAULT NULL)
+	RETURNS TABLE (key bigint, key_text text, key_uuid uuid, key_json jsonb, score double precision, vector_place integer, words_place integer)
+	AS 'MODULE_PATHNAME', 'clip_hybrid_search_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 10;
+COMMENT ON FUNCTION clip_hybrid_search(regclass, text, name, integer, name, text, regconfig, text, name)
+	IS 'the keys of the k rows that a full text search and a search by meaning rank highest together; words is a column of type tsvector';
 
--- How far rows are from a text says little; how much nearer they are than a table's rows are on the whole says more.
-CREATE FUNCTION clip_typical_distance(relation regclass, query text, target name DEFAULT 'embedding', sample integer DEFAULT 1000,
-	model text DEFAULT NULL, OUT mean double precision, OUT deviation double precision)
+-- The distance of rows to a text differs from model to model; how much nearer they are than a table's rows on the whole
+-- carries over.
+CREATE FUNCTION _clip_typical_distance(relation regclass, query text, target name, sample integer, model text, OUT mean double precision, OUT deviation double precision)
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -1836,26 +1807,18 @@ BEGIN
 	SELECT * INTO drawn FROM @extschema@._clip_sample(relation, sample);
 	EXECUTE format('SELECT avg(s.distance), NULLIF(stddev_pop(s.distance), 0) FROM (SELECT %s AS distance FROM %s WHERE %s LIMIT %s) AS s',
 		parts.distance, drawn.source, parts.present, drawn.most)
-		INTO mean, deviation USING @extschema@._clip_query(relation, target, query, NULL::pg_catalog.bytea, model);
+		INTO mean, deviation USING @extschema@._clip_query(relation, target, query, model);
 END
 $$;
+COMMENT ON FUNCTION _clip_typical_distance(regclass, text, name, integer, text) IS 'internal: what clip_typical_distance returns';
+
+CREATE FUNCTION clip_typical_distance(relation regclass, query text, target name DEFAULT 'embedding', sample integer DEFAULT 1000,
+	model text DEFAULT NULL) RETURNS TABLE (mean double precision, deviation double precision)
+	AS 'MODULE_PATHNAME', 'clip_typical_distance_wrapper' LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000 ROWS 1;
 COMMENT ON FUNCTION clip_typical_distance(regclass, text, name, integer, text)
-	IS 'mean and standard deviation of the cosine distances between words and a sample of a table''s rows, or more';
+	IS 'mean and standard deviation of the cosine distances between a text and a sample of a table''s rows';
 
 -- near-duplicates
-
-CREATE FUNCTION clip_near_duplicates(relation regclass, target name DEFAULT 'embedding', max_distance double precision DEFAULT 0.01,
-	filter text DEFAULT NULL, neighbours integer DEFAULT 20) RETURNS TABLE (key jsonb, duplicate jsonb, distance double precision)
-	LANGUAGE plpgsql VOLATILE ROWS 1000
-	SET hnsw.iterative_scan = 'relaxed_order' SET hnsw.ef_search = 40 SET ivfflat.iterative_scan = 'relaxed_order'
-AS $$
-BEGIN
-	PERFORM pg_catalog.set_config('hnsw.ef_search', least(1000, greatest(40, 2::pg_catalog.int8 OPERATOR(pg_catalog.*) neighbours::pg_catalog.int8))::pg_catalog.text, true);
-	RETURN QUERY EXECUTE @extschema@._clip_duplicates_sql(relation, target, filter, max_distance, neighbours) USING max_distance;
-END
-$$;
-COMMENT ON FUNCTION clip_near_duplicates(regclass, name, double precision, text, integer)
-	IS 'pairs of rows whose vectors are nearly the same, each once; only rows that match the filter are looked up, among all rows';
 
 CREATE FUNCTION _clip_duplicates_sql(relation regclass, target name, filter text, max_distance double precision, neighbours integer) RETURNS text
 	LANGUAGE plpgsql STABLE
@@ -1890,6 +1853,12 @@ END
 $$;
 COMMENT ON FUNCTION _clip_duplicates_sql(regclass, name, text, double precision, integer) IS 'internal: the statement that finds near-duplicates';
 
+CREATE FUNCTION clip_near_duplicates(relation regclass, target name DEFAULT 'embedding', max_distance double precision DEFAULT 0.01,
+	filter text DEFAULT NULL, neighbours integer DEFAULT 20) RETURNS TABLE (key jsonb, duplicate jsonb, distance double precision)
+	AS 'MODULE_PATHNAME', 'clip_near_duplicates_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 1000;
+COMMENT ON FUNCTION clip_near_duplicates(regclass, name, double precision, text, integer)
+	IS 'pairs of rows whose vectors are nearly the same, each once; only rows that match the filter are looked up, among all rows';
+
 -- Which pairs hang together: of each of the numbers 1, 2, ... the smallest that it is joined with.
 CREATE FUNCTION _clip_components(ones integer[], others integer[]) RETURNS integer[]
 	LANGUAGE plpgsql IMMUTABLE
@@ -1923,9 +1892,9 @@ END
 $$;
 COMMENT ON FUNCTION _clip_components(integer[], integer[]) IS 'internal: which pairs hang together';
 
-CREATE FUNCTION clip_duplicate_groups(relation regclass, target name DEFAULT 'embedding', max_distance double precision DEFAULT 0.01,
-	filter text DEFAULT NULL, neighbours integer DEFAULT 20) RETURNS TABLE (group_number integer, key jsonb)
-	LANGUAGE sql VOLATILE ROWS 1000
+CREATE FUNCTION _clip_duplicate_groups(relation regclass, target name, max_distance double precision, filter text, neighbours integer)
+	RETURNS TABLE (group_number integer, key jsonb)
+	LANGUAGE sql STABLE ROWS 1000
 BEGIN ATOMIC
 WITH pairs AS MATERIALIZED (
 	SELECT p.key, p.duplicate FROM @extschema@.clip_near_duplicates(relation, target, max_distance, filter, neighbours) AS p
@@ -1938,6 +1907,11 @@ WITH pairs AS MATERIALIZED (
 )
 SELECT (pg_catalog.dense_rank() OVER (ORDER BY r.of[k.n]))::integer, k.key FROM keys AS k CROSS JOIN roots AS r ORDER BY 1, 2;
 END;
+COMMENT ON FUNCTION _clip_duplicate_groups(regclass, name, double precision, text, integer) IS 'internal: what clip_duplicate_groups returns';
+
+CREATE FUNCTION clip_duplicate_groups(relation regclass, target name DEFAULT 'embedding', max_distance double precision DEFAULT 0.01,
+	filter text DEFAULT NULL, neighbours integer DEFAULT 20) RETURNS TABLE (group_number integer, key jsonb)
+	AS 'MODULE_PATHNAME', 'clip_duplicate_groups_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 1000;
 COMMENT ON FUNCTION clip_duplicate_groups(regclass, name, double precision, text, integer)
 	IS 'rows that are near-duplicates of one another, directly or through others, by group';
 
@@ -1950,9 +1924,8 @@ COMMENT ON COLUMN clip_recall.recall IS 'part of the k nearest rows that the ind
 COMMENT ON COLUMN clip_recall.median_ms IS 'milliseconds of a search';
 COMMENT ON COLUMN clip_recall.queries IS 'how many searches were measured before the time was up';
 
-CREATE FUNCTION clip_index_recall(relation regclass, target name DEFAULT 'embedding', sample integer DEFAULT 100, k integer DEFAULT 10,
-	ef_search integer[] DEFAULT ARRAY[40, 100, 200, 400], queries text[] DEFAULT NULL, time_limit interval DEFAULT '1 minute', model text DEFAULT NULL)
-	RETURNS SETOF clip_recall
+CREATE FUNCTION _clip_index_recall(relation regclass, target name, sample integer, k integer, ef_search integer[], queries text[], time_limit interval,
+	model text) RETURNS SETOF clip_recall
 	LANGUAGE plpgsql VOLATILE ROWS 4
 	-- What is measured is the index, with the settings of a search.
 	SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
@@ -1992,7 +1965,7 @@ BEGIN
 	by_index := format(search, parts.distance, parts.rows_of, parts.present, parts.alias, parts.place, k);
 	exactly := format(search, parts.distance, parts.rows_of, parts.present, parts.alias, parts.exact_place, k);
 	IF queries IS NOT NULL THEN
-		OPEN asked NO SCROLL FOR SELECT @extschema@._clip_query(relation, target, q.words, NULL::pg_catalog.bytea, model) AS vector, NULL::oid AS t, NULL::tid AS c
+		OPEN asked NO SCROLL FOR SELECT @extschema@._clip_query(relation, target, q.words, model) AS vector, NULL::oid AS t, NULL::tid AS c
 			FROM unnest(queries) AS q (words);
 	ELSE
 		SELECT * INTO drawn FROM @extschema@._clip_sample(relation, sample);
@@ -2022,6 +1995,12 @@ BEGIN
 	  FROM unnest(breadths, recalls, times) AS m (breadth, recall, ms) GROUP BY m.breadth ORDER BY m.breadth;
 END
 $$;
+COMMENT ON FUNCTION _clip_index_recall(regclass, name, integer, integer, integer[], text[], interval, text) IS 'internal: what clip_index_recall returns';
+
+CREATE FUNCTION clip_index_recall(relation regclass, target name DEFAULT 'embedding', sample integer DEFAULT 100, k integer DEFAULT 10,
+	ef_search integer[] DEFAULT ARRAY[40, 100, 200, 400], queries text[] DEFAULT NULL, time_limit interval DEFAULT '1 minute', model text DEFAULT NULL)
+	RETURNS SETOF clip_recall
+	AS 'MODULE_PATHNAME', 'clip_index_recall_wrapper' LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000 ROWS 4;
 COMMENT ON FUNCTION clip_index_recall(regclass, name, integer, integer, integer[], text[], interval, text)
 	IS 'how many of the k nearest rows the index finds, and how fast, searched by some of the table''s rows or by texts';
 
@@ -2035,11 +2014,28 @@ COMMENT ON FUNCTION clip_diagnose() IS 'versions, limits and settings: what to p
 
 GRANT SELECT ON @extschema@.clip_models, @extschema@.clip_loaded_models, @extschema@.clip_failures, @extschema@.clip_auto_embed_status,
 	@extschema@.clip_progress TO PUBLIC;
-GRANT SELECT ON @extschema@._clip_columns, @extschema@._clip_failed, @extschema@._clip_work_done TO PUBLIC;
+GRANT SELECT ON @extschema@._clip_columns, @extschema@._clip_work_done, _clip.failed TO PUBLIC;
 
--- Keys are of tables that not all may read. Who owns the database must be able to dump it.
-GRANT USAGE ON SCHEMA _clip TO pg_database_owner;
+-- Everybody may name the tables there, and nobody may read them but the owner of the database, who must be able to dump it:
+-- keys are of tables that not all may read.
+GRANT USAGE ON SCHEMA _clip TO PUBLIC;
 GRANT SELECT ON _clip.failures TO pg_database_owner;
+
+-- Anybody may set these in a session that has loaded the library. A session that has not knows no such setting, and asks for
+-- this privilege where a default is stored: ALTER DATABASE or ALTER ROLE by an owner who is no superuser. So the privilege gives
+-- nothing but an order of doing things that is not surprising. It belongs to the whole server: DROP EXTENSION leaves it to other
+-- databases, and a second CREATE EXTENSION finds it there, and has nothing to write that two databases could collide in.
+DO $$
+DECLARE
+	setting pg_catalog.text;
+BEGIN
+	FOREACH setting IN ARRAY '{clip.default_model,clip.threads,clip.batch_size,clip.query_cache_size,clip.text_overflow}'::pg_catalog.text[] LOOP
+		IF NOT pg_catalog.has_parameter_privilege('public'::pg_catalog.name, setting, 'SET'::pg_catalog.text) THEN
+			EXECUTE pg_catalog.format('GRANT SET ON PARAMETER %s TO PUBLIC', setting);
+		END IF;
+	END LOOP;
+END
+$$;
 
 -- Nothing is revoked: these functions read nothing but their arguments and the models, change nothing but this
 -- connection's memory, and show paths to superusers only. What a role must not change is a superuser's setting.

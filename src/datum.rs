@@ -16,7 +16,7 @@ use pgrx::pgrx_sql_entity_graph::metadata::{
 };
 use pgrx::{IntoDatum, pg_sys, varlena};
 
-use crate::encoding::Text;
+use crate::encoding::{Raw, Text};
 use crate::{encoding, error};
 
 /// An argument of type `text` or `bytea`, not detoasted yet.
@@ -32,6 +32,11 @@ impl<'a> Varlena<'a> {
     /// The datum must be of a type with variable length, and live as long as `'a`.
     pub unsafe fn from_datum(datum: pg_sys::Datum) -> Self {
         Self { datum, lives: PhantomData }
+    }
+
+    /// As the server holds it.
+    pub fn datum(self) -> pg_sys::Datum {
+        self.datum
     }
 
     /// Whether both are the same value. Values kept elsewhere are not read if both are kept in the same place.
@@ -55,7 +60,7 @@ impl<'a> Varlena<'a> {
     }
 
     /// The size of the value, known without reading it from disk or decompressing it.
-    fn len(self) -> u64 {
+    pub fn len(self) -> u64 {
         // SAFETY: the datum is a varlena by this type's invariant; the size counts a header of four bytes.
         let size = unsafe { pg_sys::toast_raw_datum_size(self.datum) };
         size.saturating_sub(pg_sys::VARHDRSZ) as u64
@@ -158,12 +163,89 @@ fn required(datum: Option<RawDatum>) -> pg_sys::Datum {
     datum.ok_or_else(|| error::null_argument("an argument of this internal function")).unwrap_or_report().0
 }
 
-/// A datum as it is: reading it is left for later.
-struct RawDatum(pg_sys::Datum);
+/// A datum as it is: reading it is left for later, or for a statement that it is passed on to.
+pub struct RawDatum(pg_sys::Datum);
+
+impl RawDatum {
+    pub fn new(datum: pg_sys::Datum) -> Self {
+        Self(datum)
+    }
+}
 
 impl pgrx::FromDatum for RawDatum {
     unsafe fn from_polymorphic_datum(datum: pg_sys::Datum, is_null: bool, _: pg_sys::Oid) -> Option<Self> {
         (!is_null).then_some(Self(datum))
+    }
+}
+
+// SAFETY: the datum is taken as it is, whatever its type, and lives as long as the argument.
+unsafe impl<'fcx> ArgAbi<'fcx> for RawDatum {
+    unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
+        // SAFETY: as above.
+        Self(required(unsafe { arg.unbox_arg_using_from_datum::<RawDatum>() }))
+    }
+}
+
+/// A copy of a value of any type, which is no part of a transaction.
+#[derive(PartialEq)]
+pub struct OwnedValue {
+    kind: pg_sys::Oid,
+    stored: Stored,
+}
+
+#[derive(PartialEq)]
+enum Stored {
+    Null,
+    ByValue(pg_sys::Datum),
+    /// Aligned as any type of the server's may want it.
+    ByReference(Box<[u64]>),
+}
+
+impl OwnedValue {
+    /// # Safety
+    ///
+    /// The value must be of the type.
+    pub unsafe fn copy(datum: pg_sys::Datum, is_null: bool, kind: pg_sys::Oid) -> Result<Self, ErrorReport> {
+        if is_null {
+            return Ok(Self { kind, stored: Stored::Null });
+        }
+        let (mut length, mut by_value) = (0, false);
+        // SAFETY: the type exists, as there is a value of it.
+        unsafe { pg_sys::get_typlenbyval(kind, &mut length, &mut by_value) };
+        if by_value {
+            return Ok(Self { kind, stored: Stored::ByValue(datum) });
+        }
+        // SAFETY: by the caller's promise the datum points to a value of this length: a varlena (-1), which is read whole,
+        // a null-terminated string (-2), or so many bytes.
+        let bytes = unsafe {
+            let (start, size) = match length {
+                -1 => {
+                    let flat = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast::<u8>();
+                    (flat, varlena::varsize_any(flat.cast()))
+                }
+                -2 => (datum.cast_mut_ptr::<u8>(), std::ffi::CStr::from_ptr(datum.cast_mut_ptr()).count_bytes() + 1),
+                fixed => (datum.cast_mut_ptr::<u8>(), fixed as usize),
+            };
+            std::slice::from_raw_parts(start, size)
+        };
+        let mut words = reserve(bytes.len().div_ceil(size_of::<u64>()))?;
+        words.extend(bytes.chunks(size_of::<u64>()).map(|chunk| {
+            let mut word = [0; size_of::<u64>()];
+            word[..chunk.len()].copy_from_slice(chunk);
+            u64::from_ne_bytes(word)
+        }));
+        Ok(Self { kind, stored: Stored::ByReference(words.into()) })
+    }
+
+    /// As an argument of a statement.
+    pub fn argument(&self) -> DatumWithOid<'_> {
+        let datum = match &self.stored {
+            Stored::Null => return DatumWithOid::null_oid(self.kind),
+            Stored::ByValue(datum) => *datum,
+            Stored::ByReference(words) => pg_sys::Datum::from(words.as_ptr().cast_mut()),
+        };
+        // SAFETY: the value is of this type, and lives as long as `self`.
+        unsafe { DatumWithOid::new(RawDatum(datum), self.kind) }
     }
 }
 
@@ -212,6 +294,17 @@ unsafe impl BoxRet for Vector {
     }
 }
 
+impl IntoDatum for RawDatum {
+    fn into_datum(self) -> Option<pg_sys::Datum> {
+        Some(self.0)
+    }
+
+    /// Who makes an argument of it says which type it has.
+    fn type_oid() -> pg_sys::Oid {
+        pg_sys::InvalidOid
+    }
+}
+
 impl IntoDatum for Varlena<'_> {
     fn into_datum(self) -> Option<pg_sys::Datum> {
         Some(self.datum)
@@ -250,4 +343,4 @@ macro_rules! named_in_sql {
     };
 }
 
-named_in_sql!(Text = "text", Varlena<'_> = "bytea", VarlenaArray<'_> = "bytea[]", Vector = "vector");
+named_in_sql!(Text = "text", Raw = "text", RawDatum = "internal", Varlena<'_> = "bytea", VarlenaArray<'_> = "bytea[]", Vector = "vector");

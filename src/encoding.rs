@@ -77,14 +77,30 @@ impl IntoDatum for Text {
     }
 }
 
-/// A value of type text as the database has it: whatever the encoding, it is what it was when it is given back.
+/// A value of type text, or of another type with variable length, as the database has it: whatever the encoding, it is what
+/// it was when it is given back.
 #[derive(Clone)]
 pub struct Raw(Vec<u8>);
+
+impl Raw {
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
 
 impl FromDatum for Raw {
     unsafe fn from_polymorphic_datum(datum: pg_sys::Datum, is_null: bool, _: pg_sys::Oid) -> Option<Self> {
         // SAFETY: callers read columns of type text, which is a varlena.
         (!is_null).then(|| Self(unsafe { Varlena::from_datum(datum) }.detoast().to_vec()))
+    }
+}
+
+// SAFETY: the datum points to a value in the memory context of the call.
+unsafe impl BoxRet for Raw {
+    unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> Datum<'fcx> {
+        let datum = self.into_datum().unwrap_or(pg_sys::Datum::null());
+        // SAFETY: the SQL declarations say that such functions return text.
+        unsafe { fcinfo.return_raw_datum(datum) }
     }
 }
 
@@ -97,6 +113,11 @@ impl IntoDatum for Raw {
 
     fn type_oid() -> pg_sys::Oid {
         pg_sys::TEXTOID
+    }
+
+    /// Types that are laid out as text is: a length and bytes.
+    fn is_compatible_with(kind: pg_sys::Oid) -> bool {
+        [pg_sys::TEXTOID, pg_sys::JSONBOID, pg_sys::TSQUERYOID].contains(&kind)
     }
 }
 

@@ -4,9 +4,11 @@
 
 use std::panic::AssertUnwindSafe;
 
-use clip::{Error, Format, MANIFEST_FILE};
+use clip::{Error, MANIFEST_FILE};
 use pgrx::pg_sys::panic::{CaughtError, ErrorReport};
 use pgrx::{PgLogLevel, PgSqlErrorCode, PgTryBuilder, pg_sys};
+
+use crate::settings;
 
 /// How to put a model in place, wherever one is missing or broken.
 const ADD_MODEL: &str = "On the server, \"pgclip pull NAME\" or \"pgclip add NAME DIR\" adds a model.";
@@ -23,18 +25,18 @@ pub fn report(error: Error) -> ErrorReport {
             .set_hint(supported_formats()),
         Error::UnsupportedFormat { format } => {
             new(Code::ERRCODE_INVALID_BINARY_REPRESENTATION, "could not decode image")
-                .set_detail(format!("{format} images are not supported."))
-                .set_hint(supported_formats())
+                .set_detail(format!("{format} files are not supported."))
+                .set_hint(how_to_convert(format))
         }
         Error::FormatNotAllowed { format } => {
             new(Code::ERRCODE_INVALID_BINARY_REPRESENTATION, "could not decode image")
                 .set_detail(format!("{format} images are not allowed on this server."))
-                .set_hint("The setting \"clip.image_formats\" lists the formats that are.")
+                .set_hint(format!("{} The setting \"clip.image_formats\" lists them.", supported_formats()))
         }
         Error::UndecodableImage { format, reason } => {
             new(Code::ERRCODE_INVALID_BINARY_REPRESENTATION, "could not decode image")
                 .set_detail(format!("The {format} data is broken or of a kind that is not supported: {reason}."))
-                .set_hint("Check that the file opens in an image viewer, or save it anew.")
+                .set_hint("Check that the file opens in an image viewer, or save it again.")
         }
         Error::ImageBytesExceeded { bytes, limit } => new(Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED, "image is too large")
             .set_detail(format!("The image has {bytes} bytes; the limit is {limit}."))
@@ -201,6 +203,37 @@ pub fn broken_trigger(reason: &str) -> ErrorReport {
         .set_hint("Drop the trigger, and let clip_auto_embed make it.")
 }
 
+/// A notice: the sources of a column are not what they were.
+pub fn vectors_cleared() -> ErrorReport {
+    new(PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION, "the vectors of the column were cleared")
+        .set_detail("USING computes new values, which the vectors do not belong to.")
+        .set_hint("In mode \"queue\" a background worker embeds the rows; else CALL clip_backfill.")
+}
+
+/// A trigger of the table's that fires after ours, where nothing would look at what it does.
+pub fn trigger_fires_later(later: &str) -> ErrorReport {
+    new(
+        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("trigger \"{later}\" fires after the one that embeds the row"),
+    )
+    .set_detail(
+        "It could change the source of a vector that is made already. Triggers fire in the order of their names.",
+    )
+    .set_hint("Rename it with ALTER TRIGGER, so that its name comes first.")
+}
+
+/// A trigger of the table's has changed a source after its vector was made.
+pub fn source_changed(ours: &str) -> ErrorReport {
+    new(
+        PgSqlErrorCode::ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION,
+        "a trigger of the table has changed a row after it was embedded",
+    )
+    .set_detail(format!(
+        "The vector is not that of the source: the trigger fires after \"{ours}\", as its name comes later."
+    ))
+    .set_hint("Rename it with ALTER TRIGGER, so that its name comes first.")
+}
+
 /// The extension's own tables are not as they should be.
 pub fn broken_extension(reason: &str) -> ErrorReport {
     new(PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "could not write to a table of pg_clip")
@@ -208,10 +241,20 @@ pub fn broken_extension(reason: &str) -> ErrorReport {
         .set_hint("Check that the extension is as it was created, and that the disk is not full.")
 }
 
-/// Who may not change a table has nothing to report about it.
-pub fn not_writable() -> ErrorReport {
-    new(PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE, "permission denied for table")
-        .set_detail("Only who may insert into a table, or update it, can report about its rows.")
+/// Only the owner of a table may forget what failed in it.
+pub fn not_owner() -> ErrorReport {
+    new(PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE, "must be owner of the table")
+}
+
+/// A role that may not change a table cannot embed its rows.
+pub fn not_writable(label: &str) -> ErrorReport {
+    new(PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE, format!("permission denied for table {label}"))
+        .set_detail("Embedding its rows needs SELECT on the key and the source, and UPDATE on the vectors.")
+}
+
+/// A statement of ours that cannot run.
+pub fn broken_statement(reason: &str) -> ErrorReport {
+    new(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, "could not run a statement of pg_clip").set_detail(format!("{reason}."))
 }
 
 /// A model of the right name that is not the one that made a column.
@@ -235,8 +278,25 @@ pub fn in_transaction_block(what: &str, instead: &str) -> ErrorReport {
 pub fn text_of_another_model(model: &str, column: &str, other: &str) -> ErrorReport {
     let version = if model == other { ", another version" } else { "" };
     new(PgSqlErrorCode::ERRCODE_WARNING, format!("no column of this database holds vectors of model \"{model}\""))
-        .set_detail(format!("Column {column} holds vectors of model \"{other}\"{version}: what is compared with them must be of that model."))
-        .set_hint("Name the model in the call, or set \"clip.default_model\" to it.")
+        .set_detail(format!(
+            "Column {column} holds vectors of model \"{other}\"{version}: vectors of two models cannot be compared."
+        ))
+        .set_hint(QUERY_OF_COLUMN)
+}
+
+/// A warning: the default model made one column, and another model made another column of as many dimensions.
+pub fn text_of_one_of_two_models(model: &str, column: &str, other: &str) -> ErrorReport {
+    new(PgSqlErrorCode::ERRCODE_WARNING, format!("text embedded with the default model \"{model}\""))
+        .set_detail(format!("Column {column} holds vectors of model \"{other}\", which have as many dimensions: vectors of two models cannot be compared, and no error says so."))
+        .set_hint(QUERY_OF_COLUMN)
+}
+
+/// How to be sure of the model.
+const QUERY_OF_COLUMN: &str = "Embed the text with the column's model: clip_query('table', 'text'). Or name the model: clip_embed_text('text', 'model').";
+
+/// Say something once that is no warning.
+pub fn notice(report: ErrorReport) {
+    report.report(PgLogLevel::NOTICE);
 }
 
 /// SQLSTATE, and message with detail, of a failure that is noted instead of raised.
@@ -288,13 +348,32 @@ pub fn too_many_dimensions(dimensions: usize, limit: usize) -> ErrorReport {
         .set_detail(format!("The model gives {dimensions}."))
 }
 
-fn new(code: PgSqlErrorCode, message: impl Into<String>) -> ErrorReport {
+pub fn new(code: PgSqlErrorCode, message: impl Into<String>) -> ErrorReport {
     ErrorReport::new(code, message.into(), "pg_clip")
 }
 
+/// The formats that this server decodes.
 fn supported_formats() -> String {
-    let names: Vec<_> = Format::ALL.map(Format::name).into();
-    format!("Supported formats are {}.", names.join(", "))
+    match settings::limits().formats.iter().map(|format| format.name()).collect::<Vec<_>>().as_slice() {
+        [] => "The setting \"clip.image_formats\" allows no format.".into(),
+        names => format!("Supported formats are {}.", names.join(", ")),
+    }
+}
+
+/// What to do about a file whose format has no decoder here.
+fn how_to_convert(format: &str) -> String {
+    let commands = match format {
+        "HEIC" | "HEIF" => Some(("heif-convert in.heic out.jpg", "libheif", "magick in.heic out.jpg")),
+        "AVIF" => Some(("avifdec in.avif out.png", "libavif", "magick in.avif out.png")),
+        _ => None,
+    };
+    let supported = supported_formats();
+    match commands {
+        Some((command, package, other)) => {
+            format!("Convert the image first, with \"{command}\" ({package}) or \"{other}\" (ImageMagick). {supported}")
+        }
+        None => supported,
+    }
 }
 
 fn for_superusers(detail: String) -> String {

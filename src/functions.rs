@@ -9,20 +9,20 @@ use pgrx::prelude::*;
 
 use crate::datum::{Varlena, VarlenaArray, Vector};
 use crate::encoding::Text;
-use crate::error::{invalid_argument, null_argument, report, text_of_another_model, warn};
+use crate::error::{invalid_argument, null_argument, report, text_of_another_model, text_of_one_of_two_models, warn};
 use crate::models;
 use crate::rights::{Extension, read, required};
 use crate::settings;
 
 #[pg_extern(sql = false)]
 fn clip_embed_text(input: Varlena<'_>) -> Result<Vector, ErrorReport> {
-    embed_text(&default_model(), input)
+    embed_text(&default_model(), true, input)
 }
 
 #[pg_extern(sql = false)]
 fn clip_embed_text_with(input: Option<Varlena<'_>>, model: Option<Varlena<'_>>) -> Result<Option<Vector>, ErrorReport> {
     let model = model.ok_or_else(|| null_argument("model"))?.text()?;
-    input.map(|input| embed_text(&model, input)).transpose()
+    input.map(|input| embed_text(&model, false, input)).transpose()
 }
 
 #[pg_extern(sql = false)]
@@ -124,34 +124,53 @@ fn clip_unload(model: Option<Varlena<'_>>) -> Result<i32, ErrorReport> {
     Ok(models::unload(model.as_deref()) as i32)
 }
 
-fn embed_text(model: &str, input: Varlena<'_>) -> Result<Vector, ErrorReport> {
+fn embed_text(model: &str, is_default: bool, input: Varlena<'_>) -> Result<Vector, ErrorReport> {
     let text = input.text()?;
     let embedding = models::embed_text(model, &text).map_err(report)?;
-    warn_if_no_column_has(model)?;
+    warn_of_other_models(model, is_default)?;
     Vector::new(&embedding)
 }
 
-/// Say once per model if this database has columns that a model made, and none of them is of this one: then the text is
-/// likely meant for one of them, and compared with it would give noise.
-pub fn warn_if_no_column_has(model: &str) -> Result<(), ErrorReport> {
+/// Warns once per session and model of a text that is likely compared with vectors of another model: no column of this
+/// database has this model, or, where nobody named the model, another column has another model of as many dimensions.
+pub fn warn_of_other_models(model: &str, is_default: bool) -> Result<(), ErrorReport> {
     thread_local! {
-        static ASKED: RefCell<BTreeSet<String>> = const { RefCell::new(BTreeSet::new()) };
+        static ASKED: RefCell<BTreeSet<(String, bool)>> = const { RefCell::new(BTreeSet::new()) };
     }
-    if ASKED.with_borrow(|asked| asked.contains(model)) {
+    let asked = (model.to_owned(), is_default);
+    if ASKED.with_borrow(|known| known.contains(&asked)) {
         return Ok(());
     }
-    ASKED.with_borrow_mut(|asked| asked.insert(model.to_owned()));
-    let digest = models::with(model, |model, _| Ok(model.manifest().digest.clone())).map_err(report)?;
+    ASKED.with_borrow_mut(|known| known.insert(asked));
+    let of_model = |model: &mut Model, _: &Options| {
+        let manifest = model.manifest();
+        Ok((manifest.digest.clone(), manifest.dimensions as i32))
+    };
+    let (digest, dimensions) = models::with(model, of_model).map_err(report)?;
     let Some(extension) = Extension::find() else { return Ok(()) };
-    let query = format!(
-        "SELECT pg_catalog.format('%s.%I', c.relation, c.target), c.model FROM {0}._clip_columns AS c \
-         WHERE NOT EXISTS (SELECT FROM {0}._clip_columns AS o WHERE o.digest OPERATOR(pg_catalog.=) $1) \
-         ORDER BY c.trigger_oid LIMIT 1",
-        extension.schema
-    );
-    let found = read(&query, &[digest.into()], |row| Ok((required::<Text>(row, 1)?, required::<Text>(row, 2)?)));
-    if let Ok(Some((Text(column), Text(other)))) = found {
-        warn(text_of_another_model(model, &column, &other));
+    // As the extension's owner: who inserts may have no right to use its schema, and a warning must never fail. Columns of
+    // no declared number of dimensions may have as many.
+    let found = extension.as_owner(|schema| {
+        let query = format!(
+            "SELECT c.relation::pg_catalog.oid, c.target::pg_catalog.text, c.model, k.known FROM {schema}._clip_columns AS c \
+             JOIN pg_catalog.pg_attribute AS a ON a.attrelid OPERATOR(pg_catalog.=) c.relation AND a.attname OPERATOR(pg_catalog.=) c.target \
+             CROSS JOIN (SELECT EXISTS (SELECT FROM {schema}._clip_columns AS o WHERE o.digest OPERATOR(pg_catalog.=) $1)) AS k (known) \
+             WHERE c.digest OPERATOR(pg_catalog.<>) $1 AND (NOT k.known OR $2 AND a.atttypmod IN (-1, $3)) \
+             ORDER BY c.trigger_oid LIMIT 1"
+        );
+        read(&query, &[digest.into(), is_default.into(), dimensions.into()], |row| {
+            let column = (required::<pg_sys::Oid>(row, 1)?, required::<Text>(row, 2)?);
+            Ok((column, required::<Text>(row, 3)?, required::<bool>(row, 4)?))
+        })
+    });
+    let Ok(Some(((relation, target), Text(other), known))) = found else { return Ok(()) };
+    // Named as the caller's search_path has it.
+    let named = "SELECT pg_catalog.format('%s.%I', $1::pg_catalog.regclass, $2)";
+    if let Ok(Some(Text(column))) = read(named, &[relation.into(), target.into()], |row| required::<Text>(row, 1)) {
+        warn(match known {
+            true => text_of_one_of_two_models(model, &column, &other),
+            false => text_of_another_model(model, &column, &other),
+        });
     }
     Ok(())
 }

@@ -1,8 +1,22 @@
-//! Cancel, `statement_timeout`, `transaction_timeout` and terminate, as seen from inside long work.
+//! Cancel, `statement_timeout`, `transaction_timeout`, terminate and the death of the postmaster, as seen from inside
+//! long work.
 
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use pgrx::pg_sys;
+
+/// The signal that the kernel sends to each process of a server whose postmaster dies (`POSTMASTER_DEATH_SIGNAL`).
+const POSTMASTER_DEATH: i32 = libc::SIGPWR;
+
+unsafe extern "C-unwind" {
+    /// The server's handler of SIGTERM. It only sets flags: pgrx's guard around it would be in the way of a signal.
+    pub fn die(signal: i32);
+}
+
+unsafe extern "C" {
+    static mut postmaster_possibly_dead: pg_sys::sig_atomic_t;
+    fn PostmasterIsAliveInternal() -> bool;
+}
 
 /// Whether Postgres wants this statement to end. Only reads memory: it is called from a second thread.
 pub fn interrupted() -> bool {
@@ -11,6 +25,44 @@ pub fn interrupted() -> bool {
         return true;
     }
     pending(&raw mut pg_sys::QueryCancelPending) || pending(&raw mut pg_sys::ProcDiePending)
+}
+
+/// Treats the death of the postmaster as a termination from now on.
+///
+/// The server's own handler sets a flag that only waits look at. A process that computes does not wait: it would go on,
+/// and no server can start while a process of the last one is attached to its shared memory.
+pub fn end_with_postmaster() {
+    static DONE: AtomicBool = AtomicBool::new(false);
+    if DONE.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    handle_signal(POSTMASTER_DEATH, on_postmaster_death);
+    // SAFETY: reads a pipe that every process of a server has; the handler is one that may run at any time.
+    unsafe {
+        // It may have died before the handler was there.
+        if pg_sys::IsUnderPostmaster && !PostmasterIsAliveInternal() {
+            on_postmaster_death(POSTMASTER_DEATH);
+        }
+    }
+}
+
+unsafe extern "C-unwind" fn on_postmaster_death(signal: i32) {
+    // SAFETY: what the server's own handler does, then what it does at SIGTERM: flags are set and a latch.
+    unsafe {
+        (&raw mut postmaster_possibly_dead).write_volatile(1);
+        die(signal);
+    }
+}
+
+/// Lets this process handle a signal as the server's processes do.
+pub fn handle_signal(signal: i32, handler: unsafe extern "C-unwind" fn(i32)) {
+    // SAFETY: the server's way to set a handler; each handler given here only sets flags and a latch.
+    unsafe {
+        #[cfg(not(feature = "pg18"))]
+        pg_sys::pqsignal(signal, Some(handler));
+        #[cfg(feature = "pg18")]
+        pg_sys::pqsignal_be(signal, Some(handler));
+    }
 }
 
 fn pending(flag: *mut pg_sys::sig_atomic_t) -> bool {

@@ -1,26 +1,25 @@
 //! pg_clip: texts and pictures become vectors inside PostgreSQL.
 //!
-//! This crate adapts; it decides nothing about pixels, tokens or floats. Reading order: `functions`, `zero_shot` and `expression` (what SQL calls),
-//! `models` (what this backend has open), `settings`, `error` (SQLSTATEs), `datum` (values as Postgres holds them), `encoding` (its strings); then, for
-//! rows that embed themselves, `auto_embed` (the trigger), `row` (its row), `batch`, `journal` (what failed), `worker`.
+//! This crate adapts; it decides nothing about pixels, tokens or floats. Reading order: `functions`, `zero_shot`, `search` and `expression` (what SQL calls),
+//! `models` (what this backend has open), `settings`, `error` (SQLSTATEs), `datum` (values as Postgres holds them), `encoding` (its strings),
+//! `statements` (SPI), `rights`; then, for rows that embed themselves, `auto_embed` (triggers and fills), `failures`, `worker`.
 //!
 //! Two worlds: here Postgres may raise an error at any call; inside `clip` nothing may, and no Postgres function is
 //! called. The border is the call into `clip`: arguments are borrowed across it, results are owned Rust data.
 
 mod auto_embed;
-mod batch;
 mod datum;
 mod encoding;
 mod error;
 mod expression;
+mod failures;
 mod functions;
 mod interrupt;
-mod journal;
 mod models;
 mod rights;
-mod row;
+mod search;
 mod settings;
-mod slot;
+mod statements;
 mod views;
 mod worker;
 mod zero_shot;

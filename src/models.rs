@@ -16,7 +16,7 @@ use clip::{Classifier, Embedding, Error, MANIFEST_FILE, Model, Options, Overflow
 use lru::LruCache;
 
 use crate::error::{report, warn};
-use crate::interrupt::interrupted;
+use crate::interrupt::{end_with_postmaster, interrupted};
 use crate::settings;
 
 /// Texts longer than this are no queries; remembering them would let a few of them fill the memory.
@@ -192,6 +192,7 @@ pub fn for_each(mut look: impl FnMut(&str, &Open)) {
 
 impl Backend {
     fn open(&mut self, name: &str) -> Result<&mut Open, Error> {
+        end_with_postmaster();
         let folder = clip::store::folder_of(&settings::model_path(), name)?;
         let stamp = Stamp::of(folder, name)?;
         if self.open.get(name).is_none_or(|open| open.stamp != stamp) {

@@ -1,16 +1,11 @@
 //! With whose rights SQL runs. Nothing here is SECURITY DEFINER: who calls is asked first, then a fixed statement runs.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
-use std::mem::ManuallyDrop;
-use std::rc::Rc;
+use std::ffi::CStr;
 
-use pgrx::datum::{DatumWithOid, FromDatum, IntoDatum};
-use pgrx::pg_sys::PgOid;
 use pgrx::prelude::*;
-use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiHeapTupleData};
 
 use crate::encoding::{Text, identifier};
+pub use crate::statements::{read, required};
 
 /// Where the extension is, quoted, and who owns it.
 pub struct Extension {
@@ -41,56 +36,6 @@ impl Extension {
     }
 }
 
-/// The first row of a query that only reads: it needs no transaction number, and may run in a parallel query.
-pub fn read<T>(
-    query: &str,
-    arguments: &[DatumWithOid<'_>],
-    row: impl FnOnce(&SpiHeapTupleData<'_>) -> spi::SpiResult<T>,
-) -> spi::SpiResult<Option<T>> {
-    Spi::connect(|client| {
-        let statement = prepared(client, query, arguments)?;
-        client.select(&*statement, Some(1), arguments)?.next().map(|found| row(&found)).transpose()
-    })
-}
-
-/// A statement and the types of its arguments.
-type Statement = (String, Vec<pg_sys::Oid>);
-
-thread_local! {
-    // Never dropped at exit, where the server has no memory contexts any more.
-    static STATEMENTS: RefCell<ManuallyDrop<HashMap<Statement, Rc<OwnedPreparedStatement>>>> = RefCell::default();
-}
-
-/// More than there are, but for those that name the key of a table.
-const MOST_STATEMENTS: usize = 200;
-
-/// The statement, planned once: planning those that read the catalogs takes milliseconds. Postgres plans it anew where what it
-/// reads was changed.
-fn prepared(
-    client: &SpiClient<'_>,
-    query: &str,
-    arguments: &[DatumWithOid<'_>],
-) -> spi::SpiResult<Rc<OwnedPreparedStatement>> {
-    let statement = (query.to_owned(), arguments.iter().map(DatumWithOid::oid).collect::<Vec<_>>());
-    if let Some(known) = STATEMENTS.with_borrow(|statements| statements.get(&statement).cloned()) {
-        return Ok(known);
-    }
-    let types: Vec<_> = statement.1.iter().map(|&kind| PgOid::from(kind)).collect();
-    let prepared = Rc::new(client.prepare(query, &types)?.keep());
-    STATEMENTS.with_borrow_mut(|statements| {
-        if statements.len() >= MOST_STATEMENTS {
-            statements.clear();
-        }
-        statements.insert(statement, prepared.clone());
-    });
-    Ok(prepared)
-}
-
-/// A value that is not NULL.
-pub fn required<T: IntoDatum + FromDatum>(row: &SpiHeapTupleData<'_>, column: usize) -> spi::SpiResult<T> {
-    row.get(column)?.ok_or(spi::SpiError::InvalidPosition)
-}
-
 /// Run something as a role that cannot be left from inside, as maintenance commands run what a table's owner wrote: what
 /// it sets is as it was afterwards, so that nothing of it is left for what the next role's tables do.
 /// After an error Postgres restores role and settings itself, when it aborts the transaction.
@@ -112,13 +57,59 @@ pub fn as_role<T>(role: pg_sys::Oid, run: impl FnOnce() -> T) -> T {
     done
 }
 
+/// Run something for which FORCE ROW LEVEL SECURITY does not hold, as for the server's own checks of foreign keys: the owner
+/// of a table embeds all its rows. Policies hold for other roles.
+pub fn without_forced_policies<T>(run: impl FnOnce() -> T) -> T {
+    let (mut role, mut context) = (pg_sys::InvalidOid, 0);
+    // SAFETY: these functions only read and write variables of this process.
+    unsafe {
+        pg_sys::GetUserIdAndSecContext(&mut role, &mut context);
+        pg_sys::SetUserIdAndSecContext(role, context | pg_sys::SECURITY_NOFORCE_RLS as i32);
+    }
+    let done = run();
+    // SAFETY: as above. After an error the server restores them.
+    unsafe { pg_sys::SetUserIdAndSecContext(role, context) };
+    done
+}
+
+/// Run something with settings that end with it.
+pub fn with_settings<T>(settings: &[(&CStr, &CStr)], run: impl FnOnce() -> T) -> T {
+    // SAFETY: only reads and writes variables of this process. The level is ended below.
+    let level = unsafe { pg_sys::NewGUCNestLevel() };
+    for &(name, value) in settings {
+        set_in_level(name, value);
+    }
+    let done = run();
+    // SAFETY: as above; levels that were begun inside have ended. After an error the server ends them.
+    unsafe { pg_sys::AtEOXact_GUC(false, level) };
+    done
+}
+
+/// Run something that turns values into text: the same text whatever the session has set.
+pub fn with_fixed_output<T>(run: impl FnOnce() -> T) -> T {
+    let settings = [
+        (c"DateStyle", c"ISO, YMD"),
+        (c"IntervalStyle", c"postgres"),
+        (c"TimeZone", c"UTC"),
+        (c"extra_float_digits", c"1"),
+        (c"bytea_output", c"hex"),
+        (c"lc_monetary", c"C"),
+        (c"xmlbinary", c"base64"),
+    ];
+    with_settings(&settings, run)
+}
+
 /// `search_path = pg_catalog, pg_temp` until the nest level of settings ends.
 fn pin_search_path() {
+    set_in_level(c"search_path", c"pg_catalog, pg_temp");
+}
+
+fn set_in_level(name: &CStr, value: &CStr) {
     // SAFETY: the strings are constants; the value is one that the setting takes.
     unsafe {
         pg_sys::set_config_option(
-            c"search_path".as_ptr(),
-            c"pg_catalog, pg_temp".as_ptr(),
+            name.as_ptr(),
+            value.as_ptr(),
             pg_sys::GucContext::PGC_USERSET,
             pg_sys::GucSource::PGC_S_SESSION,
             pg_sys::GucAction::GUC_ACTION_SAVE,

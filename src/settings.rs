@@ -24,7 +24,8 @@ static MODEL_PATH: InstalledPath = LazyLock::new(|| installed(pg_sys::get_share_
 static ONNXRUNTIME_PATH: InstalledPath =
     LazyLock::new(|| installed(pg_sys::get_pkglib_path, "pg_clip/libonnxruntime.so"));
 
-/// One thread: connections are the parallelism of a database, and with one no thread is started at all.
+/// One core: connections are the parallelism of a database. ONNX Runtime starts no pool of threads then. Each run still has
+/// a second thread for as long as it takes: the one that ends it when the session is cancelled.
 static THREADS: GucSetting<i32> = GucSetting::<i32>::new(1);
 static MAX_THREADS: GucSetting<i32> = GucSetting::<i32>::new(4);
 /// More threads than any CLIP can use.
@@ -73,12 +74,18 @@ pub enum TextOverflow {
 /// Backtraces in errors: every user would see them, and making one takes megabytes where memory may just have run out.
 const BACKTRACE_OF_ERRORS: &str = "RUST_LIB_BACKTRACE";
 
-/// What libraries read from the environment when they are first used. For ONNX Runtime see [`clip::TELEMETRY_OFF`].
+/// Sets the variables that libraries read from the environment when they are first used. For ONNX Runtime see
+/// [`clip::TELEMETRY_OFF`].
 pub fn set_environment() {
-    let wanted = clip::TELEMETRY_OFF.map(|name| (name, "1"));
+    let wanted = clip::TELEMETRY_OFF.map(|name| (name, "1")).into_iter();
+    // A server that was started with them, or that has pg_clip preloaded, has nothing left to set here.
+    let wanted = wanted.filter(|(name, value)| std::env::var_os(name).is_none_or(|present| present != *value));
     let quiet = std::env::var_os(BACKTRACE_OF_ERRORS).is_none().then_some((BACKTRACE_OF_ERRORS, "0"));
-    for (name, value) in wanted.into_iter().chain(quiet) {
-        // SAFETY: called from _PG_init, when the process has one thread.
+    for (name, value) in wanted.chain(quiet) {
+        // SAFETY: called from _PG_init. A process of the server has one thread, and when the library is preloaded no other
+        // code of ours or of a session has run. Another library may have started threads before a session loads this one
+        // (numpy in PL/Python does). They could read the environment at this moment, which libraries do when they start:
+        // README.md advises to preload pg_clip next to such libraries. Telemetry must not stay on because of them.
         unsafe { std::env::set_var(name, value) };
     }
 }

@@ -9,7 +9,7 @@ use pgrx::prelude::*;
 use crate::datum::{Varlena, VarlenaArray, Vector, reserve};
 use crate::encoding::Text;
 use crate::error::{invalid_argument, null_argument, null_element, report, wrong_length};
-use crate::functions::{model_or_default, warn_if_no_column_has};
+use crate::functions::{model_or_default, warn_of_other_models};
 use crate::models::{self, Arguments, LabelSet};
 use crate::settings;
 
@@ -23,7 +23,7 @@ fn clip_classify(
     model: Option<Varlena<'_>>,
 ) -> Result<Labelled, ErrorReport> {
     let Some(embedding) = embedding else { return Ok(TableIterator::empty()) };
-    let set = label_set(&model_or_default(model)?, labels, templates)?;
+    let set = label_set(&model_or_default(model)?, model.is_none(), labels, templates)?;
     labelled(set, embedding.vector())
 }
 
@@ -35,8 +35,9 @@ fn clip_classify_image(
     model: Option<Varlena<'_>>,
 ) -> Result<Labelled, ErrorReport> {
     let Some(input) = input else { return Ok(TableIterator::empty()) };
+    let is_default = model.is_none();
     let model = model_or_default(model)?;
-    let set = label_set(&model, labels, templates)?;
+    let set = label_set(&model, is_default, labels, templates)?;
     let image = input.image(settings::limits().bytes)?;
     labelled(set, models::embed_image(&model, image).map_err(report)?.as_slice())
 }
@@ -90,6 +91,7 @@ fn clip_blend(among: Option<VarlenaArray<'_>>, weights: Option<Array<'_, f32>>) 
 /// The labels as vectors: remembered, or embedded now.
 fn label_set(
     model: &str,
+    is_default: bool,
     labels: Option<VarlenaArray<'_>>,
     templates: Option<VarlenaArray<'_>>,
 ) -> Result<Rc<LabelSet>, ErrorReport> {
@@ -105,7 +107,7 @@ fn label_set(
     }
     let templates: Vec<&str> = templates.iter().map(String::as_str).collect();
     let set = models::embed_labels(model, arguments, labels, &templates).map_err(report)?;
-    warn_if_no_column_has(model)?;
+    warn_of_other_models(model, is_default)?;
     Ok(set)
 }
 

@@ -33,7 +33,8 @@ def connect():
 
 
 def find(session, words, limit=5, *conditions):
-    distance = Photo.embedding.cosine_distance(select(func.clip_embed_text(words)).scalar_subquery())
+    # The model that embeds the words is that of the column.
+    distance = Photo.embedding.cosine_distance(select(func.clip_query("photo", words)).scalar_subquery())
     return session.scalars(select(Photo).where(*conditions).order_by(distance).limit(limit)).all()
 
 

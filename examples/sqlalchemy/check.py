@@ -25,6 +25,10 @@ with Session(connect()) as session:
     session.execute(text("SET LOCAL enable_seqscan = off"))
     far = find(session, "musical instrument", 5, Photo.title.like("%face%"))
     assert len(far) == 5 and all("face" in found.title for found in far)
+    # As many rows as match a filter, whatever the settings: keys with distances, joined with the table.
+    found = func.clip_search("photo", "musical instrument", 5, "embedding", "title LIKE '%face%'").table_valued("key", "distance", name="found")
+    rows = session.execute(select(Photo.title, found.c.distance).join(found, Photo.id == found.c.key).order_by(found.c.distance)).all()
+    assert [row.title for row in rows] == [photo.title for photo in far], rows
     # Another column: the same vector. Another picture: another vector.
     photo.title = "a guitar"
     session.commit()

@@ -110,7 +110,7 @@ impl fmt::Display for Error {
         match self {
             Self::EmptyImage => f.write_str("the image is empty"),
             Self::UnknownFormat => f.write_str("the data is not an image of a known format"),
-            Self::UnsupportedFormat { format } => write!(f, "{format} images are not supported"),
+            Self::UnsupportedFormat { format } => write!(f, "{format} files are not supported"),
             Self::FormatNotAllowed { format } => write!(f, "{format} images are not allowed"),
             Self::UndecodableImage { format, reason } => write!(f, "could not decode the {format} image: {reason}"),
             Self::ImageBytesExceeded { bytes, limit } => write!(f, "the image has {bytes} bytes; the limit is {limit}"),

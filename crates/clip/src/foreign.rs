@@ -1,8 +1,74 @@
 //! Libraries that panic on input that they do not understand, held to this crate's promise.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::cell::Cell;
+use std::panic::{self, AssertUnwindSafe, PanicHookInfo, catch_unwind};
+use std::sync::Once;
 
-/// What `work` gives, or nothing where it panicked. It must leave nothing half-changed that outlives it.
+thread_local! {
+    /// Whether this thread is inside [`calm`], where a panic is an answer.
+    static CALM: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Returns the result of `work`, or nothing if it panicked. It must leave nothing half-changed that outlives it.
+///
+/// Nothing is printed: a panic in a thread of ours would otherwise go to the process's standard error, a server's log.
 pub(crate) fn calm<T>(work: impl FnOnce() -> T) -> Option<T> {
-    catch_unwind(AssertUnwindSafe(work)).ok()
+    static QUIET: Once = Once::new();
+    QUIET.call_once(|| {
+        let former = panic::take_hook();
+        panic::set_hook(Box::new(move |panic: &PanicHookInfo<'_>| {
+            if !CALM.get() {
+                former(panic);
+            }
+        }));
+    });
+    let was_calm = CALM.replace(true);
+    let result = catch_unwind(AssertUnwindSafe(work)).ok();
+    CALM.set(was_calm);
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::watch::in_parallel;
+
+    const THREADS: usize = 2;
+
+    /// What a process of its own prints is what this test's harness prints of a test.
+    #[test]
+    fn panics_print_nothing_in_any_thread() {
+        let this = std::env::current_exe().unwrap();
+        let test = "foreign::tests::panics_become_nothing";
+        let output = Command::new(this).args([test, "--exact", "--nocapture"]).output().unwrap();
+        let printed = [output.stdout, output.stderr].concat();
+        let printed = String::from_utf8_lossy(&printed);
+        assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
+        assert!(!printed.contains("panicked") && !printed.contains("of a decoder"), "{printed}");
+    }
+
+    #[test]
+    fn panics_become_nothing() {
+        let both = std::sync::Barrier::new(THREADS);
+        let results = Mutex::new(Vec::new());
+        in_parallel(THREADS, 0..THREADS, |job| {
+            // One job for each thread.
+            both.wait();
+            let result = calm(|| if job < THREADS { panic!("of a decoder") } else { job });
+            results.lock().unwrap().push(result);
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(results.into_inner().unwrap(), [None; THREADS]);
+        assert_eq!(calm(|| calm(|| 7)), Some(Some(7)));
+    }
+
+    #[test]
+    fn other_panics_are_reported_after_a_calm_one() {
+        assert_eq!(calm(|| -> u8 { panic!("of a decoder") }), None);
+        assert!(!CALM.get());
+    }
 }

@@ -1,8 +1,9 @@
 //! ONNX Runtime: tensors in, rows out.
 //!
-//! Invariants: the library is loaded once, on first use, from an absolute path; with one thread it starts none, with
-//! more they are born with all signals blocked; a run or a load ends soon after the caller wants it to; what is loaded
-//! is never unloaded, because its destructors are not safe at process exit. External crates: `ort`, `half`.
+//! Invariants: the library is loaded once, on first use, from an absolute path; with one thread it starts no pool, and
+//! pools are born with all signals blocked; a run or a load ends soon after the caller wants it to, because a thread of
+//! [`watch`] lives as long as it and looks; what is loaded is never unloaded, because its destructors are not safe at
+//! process exit. External crates: `ort`, `half`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;

@@ -25,6 +25,32 @@ pub fn shared_data() -> Option<PathBuf> {
     Some(data)
 }
 
+/// The schema of both extensions, where PG_CLIP_TEST_SCHEMA names one: then only superusers may use it, who find it by
+/// their search_path. Without, they are in public.
+pub fn schema() -> Option<String> {
+    std::env::var("PG_CLIP_TEST_SCHEMA").ok().filter(|name| !name.is_empty())
+}
+
+/// How both extensions are created in a database of superusers and tests.
+pub fn create_extension() -> String {
+    match schema() {
+        None => "CREATE EXTENSION pg_clip CASCADE".into(),
+        Some(schema) => format!(
+            "CREATE SCHEMA {schema};
+             CREATE EXTENSION vector SCHEMA {schema}; CREATE EXTENSION pg_clip SCHEMA {schema};
+             DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = \"$user\", public, {schema}', current_database()); END $$;
+             SET search_path = \"$user\", public, {schema}"
+        ),
+    }
+}
+
+/// Let roles call the extension's functions by their names, as those may whose installation is in public.
+pub fn let_call(client: &mut Client, roles: &str) {
+    if let Some(schema) = schema() {
+        client.batch_execute(&format!("GRANT USAGE ON SCHEMA {schema} TO {roles}")).unwrap();
+    }
+}
+
 /// A server of our own with the extension created, gone when dropped.
 pub struct Cluster {
     pub directory: PathBuf,
@@ -70,7 +96,7 @@ impl Cluster {
             "40.4473043600674",
         ]));
         let mut client = cluster.connect();
-        client.batch_execute("CREATE EXTENSION pg_clip CASCADE").unwrap();
+        client.batch_execute(&create_extension()).unwrap();
         let set = format!("ALTER SYSTEM SET clip.model_path = '{}'", cluster.models().display());
         client.batch_execute(&set).unwrap();
         client.batch_execute("SELECT pg_reload_conf()").unwrap();
@@ -128,6 +154,12 @@ impl Cluster {
         self.connect_as("postgres")
     }
 
+    /// As a role that calls the extension's functions itself, and not only through what is in tables.
+    pub fn connect_as_caller(&self, user: &str) -> Client {
+        let_call(&mut self.connect(), user);
+        self.connect_as(user)
+    }
+
     pub fn connect_as(&self, user: &str) -> Client {
         self.config(user).connect(NoTls).unwrap()
     }
@@ -135,7 +167,8 @@ impl Cluster {
     /// Kill one of the server's processes, which is a crash of the server. It has noticed when this returns: until then it
     /// would take connections that do not last.
     pub fn kill(&self, pid: i32) {
-        run(Command::new("kill").args(["-KILL", &pid.to_string()]));
+        // It may have been killed already, and not be gone yet.
+        Command::new("kill").args(["-KILL", &pid.to_string()]).output().unwrap();
         let begun = Instant::now();
         while Path::new("/proc").join(pid.to_string()).exists() {
             assert!(begun.elapsed() < Duration::from_secs(60), "process {pid} is still there");
@@ -159,6 +192,34 @@ impl Cluster {
     pub fn postmaster(&self) -> i32 {
         let file = std::fs::read_to_string(self.directory.join("data/postmaster.pid")).unwrap();
         file.lines().next().unwrap().parse().unwrap()
+    }
+
+    /// The server's processes: they run in its data folder.
+    pub fn processes(&self) -> Vec<i32> {
+        let data = self.directory.join("data").canonicalize().unwrap();
+        let numbers =
+            std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+        let is_here =
+            |number: &i32| std::fs::read_link(format!("/proc/{number}/cwd")).is_ok_and(|folder| folder == data);
+        numbers.filter(is_here).collect()
+    }
+
+    /// Start a server that does not run, by pg_ctl itself: it waits for nothing that a former server left.
+    pub fn start_again(&self) {
+        let mut command = Command::new(self.pg_config("--bindir") + "/pg_ctl");
+        command.arg("--pgdata").arg(self.directory.join("data")).arg("--log").arg(self.directory.join("log"));
+        command.args(["--wait", "--silent", "start"]).current_dir("/").env("HOME", &self.directory);
+        // PostgreSQL refuses to run as root.
+        let owner = std::fs::metadata(self.directory.join("data")).unwrap();
+        run(command.uid(owner.uid()).gid(owner.gid()));
+    }
+
+    /// What this server's pg_config says.
+    fn pg_config(&self, option: &str) -> String {
+        match &self.pg_config {
+            Some(path) => answer_of(path, option),
+            None => pg_config(option),
+        }
     }
 
     /// A connection after a crash, once the server takes them again.
@@ -258,6 +319,10 @@ pub fn specification(settings: &[&str]) {
 /// What the server's pg_config says.
 pub fn pg_config(option: &str) -> String {
     let pg_config = std::env::var("PG_CONFIG").unwrap_or_else(|_| "pg_config".into());
+    answer_of(Path::new(&pg_config), option)
+}
+
+fn answer_of(pg_config: &Path, option: &str) -> String {
     let output = Command::new(pg_config).arg(option).output().unwrap();
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }

@@ -63,7 +63,7 @@ fn names_and_errors_survive_in_latin1() {
         );
         assert_eq!(client.query_one(&wrong, &[]).unwrap().get::<_, i64>(0), 0, "{target}");
     }
-    let search = "SELECT (row).\"größe\" FROM clip_search(NULL::\"Gemälde\", 'großes Öl', 1, 'vektör', '\"größe\" LIKE ''%Öl''')";
+    let search = "SELECT \"größe\" FROM clip_search('\"Gemälde\"', 'großes Öl', 1, 'vektör', '\"größe\" LIKE ''%Öl''') JOIN \"Gemälde\" ON schlüssel = key_text";
     assert_eq!(client.query_one(search, &[]).unwrap().get::<_, String>(0), "großes Öl");
     let labels = "SELECT string_agg(label, ' ' ORDER BY label) FROM clip_classify((SELECT vektör FROM \"Gemälde\" LIMIT 1), '{Öl,großer Apfel}', model => 'emoji')";
     assert_eq!(client.query_one(labels, &[]).unwrap().get::<_, String>(0), "großer Apfel Öl");

@@ -165,6 +165,40 @@ fn strips_in_one(strip: &[u8]) -> Vec<u8> {
     grey_tiff(8, STRIPS, &more, &[&place, &length, strip].concat())
 }
 
+/// A TIFF of one column, whose rows are strips of their own.
+fn narrow_tiff(rows: u32, compression: u32, strip: &[u8]) -> Vec<u8> {
+    let lengths = TIFF_DATA + 4 * rows;
+    let strips = lengths + 4 * rows;
+    let length = strip.len() as u32;
+    let places: Vec<u8> = (0..rows).flat_map(|row| (strips + row * length).to_le_bytes()).collect();
+    let more = [(273, 4, rows, TIFF_DATA), (279, 4, rows, lengths), (278, 4, 1, 1), (259, 3, 1, compression)];
+    let data = [places, length.to_le_bytes().repeat(rows as usize), strip.repeat(rows as usize)].concat();
+    grey_tiff(1, rows, &more, &data)
+}
+
+/// A TIFF of one strip, which begins so, and goes on with the same again and again.
+fn striped_tiff(bits: u32, compression: u32, head: &[u8], piece: &[u8]) -> Vec<u8> {
+    let side = 7900;
+    let data = [head, &piece.repeat(8_000_000 / piece.len())].concat();
+    tiff_of(
+        &[
+            (256, 4, 1, side),
+            (257, 4, 1, side),
+            (258, 3, 1, bits),
+            (259, 3, 1, compression),
+            (262, 3, 1, 1),
+            (273, 4, 1, TIFF_DATA),
+            (277, 3, 1, 1),
+            (278, 4, 1, side),
+            (279, 4, 1, data.len() as u32),
+        ],
+        &data,
+    )
+}
+
+/// A Zstandard frame of one byte, which asks for a window of 128 MB.
+const WIDE_FRAME: &[u8] = b"\x28\xb5\x2f\xfd\0\x88\x09\0\0a";
+
 /// A TIFF of four inks of 16 bits, without pixels.
 fn cmyk_tiff(side: u32) -> Vec<u8> {
     let bits = 16_u16.to_le_bytes().repeat(4);
@@ -254,10 +288,20 @@ fn bmp(width: i32, height: i32) -> Vec<u8> {
     [&b"BM\xff\xff\xff\x7f\0\0\0\0\x36\0\0\0"[..], &header, &[0; 16]].concat()
 }
 
+/// Each order leads a line up, and the last beyond the end.
+fn jumping_bmp(side: u16) -> Vec<u8> {
+    let side = u32::from(side).to_le_bytes();
+    let header = [&40_u32.to_le_bytes()[..], &side, &side, b"\x01\0\x08\0\x01\0\0\0", &[0; 20]].concat();
+    [&b"BM\0\0\0\0\0\0\0\0\x36\x04\0\0"[..], &header, &[0; 1024], &b"\0\x02\xff\x01".repeat(7900)].concat()
+}
+
 fn bombs() -> Vec<(&'static str, Vec<u8>)> {
     let named = |data: Vec<u8>| [b"x\0\0".to_vec(), data].concat();
     let profile = chunk(b"iCCP", &named(zeros(1024)));
     let text = chunk(b"zTXt", &named(zeros(1024)));
+    let raw_profile = chunk(b"zTXt", &[b"Raw profile type exif\0\0".to_vec(), zeros(1)].concat());
+    // Its directory has 65535 entries, whose data is outside.
+    let exif = segment(0xe1, &[&b"Exif\0\0II*\0\x08\0\0\0\xff\xff"[..], &[1; 65_000]].concat());
     let international = chunk(b"iTXt", &[b"x\0\x01\0\0\0".to_vec(), zeros(1024)].concat());
     vec![
         ("a PNG of 65535 x 65535", png(65535, 65535, &[grey_pixel()])),
@@ -270,6 +314,13 @@ fn bombs() -> Vec<(&'static str, Vec<u8>)> {
         ("a PNG with 100,000 empty chunks", png(1, 1, &[chunk(b"tEXt", b"a\0b").repeat(100_000), grey_pixel()])),
         ("an animated PNG of 10,000 frames", apng(10_000)),
         ("an animated PNG that says it has 2^32 - 1 frames", png(1, 1, &[chunk(b"acTL", &[255; 8]), grey_pixel()])),
+        ("a PNG with 20,000 profiles of a megabyte", png(1, 1, &[raw_profile.repeat(20_000), grey_pixel()])),
+        (
+            "a JPEG with EXIF in 300 segments",
+            [b"\xff\xd8".to_vec(), exif.repeat(300), scans(1, 64, 1)[2..].to_vec()].concat(),
+        ),
+        ("a document of a million comments", [b"<?xml?>".to_vec(), b"<!---->\n".repeat(1_000_000)].concat()),
+        ("a BMP of runs that jump to the end", jumping_bmp(7900)),
         ("a GIF of 65535 x 65535", gif(65535, 65535, 1)),
         ("a GIF of 30000 x 30000", gif(30000, 30000, 1)),
         ("a GIF of 100,000 frames", gif(1, 1, 100_000)),
@@ -297,6 +348,13 @@ fn bombs() -> Vec<(&'static str, Vec<u8>)> {
         ("a TIFF of 60,000 directories in one another", overlapping_tiff(60_000)),
         ("a TIFF with a strip of 4 GB", tiff(7900, 1, u32::MAX)),
         ("a TIFF of 2^32 - 1 squared", tiff(u32::MAX, 1, 16)),
+        ("a TIFF of 250,000 strips of Deflate", narrow_tiff(250_000, 8, b"\x78\x9c\x4b\x04\0\0\x62\0\x62")),
+        ("a TIFF of 250,000 strips of Zstandard", narrow_tiff(250_000, 50_000, WIDE_FRAME)),
+        ("a TIFF of 300,000 strips", narrow_tiff(300_000, 32_773, b"\0a")),
+        ("a TIFF of a Deflate stream without pixels", striped_tiff(8, 8, b"\x78\x9c", b"\0\0\0\xff\xff")),
+        ("a fax without ends of lines", striped_tiff(1, 3, b"", b"\xff")),
+        ("a fax without codes", striped_tiff(1, 3, b"", b"\0")),
+        ("a fax of rows of single pixels", striped_tiff(1, 4, b"", b"\x26\xa6")),
         ("a WebP with EXIF of 4 GB", webp_with_endless_exif()),
         ("a BMP of 2^31 - 1 by -2^31", bmp(i32::MAX, i32::MIN)),
         ("a BMP of 7900 x 7900 with no pixels", bmp(7900, 7900)),

@@ -6,8 +6,9 @@ use e2e::{Cluster, count, picture, sqlstate};
 use postgres::NoTls;
 use postgres::error::SqlState;
 
-/// What is promised is 100 ms; the rest is for a machine that is busy with other tests.
-const SOON: Duration = Duration::from_millis(600);
+/// What is promised is 100 ms. With 14 processes waiting for 2 cores, 64 to 85 ms were measured; the rest is for machines
+/// that are busier.
+const SOON: Duration = Duration::from_millis(300);
 
 const SLOW: &str = "SELECT clip_embed_image($1, 'slow')::text";
 
@@ -85,12 +86,19 @@ fn a_termination_ends_one_long_inference_and_only_that_connection(cluster: &Clus
     let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0);
     client.batch_execute("SELECT clip_prewarm('slow', 'image')").unwrap();
     let working = std::thread::spawn(move || client.query_one(SLOW, &[&picture("rgb_444.jpg")]).unwrap_err());
-    let busy = "SELECT count(*) FROM pg_stat_activity WHERE pid = $1 AND state = 'active'";
-    while other.query_one(busy, &[&pid]).unwrap().get::<_, i64>(0) == 0 {
+    // With one thread for the model, a run has one more: the watcher, which is what a termination ends the run by.
+    let begun = Instant::now();
+    let names = loop {
+        let names = threads(pid);
+        if names.len() > 1 || begun.elapsed() > Duration::from_secs(60) {
+            break names;
+        }
         std::thread::yield_now();
-    }
-    let gone: bool = other.query_one("SELECT pg_terminate_backend($1, 600)", &[&pid]).unwrap().get(0);
-    assert!(gone, "the backend outlived its termination by 600 ms");
+    };
+    assert!(names.len() == 2 && names[1] == "pg_clip watcher", "{names:?}");
+    let gone: bool =
+        other.query_one("SELECT pg_terminate_backend($1, $2)", &[&pid, &(SOON.as_millis() as i64)]).unwrap().get(0);
+    assert!(gone, "the backend outlived its termination by {SOON:?}");
     // On a busy machine this client finds the end of the connection together with the message before it, and tells the end.
     let error = working.join().unwrap();
     assert!(error.is_closed() || sqlstate(&error) == &SqlState::ADMIN_SHUTDOWN, "{error:?}");
@@ -98,6 +106,15 @@ fn a_termination_ends_one_long_inference_and_only_that_connection(cluster: &Clus
     assert!(log.contains("terminating connection due to administrator command"));
     cluster.assert_no_crash();
     other.batch_execute("SELECT clip_embed_text('still here', 'narrow')").unwrap();
+}
+
+/// The names of a process's threads.
+fn threads(pid: i32) -> Vec<String> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let name = |task: std::io::Result<std::fs::DirEntry>| std::fs::read_to_string(task.unwrap().path().join("comm"));
+    let mut names: Vec<_> = tasks.filter_map(|task| Some(name(task).ok()?.trim().to_owned())).collect();
+    names.sort_by_key(|name| name == "pg_clip watcher");
+    names
 }
 
 fn a_batch_stops_between_its_elements(cluster: &Cluster) {

@@ -1,6 +1,6 @@
 //! Memory that is refused, at whatever step: an error, never a server that ends.
 
-use e2e::{Cluster, code, flat_png, limit_memory, picture, pid, sqlstate};
+use e2e::{Cluster, code, count, flat_png, limit_memory, picture, pid, sqlstate, wait_until};
 use postgres::Client;
 use postgres::error::SqlState;
 
@@ -135,4 +135,46 @@ fn threads_that_are_refused_memory_end_nothing() {
     }
     assert!(refused > 20 && done > 20, "{refused} refused, {done} done: the limits prove nothing");
     cluster.assert_no_crash();
+}
+
+/// An error after a commit is a panic of the server.
+#[test]
+fn a_commit_that_starts_a_worker_needs_no_memory() {
+    let cluster = Cluster::start();
+    let mut client = cluster.connect();
+    client.batch_execute("CREATE TABLE item (id int PRIMARY KEY, body text)").unwrap();
+    client
+        .execute(
+            "SELECT clip_auto_embed('item', 'body', model => 'narrow', mode => 'queue', create_index => false)",
+            &[],
+        )
+        .unwrap();
+    // Settings of one's own are kept in the session's memory, until there is none left.
+    let fill = "CREATE PROCEDURE fill(size int) LANGUAGE plpgsql AS $$
+        DECLARE number int := 0;
+        BEGIN
+          WHILE size >= 8 LOOP
+            BEGIN
+              LOOP number := number + 1; PERFORM set_config('filled.a' || number, repeat('x', size), false); END LOOP;
+            EXCEPTION WHEN out_of_memory THEN size := size / 4;
+            END;
+          END LOOP;
+        END $$";
+    client.batch_execute(fill).unwrap();
+    for id in 0..2 {
+        let mut writer = cluster.connect();
+        writer.batch_execute("LOAD 'pg_clip'; CALL fill(0)").unwrap();
+        writer.batch_execute(&format!("BEGIN; INSERT INTO item VALUES ({id}, 'text {id}')")).unwrap();
+        let pid = pid(&mut writer);
+        limit_memory(pid, Some(1));
+        // The server's own code may find no memory to tell that it is done.
+        let filled = writer.batch_execute("CALL fill(4096)");
+        println!("{id}: {:?}, then {:?}", filled.err(), writer.batch_execute("COMMIT").err());
+        if let Ok(()) = std::fs::metadata(format!("/proc/{pid}")).map(drop) {
+            limit_memory(pid, None);
+        }
+        cluster.assert_no_crash();
+    }
+    wait_until(&mut client, "SELECT count(*) = count(embedding) FROM item");
+    assert!(count(&mut client, "SELECT count(*) FROM item") > 0, "no commit succeeded: this proves nothing");
 }

@@ -169,7 +169,7 @@ fn files_that_others_could_change_are_refused() {
 fn roles_without_rights_see_models_but_no_paths() {
     let cluster = Cluster::start();
     cluster.connect().batch_execute("CREATE ROLE guest LOGIN").unwrap();
-    let mut guest = cluster.connect_as("guest");
+    let mut guest = cluster.connect_as_caller("guest");
     let models: i64 = guest.query_one("SELECT count(*) FROM clip_models", &[]).unwrap().get(0);
     assert_eq!(models, 5);
     let place = cluster.models().display().to_string();

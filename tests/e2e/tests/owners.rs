@@ -146,7 +146,7 @@ fn who_owns_the_database_has_none_of_his_functions_called_for_others() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     client.batch_execute("CREATE ROLE owner LOGIN; ALTER DATABASE postgres OWNER TO owner").unwrap();
-    cluster.connect_as("owner").batch_execute(OVERLOADS).unwrap();
+    cluster.connect_as_caller("owner").batch_execute(OVERLOADS).unwrap();
     let planted = count(&mut client, "SELECT count(*) FROM pg_proc WHERE proowner = 'owner'::regrole");
     assert!(planted > 500, "{planted}");
     for table in ["by_row", "by_statement", "by_queue"] {
@@ -214,7 +214,7 @@ fn failures_are_told_to_those_who_may_read_all_rows() {
         .unwrap();
     let seen = |client: &mut Client| count(client, "SELECT count(*) FROM clip_failures");
     let (mut guest, mut tenant, mut reader) =
-        (cluster.connect_as("guest"), cluster.connect_as("tenant"), cluster.connect_as("reader"));
+        (cluster.connect_as_caller("guest"), cluster.connect_as_caller("tenant"), cluster.connect_as_caller("reader"));
     assert_eq!((seen(&mut guest), seen(&mut tenant), seen(&mut reader)), (0, 1, 1));
     client.batch_execute("BEGIN").unwrap();
     for view in ["clip_failures", "_clip_failed", "_clip_work_done", "clip_progress"] {
@@ -250,7 +250,7 @@ fn failures_are_told_to_those_who_may_read_all_rows() {
             "CREATE ROLE owner LOGIN; GRANT CREATE ON SCHEMA public TO owner; ALTER TABLE secret OWNER TO owner; ALTER TABLE secret FORCE ROW LEVEL SECURITY",
         )
         .unwrap();
-    assert_eq!(seen(&mut cluster.connect_as("owner")), 1);
+    assert_eq!(seen(&mut cluster.connect_as_caller("owner")), 1);
 }
 
 #[test]
@@ -340,7 +340,7 @@ fn a_writer_through_a_view_and_a_reader_of_a_closed_schema_have_no_errors() {
     let picture = e2e::picture("rgb_444.jpg");
     writer.execute("UPDATE items SET picture = $1 WHERE id = 1", &[&picture]).unwrap();
     assert_eq!(strings(&mut client, "SELECT relation::text FROM clip_failures"), ["parted"]);
-    let mut reader = cluster.connect_as("reader");
+    let mut reader = cluster.connect_as_caller("reader");
     assert_eq!(count(&mut reader, "SELECT count(*) FROM clip_auto_embed_status"), 3);
 }
 
@@ -357,7 +357,7 @@ fn whom_row_security_binds_ends_failures_and_loops() {
              ALTER TABLE item ENABLE ROW LEVEL SECURITY; CREATE POLICY all_of_it ON item USING (true)",
         )
         .unwrap();
-    let mut tenant = cluster.connect_as("tenant");
+    let mut tenant = cluster.connect_as_caller("tenant");
     tenant
         .batch_execute(&format!(
             "SET clip.text_overflow = 'error'; SET statement_timeout = '60s'; INSERT INTO item SELECT 'row ' || i, {TOO_LONG} FROM generate_series(1, 10) AS i"

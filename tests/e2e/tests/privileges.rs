@@ -30,9 +30,9 @@ fn a_role_with_a_connection_can_embed_and_nothing_else() {
         .execute("SELECT clip_auto_embed('secret', 'picture', 'pixels', model => 'wide', on_error => 'null')", &[])
         .unwrap();
     owner.batch_execute("INSERT INTO secret VALUES (1, 'a secret', 'no picture')").unwrap();
-    let mut guest = cluster.connect_as("guest");
-    let mut reader = cluster.connect_as("reader");
-    let mut writer = cluster.connect_as("writer");
+    let mut guest = cluster.connect_as_caller("guest");
+    let mut reader = cluster.connect_as_caller("reader");
+    let mut writer = cluster.connect_as_caller("writer");
     for anyone in [&mut guest, &mut reader, &mut writer] {
         for allowed in ["SELECT * FROM clip_diagnose()", "TABLE clip_models", "TABLE clip_loaded_models"] {
             assert_eq!(code(anyone, allowed), None, "{allowed}");
@@ -120,7 +120,7 @@ fn every_function_is_for_those_it_is_meant_for() {
              CREATE SCHEMA gallery AUTHORIZATION keeper",
         )
         .unwrap();
-    let mut keeper = cluster.connect_as("keeper");
+    let mut keeper = cluster.connect_as_caller("keeper");
     keeper
         .batch_execute(
             "GRANT USAGE ON SCHEMA gallery TO PUBLIC;
@@ -137,7 +137,8 @@ fn every_function_is_for_those_it_is_meant_for() {
         format!("clip_image_info('\\x{picture}')"),
         format!("clip_classify_image('\\x{picture}', '{{a,b}}', model => 'emoji')"),
     ];
-    let searched = format!("clip_search_image(NULL::gallery.item, '\\x{picture}')");
+    let searched = format!("clip_search_image('gallery.item', '\\x{picture}')");
+    let asked = format!("clip_query_image('gallery.item', '\\x{picture}')");
     let mut calls: Vec<(&str, May)> = of_pictures.iter().map(|call| (call.as_str(), May::Anyone)).collect();
     calls.extend([
         ("clip_embed_text('a', 'narrow')", May::Anyone),
@@ -149,11 +150,13 @@ fn every_function_is_for_those_it_is_meant_for() {
         ("clip_probabilities('[1,0]', ARRAY['[0,1]']::vector[])", May::Anyone),
         ("clip_blend(ARRAY['[0,1]']::vector[])", May::Anyone),
         ("clip_search_sql('gallery.item')", May::Anyone),
+        ("clip_query('gallery.item', 'a')", May::Anyone),
+        (&asked, May::Anyone),
         ("clip_diagnose()", May::Anyone),
         (&searched, May::Readers),
-        ("clip_search(NULL::gallery.item, 'a')", May::Readers),
-        ("clip_search_vector(NULL::gallery.item, clip_embed_text('a', 'narrow'))", May::Readers),
-        ("clip_hybrid_search(NULL::gallery.item, 'a', 'words')", May::Readers),
+        ("clip_search('gallery.item', 'a')", May::Readers),
+        ("clip_search_vector('gallery.item', clip_embed_text('a', 'narrow'))", May::Readers),
+        ("clip_hybrid_search('gallery.item', 'a', 'words')", May::Readers),
         ("clip_typical_distance('gallery.item', 'a')", May::Readers),
         ("clip_near_duplicates('gallery.item')", May::Readers),
         ("clip_duplicate_groups('gallery.item')", May::Readers),
@@ -179,7 +182,7 @@ fn every_function_is_for_those_it_is_meant_for() {
             };
             let name = call.split('(').next().unwrap();
             let word = if ["clip_backfill", "clip_reembed"].contains(&name) { "CALL" } else { "SELECT" };
-            let outcome = code(&mut cluster.connect_as(role), &format!("{word} {call}"));
+            let outcome = code(&mut cluster.connect_as_caller(role), &format!("{word} {call}"));
             assert_eq!(outcome, expected, "{role}: {word} {name}");
         }
     }
@@ -196,7 +199,7 @@ fn every_setting_is_for_those_it_is_meant_for() {
     let cluster = Cluster::start();
     let mut superuser = cluster.connect();
     superuser.batch_execute("LOAD 'pg_clip'; CREATE ROLE guest LOGIN").unwrap();
-    let mut guest = cluster.connect_as("guest");
+    let mut guest = cluster.connect_as_caller("guest");
     guest.batch_execute("SELECT clip_prewarm('narrow')").unwrap();
     const AT_RELOAD: Option<SqlState> = Some(SqlState::CANT_CHANGE_RUNTIME_PARAM);
     let settings = [
@@ -234,7 +237,7 @@ fn errors_carry_no_paths_texts_or_bytes_for_those_who_are_no_superusers() {
     std::fs::create_dir(models.join("empty")).unwrap();
     let mut owner = cluster.connect();
     owner.batch_execute("CREATE ROLE guest LOGIN").unwrap();
-    let mut guest = cluster.connect_as("guest");
+    let mut guest = cluster.connect_as_caller("guest");
     let secret = "SECRETSECRET";
     let path = cluster.directory.display().to_string();
     for statement in [
@@ -309,18 +312,7 @@ fn the_install_script_is_safe_to_run() {
     let unpinned = "l.lanname <> 'c' AND p.prosqlbody IS NULL AND NOT coalesce(p.proconfig @> ARRAY['search_path=pg_catalog, pg_temp'], false)";
     assert_eq!(
         members(&mut client, unpinned),
-        [
-            "_clip_run_search",
-            "clip_auto_embed_statement",
-            "clip_backfill",
-            "clip_backfill_batch",
-            "clip_hybrid_search",
-            "clip_near_duplicates",
-            "clip_reembed",
-            "clip_search",
-            "clip_search_image",
-            "clip_search_vector"
-        ]
+        ["clip_auto_embed_statement", "clip_backfill", "clip_backfill_batch", "clip_reembed"]
     );
 }
 
@@ -405,12 +397,56 @@ fn what_was_planted_in_the_schema_is_not_built_in() {
         "TABLE clip_failures",
         "TABLE clip_progress",
         "SELECT clip_retry('item')",
-        "SELECT FROM clip_search(NULL::item, 'text')",
-        "SELECT FROM clip_hybrid_search(NULL::item, 'text', 'words')",
+        "SELECT FROM clip_search('item', 'text')",
+        "SELECT FROM clip_hybrid_search('item', 'text', 'words')",
         "SELECT FROM clip_duplicate_groups('item')",
         "SELECT FROM clip_index_recall('item', sample => 2)",
         "SELECT clip_auto_embed_drop('item', keep_column => false)",
     ] {
         assert_eq!(code(&mut owner, used), None, "{used}");
     }
+}
+
+/// A session that has not loaded the library knows none of its settings.
+#[test]
+fn owners_store_defaults_in_sessions_that_have_not_loaded_the_library() {
+    let cluster = Cluster::start();
+    let mut superuser = cluster.connect();
+    superuser.batch_execute("CREATE ROLE keeper LOGIN; CREATE DATABASE shop OWNER keeper").unwrap();
+    let connect = |user: &str| cluster.config(user).dbname("shop").connect(postgres::NoTls).unwrap();
+    connect("postgres").batch_execute("CREATE EXTENSION pg_clip CASCADE").unwrap();
+    for (name, value) in [
+        ("clip.default_model", "narrow"),
+        ("clip.threads", "2"),
+        ("clip.batch_size", "16"),
+        ("clip.query_cache_size", "10"),
+        ("clip.text_overflow", "error"),
+    ] {
+        for whose in ["DATABASE shop", "ROLE keeper"] {
+            let set = format!("ALTER {whose} SET {name} = '{value}'");
+            assert_eq!(code(&mut connect("keeper"), &set), None, "{set}");
+        }
+        let now: String = connect("keeper")
+            .query_one(&format!("SELECT current_setting('{name}') FROM clip_embed_text('a')"), &[])
+            .unwrap()
+            .get(0);
+        assert_eq!(now, value, "{name}");
+    }
+    let dimensions = "SELECT vector_dims(clip_embed_text('a'))";
+    assert_eq!(connect("keeper").query_one(dimensions, &[]).unwrap().get::<_, i32>(0), 32);
+    // What is a superuser's stays so.
+    for set in ["clip.model_path = '/tmp'", "clip.max_threads = 8", "clip.onnxruntime_path = '/tmp/x'"] {
+        assert_eq!(code(&mut connect("keeper"), &format!("ALTER DATABASE shop SET {set}")), DENIED, "{set}");
+    }
+    // The grants belong to the server: they outlive the extension, and creating it again finds them there.
+    connect("postgres").batch_execute("DROP EXTENSION pg_clip; CREATE EXTENSION pg_clip").unwrap();
+    let granted = "SELECT count(*) FROM pg_parameter_acl WHERE parname LIKE 'clip.%'";
+    assert_eq!(e2e::count(&mut superuser, granted), 5);
+    let globals = Command::new(e2e::pg_config("--bindir") + "/pg_dumpall")
+        .args(["--globals-only", "--username=postgres", "--host"])
+        .arg(&cluster.directory)
+        .output()
+        .unwrap();
+    let globals = String::from_utf8(globals.stdout).unwrap();
+    assert_eq!(globals.matches("GRANT SET ON PARAMETER \"clip.").count(), 5, "{globals}");
 }

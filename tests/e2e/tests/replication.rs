@@ -64,7 +64,7 @@ fn a_standby_searches_by_words_and_goes_on_as_the_primary() {
     let found = ids(&mut copy, SEARCH);
     assert_eq!(found[0], 17);
     assert_eq!(found, ids(&mut origin, SEARCH));
-    let search = "SELECT (row).id FROM clip_search(NULL::item, 'text 17', 5, filter => 'id <= 100')";
+    let search = "SELECT key::int FROM clip_search('item', 'text 17', 5, filter => 'id <= 100') ORDER BY distance";
     assert_eq!(ids(&mut copy, search), ids(&mut origin, search));
     assert_eq!(ids(&mut copy, "SELECT queries FROM clip_index_recall('item', sample => 5, ef_search => '{40}')"), [5]);
     assert_eq!(ids(&mut copy, "SELECT count(*)::int FROM clip_near_duplicates('item', filter => 'id = 201')"), [0]);

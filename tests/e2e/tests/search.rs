@@ -34,10 +34,9 @@ fn a_filter_that_few_rows_match_still_finds_k() {
     for (k, filter, expected) in
         [(10, "kind = 42", 10), (500, "kind = 42", 500), (2000, "kind = 42", 1000), (10, "id IN (7, 70000)", 2)]
     {
-        let search = format!("clip_search_vector(NULL::item, {QUERY}, {k}, filter => '{filter}')");
-        let found = format!(
-            "SELECT count(DISTINCT (row).id) FROM {search} WHERE (row).id IN (SELECT id FROM item WHERE {filter})"
-        );
+        let search = format!("clip_search_vector('item', {QUERY}, {k}, filter => '{filter}')");
+        let found =
+            format!("SELECT count(DISTINCT key) FROM {search} WHERE key IN (SELECT id FROM item WHERE {filter})");
         assert_eq!(count(&mut client, &found), expected, "{k} {filter}");
         let ascending = format!(
             "SELECT count(*) FROM (SELECT distance < lag(distance) OVER () AS back FROM {search}) AS n WHERE back"
@@ -47,7 +46,7 @@ fn a_filter_that_few_rows_match_still_finds_k() {
     // Nearly those that an exact search finds.
     let exact = format!("SELECT id FROM item WHERE kind = 42 ORDER BY (embedding <=> {QUERY}) + 0 LIMIT 100");
     let found = format!(
-        "SELECT count(*) FROM clip_search_vector(NULL::item, {QUERY}, 100, filter => 'kind = 42') WHERE (row).id IN ({exact})"
+        "SELECT count(*) FROM clip_search_vector('item', {QUERY}, 100, filter => 'kind = 42') WHERE key IN ({exact})"
     );
     let found = count(&mut client, &found);
     assert!(found >= 90, "{found}");
@@ -58,8 +57,10 @@ fn a_filter_that_few_rows_match_still_finds_k() {
              CREATE POLICY own ON item USING (owner = current_user)",
         )
         .unwrap();
-    let mut tenant = cluster.connect_as("tenant");
-    let own = format!("SELECT count(*) FROM clip_search_vector(NULL::item, {QUERY}, 10) WHERE (row).owner = 'tenant'");
+    let mut tenant = cluster.connect_as_caller("tenant");
+    let own = format!(
+        "SELECT count(*) FROM clip_search_vector('item', {QUERY}, 10) JOIN item ON id = key WHERE owner = 'tenant'"
+    );
     assert_eq!(count(&mut tenant, &own), 10);
     // The statement for applications does the same under the settings that the README names.
     let sql: String = tenant.query_one("SELECT clip_search_sql('item')", &[]).unwrap().get(0);
@@ -80,13 +81,13 @@ fn nobody_sees_rows_that_are_not_his() {
              INSERT INTO item SELECT id + 10000, 'other', 42, title, embedding FROM item WHERE owner = 'tenant'",
         )
         .unwrap();
-    let (mut tenant, mut guest) = (cluster.connect_as("tenant"), cluster.connect_as("guest"));
+    let (mut tenant, mut guest) = (cluster.connect_as_caller("tenant"), cluster.connect_as_caller("guest"));
     let searches = [
         format!(
-            "SELECT count(*), count(*) FILTER (WHERE (row).owner = 'tenant') FROM clip_search_vector(NULL::item, {QUERY}, 50)"
+            "SELECT count(*), count(*) FILTER (WHERE owner = 'tenant') FROM clip_search_vector('item', {QUERY}, 50) JOIN item ON id = key"
         ),
         format!(
-            "SELECT count(*), count(*) FILTER (WHERE (row).owner = 'tenant') FROM clip_search_vector(NULL::item, {QUERY}, 50, filter => 'true OR owner = ''other''')"
+            "SELECT count(*), count(*) FILTER (WHERE owner = 'tenant') FROM clip_search_vector('item', {QUERY}, 50, filter => 'true OR owner = ''other''') JOIN item ON id = key"
         ),
     ];
     for search in &searches {
@@ -100,7 +101,7 @@ fn nobody_sees_rows_that_are_not_his() {
     let recall = "SELECT min(queries)::bigint FROM clip_index_recall('item', sample => 100, k => 5)";
     assert_eq!((count(&mut owner, recall), count(&mut tenant, recall)), (100, 20));
     for refused in [
-        format!("SELECT FROM clip_search_vector(NULL::item, {QUERY})"),
+        format!("SELECT FROM clip_search_vector('item', {QUERY})"),
         "SELECT FROM clip_near_duplicates('item')".to_owned(),
         "SELECT FROM clip_duplicate_groups('item')".to_owned(),
         "SELECT FROM clip_index_recall('item')".to_owned(),
@@ -131,13 +132,10 @@ fn words_and_pictures_are_searched_with_the_callers_rights() {
              ALTER TABLE note ENABLE ROW LEVEL SECURITY; CREATE POLICY own ON note USING (owner = current_user)",
         )
         .unwrap();
-    let (mut tenant, mut guest) = (cluster.connect_as("tenant"), cluster.connect_as("guest"));
+    let (mut tenant, mut guest) = (cluster.connect_as_caller("tenant"), cluster.connect_as_caller("guest"));
     for (search, expected) in [
-        ("SELECT array_agg((row).id ORDER BY distance) FROM clip_search(NULL::note, 'cat')", vec![1, 3]),
-        (
-            "SELECT array_agg((row).id ORDER BY score DESC) FROM clip_hybrid_search(NULL::note, 'cat', 'words')",
-            vec![1, 3],
-        ),
+        ("SELECT array_agg(key::int ORDER BY distance) FROM clip_search('note', 'cat')", vec![1, 3]),
+        ("SELECT array_agg(key::int ORDER BY score DESC) FROM clip_hybrid_search('note', 'cat', 'words')", vec![1, 3]),
     ] {
         assert_eq!(tenant.query_one(search, &[]).unwrap().get::<_, Vec<i32>>(0), expected, "{search}");
         assert_eq!(code(&mut guest, search), Some(SqlState::INSUFFICIENT_PRIVILEGE), "{search}");
@@ -146,11 +144,11 @@ fn words_and_pictures_are_searched_with_the_callers_rights() {
     assert_eq!((code(&mut tenant, typical), code(&mut guest, typical)), (None, Some(SqlState::INSUFFICIENT_PRIVILEGE)));
     // It only reads.
     tenant.batch_execute("SET default_transaction_read_only = on").unwrap();
-    assert_eq!(count(&mut tenant, "SELECT count(*) FROM clip_search(NULL::note, 'cat', 1)"), 1);
+    assert_eq!(count(&mut tenant, "SELECT count(*) FROM clip_search('note', 'cat', 1)"), 1);
     // In a parallel query's leader, too.
     tenant.batch_execute("SET default_transaction_read_only = off; SET debug_parallel_query = on").ok();
     tenant.batch_execute("SET force_parallel_mode = on").ok();
-    assert_eq!(count(&mut tenant, "SELECT count(*) FROM clip_search(NULL::note, 'cat', 1)"), 1);
+    assert_eq!(count(&mut tenant, "SELECT count(*) FROM clip_search('note', 'cat', 1)"), 1);
 }
 
 /// How many rows a statement gives, without the queries by which a client learns of types.
@@ -202,13 +200,8 @@ fn what_others_put_into_the_search_path_is_not_found() {
     let statement: String =
         client.query_one("SELECT clip_search_sql('item', 3, filter => 'true')", &[]).unwrap().get(0);
     for (search, rows) in [
-        (
-            format!(
-                "SELECT FROM clip_search_vector(NULL::item, {QUERY}::public.vector, 3, filter => 'kind IS NOT NULL')"
-            ),
-            3,
-        ),
-        (format!("SELECT FROM clip_search_vector(NULL::item, {QUERY}::public.vector, 3000)"), 2000),
+        (format!("SELECT FROM clip_search_vector('item', {QUERY}::public.vector, 3, filter => 'kind IS NOT NULL')"), 3),
+        (format!("SELECT FROM clip_search_vector('item', {QUERY}::public.vector, 3000)"), 2000),
         (statement.replace("$1", QUERY), 3),
         ("SELECT FROM clip_near_duplicates('item', max_distance => 0.000001)".to_owned(), 0),
         ("SELECT FROM clip_duplicate_groups('item', max_distance => 0.000001)".to_owned(), 0),
@@ -220,7 +213,7 @@ fn what_others_put_into_the_search_path_is_not_found() {
     // The statement of a hybrid search.
     client.batch_execute("RESET search_path").unwrap();
     let hybrid: String = client
-        .query_one("SELECT (_clip_hybrid_statements('item', 'words', 3, 'embedding', NULL)).nearest", &[])
+        .query_one("SELECT (_clip_hybrid_statements('item', 'words', 3, 'embedding', NULL, NULL)).nearest", &[])
         .unwrap()
         .get(0);
     client.batch_execute("SET search_path = trap, pg_catalog, public").unwrap();
@@ -317,10 +310,10 @@ fn names_partitions_and_measures_change_no_answer() {
         ["{\"id\": 1} {\"id\": 3}"]
     );
     assert_eq!(rows_of(&mut client, "SELECT FROM clip_near_duplicates('one', neighbours => 2000000000)"), 1);
-    assert_eq!(rows_of(&mut client, "SELECT FROM clip_hybrid_search(NULL::f, 'lamp', 'words', 2)"), 2);
-    let nearest = "SELECT distance < 1e-6 FROM clip_search(NULL::part, 'a chair', 1)";
+    assert_eq!(rows_of(&mut client, "SELECT FROM clip_hybrid_search('f', 'lamp', 'words', 2)"), 2);
+    let nearest = "SELECT distance < 1e-6 FROM clip_search('part', 'a chair', 1)";
     assert!(client.query_one(nearest, &[]).unwrap().get::<_, bool>(0));
     client.batch_execute("SET enable_seqscan = off").unwrap();
-    let nearest = "SELECT (\"row\").id FROM clip_search_vector(NULL::lengths, '[1,0.1]', 1)";
+    let nearest = "SELECT key::int FROM clip_search_vector('lengths', '[1,0.1]', 1)";
     assert_eq!(client.query_one(nearest, &[]).unwrap().get::<_, i32>(0), 2);
 }

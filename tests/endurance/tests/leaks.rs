@@ -83,7 +83,7 @@ fn fifty_thousand_searches() {
         client
             .batch_execute(
                 "DO $$ BEGIN FOR i IN 1..5000 LOOP
-                   PERFORM FROM clip_search(NULL::item, 'text ' || i % 100, 5, filter => 'id > 500', model => 'emoji');
+                   PERFORM FROM clip_search('item', 'text ' || i % 100, 5, filter => 'id > 500', model => 'emoji');
                  END LOOP; END $$",
             )
             .unwrap();

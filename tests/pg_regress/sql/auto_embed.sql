@@ -14,20 +14,21 @@ SELECT :digest FROM clip_auto_embed('note', 'body') AS ddl;
 SELECT clip_auto_embed('note', 'body');
 SELECT relation, source, target, model, model_state, mode, on_error, index, "rows", embedded, pending, failed FROM clip_auto_embed_status;
 
--- A row embeds itself; what the statement writes is respected; NULL stays NULL.
+-- A row embeds itself; what the statement writes is replaced; NULL stays NULL.
 INSERT INTO note VALUES (1, 'a cat'), (2, NULL), (3, 'a dog') RETURNING id, same(embedding, clip_embed_text(body));
-INSERT INTO note (id, body, embedding) VALUES (4, 'a cow', clip_embed_text('a horse')) RETURNING same(embedding, clip_embed_text('a horse'));
-INSERT INTO note (id, embedding) VALUES (5, clip_embed_text('from elsewhere')) RETURNING embedding IS NOT NULL AS kept;
+INSERT INTO note (id, body, embedding) VALUES (4, 'a cow', clip_embed_text('a horse')) RETURNING same(embedding, clip_embed_text('a cow'));
+INSERT INTO note (id, embedding) VALUES (5, clip_embed_text('from elsewhere')) RETURNING embedding;
 -- Another column, or the same source again: nothing is computed.
 SELECT calls FROM clip_loaded_models WHERE model = 'wide' AND tower = 'text' \gset before_
 UPDATE note SET other = 'x';
 UPDATE note SET body = body, embedding = embedding;
 SELECT calls - :before_calls AS inferences FROM clip_loaded_models WHERE model = 'wide' AND tower = 'text';
-SELECT id, same(embedding, clip_embed_text('a horse')) FROM note WHERE id = 4;
--- A new source: a new vector. A vector that is sent back unchanged beside it does not count as written.
+SELECT id, same(embedding, clip_embed_text('a cow')) FROM note WHERE id = 4;
+UPDATE note SET embedding = clip_embed_text('a horse') WHERE id = 4 RETURNING same(embedding, clip_embed_text('a cow'));
+-- A new source: a new vector. A vector that is written beside it is replaced.
 UPDATE note SET body = 'a bird' WHERE id = 1 RETURNING same(embedding, clip_embed_text('a bird'));
 UPDATE note SET body = 'a fish', embedding = embedding WHERE id = 1 RETURNING same(embedding, clip_embed_text('a fish'));
-UPDATE note SET body = 'a frog', embedding = clip_embed_text('mine') WHERE id = 1 RETURNING same(embedding, clip_embed_text('mine'));
+UPDATE note SET body = 'a frog', embedding = clip_embed_text('mine') WHERE id = 1 RETURNING same(embedding, clip_embed_text('a frog'));
 UPDATE note SET embedding = NULL WHERE id = 1 RETURNING same(embedding, clip_embed_text('a frog'));
 UPDATE note SET body = NULL WHERE id = 1 RETURNING embedding;
 UPDATE note SET body = '' WHERE id = 1 RETURNING same(embedding, clip_embed_text(''));
@@ -72,10 +73,19 @@ SELECT :digest FROM clip_auto_embed('memo', 'more', 'more_embedding', 'narrow', 
 INSERT INTO memo (id, words, more) VALUES (10, 'one', 'two')
  RETURNING same(embedding, clip_embed_text('one')), same(more_embedding, clip_embed_text('two', 'narrow'));
 SELECT clip_auto_embed_drop('memo', 'more_embedding', keep_column => false);
-SELECT clip_auto_embed_drop('memo');
+-- A vector of the application's own is kept where that was said.
+SELECT :digest FROM clip_auto_embed('memo', 'words', on_error => 'null', on_vector => 'keep') AS ddl;
+INSERT INTO memo (id, words, embedding) VALUES (90, 'a cow', clip_embed_text('a horse')) RETURNING same(embedding, clip_embed_text('a horse'));
+UPDATE memo SET words = 'a goat' WHERE id = 90 RETURNING same(embedding, clip_embed_text('a goat'));
+DELETE FROM memo WHERE id = 90;
+SELECT clip_auto_embed('memo', 'words', on_vector => 'sometimes');
+-- The record of the model stays with the vectors.
+SELECT :digest FROM clip_auto_embed_drop('memo') AS ddl;
 SELECT clip_auto_embed_drop('memo');
 INSERT INTO memo (id, words) VALUES (11, 'not embedded') RETURNING embedding;
-SELECT count(*) FROM clip_auto_embed_status;
+SELECT relation, source, target, model, mode FROM clip_auto_embed_status;
+SELECT clip_auto_embed('memo', 'words', model => 'narrow');
+DROP TRIGGER zz_clip_embedding ON memo;
 
 -- Vectors that are there already: nobody knows whose, until someone says so.
 SELECT clip_auto_embed('memo', 'words');
@@ -239,8 +249,8 @@ CALL clip_backfill('shelf');
 INSERT INTO shelf (id, title) VALUES (52, 'by another role');
 SELECT relation, "rows", embedded FROM clip_auto_embed_status WHERE relation = 'shelf'::regclass;
 SELECT count(*) FROM clip_failures;
-SELECT _clip_record_failure('memo', 'zz_clip_embedding', '{}', '', '00000', 'made up', false);
-SELECT _clip_forget_failures('memo', 'zz_clip_embedding', NULL);
+SELECT _clip_forget_failures('memo', 'zz_clip_embedding');
+SELECT _clip_backfill_step('memo', 'zz_clip_embedding', 10, true);
 SELECT count(*) FROM _clip.failures;
 RESET ROLE;
 SELECT count(*) FILTER (WHERE embedding IS NOT NULL) FROM shelf WHERE id = 52;

@@ -18,6 +18,15 @@ SELECT clip_embed_image('', 'wide');
 \echo :LAST_ERROR_SQLSTATE
 SELECT clip_embed_image('\x68656c6c6f', 'wide');
 SELECT clip_embed_image('\x000000206674797061766966', 'wide');
+SELECT clip_embed_image('\x0000001c667479706d696631000000006865697861626364', 'wide');
+SELECT clip_embed_image('\x0000001866747970637278200000000163727820', 'wide');
+SELECT clip_embed_image('\xefbbbf' || convert_to('<?xml version="1.0"?><!-- a --><!DOCTYPE svg><svg/>', 'UTF8'), 'wide');
+SELECT clip_embed_image(convert_to('<?xml version="1.0"?><rss><svg/></rss>', 'UTF8'), 'wide');
+-- Hints name the formats that are allowed.
+SET clip.image_formats = 'png,webp';
+SELECT clip_embed_image('\x68656c6c6f', 'wide');
+SELECT clip_embed_image('\xffd8ffe0', 'wide');
+RESET clip.image_formats;
 SELECT clip_embed_image('\x89504e470d0a1a0a', 'wide');
 \echo :LAST_ERROR_SQLSTATE
 SELECT * FROM clip_image_info('\x47494638');

@@ -14,24 +14,27 @@ BEGIN
     IF line ~ 'Scan|Order By|Index Cond|Filter' AND line !~ 'CTE Scan|Subquery Scan' THEN RETURN NEXT trim(line, ' ->'); END IF;
   END LOOP;
 END $$;
-SELECT (row).id, distance < 0.001 AS near FROM clip_search_vector(NULL::thing, '[1,0,0]', 3);
+SELECT key, distance < 0.001 AS near FROM clip_search_vector('thing', '[1,0,0]', 3);
 -- One in a hundred matches, and the ten are there; the plain statement gives none without settings.
-SELECT count(*), count(*) FILTER (WHERE (row).kind = 7) AS right, bool_and((row).id <= 907) AS nearest FROM clip_search_vector(NULL::thing, '[1,0,0]', 10, filter => 'kind = 7');
+SELECT count(*), count(*) FILTER (WHERE kind = 7) AS right, bool_and(id <= 907) AS nearest
+  FROM clip_search_vector('thing', '[1,0,0]', 10, filter => 'kind = 7') JOIN thing ON id = key;
 SELECT count(*) FROM (SELECT FROM thing WHERE kind = 7 ORDER BY embedding <=> '[0,1,0]' LIMIT 10) AS found;
 BEGIN; SET LOCAL hnsw.iterative_scan = strict_order;
 SELECT count(*) FROM (SELECT FROM thing WHERE kind = 7 ORDER BY embedding <=> '[0,1,0]' LIMIT 10) AS found;
 COMMIT;
 -- More than the index looks at; more than there are.
-SELECT count(*) FROM clip_search_vector(NULL::thing, '[1,0,0]', 150, filter => 'kind = 7');
-SELECT count(*) FROM clip_search_vector(NULL::thing, '[1,0,0]', 2000);
-SELECT count(*) FROM clip_search_vector(NULL::thing, '[0,1,0]', 10, filter => 'id = 1');
-SELECT count(*) FROM clip_search_vector(NULL::thing, '[0,1,0]', 10, filter => 'id IN (SELECT 3 UNION SELECT 4) AND true');
+SELECT count(*) FROM clip_search_vector('thing', '[1,0,0]', 150, filter => 'kind = 7');
+SELECT count(*) FROM clip_search_vector('thing', '[1,0,0]', 2000);
+SELECT count(*) FROM clip_search_vector('thing', '[0,1,0]', 10, filter => 'id = 1');
+SELECT count(*) FROM clip_search_vector('thing', '[0,1,0]', 10, filter => 'id IN (SELECT 3 UNION SELECT 4) AND true');
 -- The settings end with the search; larger ones of the session's stay in force.
 SHOW hnsw.iterative_scan;
 SHOW hnsw.ef_search;
-SELECT clip_search_sql('thing') IS NOT NULL AND _clip_ef_search(10) = 40 AND _clip_ef_search(100) = 100 AND _clip_ef_search(5000) = 1000 AS wide;
+SELECT k, wide, (SELECT count(*) FROM clip_search_vector('thing', '[1,0,0]', k, filter => format($$current_setting('hnsw.ef_search') = '%s' AND current_setting('hnsw.iterative_scan') = 'relaxed_order'$$, wide))) AS found
+  FROM (VALUES (10, 40), (100, 100), (5000, 1000)) AS v (k, wide);
 SET hnsw.ef_search = 300;
-SELECT _clip_ef_search(10);
+SELECT count(*) FROM clip_search_vector('thing', '[1,0,0]', 10, filter => $$current_setting('hnsw.ef_search') = '300'$$);
+SHOW hnsw.ef_search;
 RESET hnsw.ef_search;
 -- The statement, and how it is planned.
 SELECT clip_search_sql('thing', 5);
@@ -39,7 +42,8 @@ SELECT clip_search_sql('thing', 5, filter => 'kind = 7 -- and nothing else');
 SELECT scans(clip_search_sql('thing', 5));
 SELECT scans(clip_search_sql('thing', 5, filter => 'kind = 7'));
 SELECT scans(clip_search_sql('thing', 5, filter => 'id < 10'));
-SELECT scans((_clip_search_statements('thing', 5, 'embedding', NULL)).exact);
+SELECT scans((_clip_search_statements('thing', 5, 'embedding', NULL, NULL)).nearest);
+SELECT scans((_clip_search_statements('thing', 5, 'embedding', NULL, NULL)).exact);
 -- What ORMs write.
 SELECT scans('SELECT id FROM thing WHERE kind = 7 ORDER BY embedding <=> $1 LIMIT 10');
 SELECT scans('WITH nearest AS MATERIALIZED (SELECT id, embedding <=> $1 AS distance FROM thing WHERE kind = 7 ORDER BY distance LIMIT 10) SELECT * FROM nearest ORDER BY distance + 0');
@@ -61,23 +65,24 @@ CREATE INDEX ON other_thing USING hnsw ((embedding::halfvec(3)) halfvec_l2_ops);
 ANALYZE other_thing;
 SELECT clip_search_sql('other_thing', 5);
 SELECT scans(clip_search_sql('other_thing', 5));
-SELECT (row).id FROM clip_search_vector(NULL::other_thing, '[1,0,0]', 1);
+SELECT key FROM clip_search_vector('other_thing', '[1,0,0]', 1, key_column => 'id');
 -- Rows without a vector are not found; a column called "distance" is not mistaken.
 CREATE TABLE "odd%s\1" ("a ""name" int PRIMARY KEY, distance text, "an %embedding" vector(3), gone int);
 ALTER TABLE "odd%s\1" DROP COLUMN gone;
 INSERT INTO "odd%s\1" VALUES (1, 'far', '[0,1,0]'), (2, 'near', '[1,0,0]'), (3, 'nowhere', NULL);
-SELECT row, distance FROM clip_search_vector(NULL::"odd%s\1", '[1,0,0]', 3, 'an %embedding');
+SELECT key, key_json, distance FROM clip_search_vector('"odd%s\1"', '[1,0,0]', 3, 'an %embedding');
 SELECT clip_search_sql('"odd%s\1"', 3, 'an %embedding');
 -- Views, and partitioned tables.
 CREATE VIEW titled AS SELECT id, title, embedding FROM thing WHERE kind < 50;
-SELECT (row).id FROM clip_search_vector(NULL::titled, '[1,0,0]', 2, filter => 'id > 60');
+SELECT key FROM clip_search_vector('titled', '[1,0,0]', 2, filter => 'id > 60');
+SELECT key FROM clip_search_vector('titled', '[1,0,0]', 2, filter => 'id > 60', key_column => 'id');
 SELECT scans(clip_search_sql('titled', 5));
 CREATE TABLE parted (id int, embedding vector(3)) PARTITION BY RANGE (id);
 CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (1) TO (10);
 CREATE TABLE parted_2 PARTITION OF parted FOR VALUES FROM (10) TO (20);
 INSERT INTO parted SELECT id, embedding FROM thing WHERE id < 20;
 CREATE INDEX ON parted USING hnsw (embedding vector_cosine_ops);
-SELECT row FROM clip_search_vector(NULL::parted, '[1,0,0]', 2, filter => 'id > 8');
+SELECT key FROM clip_search_vector('parted', '[1,0,0]', 2, filter => 'id > 8', key_column => 'id');
 -- Indexes of partitions alone may leave out what the partitioned table has no index to be known by.
 SELECT relation, may_omit FROM (VALUES ('parted', 'embedding'), ('"odd%s\1"', 'an %embedding'), ('titled', 'embedding')) AS r (relation, target), _clip_searched(relation::regclass, target, NULL, '$1');
 -- An index by another measure does not order as the cosine does.
@@ -86,55 +91,127 @@ SELECT clip_search_sql('"odd%s\1"', 3, 'an %embedding') LIKE '%<=>%<=>%' AS cosi
 -- Names that mean something in a pattern, with an index in half precision.
 CREATE INDEX ON "odd%s\1" USING hnsw (("an %embedding"::halfvec(3)) halfvec_cosine_ops);
 SELECT clip_search_sql('"odd%s\1"', 3, 'an %embedding');
-SELECT (row).distance FROM clip_search_vector(NULL::"odd%s\1", '[1,0,0]', 1, 'an %embedding');
+SELECT distance FROM clip_search_vector('"odd%s\1"', '[1,0,0]', 1, 'an %embedding');
 SELECT * FROM clip_near_duplicates('"odd%s\1"', 'an %embedding', 2);
 SELECT recall, queries FROM clip_index_recall('"odd%s\1"', 'an %embedding', ef_search => '{40}');
 -- By words and by pictures, with the model of the column.
 CREATE TABLE named (id int PRIMARY KEY, name text);
 SELECT clip_auto_embed('named', 'name', model => 'narrow', create_index => false) IS NOT NULL AS made;
 INSERT INTO named VALUES (1, 'cat'), (2, 'dog'), (3, 'a boat');
-SELECT (row).name, round(distance::numeric, 4) AS distance FROM clip_search(NULL::named, 'dog', 1);
-SELECT count(*) FROM clip_search_image(NULL::named, '\x', 1);
-SELECT * FROM clip_search(NULL::named, 'dog', model => 'wide');
-SELECT * FROM clip_search(NULL::named, NULL);
+SELECT name, round(distance::numeric, 4) AS distance FROM clip_search('named', 'dog', 1) JOIN named ON id = key;
+SELECT count(*) FROM clip_search_image('named', '\x', 1);
+SELECT * FROM clip_search('named', 'dog', model => 'wide');
+SELECT * FROM clip_search('named', NULL);
+-- The query as a vector, by the model of the column; an index serves it.
+SELECT clip_query('named', 'dog') = clip_embed_text('dog', 'narrow') AS same, clip_query('named', NULL) IS NULL AS nothing;
+CREATE TABLE drawn (id int PRIMARY KEY, picture bytea, title text, embedding vector(32));
+INSERT INTO drawn (id, title, embedding) SELECT i, 'drawing ' || i, clip_embed_text('drawing ' || i, 'narrow') FROM generate_series(1, 20) AS i;
+SELECT clip_adopt('drawn', 'embedding', 'narrow') IS NOT NULL AS adopted;
+CREATE INDEX ON drawn USING hnsw (embedding vector_cosine_ops);
+SET enable_seqscan = off;
+SELECT line FROM scans($$SELECT title FROM drawn ORDER BY embedding <=> (SELECT clip_query('drawn', 'drawing 7')) LIMIT 1$$) AS line WHERE line LIKE '%Scan%';
+SELECT title FROM drawn ORDER BY embedding <=> (SELECT clip_query('drawn', 'drawing 7')) LIMIT 1;
+RESET enable_seqscan;
+SELECT clip_query_image('drawn', '\x');
+SELECT clip_query('drawn', 'a cat', 'title');
+SELECT clip_query('drawn', 'a cat', 'nothing');
+SELECT clip_query('thing', 'a cat');
+SELECT clip_query('titled', 'a cat');
+SELECT clip_query(NULL, 'a cat');
+SELECT clip_query('named', 'a cat', NULL);
+-- Whole rows of a search: its keys joined with the table.
+EXPLAIN (COSTS off) SELECT title, distance FROM clip_search('drawn', 'drawing 7', 3) JOIN drawn ON id = key ORDER BY distance;
+SELECT title, distance = 0 AS same FROM clip_search('drawn', 'drawing 7', 3) JOIN drawn ON id = key ORDER BY distance LIMIT 1;
+-- Keys of other types than integers, of several columns, of a domain; a column that is named instead; none.
+CREATE DOMAIN short AS varchar(10);
+CREATE TABLE keyed_uuid (id uuid PRIMARY KEY, embedding vector(2));
+CREATE TABLE keyed_text (id short PRIMARY KEY, other smallint, embedding vector(2));
+CREATE TABLE keyed_both (a int, b date, embedding vector(2), PRIMARY KEY (a, b));
+CREATE TABLE keyed_unique (a numeric NOT NULL UNIQUE, embedding vector(2));
+CREATE TABLE keyed_float (a float8 PRIMARY KEY, embedding vector(2));
+CREATE TABLE keyless (title text, code int, embedding vector(2));
+INSERT INTO keyed_uuid VALUES ('00000000-0000-0000-0000-000000000001', '[1,0]');
+INSERT INTO keyed_text VALUES ('one', 7, '[1,0]');
+INSERT INTO keyed_both VALUES (1, '2026-01-02', '[1,0]');
+INSERT INTO keyed_unique VALUES (1.50, '[1,0]');
+INSERT INTO keyed_float VALUES (0.1::float8 + 0.2, '[1,0]');
+INSERT INTO keyless VALUES ('one', 1, '[1,0]');
+SELECT * FROM clip_search_vector('keyed_uuid', '[1,0]');
+SELECT * FROM clip_search_vector('keyed_text', '[1,0]');
+SELECT * FROM clip_search_vector('keyed_text', '[1,0]', key_column => 'other');
+SELECT * FROM clip_search_vector('keyed_both', '[1,0]');
+SELECT * FROM clip_search_vector('keyed_unique', '[1,0]');
+SET extra_float_digits = 0;
+SELECT count(*) FROM clip_search_vector('keyed_float', '[1,0]') JOIN keyed_float ON a = (key_json->>'a')::float8;
+RESET extra_float_digits;
+SELECT * FROM clip_search_vector('keyless', '[1,0]');
+SELECT * FROM clip_search_vector('keyless', '[1,0]', key_column => 'code');
+SELECT * FROM clip_search_vector('keyless', '[1,0]', key_column => 'nothing');
+DROP TABLE keyed_uuid, keyed_text, keyed_both, keyed_unique, keyed_float, keyless;
+DROP DOMAIN short;
+-- Columns with the names of the result, and a table with the name of a part of the statement.
+CREATE TABLE nearest (key int PRIMARY KEY, distance int, clip_distance int, embedding vector(2), words tsvector DEFAULT 'a');
+INSERT INTO nearest VALUES (1, 10, 20, '[1,0]'), (2, 30, 40, '[0,1]');
+SELECT key, distance FROM clip_search_vector('nearest', '[1,0]', filter => 'distance < 20 AND clip_distance = (SELECT max(clip_distance) - 20 FROM nearest)');
+SELECT clip_search_sql('nearest') LIKE '%ORDER BY clip_distance_2' AS free;
+CREATE TABLE near AS SELECT 1 AS id;
+CREATE TABLE named_v AS SELECT key, distance, clip_embed_text('cat', 'narrow') AS embedding, words FROM nearest;
+SELECT key FROM clip_hybrid_search('named_v', 'a', 'words', filter => 'key IN (SELECT id FROM near)', configuration => 'simple', model => 'narrow', key_column => 'key');
+DROP TABLE nearest, near, named_v;
+-- Rows without a vector: said once.
+CREATE TABLE waiting (id int PRIMARY KEY, title text);
+INSERT INTO waiting VALUES (1, 'cat'), (2, NULL), (3, 'dog');
+SELECT clip_auto_embed('waiting', 'title', model => 'narrow', create_index => false) IS NOT NULL AS made;
+SELECT key FROM clip_search('waiting', 'cat');
+SELECT key FROM clip_search('waiting', 'cat');
+SELECT clip_query('waiting', 'cat') IS NOT NULL AS found;
+DROP TABLE waiting;
+-- A text of the default model, while columns of another model have as many dimensions.
+SET clip.default_model = 'narrow';
+SELECT vector_dims(clip_embed_text('cat'));
+SET clip.default_model = 'wide';
+SELECT vector_dims(clip_embed_text('cat'));
+RESET clip.default_model;
 -- What is refused.
-SELECT * FROM clip_search_vector(NULL::thing, NULL);
-SELECT * FROM clip_search_vector(NULL::thing, '[1,0,0]', 0);
-SELECT * FROM clip_search_vector(NULL::thing, '[1,0,0]', NULL);
-SELECT * FROM clip_search_vector(NULL::thing, '[1,0,0]', 1, 'vector');
-SELECT * FROM clip_search_vector(NULL::thing, '[1,0,0]', 1, 'title');
-SELECT * FROM clip_search_vector(1, '[1,0,0]');
+SELECT * FROM clip_search_vector('thing', NULL);
+SELECT * FROM clip_search_vector('thing', '[1,0,0]', 0);
+SELECT * FROM clip_search_vector('thing', '[1,0,0]', NULL);
+SELECT * FROM clip_search_vector('thing', '[1,0,0]', 1, 'vector');
+SELECT * FROM clip_search_vector('thing', '[1,0,0]', 1, 'title');
+SELECT * FROM clip_search_vector('thing_pkey', '[1,0,0]');
+SELECT * FROM clip_search_vector(NULL, '[1,0,0]');
+SELECT * FROM clip_search_vector('no_thing', '[1,0,0]');
 -- pgvector's releases have their own words for it.
 \set VERBOSITY sqlstate
-SELECT * FROM clip_search_vector(NULL::thing, '[1,0]');
+SELECT * FROM clip_search_vector('thing', '[1,0]');
 \set VERBOSITY default
-SELECT * FROM clip_search_vector(NULL::thing, '[1,0,0]', filter => 'kind');
-SELECT * FROM clip_search_vector(NULL::thing, '[1,0,0]', filter => '');
-SELECT * FROM clip_search_vector(NULL::thing, '[1,0,0]', filter => 'true ORDER BY id');
-SELECT * FROM clip_search_vector(NULL::thing, '[1,0,0]', filter => 'true LIMIT 1');
-SELECT * FROM clip_search_vector(NULL::thing, '[1,0,0]', filter => 'true FROM thing');
-SELECT * FROM clip_search_vector(NULL::thing, '[1,0,0]', filter => 'true, true');
-SELECT * FROM clip_search_vector(NULL::thing, '[1,0,0]', filter => 'true AS x');
-SELECT * FROM clip_search_vector(NULL::thing, '[1,0,0]', filter => 'true UNION SELECT true');
-SELECT * FROM clip_search_vector(NULL::thing, '[1,0,0]', filter => 'true WHERE true');
-SELECT * FROM clip_search_vector(NULL::thing, '[1,0,0]', filter => 'true FOR UPDATE');
-SELECT * FROM clip_search_vector(NULL::thing, '[1,0,0]', filter => 'true) OR (true');
-SELECT * FROM clip_search_vector(NULL::thing, '[1,0,0]', filter => 'true; DROP TABLE thing');
-SELECT * FROM clip_search_vector(NULL::thing, '[1,0,0]', filter => 'true /* open');
-SELECT * FROM clip_search_vector(NULL::thing, '[1,0,0]', filter => $$'open$$);
-SELECT * FROM clip_search_vector(NULL::thing, '[1,0,0]', filter => '$2 = 1');
+SELECT * FROM clip_search_vector('thing', '[1,0,0]', filter => 'kind');
+SELECT * FROM clip_search_vector('thing', '[1,0,0]', filter => '');
+SELECT * FROM clip_search_vector('thing', '[1,0,0]', filter => 'true ORDER BY id');
+SELECT * FROM clip_search_vector('thing', '[1,0,0]', filter => 'true LIMIT 1');
+SELECT * FROM clip_search_vector('thing', '[1,0,0]', filter => 'true FROM thing');
+SELECT * FROM clip_search_vector('thing', '[1,0,0]', filter => 'true, true');
+SELECT * FROM clip_search_vector('thing', '[1,0,0]', filter => 'true AS x');
+SELECT * FROM clip_search_vector('thing', '[1,0,0]', filter => 'true UNION SELECT true');
+SELECT * FROM clip_search_vector('thing', '[1,0,0]', filter => 'true WHERE true');
+SELECT * FROM clip_search_vector('thing', '[1,0,0]', filter => 'true FOR UPDATE');
+SELECT * FROM clip_search_vector('thing', '[1,0,0]', filter => 'true) OR (true');
+SELECT * FROM clip_search_vector('thing', '[1,0,0]', filter => 'true; DROP TABLE thing');
+SELECT * FROM clip_search_vector('thing', '[1,0,0]', filter => 'true /* open');
+SELECT * FROM clip_search_vector('thing', '[1,0,0]', filter => $$'open$$);
+SELECT * FROM clip_search_vector('thing', '[1,0,0]', filter => '$2 = 1');
 -- Words and vectors together: what both find is first, and what one finds is there.
 CREATE TABLE item (id int PRIMARY KEY, title text, words tsvector GENERATED ALWAYS AS (to_tsvector('english', title)) STORED, embedding vector(32));
 INSERT INTO item (id, title, embedding) SELECT ordinality, title, embedding
   FROM unnest(ARRAY['cat', 'dog', 'a boat', 'cats and dogs']) WITH ORDINALITY AS t (title, n) JOIN clip_embed_texts(ARRAY['cat', 'dog', 'a boat', 'water'], 'narrow') ON n = ordinality;
 INSERT INTO item (id, title) VALUES (5, 'a cat without a vector');
-SELECT (row).id, round(score::numeric, 4) AS score, vector_place, words_place FROM clip_hybrid_search(NULL::item, 'cat', 'words', 5, model => 'narrow', configuration => 'english');
-SELECT (row).id, words_place FROM clip_hybrid_search(NULL::item, 'the', 'words', 1, model => 'narrow', configuration => 'english');
-SELECT (row).id, vector_place, words_place FROM clip_hybrid_search(NULL::item, 'cat', 'words', 5, filter => 'id > 3', model => 'narrow', configuration => 'english');
-SELECT * FROM clip_hybrid_search(NULL::item, 'cat', 'title', 5, model => 'narrow');
-SELECT * FROM clip_hybrid_search(NULL::item, 'cat', 'nothing', 5, model => 'narrow');
-SELECT * FROM clip_hybrid_search(NULL::titled, 'cat', 'title');
-SELECT * FROM scans(replace((_clip_hybrid_statements('thing', 'words', 5, 'embedding', 'id > 0')).nearest, '$2', 'websearch_to_tsquery(''english'', ''lamp'')')) ORDER BY 1 COLLATE "C";
+SELECT key, round(score::numeric, 4) AS score, vector_place, words_place FROM clip_hybrid_search('item', 'cat', 'words', 5, model => 'narrow', configuration => 'english');
+SELECT key, words_place FROM clip_hybrid_search('item', 'the', 'words', 1, model => 'narrow', configuration => 'english');
+SELECT key, vector_place, words_place FROM clip_hybrid_search('item', 'cat', 'words', 5, filter => 'id > 3', model => 'narrow', configuration => 'english');
+SELECT * FROM clip_hybrid_search('item', 'cat', 'title', 5, model => 'narrow');
+SELECT * FROM clip_hybrid_search('item', 'cat', 'nothing', 5, model => 'narrow');
+SELECT * FROM clip_hybrid_search('titled', 'cat', 'title');
+SELECT * FROM scans(replace((_clip_hybrid_statements('thing', 'words', 5, 'embedding', 'id > 0', NULL)).nearest, '$2', 'websearch_to_tsquery(''english'', ''lamp'')')) ORDER BY 1 COLLATE "C";
 -- Near-duplicates: pairs once, groups, only new ones; by the index.
 CREATE TABLE photo (id int PRIMARY KEY, embedding vector(3));
 INSERT INTO photo SELECT i, ARRAY[cos(i), sin(i), 0]::vector FROM generate_series(1, 6) AS i;
@@ -168,5 +245,5 @@ SELECT * FROM clip_index_recall('thing', ef_search => '{0}');
 -- How far rows are on the whole.
 SELECT round(mean::numeric, 2) > 0 AS mean, deviation > 0 AS deviation FROM clip_typical_distance('item', 'cat', model => 'narrow');
 SELECT * FROM clip_typical_distance('item', 'cat', sample => 1, model => 'narrow');
-DROP TABLE ball, thing, other_thing, "odd%s\1", parted, named, item, photo CASCADE;
+DROP TABLE drawn, ball, thing, other_thing, "odd%s\1", parted, named, item, photo CASCADE;
 DROP FUNCTION scans;

@@ -1,7 +1,11 @@
 //! The containers of pictures, walked without their decoders: what these would set aside before a pixel is decoded, and
 //! what they would walk for ever.
 
+use std::borrow::Cow;
+
+use crate::error::Error;
 use crate::pixels::header::{CUT_SHORT, Format};
+use crate::pixels::png;
 use crate::pixels::tiff::Tiff;
 
 /// Memory for what comes before the pixels: colour profiles, EXIF and text, which can be compressed bombs.
@@ -9,35 +13,50 @@ pub(super) const HEADER_BYTES: u64 = 16 * 1024 * 1024;
 
 /// The most that a decoder takes to read a header. Decoders allocate as they please.
 pub(super) fn bytes_to_open(bytes: &[u8], format: Format) -> u64 {
-    /// A text of a PNG, however short: its place in a list that grows, and up to four strings.
-    const PNG_TEXT: u64 = 512;
     /// A chunk of a WebP: its place in a table that grows.
     const WEBP_CHUNK: u64 = 128;
-    /// A number in a directory of a TIFF: 32 bytes as it is read and 8 as it is kept, of which there are two lists.
-    const TIFF_NUMBER: u64 = 64;
     let listed = match format {
-        Format::Png => {
-            PNG_TEXT * png_chunks(bytes).filter(|kind| matches!(*kind, b"tEXt" | b"zTXt" | b"iTXt")).count() as u64
-        }
         Format::WebP => WEBP_CHUNK * all_webp_chunks(bytes).count() as u64,
-        Format::Tiff => TIFF_NUMBER * Tiff(bytes).longest_list(),
-        Format::Jpeg | Format::Gif | Format::Bmp => 0,
+        Format::Jpeg | Format::Png | Format::Gif | Format::Bmp | Format::Tiff => 0,
     };
     // What is read whole, or in pieces that come to no more, is copied once more as it is handed on.
     2 * (bytes.len() as u64 + HEADER_BYTES) + listed
 }
 
-/// The kinds of the chunks of a PNG, as far as they are inside.
-fn png_chunks(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    const SIGNATURE: usize = 8;
-    const SUM: usize = 4;
-    let mut rest = bytes.get(SIGNATURE..).unwrap_or_default();
-    std::iter::from_fn(move || {
-        let (&length, content) = rest.split_first_chunk()?;
-        let (kind, content) = content.split_at_checked(4)?;
-        rest = content.get((u32::from_be_bytes(length) as usize).saturating_add(SUM)..).unwrap_or_default();
-        Some(kind)
+/// The file without damage that the reference reads over and the decoder does not. A copy is no larger than what opening it
+/// takes.
+pub(super) fn repaired(bytes: &[u8], format: Format) -> Result<Cow<'_, [u8]>, Error> {
+    Ok(match format {
+        Format::Png => png::plain(bytes)?.into(),
+        Format::WebP => repaired_webp(bytes),
+        Format::Jpeg | Format::Gif | Format::Bmp | Format::Tiff => bytes.into(),
     })
+}
+
+/// A WebP whose flags announce only chunks that it has, and whose first frame is not blended with an empty canvas, which costs
+/// its decoder a level. libwebp takes the flags for a hint, and does not blend such a frame.
+fn repaired_webp(bytes: &[u8]) -> Cow<'_, [u8]> {
+    const ANNOUNCED: [(u8, &[u8]); 3] = [(0x10, b"ALPH"), (8, b"EXIF"), (4, b"XMP ")];
+    const FRAME_FLAGS: usize = 15;
+    const UNBLENDED: u8 = 2;
+    let Some(flags) = webp_flags(bytes) else { return bytes.into() };
+    let has = |kind: &[u8]| all_webp_chunks(bytes).any(|(found, _)| found == kind);
+    // Alpha is part of lossless pixels, and of the frames of an animation.
+    let has_alpha = flags & WEBP_ANIMATION != 0 || has(b"VP8L");
+    let missing = ANNOUNCED.into_iter().filter(|(_, kind)| !(has(kind) || *kind == b"ALPH" && has_alpha));
+    let flags = (WEBP_FLAGS, missing.fold(flags, |flags, (flag, _)| flags & !flag));
+    let frame = all_webp_chunks(bytes).find(|(kind, _)| *kind == b"ANMF").and_then(|(_, content)| content);
+    let blending = frame.and_then(|frame| {
+        let at = frame.as_ptr().addr() - bytes.as_ptr().addr() + FRAME_FLAGS;
+        Some((at, frame.get(FRAME_FLAGS)? | UNBLENDED))
+    });
+    let mut repaired = Cow::Borrowed(bytes);
+    for (at, byte) in [flags].into_iter().chain(blending) {
+        if repaired[at] != byte {
+            repaired.to_mut()[at] = byte;
+        }
+    }
+    repaired
 }
 
 /// The chunks of a WebP, or of a frame of one: their kind and content, nothing where that does not end within it.
@@ -60,6 +79,24 @@ fn all_webp_chunks(bytes: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)>
     webp_chunks(bytes.get(CONTAINER..).unwrap_or_default())
 }
 
+/// The chunks of a WebP as far as it says that it goes. Others may follow, which libwebp does not read.
+pub(super) fn chunks_within(bytes: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+    const HEAD: usize = 8;
+    let length =
+        bytes.get(4..).and_then(|rest| rest.first_chunk()).map_or(0, |&length| u32::from_le_bytes(length) as usize);
+    all_webp_chunks(&bytes[..length.saturating_add(HEAD).min(bytes.len())])
+}
+
+/// Where a WebP of the extended format has its flags, and the one of animations.
+const WEBP_FLAGS: usize = 20;
+const WEBP_ANIMATION: u8 = 2;
+
+/// The flags of a WebP of the extended format.
+pub(super) fn webp_flags(bytes: &[u8]) -> Option<u8> {
+    const KIND: std::ops::Range<usize> = 12..16;
+    bytes.get(WEBP_FLAGS).copied().filter(|_| &bytes[KIND] == b"VP8X")
+}
+
 /// The chunks that hold pixels, those of an animation's frames included.
 fn webp_pixels(bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     const FRAME: usize = 16;
@@ -77,11 +114,6 @@ fn is_webp_whole(bytes: &[u8]) -> bool {
     const HEAD: usize = 4;
     let said = bytes.get(HEAD..).and_then(|rest| rest.split_first_chunk());
     said.is_some_and(|(&length, content)| content.len() >= u32::from_le_bytes(length) as usize)
-}
-
-/// Whether the chunks of a WebP end within it.
-pub(super) fn are_webp_chunks_inside(bytes: &[u8]) -> bool {
-    all_webp_chunks(bytes).all(|(_, content)| content.is_some())
 }
 
 /// What lossless parts of a WebP may take for their codes: a table of 4 kB for each ten bytes, and five for each group.

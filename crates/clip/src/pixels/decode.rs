@@ -13,6 +13,7 @@ use crate::pixels::Rgb;
 use crate::pixels::container::{bytes_to_open, defect, webp_code_bytes};
 use crate::pixels::header::{self, Format, Limits, undecodable};
 use crate::pixels::jpeg::Jpeg;
+use crate::pixels::orientation::orientation;
 use crate::pixels::tiff::Tiff;
 use crate::spec::ImageSpec;
 
@@ -23,8 +24,7 @@ fn bytes_beside(bytes: &[u8], format: Format, color: ColorType, pixels: u64) -> 
         (Format::Jpeg, _) => Jpeg::open(bytes).map_or(0, |jpeg| jpeg.bytes()),
         // A frame and its canvas.
         (Format::WebP, _) => 12 * pixels + webp_code_bytes(bytes),
-        // The samples as they are stored, which may be more than it gives.
-        (Format::Tiff, _) => Tiff(bytes).bytes_per_pixel().max(color.bytes_per_pixel().into()) * pixels,
+        (Format::Tiff, _) => Tiff(bytes).bytes_to_decode(),
         // Another copy.
         _ => u64::from(color.bytes_per_pixel()) * pixels,
     }
@@ -72,7 +72,7 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits, orient: bool, memory: Memory
 fn decode_or_panic(bytes: &[u8], limits: &Limits, orient: bool, memory: Memory) -> Result<Rgb, Error> {
     let (format, mut decoder) = header::open(bytes, limits, memory)?;
     let orientation = match orient {
-        true => header::orientation(&mut decoder, bytes, format),
+        true => orientation(bytes, format),
         false => Orientation::NoTransforms,
     };
     let size = decoder.total_bytes();
@@ -83,14 +83,13 @@ fn decode_or_panic(bytes: &[u8], limits: &Limits, orient: bool, memory: Memory) 
     }
     let budget = budget(&decoder, bytes, format);
     let mut decoder_limits = image::Limits::no_limits();
-    // This one asks as if the samples that it is to fill were not there.
-    decoder_limits.max_alloc = Some(if format == Format::Gif { budget - size } else { budget });
+    decoder_limits.max_alloc = Some(budget);
     decoder.set_limits(decoder_limits).map_err(|error| undecodable(format, error))?;
     memory.headroom(budget)?;
 
     let mut samples = reserve(usize::try_from(size).unwrap_or(usize::MAX))?;
     samples.resize(size as usize, 0);
-    decoder.read_image(&mut samples).map_err(|error| undecodable(format, error))?;
+    decoder.read_image_boxed(&mut samples).map_err(|error| undecodable(format, error))?;
     let bytes = to_rgb(samples, color, format)?;
     upright(Rgb { width, height, bytes }, orientation, memory)
 }

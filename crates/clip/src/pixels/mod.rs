@@ -3,12 +3,21 @@
 //! Order: header and limits, decode the first frame, EXIF orientation, RGB, resize, crop, rescale, normalise. The
 //! reference is the Pillow-backed image processor of Hugging Face's transformers.
 
+mod bmp;
+mod bmp_runs;
 mod container;
 mod decode;
+mod exif;
+mod gif;
 mod header;
 mod jpeg;
+mod orientation;
+mod png;
 mod resample;
 mod tiff;
+mod unsupported;
+#[cfg(test)]
+mod variants;
 
 pub use header::{Format, ImageInfo, Limits};
 pub use resample::Filter;

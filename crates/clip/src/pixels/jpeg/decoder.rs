@@ -28,6 +28,6 @@ impl ImageDecoder for Jpeg<'_> {
     }
 
     fn read_image_boxed(self: Box<Self>, samples: &mut [u8]) -> ImageResult<()> {
-        (*self).read_image(samples)
+        Jpeg::read_image(*self, samples)
     }
 }

@@ -1,0 +1,31 @@
+//! A TIFF as the other decoders are used. External crate: `image`.
+
+use std::io;
+
+use image::metadata::Orientation;
+use image::{ColorType, ImageDecoder, ImageError, ImageResult};
+
+use crate::pixels::tiff::Page;
+
+impl ImageDecoder for Page<'_> {
+    fn dimensions(&self) -> (u32, u32) {
+        (self.width, self.height)
+    }
+
+    fn color_type(&self) -> ColorType {
+        ColorType::Rgb8
+    }
+
+    fn orientation(&mut self) -> ImageResult<Orientation> {
+        Ok(self.chunks.file.orientation())
+    }
+
+    fn read_image(self, rgb: &mut [u8]) -> ImageResult<()> {
+        self.decode(rgb).map_err(|reason| ImageError::IoError(io::Error::other(reason)))
+    }
+
+    fn read_image_boxed(self: Box<Self>, rgb: &mut [u8]) -> ImageResult<()> {
+        // A box is a decoder too, which comes back here.
+        Page::read_image(*self, rgb)
+    }
+}

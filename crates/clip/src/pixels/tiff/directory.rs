@@ -1,0 +1,160 @@
+//! The directories of a TIFF, classic or BigTIFF, read in place: nothing is copied, however many numbers one claims to have.
+
+use std::collections::HashSet;
+
+use image::metadata::Orientation;
+
+use crate::pixels::tiff::Result;
+
+/// The bytes of a TIFF, in either byte order.
+#[derive(Clone, Copy)]
+pub(in crate::pixels) struct Tiff<'a>(pub &'a [u8]);
+
+/// The first bytes of TIFF files. The third and the fourth are wrong, but Pillow reads them by their byte order.
+const MAGIC: [&[u8; 4]; 6] = [b"II*\0", b"MM\0*", b"MM*\0", b"II\0*", b"II+\0", b"MM\0+"];
+
+/// libtiff refuses a longer directory.
+const MOST_ENTRIES: u64 = 65_535;
+
+impl<'a> Tiff<'a> {
+    pub(in crate::pixels) fn is_one(bytes: &[u8]) -> bool {
+        MAGIC.iter().any(|magic| bytes.starts_with(*magic))
+    }
+
+    pub(super) fn is_little_endian(self) -> bool {
+        self.0.starts_with(b"II")
+    }
+
+    fn is_big(self) -> bool {
+        self.0.get(2..4).is_some_and(|version| version.contains(&b'+'))
+    }
+
+    /// The sizes of an offset, of a directory's count of entries, and of an entry.
+    fn sizes(self) -> (usize, usize, u64) {
+        if self.is_big() { (8, 8, 20) } else { (4, 2, 12) }
+    }
+
+    fn number(self, at: u64, size: usize) -> Option<u64> {
+        let at = usize::try_from(at).ok()?;
+        let digits = self.0.get(at..at.checked_add(size)?)?.iter();
+        let add = |number: u64, digit: &u8| number << 8 | u64::from(*digit);
+        Some(if self.is_little_endian() { digits.rev().fold(0, add) } else { digits.fold(0, add) })
+    }
+
+    /// The offset of a directory that is stored at `at`; zero stands for none.
+    fn directory(self, at: u64) -> Option<u64> {
+        self.number(at, self.sizes().0).filter(|&directory| directory != 0)
+    }
+
+    fn first_directory(self) -> Option<u64> {
+        self.directory(if self.is_big() { 8 } else { 4 })
+    }
+
+    /// Counts the pages by the chain of directories only. Their entries are not read: directories may overlap, and each may
+    /// have tens of thousands of entries, which a file of a megabyte could ask for thousands of millions of times.
+    pub(in crate::pixels) fn pages(self) -> u32 {
+        /// As many as libtiff knew for most of its life.
+        const MOST: usize = 65_535;
+        let (offset, count, entry) = self.sizes();
+        let mut seen = HashSet::new();
+        let mut next = self.first_directory();
+        while let Some(at) = next {
+            let entries = self.number(at, count).filter(|&entries| entries <= MOST_ENTRIES);
+            let end = entries.and_then(|entries| at.checked_add(count as u64 + entries * entry));
+            // A directory that does not end within the file cannot be read; one that was seen before leads back.
+            let Some(end) = end.filter(|&end| self.number(end, offset).is_some()) else { break };
+            if seen.len() == MOST || !seen.insert(at) {
+                break;
+            }
+            next = self.directory(end);
+        }
+        seen.len() as u32
+    }
+
+    /// The entries of the first directory.
+    fn entries(self) -> impl Iterator<Item = Entry<'a>> {
+        let (offset, count, entry_size) = self.sizes();
+        let first = self.first_directory().unwrap_or(u64::MAX);
+        let entries = self.number(first, count).filter(|&entries| entries <= MOST_ENTRIES).unwrap_or(0);
+        (0..entries).map_while(move |entry| {
+            let at = first.checked_add(count as u64 + entry * entry_size)?;
+            let (tag, kind) = (self.number(at, 2)?, self.number(at + 2, 2)?);
+            let size = match kind {
+                1 | 2 | 6 | 7 => 1,
+                3 | 8 => 2,
+                4 | 9 | 11 | 13 => 4,
+                _ => 8,
+            };
+            let length = self.number(at + 4, offset)?;
+            let value = at + 4 + offset as u64;
+            let is_inside = length <= (offset / size) as u64;
+            let place = if is_inside { value } else { self.number(value, offset)? };
+            Some(Entry { file: self, tag, kind, size, length, place })
+        })
+    }
+
+    /// The entry of a tag. Of several, the first counts, as in Pillow.
+    pub(super) fn entry(self, tag: u64) -> Option<Entry<'a>> {
+        self.entries().find(|entry| entry.tag == tag)
+    }
+
+    /// The first number of a tag, or the number that its absence stands for.
+    pub(super) fn first(self, tag: u64, default: u64) -> Result<u64> {
+        self.entry(tag).map_or(Ok(default), |entry| entry.value(0))
+    }
+
+    /// The orientation, of any numeric type.
+    pub(in crate::pixels) fn orientation(self) -> Orientation {
+        const ORIENTATION: u64 = 274;
+        let value = self.entry(ORIENTATION).and_then(|entry| entry.rational(0)).filter(|value| value.fract() == 0.0);
+        value.and_then(|value| Orientation::from_exif(value as u8)).unwrap_or(Orientation::NoTransforms)
+    }
+}
+
+/// An entry of a directory: a tag and a list of numbers, which may be anywhere in the file.
+#[derive(Clone, Copy)]
+pub(super) struct Entry<'a> {
+    file: Tiff<'a>,
+    tag: u64,
+    kind: u64,
+    size: usize,
+    pub length: u64,
+    place: u64,
+}
+
+impl<'a> Entry<'a> {
+    /// The bytes of a list of bytes.
+    pub(super) fn bytes(&self) -> Option<&'a [u8]> {
+        let start = usize::try_from(self.place).ok().filter(|_| self.size == 1)?;
+        self.file.0.get(start..start.checked_add(usize::try_from(self.length).ok()?)?)
+    }
+
+    fn number(&self, index: u64, size: usize) -> Option<u64> {
+        let at = index.checked_mul(self.size as u64)?.checked_add(self.place)?;
+        self.file.number(at, size).filter(|_| index < self.length)
+    }
+
+    /// One whole number of the list.
+    pub(super) fn value(&self, index: u64) -> Result<u64> {
+        const WHOLE: [u64; 9] = [1, 3, 4, 6, 8, 9, 13, 16, 18];
+        let number = if WHOLE.contains(&self.kind) { self.number(index, self.size) } else { None };
+        number.ok_or("a number in its directory cannot be read")
+    }
+
+    /// One number of the list, of any type.
+    pub(super) fn rational(&self, index: u64) -> Option<f64> {
+        const RATIONAL: [u64; 2] = [5, 10];
+        const FLOAT: u64 = 11;
+        const DOUBLE: u64 = 12;
+        match self.kind {
+            FLOAT => Some(f32::from_bits(self.number(index, 4)? as u32).into()),
+            DOUBLE => Some(f64::from_bits(self.number(index, 8)?)),
+            kind if RATIONAL.contains(&kind) => {
+                let halves = Self { size: 4, length: self.length.saturating_mul(2), ..*self };
+                let [above, below] = [halves.number(2 * index, 4)?, halves.number(2 * index + 1, 4)?];
+                Some(above as f64 / below as f64)
+            }
+            _ => self.value(index).ok().map(|value| value as f64),
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What `clip_backfill` and `clip_backfill_batch` do between their commits.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use super::fill::{Filled, Position, fill_next};
+use super::filling::Filling;
+use crate::datum::Varlena;
+use crate::encoding::Text;
+use crate::error::not_writable;
+use crate::failures::{Activity, add_activity, begin_activity, end_activity, sweep};
+use crate::rights::{read, required, without_forced_policies};
+
+/// How far the backfill of a column in this session has come.
+#[derive(Default)]
+struct Pass {
+    after: Option<Position>,
+    embedded: i64,
+}
+
+thread_local! {
+    static PASSES: RefCell<HashMap<(pg_sys::Oid, String), Pass>> = RefCell::default();
+}
+
+type Step = TableIterator<'static, (name!(embedded, i64), name!(failed, i64), name!(finished, bool))>;
+
+/// Begin a backfill, or embed its next batch. Rows that others have locked are left to them; what they leave is found by another
+/// pass, so that it is finished when a pass has embedded nothing.
+#[pg_extern(sql = false)]
+fn clip_backfill_step(
+    relation: Option<pg_sys::Oid>,
+    trigger_name: Option<Varlena<'_>>,
+    batch_size: Option<i32>,
+    begins: Option<bool>,
+) -> Result<Step, ErrorReport> {
+    let (Some(relation), Some(trigger_name), Some(batch_size), Some(begins)) =
+        (relation, trigger_name, batch_size, begins)
+    else {
+        return Ok(TableIterator::empty());
+    };
+    let trigger_name = Text(trigger_name.text()?.into_owned());
+    let column = (relation, trigger_name.0.clone());
+    let Some(filling) = find(relation, &trigger_name)? else {
+        PASSES.with_borrow_mut(|passes| passes.remove(&column));
+        return Ok(TableIterator::once((0, 0, true)));
+    };
+    if begins {
+        sweep()?;
+        let total = without_forced_policies(|| filling.ask(&filling.count_rows))?;
+        begin_activity(relation, &trigger_name, Activity::Backfill, total)?;
+        PASSES.with_borrow_mut(|passes| passes.insert(column, Pass::default()));
+        return Ok(TableIterator::once((0, 0, false)));
+    }
+    let mut pass = PASSES.with_borrow_mut(|passes| passes.remove(&column)).unwrap_or_default();
+    let filled = without_forced_policies(|| fill_next(&filling, i64::from(batch_size), pass.after.take()))?;
+    pass.embedded += filled.embedded;
+    add_activity(relation, &trigger_name, Activity::Backfill, None, filled.embedded, filled.failed)?;
+    let ends = filled.last.is_none();
+    let finished = ends && pass.embedded == 0;
+    if finished {
+        end_activity(relation, &trigger_name)?;
+    } else {
+        let embedded = if ends { 0 } else { pass.embedded };
+        PASSES.with_borrow_mut(|passes| passes.insert(column, Pass { after: filled.last, embedded }));
+    }
+    Ok(TableIterator::once((filled.embedded, filled.failed, finished)))
+}
+
+/// Embed up to `batch_size` rows in this transaction. None are embedded only if none are left that can be.
+#[pg_extern(sql = false)]
+fn clip_backfill_rows(
+    relation: Option<pg_sys::Oid>,
+    trigger_name: Option<Varlena<'_>>,
+    batch_size: Option<i32>,
+) -> Result<i64, ErrorReport> {
+    let (Some(relation), Some(trigger_name), Some(batch_size)) = (relation, trigger_name, batch_size) else {
+        return Ok(0);
+    };
+    let trigger_name = Text(trigger_name.text()?.into_owned());
+    let Some(filling) = find(relation, &trigger_name)? else { return Ok(0) };
+    let mut filled = Filled::default();
+    loop {
+        let after = filled.last.take();
+        filled = without_forced_policies(|| fill_next(&filling, i64::from(batch_size), after))?;
+        if filled.embedded > 0 || filled.last.is_none() {
+            return Ok(filled.embedded);
+        }
+    }
+}
+
+/// How many rows wait. The owner of the table counts all; others those that policies let them see.
+#[pg_extern(sql = false)]
+fn clip_count_pending(
+    relation: Option<pg_sys::Oid>,
+    trigger_name: Option<Varlena<'_>>,
+) -> Result<Option<i64>, ErrorReport> {
+    let (Some(relation), Some(trigger_name)) = (relation, trigger_name) else { return Ok(None) };
+    let filling = Filling::find(relation, &Text(trigger_name.text()?.into_owned()))?;
+    filling.map(|filling| without_forced_policies(|| filling.ask(&filling.count_rows))).transpose()
+}
+
+/// The column, which is not changed meanwhile, for those who may write to its table.
+fn find(relation: pg_sys::Oid, trigger_name: &Text) -> Result<Option<Filling>, ErrorReport> {
+    let question = "SELECT pg_catalog.has_any_column_privilege($1, 'UPDATE')";
+    if read(question, &[relation.into()], |row| required(row, 1)) != Ok(Some(true)) {
+        let name = "SELECT $1::pg_catalog.regclass::pg_catalog.text";
+        let Text(label) =
+            read(name, &[relation.into()], |row| required(row, 1)).ok().flatten().unwrap_or(Text(String::new()));
+        return Err(not_writable(&label));
+    }
+    // SAFETY: waits for the lock, which the transaction holds until it ends.
+    unsafe { pg_sys::LockRelationOid(relation, pg_sys::RowExclusiveLock as i32) };
+    Filling::find(relation, trigger_name)
+}

@@ -1,0 +1,83 @@
+//! `clip_auto_embed_check`, for tables with a BEFORE trigger that fires after ours: it may change a source whose vector is made.
+//!
+//! Our trigger remembers which vectors it has let through beside which sources. What was stored is looked up among those.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+
+use pgrx::pg_sys::panic::{ErrorReport, ErrorReportable};
+use pgrx::prelude::*;
+use pgrx::{PgXactCallbackEvent, register_xact_callback};
+
+use super::columns::Columns;
+use super::trigger_row::{Row, trigger_named};
+use crate::datum::Varlena;
+use crate::encoding::from_server;
+use crate::error::{broken_trigger, source_changed};
+
+thread_local! {
+    /// Digests of pairs, for as long as the transaction lasts.
+    static PASSED: RefCell<HashSet<String>> = RefCell::default();
+    static ENDS: Cell<bool> = const { Cell::new(false) };
+}
+
+fn digest_of(source: Varlena<'_>, vector: Varlena<'_>) -> String {
+    let source = clip::digest(source.detoast());
+    clip::digest(&[source.as_bytes(), vector.detoast()].concat())
+}
+
+/// Remember that a vector belongs to a source.
+pub fn pass(source: Varlena<'_>, vector: Varlena<'_>) {
+    if !ENDS.replace(true) {
+        for event in [PgXactCallbackEvent::Commit, PgXactCallbackEvent::Abort, PgXactCallbackEvent::Prepare] {
+            register_xact_callback(event, || {
+                ENDS.set(false);
+                PASSED.with_borrow_mut(HashSet::clear);
+            });
+        }
+    }
+    PASSED.with_borrow_mut(|passed| passed.insert(digest_of(source, vector)));
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn pg_finfo_clip_auto_embed_check_wrapper() -> &'static pg_sys::Pg_finfo_record {
+    const CALLING_CONVENTION: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
+    &CALLING_CONVENTION
+}
+
+/// # Safety
+///
+/// Called by the server alone.
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn clip_auto_embed_check_wrapper(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: the server's call.
+    let row = unsafe { Row::stored_by(fcinfo) };
+    row.ok_or_else(|| broken_trigger("it is to be fired AFTER INSERT OR UPDATE, FOR EACH ROW"))
+        .and_then(|row| check(&row))
+        .unwrap_or_report();
+    pg_sys::Datum::null()
+}
+
+fn check(row: &Row<'_>) -> Result<(), ErrorReport> {
+    let name = row.argument_strings().next().unwrap_or_default();
+    let Some(ours) = trigger_named(row.relation_data(), name).filter(|trigger| fires(trigger)) else { return Ok(()) };
+    let columns = Columns::of(ours, row.relation_data())?;
+    let Some(vector) = row.new_value(columns.target) else { return Ok(()) };
+    let belongs = row
+        .new_value(columns.source)
+        .is_some_and(|source| PASSED.with_borrow(|passed| passed.contains(&digest_of(source, vector))));
+    if belongs {
+        return Ok(());
+    }
+    Err(source_changed(from_server(name.to_bytes())?))
+}
+
+/// Whether a trigger fires in this session.
+pub fn fires(trigger: &pg_sys::Trigger) -> bool {
+    // SAFETY: a setting of this session.
+    let is_replica = unsafe { pg_sys::SessionReplicationRole } == pg_sys::SESSION_REPLICATION_ROLE_REPLICA as i32;
+    let not_fired = if is_replica { pg_sys::TRIGGER_FIRES_ON_ORIGIN } else { pg_sys::TRIGGER_FIRES_ON_REPLICA };
+    let enabled = trigger.tgenabled as u8;
+    enabled != pg_sys::TRIGGER_DISABLED && enabled != not_fired
+}

@@ -1,0 +1,120 @@
+//! Embedding for triggers, backfills and workers: some rows at once, with the model that made their column.
+
+use std::borrow::Cow;
+
+use clip::{Embedding, Error, Limits, Model, Options, of_one};
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use crate::datum::{Varlena, reserve};
+use crate::encoding::Text;
+use crate::error::{another_model, in_transaction_block, report};
+use crate::functions::model_or_default;
+use crate::models;
+use crate::settings;
+
+/// What is embedded: a text or an image, read.
+pub enum Source<'a> {
+    Text(Cow<'a, str>),
+    Image(&'a [u8]),
+}
+
+impl<'a> Source<'a> {
+    pub fn read(value: Varlena<'a>, is_image: bool, limits: &Limits) -> Result<Self, ErrorReport> {
+        match is_image {
+            true => value.image(limits.bytes).map(Self::Image),
+            false => value.text().map(Self::Text),
+        }
+    }
+}
+
+/// Embed sources that are all texts or all images.
+fn embed_all(sources: &[&Source<'_>], model: &mut Model, options: &Options) -> Result<Vec<Embedding>, Error> {
+    let (mut texts, mut images) = (clip::reserve(sources.len())?, clip::reserve(sources.len())?);
+    for source in sources {
+        match source {
+            Source::Text(text) => texts.push(text.as_ref()),
+            Source::Image(image) => images.push(*image),
+        }
+    }
+    match images.is_empty() {
+        true => Ok(model.embed_texts(&texts, options)?.into_iter().map(|text| text.embedding).collect()),
+        false => model.embed_images(&images, options),
+    }
+}
+
+/// Refuse a model that is not the one that made the column.
+pub fn check_digest(model: &str, digest: &str) -> Result<(), ErrorReport> {
+    let found = models::with(model, |model, _| Ok(model.manifest().digest.clone())).map_err(report)?;
+    if found == digest { Ok(()) } else { Err(another_model(model, digest, &found)) }
+}
+
+/// Embed some rows of a column with the model that made it. Of a source that cannot be embedded there is the error, if the
+/// column tolerates it; else it ends the whole.
+pub fn embed_each(
+    model: &str,
+    digest: &str,
+    values: &[Varlena<'_>],
+    is_image: bool,
+    tolerant: bool,
+) -> Result<Vec<Result<Embedding, ErrorReport>>, ErrorReport> {
+    let limits = settings::limits();
+    check_digest(model, digest)?;
+    let mut results: Vec<Option<Result<Embedding, ErrorReport>>> = reserve(values.len())?;
+    let mut sources = reserve(values.len())?;
+    for (position, &value) in values.iter().enumerate() {
+        results.push(None);
+        match Source::read(value, is_image, &limits) {
+            Ok(source) => sources.push((position, source)),
+            Err(error) if tolerant => results[position] = Some(Err(error)),
+            Err(error) => return Err(error),
+        }
+    }
+    // A source that fails is left out, and the others are tried again without it.
+    while !sources.is_empty() {
+        pgrx::check_for_interrupts!();
+        let mut live = reserve(sources.len())?;
+        live.extend(sources.iter().map(|(_, source)| source));
+        match models::with(model, |model, options| embed_all(&live, model, options)) {
+            Ok(embedded) => {
+                for ((position, _), embedding) in sources.drain(..).zip(embedded) {
+                    results[position] = Some(Ok(embedding));
+                }
+            }
+            Err(Error::Item { index, source }) if tolerant && *source != Error::Interrupted => {
+                let (position, _) = sources.remove(index);
+                results[position] = Some(Err(report(*source)));
+            }
+            Err(error) => return Err(report(of_one(error))),
+        }
+    }
+    Ok(results.into_iter().flatten().collect())
+}
+
+#[pg_extern(sql = false)]
+fn clip_max_bytes(image: bool) -> i64 {
+    // Neither limit is near the largest i64.
+    if image { settings::limits().bytes as i64 } else { clip::MAX_TEXT_BYTES as i64 }
+}
+
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity, reason = "the columns are the type")]
+fn clip_resolve_model(
+    model: Option<Varlena<'_>>,
+) -> Result<TableIterator<'static, (name!(name, Text), name!(digest, String), name!(dimensions, i32))>, ErrorReport> {
+    let name = model_or_default(model)?;
+    let row = models::with(&name, |model, _| {
+        let manifest = model.manifest();
+        Ok((Text(name.clone()), manifest.digest.clone(), manifest.dimensions as i32))
+    });
+    Ok(TableIterator::once(row.map_err(report)?))
+}
+
+#[pg_extern(sql = false)]
+fn clip_require_no_transaction(what: Varlena<'_>, instead: Varlena<'_>) -> Result<(), ErrorReport> {
+    // SAFETY: reads the state of this session's transaction.
+    match unsafe { pg_sys::IsTransactionBlock() } {
+        true => Err(in_transaction_block(&what.text()?, &instead.text()?)),
+        false => Ok(()),
+    }
+}

@@ -1,0 +1,99 @@
+//! What it takes to fill the rows of a column that have no vector: the column's record, and the statements for it.
+
+use pgrx::datum::DatumWithOid;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use crate::encoding::{Raw, Text};
+use crate::error::{broken_extension, broken_statement};
+use crate::rights::Extension;
+use crate::statements::{read, required};
+
+/// A column whose rows are embedded later, as the catalogs have it now.
+pub struct Filling {
+    pub relation: pg_sys::Oid,
+    pub trigger_name: Text,
+    pub owner: pg_sys::Oid,
+    pub mode: String,
+    pub model: String,
+    pub digest: String,
+    pub on_error: String,
+    pub is_image: bool,
+    pub target_type: pg_sys::Oid,
+    pub key_types: Vec<pg_sys::Oid>,
+    /// Whether rows can be read in the order of their keys, so that a pass goes on where a batch ended.
+    pub is_ordered: bool,
+    pub has_failures: bool,
+    /// Key and source of the rows that an INSERT or an UPDATE has left without a vector, from its transition tables.
+    pub inserted: Raw,
+    pub updated: Raw,
+    /// Key and source of the first rows that wait ($1 of them), and of the next ones after a key ($2 and on); they are locked.
+    pub first_rows: Raw,
+    pub next_rows: Raw,
+    /// Whether a row waits, and how many do.
+    pub any_row: Raw,
+    pub count_rows: Raw,
+    /// Store a vector ($1) in the row of a key ($2 and on), if it has none. Says whether it has one then.
+    pub store: Raw,
+    /// A key ($1 and on) as the JSON object that the view clip_failures shows.
+    pub key_object: Raw,
+    /// The keys of failures of rows that do not wait any more.
+    pub gone: Raw,
+}
+
+impl Filling {
+    /// None if the table, or the column's trigger, is gone.
+    pub fn find(relation: pg_sys::Oid, trigger_name: &Text) -> Result<Option<Self>, ErrorReport> {
+        let extension = Extension::find().ok_or_else(|| broken_extension("it is not there"))?;
+        let found = extension.as_owner(|schema| {
+            let query = format!(
+                "SELECT f.owner, f.mode, f.model, f.digest, f.on_error, f.is_image, f.target_type, f.key_types, f.is_ordered, f.has_failures, \
+                        f.inserted, f.updated, f.first_rows, f.next_rows, f.any_row, f.count_rows, f.store, f.key_object, f.gone \
+                   FROM {schema}._clip_filling($1::pg_catalog.regclass, $2::pg_catalog.name) AS f WHERE f.owner IS NOT NULL"
+            );
+            read(&query, &[relation.into(), trigger_name.clone().into()], |row| {
+                let text = |column| required(row, column).map(|Text(text)| text);
+                Ok(Self {
+                    relation,
+                    trigger_name: trigger_name.clone(),
+                    owner: required(row, 1)?,
+                    mode: text(2)?,
+                    model: text(3)?,
+                    digest: text(4)?,
+                    on_error: text(5)?,
+                    is_image: required(row, 6)?,
+                    target_type: required(row, 7)?,
+                    key_types: required(row, 8)?,
+                    is_ordered: required(row, 9)?,
+                    has_failures: required(row, 10)?,
+                    inserted: required(row, 11)?,
+                    updated: required(row, 12)?,
+                    first_rows: required(row, 13)?,
+                    next_rows: required(row, 14)?,
+                    any_row: required(row, 15)?,
+                    count_rows: required(row, 16)?,
+                    store: required(row, 17)?,
+                    key_object: required(row, 18)?,
+                    gone: required(row, 19)?,
+                })
+            })
+        });
+        found.map_err(|error| broken_statement(&error.to_string()))
+    }
+
+    /// The types of a statement that takes something and a key.
+    pub fn types_with(&self, first: pg_sys::Oid) -> Vec<pg_sys::Oid> {
+        [first].into_iter().chain(self.key_types.iter().copied()).collect()
+    }
+
+    /// The one value of a query of the column's without arguments.
+    pub fn ask<T: FromDatum + IntoDatum>(&self, query: &Raw) -> Result<T, ErrorReport> {
+        let none: [DatumWithOid<'_>; 0] = [];
+        Spi::connect(|_| {
+            let statement = crate::statements::Statement::prepare(query.bytes(), &[])?;
+            let rows = statement.run(&none, false, 1)?;
+            let value = rows.row(0).map(|row| required(&row, 1)).transpose();
+            value.ok().flatten().ok_or_else(|| broken_statement("it gave no value"))
+        })
+    }
+}

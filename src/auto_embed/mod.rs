@@ -1,0 +1,16 @@
+//! Rows that embed themselves: the triggers, and what fills the rows that they leave without a vector.
+
+mod backfill;
+mod check;
+mod columns;
+mod ddl;
+mod embed_rows;
+mod fill;
+mod filling;
+mod pairs;
+mod statement;
+mod trigger;
+mod trigger_row;
+
+pub use fill::{Filled, Position, fill_next};
+pub use filling::Filling;

@@ -1,0 +1,281 @@
+//! `clip_auto_embed_row`, the trigger that embeds rows or marks them for a worker.
+//!
+//! The rule is the same in all modes: the source decides. Where it is new or has changed, or the vector was cleared, the row
+//! gets a vector (mode row) or none (modes statement and queue, whose rows without vector are the work that is left). A
+//! vector that a statement writes is replaced, unless the column was attached with on_vector => 'keep'.
+
+use std::cell::RefCell;
+use std::ffi::CStr;
+
+use clip::{Embedding, Error};
+use pgrx::datum::DatumWithOid;
+use pgrx::pg_sys::panic::{ErrorReport, ErrorReportable};
+use pgrx::prelude::*;
+
+use super::check;
+use super::columns::Columns;
+use super::embed_rows::{Source, check_digest};
+use super::pairs;
+use super::trigger_row::{Row, is_restore};
+use crate::datum::{OwnedValue, Varlena, Vector};
+use crate::encoding::Text;
+use crate::error::{broken_trigger, report, summary_of, trigger_fires_later};
+use crate::failures::{self, Failure};
+use crate::models;
+use crate::rights::{Extension, with_fixed_output};
+use crate::statements::{Row as Found, read, required};
+use crate::{settings, worker};
+
+#[unsafe(no_mangle)]
+pub extern "C" fn pg_finfo_clip_auto_embed_row_wrapper() -> &'static pg_sys::Pg_finfo_record {
+    const CALLING_CONVENTION: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
+    &CALLING_CONVENTION
+}
+
+/// # Safety
+///
+/// Called by the server alone.
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn clip_auto_embed_row_wrapper(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: the server's call.
+    let row = unsafe { Row::of(fcinfo) };
+    row.ok_or_else(|| broken_trigger("it is to be fired BEFORE INSERT OR UPDATE, FOR EACH ROW"))
+        .and_then(|row| embed_row(&row))
+        .unwrap_or_report()
+}
+
+/// What becomes of the vector of a row.
+enum Decision<'a> {
+    Keep(Option<Varlena<'a>>),
+    Replace(Option<Varlena<'a>>),
+}
+
+fn embed_row(row: &Row<'_>) -> Result<pg_sys::Datum, ErrorReport> {
+    let arguments = row.arguments();
+    let (mode, model, digest, on_error, on_vector) = match arguments.as_slice() {
+        &[mode, model, digest, on_error] => (mode, model, digest, on_error, "replace"),
+        &[mode, model, digest, on_error, on_vector] => (mode, model, digest, on_error, on_vector),
+        _ => return Err(broken_trigger("its arguments are mode, model, digest, on_error, on_vector")),
+    };
+    if mode == "stamp" {
+        return Ok(row.keep());
+    }
+    let (columns, column) = (row.columns()?, Recorded { mode, model, digest, on_error, on_vector });
+    let decision = decide(row, columns, &column)?;
+    let vector = match decision {
+        Decision::Keep(vector) | Decision::Replace(vector) => vector,
+    };
+    if let Some(later) = row.later_triggers().next() {
+        if !row.has_check() {
+            return Err(fires_later(later));
+        }
+        if let (Some(source), Some(vector)) = (row.new_value(columns.source), vector) {
+            check::pass(source, vector);
+        }
+    }
+    Ok(match decision {
+        Decision::Keep(_) => row.keep(),
+        Decision::Replace(vector) => row.with_value(columns.target, vector.map(Varlena::datum)),
+    })
+}
+
+/// What the arguments of a trigger say.
+struct Recorded<'a> {
+    mode: &'a str,
+    model: &'a str,
+    digest: &'a str,
+    on_error: &'a str,
+    on_vector: &'a str,
+}
+
+fn decide<'a>(row: &Row<'a>, columns: Columns, column: &Recorded<'_>) -> Result<Decision<'a>, ErrorReport> {
+    let (source, target) = (row.new_value(columns.source), row.new_value(columns.target));
+    let changed = |new: Option<Varlena<'_>>, column| match (row.old_value(column), new) {
+        (Some(old), Some(new)) => !old.same_as(new),
+        (old, new) => old.is_some() != new.is_some(),
+    };
+    let is_written = changed(target, columns.target);
+    let brings_vectors = column.on_vector == "keep" || !row.is_update() && is_restore();
+    if brings_vectors && is_written && target.is_some() {
+        return Ok(Decision::Keep(target));
+    }
+    let Some(source) = source else { return Ok(Decision::Replace(None)) };
+    if row.is_update() && !changed(Some(source), columns.source) {
+        match target {
+            Some(vector) if !is_written => {
+                if row.is_in_partition() {
+                    pairs::remember(column.digest, source, vector);
+                }
+                return Ok(Decision::Keep(target));
+            }
+            Some(vector) if pairs::are_known(column.digest, source, vector) => return Ok(Decision::Keep(target)),
+            Some(_) => {
+                if let Some(former) = row.old_value(columns.target) {
+                    return Ok(Decision::Replace(Some(former)));
+                }
+            }
+            None if !is_written => return Ok(Decision::Keep(None)),
+            // It was cleared: a new one is asked for.
+            None => (),
+        }
+    } else if let Some(vector) = target.filter(|_| !row.is_update())
+        && pairs::are_known(column.digest, source, vector)
+    {
+        return Ok(Decision::Keep(target));
+    }
+    match column.mode {
+        "queue" => {
+            worker::wake();
+            Ok(Decision::Replace(None))
+        }
+        "row" => match (embed(columns, source, column.model, column.digest), column.on_error) {
+            (Ok(vector), on_error) => {
+                if on_error == "null" && row.is_update() && row.old_value(columns.target).is_none() {
+                    forget_failure(row)?;
+                }
+                // SAFETY: a vector that was made just now, in the memory of the row.
+                Ok(Decision::Replace(Some(unsafe { Varlena::from_datum(vector.datum()) })))
+            }
+            (Err(error), "null") => {
+                record_failure(row, columns, source, error)?;
+                Ok(Decision::Replace(None))
+            }
+            (Err(error), _) => Err(error),
+        },
+        _ => Ok(Decision::Replace(None)),
+    }
+}
+
+/// The error where the stored row could not be looked at.
+fn fires_later(later: &pg_sys::Trigger) -> ErrorReport {
+    // SAFETY: names are null-terminated, and there as long as the trigger.
+    let name = unsafe { CStr::from_ptr(later.tgname) };
+    trigger_fires_later(&name.to_string_lossy())
+}
+
+/// The image that the last row was embedded from. ON CONFLICT DO UPDATE fires the trigger twice with one source; texts are
+/// remembered as those of queries are.
+struct LastImage {
+    model: String,
+    image: String,
+    embedding: Embedding,
+}
+
+fn embed(columns: Columns, source: Varlena<'_>, model: &str, digest: &str) -> Result<Vector, ErrorReport> {
+    check_digest(model, digest)?;
+    let embedded = match Source::read(source, columns.is_image(), &settings::limits())? {
+        Source::Text(text) => models::embed_text(model, &text),
+        Source::Image(image) => embed_image(model, digest, image),
+    };
+    match embedded {
+        Ok(embedding) => Vector::new(&embedding),
+        // Not a failure of the row: the statement ends here.
+        Err(Error::Interrupted) => Err(report(Error::Interrupted)).unwrap_or_report(),
+        Err(error) => Err(report(error)),
+    }
+}
+
+fn embed_image(model: &str, digest: &str, image: &[u8]) -> Result<Embedding, Error> {
+    thread_local! {
+        static LAST: RefCell<Option<LastImage>> = const { RefCell::new(None) };
+    }
+    let image_digest = clip::digest(image);
+    let is_last = |last: &&LastImage| last.model == digest && last.image == image_digest;
+    if let Some(known) = LAST.with_borrow(|last| last.as_ref().filter(is_last).map(|last| last.embedding.clone())) {
+        return Ok(known);
+    }
+    let embedding = models::embed_image(model, image)?;
+    LAST.set(Some(LastImage { model: digest.into(), image: image_digest, embedding: embedding.clone() }));
+    Ok(embedding)
+}
+
+fn record_failure(row: &Row<'_>, columns: Columns, source: Varlena<'_>, error: ErrorReport) -> Result<(), ErrorReport> {
+    let (sqlstate, message) = summary_of(error);
+    let source_digest = failures::source_digest(source, columns.is_image());
+    let keyed = Keyed::look_up(row)?;
+    // Rows without a key are told apart by their source.
+    let key = match keyed.key(row)? {
+        Some(key) => key,
+        None => json_object(&["'source'".into()], &[Text(source_digest.clone()).into()])?,
+    };
+    let failure = Failure {
+        trigger_name: keyed.trigger_name.into(),
+        key: key.argument(),
+        source_digest: &source_digest,
+        sqlstate: &sqlstate,
+        message: &message,
+        retry: false,
+    };
+    failures::record(keyed.relation, failure)
+}
+
+fn forget_failure(row: &Row<'_>) -> Result<(), ErrorReport> {
+    let keyed = Keyed::look_up(row)?;
+    match keyed.key(row)? {
+        Some(key) => failures::forget_one(keyed.relation, keyed.trigger_name, key.argument()),
+        None => Ok(()),
+    }
+}
+
+fn failed(error: spi::Error) -> ErrorReport {
+    broken_trigger(&error.to_string())
+}
+
+/// How a row of the table is named among the failures. Looked up each time, as a key may change while its trigger does not.
+struct Keyed {
+    /// Which table and trigger it was defined for: a partition's are copies.
+    relation: pg_sys::Oid,
+    trigger_name: Text,
+    /// SQL expressions for the names of the key's columns, and their numbers.
+    names: Vec<String>,
+    numbers: Vec<i16>,
+}
+
+impl Keyed {
+    fn look_up(row: &Row<'_>) -> Result<Self, ErrorReport> {
+        let extension = Extension::find().ok_or_else(|| broken_trigger("the extension is not there"))?;
+        let keyed = extension.as_owner(|schema| {
+            // The trigger of a partition is a copy of its table's, whose columns may have other numbers.
+            let query = format!(
+                "WITH RECURSIVE up (oid, parent) AS ( \
+                    SELECT t.oid, t.tgparentid FROM pg_trigger AS t WHERE t.oid = $1 \
+                    UNION ALL SELECT t.oid, t.tgparentid FROM pg_trigger AS t JOIN up ON t.oid = up.parent) \
+                 SELECT c.relation::oid, c.trigger_name::text, k.names, k.numbers \
+                 FROM up JOIN {schema}._clip_columns AS c ON c.trigger_oid = up.oid \
+                 LEFT JOIN LATERAL ( \
+                    SELECT array_agg(format('(SELECT attname::pg_catalog.text FROM pg_catalog.pg_attribute \
+                        WHERE attrelid OPERATOR(pg_catalog.=) %s AND attnum OPERATOR(pg_catalog.=) %s)', a.attrelid, a.attnum) ORDER BY k.i) AS names, \
+                        array_agg(a.attnum ORDER BY k.i) AS numbers \
+                    FROM unnest(c.key_names) WITH ORDINALITY AS k (name, i) \
+                    JOIN pg_attribute AS a ON a.attrelid = $2 AND a.attname = k.name \
+                 ) AS k ON true"
+            );
+            read(&query, &[row.trigger().into(), row.relation().into()], |found: &Found<'_>| {
+                Ok(Self {
+                    relation: required(found, 1)?,
+                    trigger_name: required(found, 2)?,
+                    names: found.get(3)?.unwrap_or_default(),
+                    numbers: found.get(4)?.unwrap_or_default(),
+                })
+            })
+        });
+        keyed.map_err(failed)?.ok_or_else(|| broken_trigger("it is not among those of clip_auto_embed"))
+    }
+
+    /// The key of a row as a JSON object, if it has one.
+    fn key(&self, row: &Row<'_>) -> Result<Option<OwnedValue>, ErrorReport> {
+        let Some(values) = self.numbers.iter().map(|&number| row.argument(number)).collect::<Option<Vec<_>>>() else {
+            return Err(broken_trigger("the key of its table was changed meanwhile"));
+        };
+        if values.is_empty() { Ok(None) } else { json_object(&self.names, &values).map(Some) }
+    }
+}
+
+/// Names, as SQL expressions, with their values. The same whatever a session has set.
+fn json_object(names: &[String], values: &[DatumWithOid<'_>]) -> Result<OwnedValue, ErrorReport> {
+    let pairs: Vec<_> = names.iter().zip(1..).map(|(name, number)| format!("{name}, ${number}")).collect();
+    let query = format!("SELECT pg_catalog.jsonb_build_object({})", pairs.join(", "));
+    let object = with_fixed_output(|| read(&query, values, |row| Ok(row.owned(1))));
+    object.map_err(failed)?.unwrap_or_else(|| Err(broken_trigger("its key is no JSON")))
+}

@@ -1,0 +1,185 @@
+//! Rows that could not be embedded, and what processes embed now: the tables behind `clip_failures`, `clip_progress` and
+//! `clip_auto_embed_status`.
+//!
+//! Only the extension's owner may write there. No function that SQL can call writes a failure or an activity: only what
+//! really failed to embed, or really embeds, does.
+
+use pgrx::datum::DatumWithOid;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use crate::datum::Varlena;
+use crate::encoding::Text;
+use crate::error::{broken_extension, is_of_the_row, not_owner};
+use crate::rights::{Extension, read, required};
+use crate::settings;
+
+/// What is noted of a row that could not be embedded.
+pub struct Failure<'a> {
+    pub trigger_name: DatumWithOid<'a>,
+    /// As jsonb, or as text that is JSON. Null is that of the whole column.
+    pub key: DatumWithOid<'a>,
+    /// Empty where the source was not read.
+    pub source_digest: &'a str,
+    pub sqlstate: &'a str,
+    pub message: &'a str,
+    /// Whether it is tried again though it is the row that fails.
+    pub retry: bool,
+}
+
+/// Tells a source that failed from what it is changed to: its sha256, empty where it is too large to be read.
+pub fn source_digest(source: Varlena<'_>, is_image: bool) -> String {
+    let limit = if is_image { settings::limits().bytes } else { clip::MAX_TEXT_BYTES as u64 };
+    if source.len() <= limit { clip::digest(source.detoast()) } else { String::new() }
+}
+
+/// Note that a row could not be embedded.
+pub fn record(relation: pg_sys::Oid, failure: Failure<'_>) -> Result<(), ErrorReport> {
+    let args = [
+        relation.into(),
+        failure.trigger_name,
+        failure.key,
+        failure.source_digest.into(),
+        failure.sqlstate.into(),
+        Text(failure.message.into()).into(),
+        (failure.retry || !is_of_the_row(failure.sqlstate)).into(),
+    ];
+    // Another try after 2, 4, 8 … seconds, at most after an hour; or none.
+    write(
+        "INSERT INTO _clip.failures AS f VALUES ($1, $2, $3::jsonb, $4, $5, $6, 1, now(), now(), \
+            CASE WHEN $7 THEN now() + interval '2 seconds' ELSE 'infinity' END) \
+         ON CONFLICT (relation, trigger_name, key) DO UPDATE SET source_digest = $4, sqlstate = $5, message = $6, \
+            attempts = CASE WHEN f.source_digest = $4 THEN f.attempts + 1 ELSE 1 END, \
+            first_failed_at = CASE WHEN f.source_digest = $4 THEN f.first_failed_at ELSE now() END, last_failed_at = now(), \
+            retry_at = CASE WHEN $7 THEN now() + least(interval '1 hour', \
+                interval '2 seconds' * 2 ^ least(12, CASE WHEN f.source_digest = $4 THEN f.attempts ELSE 0 END)) ELSE 'infinity' END",
+        &args,
+    )?;
+    Ok(())
+}
+
+/// Forget the failures of all rows of a column, for the owner of its table.
+#[pg_extern(sql = false)]
+fn clip_forget_failures(relation: Option<pg_sys::Oid>, trigger_name: Option<Varlena<'_>>) -> Result<i64, ErrorReport> {
+    let (Some(relation), Some(trigger_name)) = (relation, trigger_name) else { return Ok(0) };
+    let question = "SELECT pg_catalog.pg_has_role(c.relowner, 'USAGE') FROM pg_catalog.pg_class AS c \
+        WHERE c.oid OPERATOR(pg_catalog.=) $1";
+    if read(question, &[relation.into()], |row| required(row, 1)) != Ok(Some(true)) {
+        return Err(not_owner());
+    }
+    sweep()?;
+    let forgotten = write(
+        "DELETE FROM _clip.failures WHERE relation = $1 AND trigger_name = $2",
+        &[relation.into(), trigger_name.argument(pg_sys::TEXTOID)],
+    )?;
+    Ok(forgotten as i64)
+}
+
+/// Forget the failures of some rows. `keys` is an array of jsonb.
+pub fn forget(relation: pg_sys::Oid, trigger_name: Text, keys: DatumWithOid<'_>) -> Result<(), ErrorReport> {
+    let arguments = [relation.into(), trigger_name.into(), keys];
+    write("DELETE FROM _clip.failures WHERE relation = $1 AND trigger_name = $2 AND key = ANY ($3)", &arguments)?;
+    Ok(())
+}
+
+/// Forget the failure of one row, whose key is given as jsonb, or as text that is JSON.
+pub fn forget_one(relation: pg_sys::Oid, trigger_name: Text, key: DatumWithOid<'_>) -> Result<(), ErrorReport> {
+    let arguments = [relation.into(), trigger_name.into(), key];
+    write("DELETE FROM _clip.failures WHERE relation = $1 AND trigger_name = $2 AND key = $3::jsonb", &arguments)?;
+    Ok(())
+}
+
+/// Forget what is known of tables that are gone.
+pub fn sweep() -> Result<(), ErrorReport> {
+    for statement in [
+        "DELETE FROM _clip.failures AS f WHERE NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = f.relation)",
+        "DELETE FROM _clip.activity AS a WHERE NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = a.relation)",
+    ] {
+        write(statement, &[])?;
+    }
+    Ok(())
+}
+
+/// What a process does to a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activity {
+    Worker,
+    Backfill,
+    /// It has found that no row waits.
+    FoundEmpty,
+}
+
+impl Activity {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Worker => "worker",
+            Self::Backfill => "backfill",
+            Self::FoundEmpty => "empty",
+        }
+    }
+}
+
+/// Begin to report what this process does to a column. `total` is how many rows wait.
+pub fn begin_activity(
+    relation: pg_sys::Oid,
+    trigger_name: &Text,
+    kind: Activity,
+    total: i64,
+) -> Result<(), ErrorReport> {
+    end_activity(relation, trigger_name)?;
+    add_activity(relation, trigger_name, kind, Some(total), 0, 0)
+}
+
+/// Add to what this process has done to a column.
+pub fn add_activity(
+    relation: pg_sys::Oid,
+    trigger_name: &Text,
+    kind: Activity,
+    total: Option<i64>,
+    embedded: i64,
+    failed: i64,
+) -> Result<(), ErrorReport> {
+    if kind == Activity::FoundEmpty {
+        end_activity(relation, trigger_name)?;
+    }
+    let process = if kind == Activity::FoundEmpty { 0 } else { own_process() };
+    write(
+        "INSERT INTO _clip.activity AS a VALUES ($1, $2, $3, $4, now(), clock_timestamp(), $5, $6, $7) \
+         ON CONFLICT (relation, trigger_name, pid) DO UPDATE SET reported_at = clock_timestamp(), \
+            total = COALESCE(a.total, $5), embedded = a.embedded + $6, failed = a.failed + $7",
+        &[
+            relation.into(),
+            trigger_name.clone().into(),
+            process.into(),
+            kind.name().into(),
+            total.into(),
+            embedded.into(),
+            failed.into(),
+        ],
+    )?;
+    Ok(())
+}
+
+/// This process does nothing to a column any more.
+pub fn end_activity(relation: pg_sys::Oid, trigger_name: &Text) -> Result<(), ErrorReport> {
+    let arguments = [relation.into(), trigger_name.clone().into(), own_process().into()];
+    write("DELETE FROM _clip.activity WHERE relation = $1 AND trigger_name = $2 AND pid = $3", &arguments)?;
+    Ok(())
+}
+
+fn own_process() -> i32 {
+    // SAFETY: a number of this process.
+    unsafe { pg_sys::MyProcPid }
+}
+
+/// Run one statement on the extension's tables; returns the number of rows.
+fn write(statement: &str, args: &[DatumWithOid<'_>]) -> Result<usize, ErrorReport> {
+    // Otherwise the first that a standby says is that it has no transaction numbers to give.
+    // SAFETY: raises an error in a transaction that only reads, and does nothing else.
+    unsafe { pg_sys::PreventCommandIfReadOnly(c"INSERT".as_ptr()) };
+    let extension = Extension::find().ok_or_else(|| broken_extension("it is not there"))?;
+    extension.as_owner(|_| {
+        Spi::connect_mut(|client| client.update(statement, None, args).map(|rows| rows.len()))
+            .map_err(|error| broken_extension(&error.to_string()))
+    })
+}

@@ -1,0 +1,127 @@
+//! The column that is searched, and the model that made it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::ffi::CStr;
+
+use pgrx::datum::{DatumWithOid, IntoDatum};
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use crate::datum::Varlena;
+use crate::encoding::Text;
+use crate::error::{broken_extension, null_argument};
+use crate::rights::{Extension, read};
+
+/// A column of vectors, and the model that made it if that is recorded.
+pub struct Column<'a> {
+    pub relation: pg_sys::Oid,
+    pub target: &'a CStr,
+    pub made_by: Option<Model>,
+    /// The table as messages name it.
+    pub named: String,
+}
+
+#[derive(Clone)]
+pub struct Model {
+    pub name: String,
+    pub digest: String,
+}
+
+/// A table and the name of a column of vectors.
+pub type Key = (pg_sys::Oid, Vec<u8>);
+
+/// A model, and its table as messages name it.
+type Made = (Model, String);
+
+thread_local! {
+    /// Columns whose models were looked up. A query without a subquery asks for one once per row.
+    static KNOWN: RefCell<HashMap<Key, Made>> = RefCell::default();
+    /// Whether any table was changed since: a model is recorded in a trigger.
+    static CHANGED: Cell<bool> = const { Cell::new(false) };
+    static IS_REGISTERED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The server calls it whenever the description of a table may have changed.
+#[pg_guard]
+extern "C-unwind" fn forget_columns(_argument: pg_sys::Datum, _relation: pg_sys::Oid) {
+    CHANGED.set(true);
+}
+
+impl<'a> Column<'a> {
+    /// The column, with its model if that is recorded; an error if it must be and is not.
+    pub fn find(
+        relation: Option<pg_sys::Oid>,
+        target: Option<&'a CStr>,
+        is_required: bool,
+    ) -> Result<Self, ErrorReport> {
+        const MOST_COLUMNS: usize = 1000;
+        let relation = relation.ok_or_else(|| null_argument("relation"))?;
+        let target = target.ok_or_else(|| null_argument("target"))?;
+        if !IS_REGISTERED.replace(true) {
+            // SAFETY: the function lives as long as this library, which is never unloaded.
+            unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(forget_columns), pg_sys::Datum::null()) };
+        }
+        if CHANGED.replace(false) {
+            KNOWN.with_borrow_mut(HashMap::clear);
+        }
+        let key = (relation, target.to_bytes().to_vec());
+        if let Some((model, named)) = KNOWN.with_borrow(|known| known.get(&key).cloned()) {
+            return Ok(Self { relation, target, made_by: Some(model), named });
+        }
+        let extension = Extension::find().ok_or_else(|| broken_extension("it is not there"))?;
+        // As the extension's owner: a role that cannot name our functions may use a view that calls one. Only catalogs are read.
+        let found = extension.as_owner(|schema| {
+            let question =
+                format!("SELECT m.model, m.digest, m.named FROM {schema}._clip_query_model($1, $2, $3) AS m");
+            read(&question, &[regclass(relation), name(target), is_required.into()], |row| {
+                Ok((row.get::<Text>(1)?, row.get::<Text>(2)?, row.get::<Text>(3)?))
+            })
+        });
+        let (model, digest, named) = found.ok().flatten().unwrap_or_default();
+        let named = named.map_or_else(String::new, |text| text.0);
+        let made_by = Model::new(model, digest);
+        if let Some(model) = &made_by {
+            KNOWN.with_borrow_mut(|known| {
+                if known.len() >= MOST_COLUMNS {
+                    known.clear();
+                }
+                known.insert(key, (model.clone(), named.clone()));
+            });
+        }
+        Ok(Self { relation, target, made_by, named })
+    }
+}
+
+impl Model {
+    pub fn new(name: Option<Text>, digest: Option<Text>) -> Option<Self> {
+        name.zip(digest).map(|(Text(name), Text(digest))| Self { name, digest })
+    }
+}
+
+/// A relation as an argument of a function.
+pub fn regclass<'a>(relation: pg_sys::Oid) -> DatumWithOid<'a> {
+    // SAFETY: both types are an OID.
+    unsafe { DatumWithOid::new(relation, pg_sys::REGCLASSOID) }
+}
+
+/// An argument of type name, passed on.
+pub fn name(name: &CStr) -> DatumWithOid<'_> {
+    struct Name<'a>(&'a CStr);
+    impl IntoDatum for Name<'_> {
+        fn into_datum(self) -> Option<pg_sys::Datum> {
+            Some(pg_sys::Datum::from(self.0.as_ptr()))
+        }
+
+        fn type_oid() -> pg_sys::Oid {
+            pg_sys::NAMEOID
+        }
+    }
+    // SAFETY: callers pass an argument whose SQL declaration is name, which has 64 bytes.
+    unsafe { DatumWithOid::new(Name(name), pg_sys::NAMEOID) }
+}
+
+/// An argument of type text, passed on.
+pub fn text(text: Option<Varlena<'_>>) -> DatumWithOid<'_> {
+    text.map_or(DatumWithOid::null_oid(pg_sys::TEXTOID), |text| text.argument(pg_sys::TEXTOID))
+}

@@ -1,0 +1,110 @@
+//! Near-duplicates, and how good an index is.
+
+use std::ffi::CStr;
+
+use pgrx::datum::DatumWithOid;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use super::column::{name, regclass, text};
+use super::select::{ef_search, select};
+use super::{forward, settings};
+use crate::datum::{RawDatum, Varlena};
+use crate::encoding::Raw;
+use crate::error::{broken_extension, null_argument};
+use crate::rights::{Extension, read, with_settings};
+
+type Pairs =
+    TableIterator<'static, (name!(key, Option<Raw>), name!(duplicate, Option<Raw>), name!(distance, Option<f64>))>;
+
+#[pg_extern(sql = false)]
+fn clip_near_duplicates(
+    relation: Option<pg_sys::Oid>,
+    target: Option<&CStr>,
+    max_distance: Option<f64>,
+    filter: Option<Varlena<'_>>,
+    neighbours: Option<i32>,
+) -> Result<Pairs, ErrorReport> {
+    let extension = Extension::find().ok_or_else(|| broken_extension("it is not there"))?;
+    let arguments = arguments(relation, target, max_distance, filter, neighbours)?;
+    let found = extension.as_owner(|schema| {
+        let question = format!("SELECT {schema}._clip_duplicates_sql($1, $2, $4, $3, $5)");
+        read(&question, &arguments, |row| row.get::<Raw>(1))
+    });
+    let statement = found.ok().flatten().flatten().ok_or_else(|| broken_extension("it gave no statement"))?;
+    let ef_search = ef_search(neighbours.unwrap_or_default().saturating_mul(2));
+    let pairs = with_settings(&settings(&ef_search), || {
+        select(statement.bytes(), &[max_distance.into()], |row| Ok((row.get(1)?, row.get(2)?, row.get(3)?)))
+    })?;
+    Ok(TableIterator::new(pairs))
+}
+
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity, reason = "the columns are the type")]
+fn clip_duplicate_groups(
+    relation: Option<pg_sys::Oid>,
+    target: Option<&CStr>,
+    max_distance: Option<f64>,
+    filter: Option<Varlena<'_>>,
+    neighbours: Option<i32>,
+) -> Result<TableIterator<'static, (name!(group_number, Option<i32>), name!(key, Option<Raw>))>, ErrorReport> {
+    let arguments = arguments(relation, target, max_distance, filter, neighbours)?;
+    let rows = forward("_clip_duplicate_groups($1, $2, $3, $4, $5)", &arguments, |row| Ok((row.get(1)?, row.get(2)?)))?;
+    Ok(TableIterator::new(rows))
+}
+
+fn arguments<'a>(
+    relation: Option<pg_sys::Oid>,
+    target: Option<&'a CStr>,
+    max_distance: Option<f64>,
+    filter: Option<Varlena<'a>>,
+    neighbours: Option<i32>,
+) -> Result<[DatumWithOid<'a>; 5], ErrorReport> {
+    Ok([
+        regclass(relation.ok_or_else(|| null_argument("relation"))?),
+        name(target.ok_or_else(|| null_argument("target"))?),
+        max_distance.into(),
+        text(filter),
+        neighbours.into(),
+    ])
+}
+
+type Recall = TableIterator<
+    'static,
+    (
+        name!(ef_search, Option<i32>),
+        name!(recall, Option<f32>),
+        name!(median_ms, Option<f32>),
+        name!(queries, Option<i32>),
+    ),
+>;
+
+#[pg_extern(sql = false)]
+#[allow(clippy::too_many_arguments, reason = "as many as the SQL function has")]
+fn clip_index_recall(
+    relation: Option<pg_sys::Oid>,
+    target: Option<&CStr>,
+    sample: Option<i32>,
+    k: Option<i32>,
+    ef_search: Option<RawDatum>,
+    queries: Option<RawDatum>,
+    time_limit: Option<RawDatum>,
+    model: Option<Varlena<'_>>,
+) -> Result<Recall, ErrorReport> {
+    // SAFETY: the SQL declaration gives the arguments these types.
+    let passed = |argument: Option<RawDatum>, kind| unsafe { DatumWithOid::new(argument, kind) };
+    let arguments = [
+        regclass(relation.ok_or_else(|| null_argument("relation"))?),
+        name(target.ok_or_else(|| null_argument("target"))?),
+        sample.into(),
+        k.into(),
+        passed(ef_search, pg_sys::INT4ARRAYOID),
+        passed(queries, pg_sys::TEXTARRAYOID),
+        passed(time_limit, pg_sys::INTERVALOID),
+        text(model),
+    ];
+    let rows = forward("_clip_index_recall($1, $2, $3, $4, $5, $6, $7, $8)", &arguments, |row| {
+        Ok((row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+    })?;
+    Ok(TableIterator::new(rows))
+}

@@ -1,0 +1,277 @@
+//! Searches, as SQL calls them: read arguments, ask for the statement, embed the query, run the statement.
+//!
+//! SQL makes the statements, from one description of the target. Here they are run: with the rights and the search_path of
+//! the caller, in the caller's snapshot, under the settings of a search.
+
+mod column;
+mod duplicates;
+mod errors;
+mod pending;
+mod query;
+mod select;
+
+use std::ffi::CStr;
+
+use pgrx::datum::{DatumWithOid, Uuid};
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use crate::datum::Varlena;
+use crate::encoding::{Raw, Text};
+use crate::error::{broken_extension, null_argument};
+use crate::rights::{Extension, read, required, with_settings};
+use crate::statements::Row;
+use column::{Column, Model, name, regclass, text};
+use query::Query;
+use select::{ef_search, select};
+
+type Found = TableIterator<
+    'static,
+    (
+        name!(key, Option<i64>),
+        name!(key_text, Option<Raw>),
+        name!(key_uuid, Option<Uuid>),
+        name!(key_json, Option<Raw>),
+        name!(distance, Option<f64>),
+    ),
+>;
+
+type FoundTogether = TableIterator<
+    'static,
+    (
+        name!(key, Option<i64>),
+        name!(key_text, Option<Raw>),
+        name!(key_uuid, Option<Uuid>),
+        name!(key_json, Option<Raw>),
+        name!(score, Option<f64>),
+        name!(vector_place, Option<i32>),
+        name!(words_place, Option<i32>),
+    ),
+>;
+
+/// The arguments that all searches have.
+struct Search<'a> {
+    relation: Option<pg_sys::Oid>,
+    k: Option<i32>,
+    target: Option<&'a CStr>,
+    filter: Option<Varlena<'a>>,
+    key_column: Option<&'a CStr>,
+}
+
+/// A search that is known to be possible.
+struct Prepared<'a> {
+    extension: Extension,
+    column: Column<'a>,
+    k: usize,
+    nearest: Raw,
+    /// In a form that no index serves, where an index may leave rows out.
+    exact: Option<Raw>,
+    /// How many rows an index is to yield.
+    candidates: i32,
+}
+
+impl<'a> Search<'a> {
+    /// Asks for the statements: as the extension's owner, because whoever may call a search through a view may not be able
+    /// to name our functions. Only catalogs are read.
+    fn prepare(self, words: Option<&CStr>) -> Result<Prepared<'a>, ErrorReport> {
+        let relation = self.relation.ok_or_else(|| null_argument("relation"))?;
+        let target = self.target.ok_or_else(|| null_argument("target"))?;
+        let extension = Extension::find().ok_or_else(|| broken_extension("it is not there"))?;
+        let filter = text(self.filter);
+        let key_column = self.key_column.map_or(DatumWithOid::null_oid(pg_sys::NAMEOID), name);
+        let mut arguments = vec![regclass(relation), self.k.into(), name(target), filter, key_column];
+        let function = match words {
+            None => "_clip_search_statements($1, $2, $3, $4, $5)",
+            Some(words) => {
+                arguments.push(name(words));
+                "_clip_hybrid_statements($1, $6, $2, $3, $4, $5)"
+            }
+        };
+        let found = extension.as_owner(|schema| {
+            let columns = "s.nearest, s.exact, s.candidates, s.model, s.digest, s.named";
+            read(&format!("SELECT {columns} FROM {schema}.{function} AS s"), &arguments, |row| {
+                let Text(named) = required(row, 6)?;
+                let column = Column { relation, target, made_by: Model::new(row.get(4)?, row.get(5)?), named };
+                Ok((column, row.get(1)?, row.get(2)?, required(row, 3)?))
+            })
+        });
+        let Ok(Some((column, Some(nearest), exact, candidates))) = found else {
+            return Err(broken_extension("it gave no statement"));
+        };
+        let k = self.k.and_then(|k| usize::try_from(k).ok()).unwrap_or_default();
+        Ok(Prepared { extension, column, k, nearest, exact, candidates })
+    }
+}
+
+impl Prepared<'_> {
+    /// Runs the search with settings that make the index find k rows if k rows match; without the index, if it still finds fewer.
+    fn run<T>(
+        self,
+        arguments: &[DatumWithOid<'_>],
+        read: impl Fn(&Row<'_>) -> spi::SpiResult<T>,
+    ) -> Result<Vec<T>, ErrorReport> {
+        let ef_search = ef_search(self.candidates);
+        let found = with_settings(&settings(&ef_search), || {
+            let found = select(self.nearest.bytes(), arguments, &read)?;
+            match &self.exact {
+                Some(exact) if found.len() < self.k => select(exact.bytes(), arguments, &read),
+                _ => Ok(found),
+            }
+        })?;
+        self.column.notice_pending();
+        Ok(found)
+    }
+}
+
+/// Iterative scans replace rows that the filter leaves out. Keys as jsonb keep all digits.
+fn settings(ef_search: &CStr) -> [(&'static CStr, &CStr); 4] {
+    [
+        (c"extra_float_digits", c"1"),
+        (c"hnsw.iterative_scan", c"relaxed_order"),
+        (c"ivfflat.iterative_scan", c"relaxed_order"),
+        (c"hnsw.ef_search", ef_search),
+    ]
+}
+
+/// The type of pgvector.
+fn vector_type(extension: &Extension) -> Result<pg_sys::Oid, ErrorReport> {
+    let question = |schema: &str| {
+        read(&format!("SELECT {schema}._clip_vector_type()"), &[], |row| required::<pg_sys::Oid>(row, 1))
+    };
+    extension.as_owner(question).ok().flatten().ok_or_else(|| broken_extension("there is no type vector"))
+}
+
+fn search(search: Search<'_>, query: Option<Query<'_>>, model: Option<Varlena<'_>>) -> Result<Found, ErrorReport> {
+    let query = query.ok_or_else(|| null_argument("query"))?;
+    let prepared = search.prepare(None)?;
+    let vector = prepared.column.embed(query, model)?;
+    // SAFETY: the datum is a vector, which lives as long as the call.
+    let vector = unsafe { DatumWithOid::new(vector, vector_type(&prepared.extension)?) };
+    found(prepared, vector)
+}
+
+fn found(prepared: Prepared<'_>, vector: DatumWithOid<'_>) -> Result<Found, ErrorReport> {
+    let read = |row: &Row<'_>| Ok((row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?));
+    Ok(TableIterator::new(prepared.run(&[vector], read)?))
+}
+
+#[pg_extern(sql = false)]
+fn clip_search(
+    relation: Option<pg_sys::Oid>,
+    query: Option<Varlena<'_>>,
+    k: Option<i32>,
+    target: Option<&CStr>,
+    filter: Option<Varlena<'_>>,
+    model: Option<Varlena<'_>>,
+    key_column: Option<&CStr>,
+) -> Result<Found, ErrorReport> {
+    search(Search { relation, k, target, filter, key_column }, query.map(Query::Text), model)
+}
+
+#[pg_extern(sql = false)]
+fn clip_search_image(
+    relation: Option<pg_sys::Oid>,
+    query: Option<Varlena<'_>>,
+    k: Option<i32>,
+    target: Option<&CStr>,
+    filter: Option<Varlena<'_>>,
+    model: Option<Varlena<'_>>,
+    key_column: Option<&CStr>,
+) -> Result<Found, ErrorReport> {
+    search(Search { relation, k, target, filter, key_column }, query.map(Query::Image), model)
+}
+
+#[pg_extern(sql = false)]
+fn clip_search_vector(
+    relation: Option<pg_sys::Oid>,
+    query: Option<Varlena<'_>>,
+    k: Option<i32>,
+    target: Option<&CStr>,
+    filter: Option<Varlena<'_>>,
+    key_column: Option<&CStr>,
+) -> Result<Found, ErrorReport> {
+    let query = query.ok_or_else(|| null_argument("query"))?;
+    let prepared = Search { relation, k, target, filter, key_column }.prepare(None)?;
+    let vector = query.argument(vector_type(&prepared.extension)?);
+    found(prepared, vector)
+}
+
+#[pg_extern(sql = false)]
+#[allow(clippy::too_many_arguments, reason = "as many as the SQL function has")]
+fn clip_hybrid_search(
+    relation: Option<pg_sys::Oid>,
+    query: Option<Varlena<'_>>,
+    words: Option<&CStr>,
+    k: Option<i32>,
+    target: Option<&CStr>,
+    filter: Option<Varlena<'_>>,
+    configuration: Option<pg_sys::Oid>,
+    model: Option<Varlena<'_>>,
+    key_column: Option<&CStr>,
+) -> Result<FoundTogether, ErrorReport> {
+    let query = query.ok_or_else(|| null_argument("query"))?;
+    let words = words.ok_or_else(|| null_argument("words"))?;
+    let prepared = Search { relation, k, target, filter, key_column }.prepare(Some(words))?;
+    let vector = prepared.column.embed(Query::Text(query), model)?;
+    // SAFETY: the datums are of these types and live as long as the call.
+    let (vector, configuration) = unsafe {
+        let kind = pg_sys::REGCONFIGOID;
+        let configuration = configuration.map_or(DatumWithOid::null_oid(kind), |oid| DatumWithOid::new(oid, kind));
+        (DatumWithOid::new(vector, vector_type(&prepared.extension)?), configuration)
+    };
+    let asked = select(
+        b"SELECT pg_catalog.websearch_to_tsquery(COALESCE($1, pg_catalog.get_current_ts_config()), $2)",
+        &[configuration, query.argument(pg_sys::TEXTOID)],
+        |row| row.get::<Raw>(1),
+    )?;
+    let Some(asked) = asked.into_iter().next().flatten() else { return Ok(TableIterator::empty()) };
+    // SAFETY: the bytes are those of a tsquery.
+    let asked = unsafe { DatumWithOid::new(asked, pg_sys::TSQUERYOID) };
+    let read =
+        |row: &Row<'_>| Ok((row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?, row.get(7)?));
+    Ok(TableIterator::new(prepared.run(&[vector, asked], read)?))
+}
+
+/// Runs a function of ours that SQL defines, for its rows, so that its errors reach the client without its queries.
+fn forward<T>(
+    call: &str,
+    arguments: &[DatumWithOid<'_>],
+    read: impl Fn(&Row<'_>) -> spi::SpiResult<T>,
+) -> Result<Vec<T>, ErrorReport> {
+    let extension = Extension::find().ok_or_else(|| broken_extension("it is not there"))?;
+    select(format!("SELECT * FROM {}.{call}", extension.schema).as_bytes(), arguments, read)
+}
+
+#[pg_extern(sql = false)]
+fn clip_search_sql(
+    relation: Option<pg_sys::Oid>,
+    k: Option<i32>,
+    target: Option<&CStr>,
+    filter: Option<Varlena<'_>>,
+) -> Result<Option<Raw>, ErrorReport> {
+    let target = target.ok_or_else(|| null_argument("target"))?;
+    let arguments =
+        [regclass(relation.ok_or_else(|| null_argument("relation"))?), k.into(), name(target), text(filter)];
+    Ok(forward("_clip_search_sql($1, $2, $3, $4)", &arguments, |row| row.get(1))?.pop().flatten())
+}
+
+type Typical = TableIterator<'static, (name!(mean, Option<f64>), name!(deviation, Option<f64>))>;
+
+#[pg_extern(sql = false)]
+fn clip_typical_distance(
+    relation: Option<pg_sys::Oid>,
+    query: Option<Varlena<'_>>,
+    target: Option<&CStr>,
+    sample: Option<i32>,
+    model: Option<Varlena<'_>>,
+) -> Result<Typical, ErrorReport> {
+    let arguments = [
+        regclass(relation.ok_or_else(|| null_argument("relation"))?),
+        text(query),
+        name(target.ok_or_else(|| null_argument("target"))?),
+        sample.into(),
+        text(model),
+    ];
+    let rows = forward("_clip_typical_distance($1, $2, $3, $4, $5)", &arguments, |row| Ok((row.get(1)?, row.get(2)?)))?;
+    Ok(TableIterator::new(rows))
+}

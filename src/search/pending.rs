@@ -1,0 +1,88 @@
+//! Rows without a vector, which no search finds: a session is told of them once.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ffi::CStr;
+use std::time::{Duration, Instant};
+
+use pgrx::prelude::*;
+
+use super::column::{Column, Key, name, regclass};
+use super::errors::pending_rows;
+use super::select::select;
+use crate::encoding::{Raw, Text};
+use crate::error::notice;
+use crate::rights::{Extension, read, required, with_settings};
+
+impl Column<'_> {
+    /// Says once per session that rows have no vector yet, so that no search finds them. Looks again after a minute.
+    pub fn notice_pending(&self) {
+        const LOOK_AGAIN: Duration = Duration::from_secs(60);
+        const MOST_COLUMNS: usize = 1000;
+        thread_local! {
+            // When it was looked at last; None where there is nothing more to say.
+            static LOOKED: RefCell<HashMap<Key, Option<Instant>>> = RefCell::default();
+        }
+        // SAFETY: an integer that the server sets before any of our code runs.
+        if self.made_by.is_none() || unsafe { pg_sys::ParallelWorkerNumber } >= 0 {
+            return;
+        }
+        let column = (self.relation, self.target.to_bytes().to_vec());
+        let last = LOOKED.with_borrow(|looked| looked.get(&column).copied());
+        if last.is_some_and(|last| last.is_none_or(|last| last.elapsed() < LOOK_AGAIN)) {
+            return;
+        }
+        // Before looking, which may run a policy's functions, and they this one.
+        LOOKED.with_borrow_mut(|looked| {
+            if looked.len() >= MOST_COLUMNS {
+                looked.clear();
+            }
+            looked.insert(column.clone(), Some(Instant::now()));
+        });
+        let Some(pending) = pending(self.relation, self.target) else { return };
+        LOOKED.with_borrow_mut(|looked| looked.insert(column, None));
+        if let (Some((Text(table), _)), Some((_, Text(literal)))) = (named(self.relation), named(pending.top)) {
+            notice(pending_rows(&self.target.to_string_lossy(), &table, &literal, &pending));
+        }
+    }
+}
+
+/// Rows that have a source and no vector.
+pub struct Pending {
+    pub rows: i64,
+    /// Whether they are of a sample of the table.
+    pub is_sample: bool,
+    /// Whether a worker fills them.
+    pub is_queued: bool,
+    /// The table that the model is recorded of, which a partition is part of.
+    top: pg_sys::Oid,
+}
+
+/// A table as the caller's search_path has it, and as a literal.
+fn named(relation: pg_sys::Oid) -> Option<(Text, Text)> {
+    let question = "SELECT r.n, pg_catalog.quote_literal(r.n) FROM (SELECT $1::pg_catalog.text) AS r (n)";
+    read(question, &[regclass(relation)], |row| Ok((required(row, 1)?, required(row, 2)?))).ok().flatten()
+}
+
+fn pending(relation: pg_sys::Oid, target: &CStr) -> Option<Pending> {
+    // SAFETY: a variable of this process.
+    let role = unsafe { pg_sys::GetUserId() };
+    let found = Extension::find()?.as_owner(|schema| {
+        let question = format!(
+            "SELECT p.statement, p.sampled, p.failed, p.queued, p.top::pg_catalog.oid FROM {schema}._clip_pending_statement($1, $2, $3) AS p"
+        );
+        read(&question, &[role.into(), regclass(relation), name(target)], |row| {
+            Ok((row.get::<Raw>(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
+        })
+    });
+    let Ok(Some((Some(statement), Some(is_sample), Some(failed), Some(is_queued), Some(top)))) = found else {
+        return None;
+    };
+    let (failed, top): (i64, pg_sys::Oid) = (failed, top);
+    // An index of pending rows is used even where statistics, which are older, say that it is worth nothing.
+    let settings = [(c"enable_seqscan", c"off"), (c"jit", c"off")];
+    let rows =
+        with_settings(&settings, || select(statement.bytes(), &[], |row| row.get::<i64>(1))).ok()?.pop().flatten()?;
+    // Failed rows have no vector either, and are reported elsewhere.
+    (rows > failed).then_some(Pending { rows, is_sample, is_queued, top })
+}

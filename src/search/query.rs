@@ -1,0 +1,88 @@
+//! What is searched by: a text or an image as a vector of the model that made the column.
+
+use std::ffi::CStr;
+
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use super::column::Column;
+use super::errors::column_of_another_model;
+use crate::datum::{Varlena, Vector};
+use crate::error::{null_argument, report};
+use crate::functions::{model_or_default, warn_of_other_models};
+use crate::models;
+use crate::settings;
+
+/// What a query is before it is a vector.
+#[derive(Clone, Copy)]
+pub enum Query<'a> {
+    Text(Varlena<'a>),
+    Image(Varlena<'a>),
+}
+
+impl Column<'_> {
+    /// Embeds a query: by the model that is named, or by the column's, or by the default one.
+    pub fn embed(&self, query: Query<'_>, named: Option<Varlena<'_>>) -> Result<Vector, ErrorReport> {
+        let is_named = named.is_some();
+        let model = match (&self.made_by, named) {
+            (Some(made_by), None) => made_by.name.clone(),
+            (_, named) => model_or_default(named)?,
+        };
+        match &self.made_by {
+            Some(made_by) => {
+                let found = models::with(&model, |model, _| Ok(model.manifest().digest.clone())).map_err(report)?;
+                if found != made_by.digest {
+                    let target = self.target.to_string_lossy();
+                    return Err(column_of_another_model(&target, &self.named, made_by, &model, &found));
+                }
+            }
+            None => warn_of_other_models(&model, !is_named)?,
+        }
+        let embedding = match query {
+            Query::Text(text) => models::embed_text(&model, &text.text()?),
+            Query::Image(image) => models::embed_image(&model, image.image(settings::limits().bytes)?),
+        };
+        Vector::new(&embedding.map_err(report)?)
+    }
+}
+
+#[pg_extern(sql = false)]
+fn clip_query(
+    relation: Option<pg_sys::Oid>,
+    query: Option<Varlena<'_>>,
+    target: Option<&CStr>,
+) -> Result<Option<Vector>, ErrorReport> {
+    query_of_column(relation, query.map(Query::Text), target)
+}
+
+#[pg_extern(sql = false)]
+fn clip_query_image(
+    relation: Option<pg_sys::Oid>,
+    query: Option<Varlena<'_>>,
+    target: Option<&CStr>,
+) -> Result<Option<Vector>, ErrorReport> {
+    query_of_column(relation, query.map(Query::Image), target)
+}
+
+fn query_of_column(
+    relation: Option<pg_sys::Oid>,
+    query: Option<Query<'_>>,
+    target: Option<&CStr>,
+) -> Result<Option<Vector>, ErrorReport> {
+    let column = Column::find(relation, target, true)?;
+    let Some(query) = query else { return Ok(None) };
+    let vector = column.embed(query, None)?;
+    column.notice_pending();
+    Ok(Some(vector))
+}
+
+#[pg_extern(sql = false)]
+fn clip_query_with(
+    relation: Option<pg_sys::Oid>,
+    target: Option<&CStr>,
+    query: Option<Varlena<'_>>,
+    model: Option<Varlena<'_>>,
+) -> Result<Option<Vector>, ErrorReport> {
+    let query = query.ok_or_else(|| null_argument("query"))?;
+    Column::find(relation, target, false)?.embed(Query::Text(query), model).map(Some)
+}

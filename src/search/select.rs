@@ -1,0 +1,37 @@
+//! Statements that only read, run in the snapshot of the statement that calls: what a search finds can be joined with the
+//! table. An error in one reaches the client without our statement, because pgrx passes on message, DETAIL and HINT only.
+
+use std::ffi::{CStr, CString};
+
+use pgrx::datum::DatumWithOid;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use crate::error::broken_statement;
+use crate::statements::{Row, select_once};
+
+/// Runs a statement with the caller's rights and search_path, and reads all its rows. It is in the encoding of the database.
+pub fn select<T>(
+    statement: &[u8],
+    arguments: &[DatumWithOid<'_>],
+    read: impl Fn(&Row<'_>) -> spi::SpiResult<T>,
+) -> Result<Vec<T>, ErrorReport> {
+    Spi::connect(|_| {
+        let rows = select_once(statement, arguments)?;
+        let found = (0..rows.processed).filter_map(|number| rows.row(number)).map(|row| read(&row));
+        found.collect::<Result<_, _>>().map_err(|error| broken_statement(&error.to_string()))
+    })
+}
+
+/// `hnsw.ef_search` for a search that wants so many rows: the caller's where that is larger, within pgvector's limits.
+pub fn ef_search(candidates: i32) -> CString {
+    /// pgvector's default, for a session that has not loaded it yet, and its limit.
+    const DEFAULT: i32 = 40;
+    const MOST: i32 = 1000;
+    // SAFETY: reads a setting by its name; the string is copied at once.
+    let set = unsafe {
+        let value = pg_sys::GetConfigOption(c"hnsw.ef_search".as_ptr(), true, false);
+        (!value.is_null()).then(|| CStr::from_ptr(value).to_string_lossy().parse().ok()).flatten()
+    };
+    CString::new(candidates.max(set.unwrap_or(DEFAULT)).min(MOST).to_string()).unwrap_or_default()
+}
