@@ -16,7 +16,13 @@ fn main() {
             let (width, height) = (info.width, info.height);
             // Neither resized, nor cut, nor normalised.
             let spec = ImageSpec {
-                graph: GraphSpec { file: String::new(), data: Vec::new(), output: String::new(), pooling: None, alone: false },
+                graph: GraphSpec {
+                    file: String::new(),
+                    data: Vec::new(),
+                    output: String::new(),
+                    pooling: None,
+                    alone: false,
+                },
                 width,
                 height,
                 resize: None,
@@ -28,8 +34,7 @@ fn main() {
             };
             let planes = image_tensor(&bytes, &spec, &limits)?;
             let pixels = width as usize * height as usize;
-            let rgb: Vec<u8> =
-                (0..3 * pixels).map(|at| planes[at % 3 * pixels + at / 3] as u8).collect();
+            let rgb: Vec<u8> = (0..3 * pixels).map(|at| planes[at % 3 * pixels + at / 3] as u8).collect();
             Ok((width, height, Sha256::digest(&rgb)))
         });
         match result {

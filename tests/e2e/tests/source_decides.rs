@@ -14,7 +14,9 @@ fn wrong(client: &mut Client, table: &str) -> i64 {
 }
 
 fn attach(client: &mut Client, table: &str, mode: &str) {
-    let call = format!("SELECT clip_auto_embed('{table}', 'title', model => 'narrow', mode => '{mode}', create_index => false)");
+    let call = format!(
+        "SELECT clip_auto_embed('{table}', 'title', model => 'narrow', mode => '{mode}', create_index => false)"
+    );
     client.execute(&call, &[]).unwrap();
 }
 
@@ -40,7 +42,9 @@ fn keys_do_not_depend_on_what_a_session_has_set() {
     ];
     for (kind, values) in keys {
         for mode in ["statement", "queue", "backfill"] {
-            client.batch_execute(&format!("DROP TABLE IF EXISTS t; CREATE TABLE t (k {kind} PRIMARY KEY, title text)")).unwrap();
+            client
+                .batch_execute(&format!("DROP TABLE IF EXISTS t; CREATE TABLE t (k {kind} PRIMARY KEY, title text)"))
+                .unwrap();
             let insert = format!(
                 "INSERT INTO t SELECT k::{kind}, 'title ' || n FROM unnest(ARRAY[{values}]::text[]::{kind}[]) WITH ORDINALITY AS v (k, n)"
             );
@@ -63,9 +67,17 @@ fn keys_do_not_depend_on_what_a_session_has_set() {
     client
         .execute("SELECT clip_auto_embed('t', 'title', model => 'narrow', mode => 'statement', on_error => 'null', create_index => false)", &[])
         .unwrap();
-    client.batch_execute("SET clip.text_overflow = 'error'; INSERT INTO t VALUES ('2026-01-01 00:00+08', repeat('long ', 1000))").unwrap();
+    client
+        .batch_execute(
+            "SET clip.text_overflow = 'error'; INSERT INTO t VALUES ('2026-01-01 00:00+08', repeat('long ', 1000))",
+        )
+        .unwrap();
     let mut other = cluster.connect();
-    other.batch_execute("SET TimeZone = 'America/New_York'; SET clip.text_overflow = 'error'; SELECT clip_backfill_batch('t')").unwrap();
+    other
+        .batch_execute(
+            "SET TimeZone = 'America/New_York'; SET clip.text_overflow = 'error'; SELECT clip_backfill_batch('t')",
+        )
+        .unwrap();
     assert_eq!(count(&mut other, "SELECT sum(attempts)::bigint FROM clip_failures"), 1, "it was tried again");
     other.batch_execute("UPDATE t SET title = 'short'").unwrap();
     assert_eq!(count(&mut other, "SELECT count(*) FROM clip_failures"), 0);
@@ -77,7 +89,9 @@ fn a_vector_that_is_written_back_does_not_stay() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     for mode in ["row", "statement", "queue"] {
-        client.batch_execute("DROP TABLE IF EXISTS t; CREATE TABLE t (id int PRIMARY KEY, title text, price int)").unwrap();
+        client
+            .batch_execute("DROP TABLE IF EXISTS t; CREATE TABLE t (id int PRIMARY KEY, title text, price int)")
+            .unwrap();
         attach(&mut client, "t", mode);
         client.batch_execute("INSERT INTO t VALUES (1, 'a pizza', 5), (2, 'a fork', 5)").unwrap();
         wait_for_worker(&mut client, "t");
@@ -108,11 +122,22 @@ fn a_vector_that_is_written_back_does_not_stay() {
     }
     // Only who says so keeps them.
     client
-        .execute("SELECT clip_auto_embed('t', 'title', model => 'narrow', create_index => false, on_vector => 'keep')", &[])
+        .execute(
+            "SELECT clip_auto_embed('t', 'title', model => 'narrow', create_index => false, on_vector => 'keep')",
+            &[],
+        )
         .unwrap();
-    client.batch_execute("INSERT INTO t (id, title, embedding) VALUES (9, 'a horse', clip_embed_text('a cow', 'narrow'))").unwrap();
-    assert_eq!(count(&mut client, "SELECT count(*) FROM t WHERE embedding <=> clip_embed_text('a cow', 'narrow') < 1e-5"), 1);
-    assert_eq!(code(&mut client, "SELECT clip_auto_embed('t', 'title', on_vector => 'maybe')"), Some(SqlState::INVALID_PARAMETER_VALUE));
+    client
+        .batch_execute("INSERT INTO t (id, title, embedding) VALUES (9, 'a horse', clip_embed_text('a cow', 'narrow'))")
+        .unwrap();
+    assert_eq!(
+        count(&mut client, "SELECT count(*) FROM t WHERE embedding <=> clip_embed_text('a cow', 'narrow') < 1e-5"),
+        1
+    );
+    assert_eq!(
+        code(&mut client, "SELECT clip_auto_embed('t', 'title', on_vector => 'maybe')"),
+        Some(SqlState::INVALID_PARAMETER_VALUE)
+    );
 }
 
 /// Nothing is computed where a row moves with its source; and nothing is lost.
@@ -134,7 +159,11 @@ fn a_row_takes_its_vector_to_another_partition() {
         client.batch_execute("BEGIN; UPDATE t SET day = 2").unwrap();
         assert_eq!(count(&mut client, "SELECT count(embedding) FROM t_2"), 5, "{mode}");
         client.batch_execute("COMMIT").unwrap();
-        assert_eq!(count(&mut client, "SELECT COALESCE(sum(items), 0)::bigint FROM clip_loaded_models"), before, "{mode}");
+        assert_eq!(
+            count(&mut client, "SELECT COALESCE(sum(items), 0)::bigint FROM clip_loaded_models"),
+            before,
+            "{mode}"
+        );
         client.batch_execute("UPDATE t SET day = 1, title = 'moved ' || id").unwrap();
         wait_for_worker(&mut client, "t");
         assert_eq!(wrong(&mut client, "t"), 0, "{mode}");
@@ -154,18 +183,30 @@ fn a_trigger_that_fires_later_cannot_leave_a_vector_of_another_source() {
         .unwrap();
     for mode in ["row", "statement", "queue"] {
         attach(&mut client, "t", mode);
-        client.batch_execute("CREATE TRIGGER zzz_clean BEFORE INSERT OR UPDATE ON t FOR EACH ROW EXECUTE FUNCTION clean()").unwrap();
+        client
+            .batch_execute(
+                "CREATE TRIGGER zzz_clean BEFORE INSERT OR UPDATE ON t FOR EACH ROW EXECUTE FUNCTION clean()",
+            )
+            .unwrap();
         // It changes something else.
-        client.batch_execute("INSERT INTO t VALUES (11, 'A Cat'); UPDATE t SET title = title || '!' WHERE id = 11").unwrap();
+        client
+            .batch_execute("INSERT INTO t VALUES (11, 'A Cat'); UPDATE t SET title = title || '!' WHERE id = 11")
+            .unwrap();
         // It changes the source, which had a vector then or has none yet.
         let insert = code(&mut client, "INSERT INTO t VALUES (1, 'A Dog')");
         let vector_is_made_first = mode == "row";
-        assert_eq!(insert == Some(SqlState::TRIGGERED_DATA_CHANGE_VIOLATION), vector_is_made_first, "{mode}: {insert:?}");
+        assert_eq!(
+            insert == Some(SqlState::TRIGGERED_DATA_CHANGE_VIOLATION),
+            vector_is_made_first,
+            "{mode}: {insert:?}"
+        );
         client.batch_execute("INSERT INTO t VALUES (2, 'a pizza')").unwrap();
         wait_for_worker(&mut client, "t");
         assert_eq!(wrong(&mut client, "t"), 0, "{mode}");
         // Fired first, it is no trouble, and nothing is looked at any more.
-        client.batch_execute("ALTER TRIGGER zzz_clean ON t RENAME TO clean; INSERT INTO t VALUES (3, 'A Horse')").unwrap();
+        client
+            .batch_execute("ALTER TRIGGER zzz_clean ON t RENAME TO clean; INSERT INTO t VALUES (3, 'A Horse')")
+            .unwrap();
         wait_for_worker(&mut client, "t");
         assert_eq!(wrong(&mut client, "t"), 0, "{mode}");
         assert_eq!(count(&mut client, "SELECT count(*) FROM pg_trigger WHERE tgname LIKE '%check'"), 0);
@@ -179,22 +220,32 @@ fn a_trigger_that_fires_later_cannot_leave_a_vector_of_another_source() {
              CREATE TRIGGER zzz_clean BEFORE INSERT OR UPDATE ON t FOR EACH ROW EXECUTE FUNCTION clean()",
         )
         .unwrap();
-    assert_eq!(code(&mut client, "INSERT INTO t VALUES (12, 'A Cat')"), Some(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE));
+    assert_eq!(
+        code(&mut client, "INSERT INTO t VALUES (12, 'A Cat')"),
+        Some(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE)
+    );
 }
 
 #[test]
 fn a_source_may_change_its_type() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
-    client.batch_execute("CREATE ROLE owner; CREATE SCHEMA app AUTHORIZATION owner; SET search_path = app, public").unwrap();
+    client
+        .batch_execute("CREATE ROLE owner; CREATE SCHEMA app AUTHORIZATION owner; SET search_path = app, public")
+        .unwrap();
     for mode in ["row", "statement", "queue"] {
-        for table in ["(id int PRIMARY KEY, title varchar(50))", "(id int PRIMARY KEY, title varchar(50)) PARTITION BY RANGE (id)"] {
+        for table in [
+            "(id int PRIMARY KEY, title varchar(50))",
+            "(id int PRIMARY KEY, title varchar(50)) PARTITION BY RANGE (id)",
+        ] {
             client.batch_execute(&format!("SET ROLE owner; DROP TABLE IF EXISTS t; CREATE TABLE t {table}")).unwrap();
             if table.contains("PARTITION") {
                 client.batch_execute("CREATE TABLE t_1 PARTITION OF t DEFAULT").unwrap();
             }
             attach(&mut client, "t", mode);
-            client.batch_execute("RESET ROLE; SET ROLE owner; INSERT INTO t VALUES (1, 'a cat'), (2, 'a dog')").unwrap();
+            client
+                .batch_execute("RESET ROLE; SET ROLE owner; INSERT INTO t VALUES (1, 'a cat'), (2, 'a dog')")
+                .unwrap();
             wait_for_worker(&mut client, "t");
             let former = "CREATE TEMP TABLE former AS SELECT id, embedding::text AS e FROM t";
             client.batch_execute(former).unwrap();
@@ -202,26 +253,49 @@ fn a_source_may_change_its_type() {
             client.batch_execute("ALTER TABLE t ALTER COLUMN title SET DATA TYPE text, ADD COLUMN more int").unwrap();
             let same = "SELECT count(*) FROM t JOIN former AS f ON f.id = t.id AND f.e = t.embedding::text";
             assert_eq!(count(&mut client, same), 2, "{mode}");
-            client.batch_execute("INSERT INTO t VALUES (3, 'a horse'); UPDATE t SET title = 'a cow' WHERE id = 1").unwrap();
+            client
+                .batch_execute("INSERT INTO t VALUES (3, 'a horse'); UPDATE t SET title = 'a cow' WHERE id = 1")
+                .unwrap();
             wait_for_worker(&mut client, "t");
             assert_eq!(wrong(&mut client, "t"), 0, "{mode}");
             // New values have no vectors of old ones.
             client.batch_execute("ALTER TABLE t ALTER title TYPE text USING 'new ' || title").unwrap();
-            assert_eq!(count(&mut client, "SELECT count(*) FROM t WHERE embedding <=> clip_embed_text(title, 'narrow') > 1e-5"), 0);
+            assert_eq!(
+                count(
+                    &mut client,
+                    "SELECT count(*) FROM t WHERE embedding <=> clip_embed_text(title, 'narrow') > 1e-5"
+                ),
+                0
+            );
             client.batch_execute("CALL clip_backfill('t')").unwrap();
             wait_for_worker(&mut client, "t");
             assert_eq!(wrong(&mut client, "t"), 0, "{mode}");
-            assert_eq!(code(&mut client, "ALTER TABLE t ALTER title TYPE int USING 1"), Some(SqlState::DATATYPE_MISMATCH));
+            assert_eq!(
+                code(&mut client, "ALTER TABLE t ALTER title TYPE int USING 1"),
+                Some(SqlState::DATATYPE_MISMATCH)
+            );
             // Nothing is left of what was rolled back.
-            client.batch_execute("BEGIN; ALTER TABLE t ALTER title TYPE varchar; ROLLBACK; INSERT INTO t VALUES (4, 'a sheep')").unwrap();
+            client
+                .batch_execute(
+                    "BEGIN; ALTER TABLE t ALTER title TYPE varchar; ROLLBACK; INSERT INTO t VALUES (4, 'a sheep')",
+                )
+                .unwrap();
             wait_for_worker(&mut client, "t");
             assert_eq!(wrong(&mut client, "t"), 0, "{mode}");
             client.batch_execute("DROP TABLE former; RESET ROLE").unwrap();
         }
     }
     // A disabled trigger stays so.
-    client.batch_execute("ALTER TABLE t DISABLE TRIGGER zz_clip_embedding; ALTER TABLE t ALTER title TYPE varchar").unwrap();
-    assert_eq!(count(&mut client, "SELECT count(*) FROM pg_trigger WHERE tgrelid = 't'::regclass AND tgname = 'zz_clip_embedding' AND tgenabled = 'D'"), 1);
+    client
+        .batch_execute("ALTER TABLE t DISABLE TRIGGER zz_clip_embedding; ALTER TABLE t ALTER title TYPE varchar")
+        .unwrap();
+    assert_eq!(
+        count(
+            &mut client,
+            "SELECT count(*) FROM pg_trigger WHERE tgrelid = 't'::regclass AND tgname = 'zz_clip_embedding' AND tgenabled = 'D'"
+        ),
+        1
+    );
     // Who does not own a table changes nothing.
     client.batch_execute("CREATE ROLE other; GRANT USAGE ON SCHEMA app TO other; SET ROLE other").unwrap();
     assert_eq!(code(&mut client, "ALTER TABLE t ALTER title TYPE text"), Some(SqlState::INSUFFICIENT_PRIVILEGE));
@@ -253,11 +327,20 @@ fn a_table_whose_source_was_dropped_takes_rows() {
     for mode in ["row", "statement", "queue"] {
         client.batch_execute("DROP TABLE IF EXISTS t; CREATE TABLE t (id int PRIMARY KEY, title text)").unwrap();
         attach(&mut client, "t", mode);
-        client.batch_execute("ALTER TABLE t DROP COLUMN title CASCADE; INSERT INTO t VALUES (1); UPDATE t SET id = 2").unwrap();
+        client
+            .batch_execute("ALTER TABLE t DROP COLUMN title CASCADE; INSERT INTO t VALUES (1); UPDATE t SET id = 2")
+            .unwrap();
         if mode == "statement" {
             client.execute("SELECT clip_auto_embed_drop('t')", &[]).unwrap();
         }
-        assert_eq!(count(&mut client, "SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'zz_clip%' AND tgname NOT LIKE 'zz_clip_t%'"), 0, "{mode}");
+        assert_eq!(
+            count(
+                &mut client,
+                "SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'zz_clip%' AND tgname NOT LIKE 'zz_clip_t%'"
+            ),
+            0,
+            "{mode}"
+        );
         client.batch_execute("ALTER TABLE t ADD title text").unwrap();
         attach(&mut client, "t", mode);
         client.batch_execute("INSERT INTO t (id, title) VALUES (3, 'a cat')").unwrap();
@@ -298,7 +381,11 @@ fn rows_behind_forced_policies_are_embedded() {
     let mut client = cluster.connect();
     client.batch_execute("CREATE ROLE tenants; CREATE SCHEMA app AUTHORIZATION tenants; SET ROLE tenants").unwrap();
     for mode in ["queue", "row"] {
-        client.batch_execute("DROP TABLE IF EXISTS app.t; CREATE TABLE app.t (id int PRIMARY KEY, tenant text, title text)").unwrap();
+        client
+            .batch_execute(
+                "DROP TABLE IF EXISTS app.t; CREATE TABLE app.t (id int PRIMARY KEY, tenant text, title text)",
+            )
+            .unwrap();
         client.batch_execute("INSERT INTO app.t VALUES (0, 'acme', 'before')").unwrap();
         attach(&mut client, "app.t", mode);
         client
@@ -309,7 +396,11 @@ fn rows_behind_forced_policies_are_embedded() {
             )
             .unwrap();
         if mode == "row" {
-            assert_eq!(count(&mut client, "SELECT pending FROM clip_auto_embed_status"), 1, "the owner is told what waits");
+            assert_eq!(
+                count(&mut client, "SELECT pending FROM clip_auto_embed_status"),
+                1,
+                "the owner is told what waits"
+            );
             client.batch_execute("CALL clip_backfill('app.t')").unwrap();
         }
         client.batch_execute("RESET ROLE").unwrap();
@@ -325,9 +416,16 @@ fn rows_behind_forced_policies_are_embedded() {
 fn failures_and_activities_are_what_really_happened() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
-    client.batch_execute("CREATE ROLE writer; CREATE TABLE t (id int PRIMARY KEY, title text); GRANT INSERT ON t TO writer").unwrap();
     client
-        .execute("SELECT clip_auto_embed('t', 'title', model => 'narrow', on_error => 'null', create_index => false)", &[])
+        .batch_execute(
+            "CREATE ROLE writer; CREATE TABLE t (id int PRIMARY KEY, title text); GRANT INSERT ON t TO writer",
+        )
+        .unwrap();
+    client
+        .execute(
+            "SELECT clip_auto_embed('t', 'title', model => 'narrow', on_error => 'null', create_index => false)",
+            &[],
+        )
         .unwrap();
     // No function writes them for its caller: they are called by triggers, workers and backfills in Rust.
     let writers = "SELECT count(*) FROM pg_proc WHERE proname ~ '^_clip_(record|report|note)'";
@@ -344,7 +442,10 @@ fn failures_and_activities_are_what_really_happened() {
         assert_eq!(code(&mut client, call), Some(SqlState::INSUFFICIENT_PRIVILEGE), "{call}");
     }
     client.batch_execute("RESET ROLE").unwrap();
-    assert_eq!(count(&mut client, "SELECT (SELECT count(*) FROM _clip.failures) + (SELECT count(*) FROM _clip.activity)"), 0);
+    assert_eq!(
+        count(&mut client, "SELECT (SELECT count(*) FROM _clip.failures) + (SELECT count(*) FROM _clip.activity)"),
+        0
+    );
     // Of a table that is gone, nothing is left.
     client.batch_execute("SET clip.text_overflow = 'error'; INSERT INTO t VALUES (1, repeat('long ', 1000))").unwrap();
     assert_eq!(count(&mut client, "SELECT count(*) FROM _clip.failures"), 1);
@@ -399,10 +500,21 @@ fn copy_waits_for_a_column_to_be_swapped() {
         // Somebody reads, so that the swap has to wait, and the copy behind it.
         let mut reader = cluster.connect();
         reader.batch_execute("BEGIN; SELECT count(*) FROM t").unwrap();
-        let reembed = std::thread::spawn(move || other.batch_execute("CALL clip_reembed('t', 'embedding', 'bidirectional')"));
-        wait_until(&mut client, "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock' AND relation = 't'::regclass");
-        let psql = cluster.script("psql").args(["-X", "-c", "COPY t (id, title) FROM PROGRAM 'echo 100,copied' WITH (FORMAT csv)"]).spawn().unwrap();
-        wait_until(&mut client, "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND mode = 'RowExclusiveLock' AND relation = 't'::regclass");
+        let reembed =
+            std::thread::spawn(move || other.batch_execute("CALL clip_reembed('t', 'embedding', 'bidirectional')"));
+        wait_until(
+            &mut client,
+            "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock' AND relation = 't'::regclass",
+        );
+        let psql = cluster
+            .script("psql")
+            .args(["-X", "-c", "COPY t (id, title) FROM PROGRAM 'echo 100,copied' WITH (FORMAT csv)"])
+            .spawn()
+            .unwrap();
+        wait_until(
+            &mut client,
+            "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND mode = 'RowExclusiveLock' AND relation = 't'::regclass",
+        );
         reader.batch_execute("COMMIT").unwrap();
         let output = psql.wait_with_output().unwrap();
         assert!(output.status.success(), "{mode}");
@@ -426,7 +538,10 @@ fn rows_that_wait_and_addresses_are_told_of() {
         .unwrap();
     for (call, expected) in [
         ("SELECT clip_auto_embed('t', 'title', model => 'narrow')", "table public.t has 1 row without a vector"),
-        ("SELECT clip_auto_embed('link', 'url', model => 'narrow')", "column \"url\" of table public.link seems to hold addresses of images"),
+        (
+            "SELECT clip_auto_embed('link', 'url', model => 'narrow')",
+            "column \"url\" of table public.link seems to hold addresses of images",
+        ),
     ] {
         let output = cluster.script("psql").args(["-X", "-c", call]).output().unwrap();
         let told = String::from_utf8(output.stderr).unwrap();
