@@ -104,7 +104,8 @@ unsafe fn begin(statement: *mut pg_sys::Node) -> Result<(), ErrorReport> {
             let statement = prepared(query.as_bytes(), &arguments)?;
             let rows = statement.run(&arguments, false, 0)?;
             for row in (0..rows.processed).filter_map(|number| rows.row(number)) {
-                let (Ok(clears), Ok(statement), Ok(owner)) = (required(&row, 1), required(&row, 2), required(&row, 3)) else {
+                let (Ok(clears), Ok(statement), Ok(owner)) = (required(&row, 1), required(&row, 2), required(&row, 3))
+                else {
                     continue;
                 };
                 if clears { after.clear.push((owner, statement)) } else { after.create.push(statement) }

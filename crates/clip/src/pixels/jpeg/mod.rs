@@ -5,6 +5,7 @@
 //! External crate: `memchr`.
 
 mod arithmetic;
+mod bits;
 mod coefficients;
 mod colors;
 mod cost;
@@ -22,6 +23,7 @@ mod sequential;
 mod smoothing;
 #[cfg(target_arch = "x86_64")]
 mod sse2;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod upsampling;
