@@ -485,6 +485,20 @@ END
 $$;
 COMMENT ON FUNCTION _clip_require_owner(regclass) IS 'internal: refuse who does not own the table';
 
+-- What is read of a table's columns and triggers stays so until the transaction ends: clip_reembed may be about to swap them.
+-- Reading and writing go on. Whoever may not have the lock is told why by what follows.
+CREATE FUNCTION _clip_hold(relation regclass) RETURNS void
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF EXISTS (SELECT FROM pg_class AS c WHERE c.oid = relation AND c.relkind IN ('r', 'p') AND pg_has_role(c.relowner, 'USAGE')) THEN
+		EXECUTE format('LOCK TABLE ONLY %s IN SHARE UPDATE EXCLUSIVE MODE', relation);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION _clip_hold(regclass) IS 'internal: keep others from changing the columns and triggers of an owner''s table';
+
 CREATE FUNCTION _clip_pending_index(relation regclass, source name, target name) RETURNS regclass
 	LANGUAGE sql STABLE
 	SET search_path = pg_catalog, pg_temp
@@ -675,7 +689,7 @@ $$;
 COMMENT ON FUNCTION _clip_execute(text[], boolean) IS 'internal: run statements, or only show them';
 
 -- What somebody who attaches a column is told of its rows. Tables up to a million rows are counted.
-CREATE FUNCTION _clip_notice_rows(relation regclass, col _clip_columns) RETURNS text
+CREATE FUNCTION _clip_notice_rows(relation regclass, col _clip_columns, is_taken_over boolean) RETURNS text
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -694,7 +708,7 @@ BEGIN
 	ELSE
 		EXECUTE format('SELECT count(*) FROM (SELECT FROM %s AS t WHERE t.%I IS NULL AND t.%I IS NOT NULL LIMIT 1) AS one', col.rows_of, col.target, col.source) INTO pending;
 	END IF;
-	IF kept > 0 THEN
+	IF is_taken_over AND kept > 0 THEN
 		RAISE NOTICE USING MESSAGE = format('table %s keeps the vectors of %s', relation, @extschema@._clip_rows(kept)),
 			HINT = format('If sources were changed meanwhile, clear their vectors: UPDATE %s SET %I = NULL WHERE ...', relation, col.target);
 	END IF;
@@ -710,7 +724,7 @@ BEGIN
 	RETURN format(E'\n-- For the rows that are there already: CALL clip_backfill(''%s'', ''%s'')', relation, col.target);
 END
 $$;
-COMMENT ON FUNCTION _clip_notice_rows(regclass, _clip_columns) IS 'internal: say how many rows of a column have no vector, and how they get one';
+COMMENT ON FUNCTION _clip_notice_rows(regclass, _clip_columns, boolean) IS 'internal: say how many rows of a column have no vector, and how they get one';
 
 -- A column of addresses is embedded as the texts that they are.
 CREATE FUNCTION _clip_notice_source(relation regclass, source name, source_type oid) RETURNS void
@@ -769,6 +783,9 @@ BEGIN
 	IF on_vector NOT IN ('replace', 'keep') THEN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('invalid value for parameter "on_vector": "%s"', on_vector),
 			HINT = 'Available values: "replace": the source decides; "keep": a vector that a statement writes is kept.';
+	END IF;
+	IF NOT dry_run THEN
+		PERFORM @extschema@._clip_hold(relation);
 	END IF;
 	SELECT * INTO tab FROM pg_class AS c WHERE c.oid = relation;
 	PERFORM @extschema@._clip_require_owner(relation);
@@ -883,7 +900,7 @@ BEGIN
 	IF mode = 'queue' THEN
 		PERFORM @extschema@._clip_wake_worker();
 	END IF;
-	RETURN done || @extschema@._clip_notice_rows(relation, @extschema@._clip_column(relation, target));
+	RETURN done || @extschema@._clip_notice_rows(relation, @extschema@._clip_column(relation, target), COALESCE(col.mode = 'stamp', false));
 END
 $$;
 COMMENT ON FUNCTION clip_auto_embed(regclass, name, name, text, text, boolean, boolean, text, text)
@@ -913,6 +930,7 @@ BEGIN
 	IF keep_column IS NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'keep_column must not be null';
 	END IF;
+	PERFORM @extschema@._clip_hold(relation);
 	-- Triggers without the one that names the columns are left where the source was dropped.
 	statements := @extschema@._clip_drop_triggers(relation, @extschema@._clip_trigger_name(target));
 	IF statements IS NULL OR EXISTS (SELECT FROM @extschema@._clip_columns AS c WHERE c.relation = clip_auto_embed_drop.relation AND c.target = clip_auto_embed_drop.target) THEN
@@ -921,15 +939,18 @@ BEGIN
 	END IF;
 	PERFORM @extschema@._clip_require_owner(relation);
 	IF col.trigger_name IS NOT NULL THEN
+		-- The record of the model stays as long as the vectors do: clip_auto_embed takes the column over again.
+		IF keep_column AND col.source IS NULL THEN
+			RETURN '-- nothing to do';
+		END IF;
 		PERFORM @extschema@._clip_forget_failures(relation, col.trigger_name::text);
-		pending := @extschema@._clip_pending_index(relation, col.source, target);
+		IF col.source IS NOT NULL THEN
+			pending := @extschema@._clip_pending_index(relation, col.source, target);
+		END IF;
 		IF pending IS NOT NULL THEN
 			statements := statements || format('DROP INDEX %s', pending);
 		END IF;
-		-- The record of the model stays as long as the vectors do: clip_auto_embed takes the column over again.
-		IF keep_column AND col.mode = 'stamp' THEN
-			RETURN '-- nothing to do';
-		ELSIF keep_column THEN
+		IF keep_column THEN
 			statements := statements || @extschema@._clip_stamp(relation, target, col.trigger_name, col.model, col.digest);
 		END IF;
 	END IF;
@@ -957,6 +978,7 @@ BEGIN
 	IF relation IS NULL OR target IS NULL OR model IS NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'relation, target and model must not be null';
 	END IF;
+	PERFORM @extschema@._clip_hold(relation);
 	PERFORM @extschema@._clip_require_owner(relation);
 	SELECT * INTO chosen FROM @extschema@._clip_resolve_model(model);
 	SELECT * INTO target_column FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = target AND a.attnum > 0 AND NOT a.attisdropped;
@@ -1160,6 +1182,9 @@ COMMENT ON FUNCTION _clip_reembed_plan(regclass, name, text) IS 'internal: what 
 CREATE FUNCTION _clip_reembed_swap(relation regclass, target name, shadow name, index_names name[]) RETURNS boolean
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+	-- Keys of failures are noted under these settings, and compared as texts.
+	SET datestyle = 'ISO, YMD' SET intervalstyle = postgres SET timezone = 'UTC' SET extra_float_digits = 1 SET bytea_output = hex
+	SET lc_monetary = 'C' SET xmlbinary = base64
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -1197,6 +1222,12 @@ BEGIN
 	statements := statements
 		|| format('ALTER TABLE %s DROP COLUMN %I', relation, target)
 		|| format('ALTER TABLE %s RENAME COLUMN %I TO %I', relation, shadow, target);
+	-- Called meanwhile, clip_auto_embed has changed the old column's triggers.
+	IF (new_col.mode, new_col.on_error, new_col.on_vector) IS DISTINCT FROM (old_col.mode, old_col.on_error, old_col.on_vector) THEN
+		statements := statements || @extschema@._clip_drop_triggers(relation, new_col.trigger_name)
+			|| @extschema@._clip_create_triggers(relation, old_col.source, target, new_col.trigger_name, old_col.mode, new_col.model, new_col.digest,
+				old_col.on_error, old_col.on_vector);
+	END IF;
 	IF old_attribute.attnotnull THEN
 		statements := statements || format('ALTER TABLE %s ALTER COLUMN %I SET NOT NULL', relation, target);
 	END IF;
@@ -1206,6 +1237,9 @@ BEGIN
 			@extschema@._clip_shadow_name(index_name), index_name);
 	END LOOP;
 	PERFORM @extschema@._clip_execute(statements || grants, false);
+	IF old_col.mode = 'queue' THEN
+		PERFORM @extschema@._clip_wake_worker();
+	END IF;
 	RETURN true;
 END
 $$;
@@ -1219,6 +1253,7 @@ DECLARE
 	plan record;
 BEGIN
 	PERFORM @extschema@._clip_require_no_transaction('CALL clip_reembed'::pg_catalog.text, 'Call it outside: it takes its time, and keeps what it has done.'::pg_catalog.text);
+	PERFORM @extschema@._clip_hold(relation);
 	SELECT * INTO plan FROM @extschema@._clip_reembed_plan(relation, target, model);
 	IF plan.same THEN
 		RAISE NOTICE 'column "%" of table % holds vectors of that model already', target, relation;

@@ -173,6 +173,13 @@ pub fn invalid_argument(name: &str, value: &str, valid: &str) -> ErrorReport {
         .set_detail(format!("Valid values are {valid}."))
 }
 
+/// A value of type `vector` that pgvector has not made.
+pub fn damaged_vector() -> ErrorReport {
+    new(PgSqlErrorCode::ERRCODE_DATA_CORRUPTED, "vector is damaged")
+        .set_detail("Its size does not fit its number of dimensions.")
+        .set_hint("Check where the value comes from. A page of the table may be damaged.")
+}
+
 /// NULL where it has no meaning.
 pub fn null_argument(name: &str) -> ErrorReport {
     new(PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED, format!("{name} must not be null"))

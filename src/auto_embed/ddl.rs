@@ -209,8 +209,7 @@ unsafe fn statement_of<'a, T>(node: *mut pg_sys::Node, tag: pg_sys::NodeTag) -> 
 /// The pointer must be null or of a list of pointers.
 unsafe fn elements(list: *mut pg_sys::List) -> impl Iterator<Item = *mut std::ffi::c_void> {
     // SAFETY: as the caller promises; the list has as many elements as it says.
-    let (start, length) =
-        unsafe { list.as_ref().map_or((std::ptr::null_mut(), 0), |list| (list.elements, list.length as usize)) };
+    let (start, length) = unsafe { list.as_ref().map_or((std::ptr::null_mut(), 0), |list| (list.elements, list.length as usize)) };
     // SAFETY: as above.
     (0..length).map(move |i| unsafe { (*start.add(i)).ptr_value })
 }

@@ -104,7 +104,8 @@ fn decide<'a>(row: &Row<'a>, columns: Columns, column: &Recorded<'_>) -> Result<
     if row.is_update() && !changed(Some(source), columns.source) {
         match target {
             Some(vector) if !is_written => {
-                if row.is_in_partition() {
+                // What was written and kept may be of another source.
+                if row.is_in_partition() && column.on_vector != "keep" {
                     pairs::remember(column.digest, source, vector);
                 }
                 return Ok(Decision::Keep(target));
@@ -276,6 +277,8 @@ impl Keyed {
 fn json_object(names: &[String], values: &[DatumWithOid<'_>]) -> Result<OwnedValue, ErrorReport> {
     let pairs: Vec<_> = names.iter().zip(1..).map(|(name, number)| format!("{name}, ${number}")).collect();
     let query = format!("SELECT pg_catalog.jsonb_build_object({})", pairs.join(", "));
-    let object = with_fixed_output(|| read(&query, values, |row| Ok(row.owned(1))));
+    let object = with_fixed_output(|| {
+        read(&query, values, |row| Ok(row.owned(1)))
+    });
     object.map_err(failed)?.unwrap_or_else(|| Err(broken_trigger("its key is no JSON")))
 }

@@ -428,7 +428,7 @@ fn failures_and_activities_are_what_really_happened() {
         )
         .unwrap();
     // No function writes them for its caller: they are called by triggers, workers and backfills in Rust.
-    let writers = "SELECT count(*) FROM pg_proc WHERE proname ~ '^_clip_(record|report|note)'";
+    let writers = "SELECT count(*) FROM pg_proc WHERE proname ~ '^_clip_(record_failure|report_activity)'";
     assert_eq!(count(&mut client, writers), 0);
     client.batch_execute("SET ROLE writer").unwrap();
     for call in [
@@ -470,7 +470,7 @@ fn writers_need_rights_on_the_table_alone() {
         client.batch_execute(&format!("CREATE TABLE t_{mode} (id int PRIMARY KEY, title text)")).unwrap();
         attach(&mut client, &format!("t_{mode}"), mode);
         client
-            .batch_execute(&format!("ALTER TABLE t_{mode} OWNER TO owner; GRANT INSERT, SELECT (id), UPDATE (title, embedding) ON t_{mode} TO writer"))
+            .batch_execute(&format!("ALTER TABLE t_{mode} OWNER TO owner; GRANT INSERT, SELECT (id, embedding), UPDATE (title, embedding) ON t_{mode} TO writer"))
             .unwrap();
     }
     let mut writer = cluster.connect();

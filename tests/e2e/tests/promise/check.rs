@@ -9,7 +9,7 @@ use crate::Run;
 use crate::tables::{TABLES, Table};
 
 /// What each run of a minute must have done, or the test tests nothing.
-pub const EXPECTED: [&str; 8] = [
+pub const EXPECTED: [&str; 11] = [
     "changes of model",
     "changes of mode",
     "backfills",
@@ -18,6 +18,10 @@ pub const EXPECTED: [&str; 8] = [
     "COPY",
     "workers killed",
     "checks",
+    "generated",
+    "crashes",
+    // A source that a trigger completes after it was embedded.
+    "errors 27000",
 ];
 
 /// Vectors that are not of their row's source, with that row. The table does not change its columns meanwhile.
@@ -95,6 +99,15 @@ pub fn at_the_end(run: &Run, client: &mut Client) {
             Ok(found) if found.is_empty() => (),
             Ok(found) => run.found(format!("wrong vectors:\n{}", found.join("\n"))),
             Err(error) => run.judge("check", name, &error),
+        }
+        let state = format!(
+            "SELECT mode, mode = 'queue' AND _clip_pending_index(relation, source, target) IS NULL FROM _clip_columns \
+             WHERE relation = '{name}'::regclass AND target = 'embedding'"
+        );
+        let state = client.query_one(&state, &[]).unwrap();
+        let (mode, lacks_index) = (state.get::<_, &str>(0), state.get::<_, bool>(1));
+        if run.modes.lock().unwrap().get(name).is_some_and(|given| *given != mode) || lacks_index {
+            run.found(format!("{name}: its mode is {mode}, which is not the last that it was given, or has no index"));
         }
         let broken = format!("SELECT count(*) FROM {name} AS t WHERE t.body IS NOT NULL AND t.embedding IS NULL");
         let failures =

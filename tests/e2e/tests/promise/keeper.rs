@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use e2e::Cluster;
+use postgres::{Client, Error};
 
 use crate::Run;
 use crate::random::Random;
@@ -12,11 +13,11 @@ use crate::tables::TABLES;
 const OTHERWISE: &str = "SET datestyle = 'SQL, DMY'; SET timezone = 'Asia/Shanghai'; SET extra_float_digits = 0";
 
 /// Statements of a table's owner, one after the other.
-fn keep(run: &Run, what: &str, mut next: impl FnMut() -> String) {
+fn keep(run: &Run, what: &str, mut next: impl FnMut(&mut Client) -> (String, Result<(), Error>)) {
     let mut client = run.connect(&run.owner, OTHERWISE);
     while run.goes_on() {
-        let statement = next();
-        match client.batch_execute(&statement) {
+        let (statement, done) = next(&mut client);
+        match done {
             Ok(()) => run.count(what),
             Err(error) => {
                 run.judge(what, &statement, &error);
@@ -28,17 +29,22 @@ fn keep(run: &Run, what: &str, mut next: impl FnMut() -> String) {
     }
 }
 
+fn run_one(client: &mut Client, statement: String) -> (String, Result<(), Error>) {
+    let done = client.batch_execute(&statement);
+    (statement, done)
+}
+
 pub fn change_models(run: &Run, mut random: Random) {
-    keep(run, "changes of model", || {
+    keep(run, "changes of model", |client| {
         let name = TABLES[random.below(TABLES.len())].name;
         let model = random.pick(&["narrow", "wide"]);
-        format!("CALL clip_reembed('{name}', 'embedding', '{model}', {})", random.pick(&[1, 7, 64]))
+        run_one(client, format!("CALL clip_reembed('{name}', 'embedding', '{model}', {})", random.pick(&[1, 7, 64])))
     });
 }
 
 /// A table may change its mode while it is written; what waits then is what had no vector.
 pub fn change_modes(run: &Run, mut random: Random) {
-    keep(run, "changes of mode", || {
+    keep(run, "changes of mode", |client| {
         std::thread::sleep(Duration::from_millis(500));
         let table = &TABLES[random.below(TABLES.len())];
         let mode = random.pick(&["row", "statement", "queue", table.mode]);
@@ -47,20 +53,28 @@ pub fn change_modes(run: &Run, mut random: Random) {
             (true, "queue") => "skip",
             (true, _) => "null",
         };
-        format!("SELECT clip_auto_embed('{}', 'body', mode => '{mode}', on_error => '{on_error}')", table.name)
+        let statement =
+            format!("SELECT clip_auto_embed('{}', 'body', mode => '{mode}', on_error => '{on_error}')", table.name);
+        run.modes.lock().unwrap().remove(table.name);
+        let done = run_one(client, statement);
+        if done.1.is_ok() {
+            run.modes.lock().unwrap().insert(table.name, mode);
+        }
+        done
     });
 }
 
 pub fn fill(run: &Run, mut random: Random) {
-    keep(run, "backfills", || {
+    keep(run, "backfills", |client| {
         std::thread::sleep(Duration::from_millis(20));
         let name = TABLES[random.below(TABLES.len())].name;
         let batch = random.pick(&[1, 3, 64]);
-        match random.below(8) {
+        let statement = match random.below(8) {
             0 => format!("SELECT clip_retry('{name}')"),
             1 | 2 => format!("SELECT clip_backfill_batch('{name}', batch_size => {batch})"),
             _ => format!("CALL clip_backfill('{name}', batch_size => {batch})"),
-        }
+        };
+        run_one(client, statement)
     });
 }
 

@@ -29,7 +29,13 @@ pub struct Table {
     pub on_error: &'static str,
     /// The type of the source.
     pub source: &'static str,
+    /// A trigger of its own that completes the source; by its name it fires before ours, or after it.
+    pub tidy: Option<&'static str>,
 }
+
+/// The source says what another column does.
+pub const TIDY: &str = "CREATE FUNCTION tidy() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN NEW.body := regexp_replace(NEW.body, ' #\\d+$', '') || ' #' || NEW.note; RETURN NEW; END $$";
 
 const fn table(
     name: &'static str,
@@ -37,23 +43,32 @@ const fn table(
     mode: &'static str,
     on_error: &'static str,
     source: &'static str,
+    tidy: Option<&'static str>,
 ) -> Table {
-    Table { name, key, mode, on_error, source }
+    Table { name, key, mode, on_error, source, tidy }
 }
 
 pub const TABLES: [Table; 11] = [
-    table("row_integer", Key::Integer, "row", "error", "text"),
-    table("row_time", Key::Time, "row", "null", "bytea"),
-    table("row_region", Key::Region, "row", "error", "text"),
-    table("statement_time", Key::Time, "statement", "error", "text"),
-    table("statement_float", Key::Float, "statement", "null", "varchar(150)"),
-    table("statement_uuid", Key::Uuid, "statement", "null", "bytea"),
-    table("statement_month", Key::Month, "statement", "error", "text"),
-    table("queue_pair", Key::Pair, "queue", "error", "text"),
-    table("queue_uuid", Key::Uuid, "queue", "skip", "bytea"),
-    table("queue_float", Key::Float, "queue", "error", "text"),
-    table("queue_region", Key::Region, "queue", "skip", "text"),
+    table("row_integer", Key::Integer, "row", "error", "text", Some("aaa")),
+    table("row_time", Key::Time, "row", "null", "bytea", None),
+    table("row_region", Key::Region, "row", "error", "text", None),
+    table("statement_time", Key::Time, "statement", "error", "text", Some("zzz")),
+    table("statement_float", Key::Float, "statement", "null", "varchar(150)", Some("aaa")),
+    table("statement_uuid", Key::Uuid, "statement", "null", "bytea", None),
+    table("statement_month", Key::Month, "statement", "error", "text", Some("aaa")),
+    table("queue_pair", Key::Pair, "queue", "error", "text", Some("aaa")),
+    table("queue_uuid", Key::Uuid, "queue", "skip", "bytea", None),
+    table("queue_float", Key::Float, "queue", "error", "text", None),
+    table("queue_region", Key::Region, "queue", "skip", "text", Some("zzz")),
 ];
+
+/// A generated column, for which no trigger is needed.
+pub fn create_generated() -> String {
+    format!(
+        "CREATE TABLE made (body text, embedding vector(32) GENERATED ALWAYS AS (clip_embed_text(body, 'narrow')) STORED);
+         GRANT SELECT, INSERT ON made TO {WRITER}"
+    )
+}
 
 impl Key {
     pub fn columns(self) -> &'static [&'static str] {
@@ -132,6 +147,12 @@ impl Table {
         format!("({}) IN ({})", columns.collect::<Vec<_>>().join(", "), rows.collect::<Vec<_>>().join(", "))
     }
 
+    /// Whether rows `t` and `o` have the same key.
+    pub fn is_same(&self) -> String {
+        let pairs = self.key.columns().iter().map(|column| format!("t.{column} = o.{column}"));
+        pairs.collect::<Vec<_>>().join(" AND ")
+    }
+
     pub fn create(&self) -> String {
         let (name, source) = (self.name, self.source);
         let columns: Vec<_> =
@@ -166,7 +187,17 @@ impl Table {
                 "GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {WRITER}; ALTER TABLE {table} OWNER TO {OWNER};"
             );
         }
+        if let Some(trigger) = self.tidy {
+            sql += &format!(
+                "CREATE TRIGGER {trigger} BEFORE INSERT OR UPDATE ON {name} FOR EACH ROW EXECUTE FUNCTION tidy();"
+            );
+        }
         sql
+    }
+
+    /// Of one whose source is completed after it was embedded, statements may be refused.
+    pub fn may_refuse(&self) -> bool {
+        self.tidy == Some("zzz")
     }
 
     /// A source as it is written: a text, or the bytes of a picture; where the table tolerates it, some of no picture.
