@@ -15,14 +15,6 @@ impl ImageDecoder for Jpeg<'_> {
         if self.channels(Colors::Rgb) == 1 { ColorType::L8 } else { ColorType::Rgb8 }
     }
 
-    fn exif_metadata(&mut self) -> ImageResult<Option<Vec<u8>>> {
-        Ok(self.exif().map(Vec::from))
-    }
-
-    fn xmp_metadata(&mut self) -> ImageResult<Option<Vec<u8>>> {
-        Ok(self.xmp().map(Vec::from))
-    }
-
     fn read_image(self, samples: &mut [u8]) -> ImageResult<()> {
         self.decode(Colors::Rgb, samples).map_err(|reason| ImageError::IoError(io::Error::other(reason)))
     }
