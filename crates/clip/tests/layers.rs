@@ -43,6 +43,9 @@ fn has(line: &str, word: &str) -> bool {
 fn each_crate_has_one_door() {
     for path in files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if name == "tests.rs" {
+            continue;
+        }
         let source = std::fs::read_to_string(&path).unwrap();
         let code = source.split("#[cfg(test)]").next().unwrap();
         for (word, doors) in DOORS {
