@@ -7,20 +7,24 @@ PROMISE_SECONDS ?= 3600
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 
 # The command goes beside the server's own programs, as those of other extensions do: each major release of the server
-# has one of its own, and what finds psql finds it. Packages may link it into /usr/bin.
+# has one of its own. That folder is often on nobody's PATH, so a link is made where shells, and sudo, look: to the server
+# that was installed last. LINKDIR= makes none. Packages make their own.
+LINKDIR ?= /usr/local/bin
+LINK = $(if $(DESTDIR)$(filter /bin /usr/bin /usr/local/bin,$(BINDIR)),,$(if $(LINKDIR),$(LINKDIR)/pgclip))
 BINDIR = $(DESTDIR)$(shell $(PG_CONFIG) --bindir)
 PKGLIBDIR = $(DESTDIR)$(shell $(PG_CONFIG) --pkglibdir)
 SHAREDIR = $(DESTDIR)$(shell $(PG_CONFIG) --sharedir)
 EXTENSIONDIR = $(SHAREDIR)/extension
 MODELS = $(SHAREDIR)/pg_clip/models
 MODELDIR = $(MODELS)/emoji
+EXAMPLES = $(SHAREDIR)/pg_clip/examples
 
 LIBRARY = target/release/libpg_clip.so
 COMMAND = target/release/pgclip
 RUNTIME = target/onnxruntime/libonnxruntime.so
 RUNTIME_LICENSES = $(wildcard $(addprefix target/onnxruntime/,LICENSE ThirdPartyNotices.txt))
 NO_RUNTIME = ONNX Runtime is left out: $(RUNTIME) is not there. Run 'make setup', or set clip.onnxruntime_path.
-MODEL_FILES = $(wildcard $(addprefix models/emoji/,config.json pg_clip.json preprocessor_config.json tokenizer.json tokenizer_config.json README.md))
+MODEL_FILES = $(wildcard $(addprefix models/emoji/,config.json pg_clip.json preprocessor_config.json tokenizer.json tokenizer_config.json))
 MODEL_GRAPHS = $(wildcard models/emoji/onnx/*.onnx)
 
 # By rename: a server that has the old file open keeps it whole.
@@ -37,19 +41,23 @@ all:
 # Copy what was built to where pg_config says.
 install:
 	@test -e $(LIBRARY) -a -e $(COMMAND) || { echo "There is nothing to install yet. Run 'make' first." >&2; exit 1; }
-	install -d "$(BINDIR)" "$(PKGLIBDIR)/pg_clip" "$(EXTENSIONDIR)" "$(MODELDIR)/onnx"
+	install -d "$(BINDIR)" "$(PKGLIBDIR)/pg_clip" "$(EXTENSIONDIR)" "$(MODELDIR)/onnx" "$(EXAMPLES)"
 	$(call install_by_rename,$(COMMAND),$(BINDIR)/pgclip)
 	$(call install_by_rename,$(LIBRARY),$(PKGLIBDIR)/pg_clip.so)
 	$(if $(wildcard $(RUNTIME)),$(call install_by_rename,$(RUNTIME),$(PKGLIBDIR)/pg_clip/libonnxruntime.so),@echo "$(NO_RUNTIME)")
 	$(if $(RUNTIME_LICENSES),install -m 644 $(RUNTIME_LICENSES) "$(PKGLIBDIR)/pg_clip")
 	install -m 644 pg_clip.control sql/pg_clip--*.sql "$(EXTENSIONDIR)"
+	install -m 644 examples/emoji.tsv "$(EXAMPLES)"
 	$(if $(MODEL_FILES),install -m 444 $(MODEL_FILES) "$(MODELDIR)")
 	$(if $(MODEL_GRAPHS),install -m 444 $(MODEL_GRAPHS) "$(MODELDIR)/onnx")
 	$(if $(DESTDIR),,$(if $(wildcard $(RUNTIME)),$(if $(MODEL_GRAPHS),"$(BINDIR)/pgclip" --pg-config "$(PG_CONFIG_PATH)" prepare emoji)))
+	$(if $(LINK),install -d "$(LINKDIR)" && ln -sfn "$(BINDIR)/pgclip" "$(LINK)" || echo "There is no link to it in $(LINKDIR).")
+	@echo "The command is $(BINDIR)/pgclip$(if $(LINK), (and $(LINK)))"
 
 # Remove what `make install` copied. Models that were added later stay.
 uninstall:
-	rm -rf "$(BINDIR)/pgclip" "$(PKGLIBDIR)/pg_clip.so" "$(PKGLIBDIR)/pg_clip" "$(MODELDIR)"
+	rm -rf "$(BINDIR)/pgclip" "$(PKGLIBDIR)/pg_clip.so" "$(PKGLIBDIR)/pg_clip" "$(MODELDIR)" "$(EXAMPLES)"
+	$(if $(LINK),test "$$(readlink "$(LINK)")" != "$(BINDIR)/pgclip" || rm "$(LINK)")
 	rm -f "$(EXTENSIONDIR)"/pg_clip.control "$(EXTENSIONDIR)"/pg_clip--*.sql
 	@test ! -d "$(MODELS)" || rmdir --ignore-fail-on-non-empty "$(MODELS)" "$(SHAREDIR)/pg_clip"
 	@test ! -d "$(MODELS)" || { echo "These models were added later and stay, in $(MODELS):"; ls "$(MODELS)"; }

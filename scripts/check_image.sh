@@ -239,11 +239,11 @@ root='' volumes='' healthcheck='' entrypoint='' command='' folder=/ arguments=()
 carry_out
 
 mkdir "$root/search"
-cp examples/emoji.tsv "$root/search"
 cat >"$root/search/search.sql" <<'END'
 CREATE EXTENSION pg_clip CASCADE;
 CREATE TABLE emoji (name text PRIMARY KEY, picture bytea NOT NULL, embedding vector(128));
-\copy emoji (name, picture) FROM '/tmp/emoji.tsv'
+SELECT setting || '/pg_clip/examples/emoji.tsv' AS file FROM pg_config WHERE name = 'SHAREDIR' \gset
+COPY emoji (name, picture) FROM :'file';
 UPDATE emoji SET embedding = clip_embed_image(picture);
 SELECT name FROM emoji ORDER BY embedding <=> (SELECT clip_embed_text('musical instrument')) LIMIT 1;
 END

@@ -40,14 +40,16 @@ grep -q "install postgresql-$major-pgvector" "$root.log" || fail "the package do
 inside pgclip --help >/dev/null || fail "/usr/bin/pgclip does not run."
 inside dpkg --verify "$package"
 
+inside pgclip verify >"$root.log" || fail "pgclip verify finds something on a new installation: $root.log says what."
+
 step "searching emoji"
 cp "$("$PG_CONFIG" --pkglibdir)/vector.so" "$root$("$PG_CONFIG" --pkglibdir)"
 cp "$("$PG_CONFIG" --sharedir)"/extension/vector{.control,--*.sql} "$root$("$PG_CONFIG" --sharedir)/extension"
-cp examples/emoji.tsv "$root/tmp"
 cat >"$root/tmp/search.sql" <<'END'
 CREATE EXTENSION pg_clip CASCADE;
 CREATE TABLE emoji (name text PRIMARY KEY, picture bytea NOT NULL, embedding vector(128));
-\copy emoji (name, picture) FROM '/tmp/emoji.tsv'
+SELECT setting || '/pg_clip/examples/emoji.tsv' AS file FROM pg_config WHERE name = 'SHAREDIR' \gset
+COPY emoji (name, picture) FROM :'file';
 UPDATE emoji SET embedding = clip_embed_image(picture);
 SELECT name FROM emoji ORDER BY embedding <=> (SELECT clip_embed_text('musical instrument')) LIMIT 1;
 SELECT name FROM emoji ORDER BY embedding <=> (SELECT embedding FROM emoji WHERE name = 'guitar') LIMIT 2;

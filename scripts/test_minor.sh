@@ -40,7 +40,7 @@ unpack() {
 build() {
     local version=$1 pg_config
     pg_config=$(pg_config_of "$version")
-    scripts/setup.sh "$pg_config" && make all PG_CONFIG="$pg_config" && make install PG_CONFIG="$pg_config" &&
+    scripts/setup.sh "$pg_config" && make all PG_CONFIG="$pg_config" && make install LINKDIR= PG_CONFIG="$pg_config" &&
         cp target/release/libpg_clip.so "$scratch/$version.so"
 }
 

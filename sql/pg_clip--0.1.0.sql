@@ -689,7 +689,7 @@ $$;
 COMMENT ON FUNCTION _clip_execute(text[], boolean) IS 'internal: run statements, or only show them';
 
 -- What somebody who attaches a column is told of its rows. Tables up to a million rows are counted.
-CREATE FUNCTION _clip_notice_rows(relation regclass, col _clip_columns) RETURNS text
+CREATE FUNCTION _clip_notice_rows(relation regclass, col _clip_columns, is_taken_over boolean) RETURNS text
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -708,7 +708,7 @@ BEGIN
 	ELSE
 		EXECUTE format('SELECT count(*) FROM (SELECT FROM %s AS t WHERE t.%I IS NULL AND t.%I IS NOT NULL LIMIT 1) AS one', col.rows_of, col.target, col.source) INTO pending;
 	END IF;
-	IF kept > 0 THEN
+	IF is_taken_over AND kept > 0 THEN
 		RAISE NOTICE USING MESSAGE = format('table %s keeps the vectors of %s', relation, @extschema@._clip_rows(kept)),
 			HINT = format('If sources were changed meanwhile, clear their vectors: UPDATE %s SET %I = NULL WHERE ...', relation, col.target);
 	END IF;
@@ -724,7 +724,7 @@ BEGIN
 	RETURN format(E'\n-- For the rows that are there already: CALL clip_backfill(''%s'', ''%s'')', relation, col.target);
 END
 $$;
-COMMENT ON FUNCTION _clip_notice_rows(regclass, _clip_columns) IS 'internal: say how many rows of a column have no vector, and how they get one';
+COMMENT ON FUNCTION _clip_notice_rows(regclass, _clip_columns, boolean) IS 'internal: say how many rows of a column have no vector, and how they get one';
 
 -- A column of addresses is embedded as the texts that they are.
 CREATE FUNCTION _clip_notice_source(relation regclass, source name, source_type oid) RETURNS void
@@ -900,7 +900,7 @@ BEGIN
 	IF mode = 'queue' THEN
 		PERFORM @extschema@._clip_wake_worker();
 	END IF;
-	RETURN done || @extschema@._clip_notice_rows(relation, @extschema@._clip_column(relation, target));
+	RETURN done || @extschema@._clip_notice_rows(relation, @extschema@._clip_column(relation, target), COALESCE(col.mode = 'stamp', false));
 END
 $$;
 COMMENT ON FUNCTION clip_auto_embed(regclass, name, name, text, text, boolean, boolean, text, text)
@@ -939,15 +939,18 @@ BEGIN
 	END IF;
 	PERFORM @extschema@._clip_require_owner(relation);
 	IF col.trigger_name IS NOT NULL THEN
+		-- The record of the model stays as long as the vectors do: clip_auto_embed takes the column over again.
+		IF keep_column AND col.source IS NULL THEN
+			RETURN '-- nothing to do';
+		END IF;
 		PERFORM @extschema@._clip_forget_failures(relation, col.trigger_name::text);
-		pending := @extschema@._clip_pending_index(relation, col.source, target);
+		IF col.source IS NOT NULL THEN
+			pending := @extschema@._clip_pending_index(relation, col.source, target);
+		END IF;
 		IF pending IS NOT NULL THEN
 			statements := statements || format('DROP INDEX %s', pending);
 		END IF;
-		-- The record of the model stays as long as the vectors do: clip_auto_embed takes the column over again.
-		IF keep_column AND col.mode = 'stamp' THEN
-			RETURN '-- nothing to do';
-		ELSIF keep_column THEN
+		IF keep_column THEN
 			statements := statements || @extschema@._clip_stamp(relation, target, col.trigger_name, col.model, col.digest);
 		END IF;
 	END IF;

@@ -53,9 +53,13 @@ impl<'a> Varlena<'a> {
         kept_in_one_place || self.len() == other.len() && self.detoast() == other.detoast()
     }
 
-    /// As an argument of an SQL statement. `kind` is its type.
-    pub fn argument(self, kind: pg_sys::Oid) -> DatumWithOid<'a> {
-        // SAFETY: callers name the type that the SQL declaration of their own argument has.
+    /// As an argument of an SQL statement.
+    ///
+    /// # Safety
+    ///
+    /// The value must be of the type `kind`: functions of the server trust the layout that the type has.
+    pub unsafe fn argument(self, kind: pg_sys::Oid) -> DatumWithOid<'a> {
+        // SAFETY: by the caller's promise; the value lives as long as the argument.
         unsafe { DatumWithOid::new(self, kind) }
     }
 
@@ -83,15 +87,15 @@ impl<'a> Varlena<'a> {
         encoding::from_server(self.detoast()).map(Cow::Borrowed)
     }
 
-    /// The elements of a `vector`.
-    pub fn vector(self) -> &'a [f32] {
-        // SAFETY: callers name arguments whose SQL declaration is vector, so the datum has pgvector's layout; detoasted with
-        // its long header it is aligned as int, and lives as long as the argument.
-        unsafe {
+    /// The elements of a `vector`, or an error if the value has not the layout of one.
+    pub fn vector(self) -> Result<&'a [f32], ErrorReport> {
+        // SAFETY: the datum is a varlena; detoasted with its long header it is as long as that says, aligned as int, and
+        // lives as long as the argument.
+        let value = unsafe {
             let start = pg_sys::pg_detoast_datum(self.datum.cast_mut_ptr()).cast::<u8>();
-            let dimensions = start.add(4).cast::<i16>().read() as usize;
-            std::slice::from_raw_parts(start.add(VECTOR_HEADER).cast::<f32>(), dimensions)
-        }
+            std::slice::from_raw_parts(start, varlena::varsize_4b(start.cast()))
+        };
+        elements_of_vector(value).ok_or_else(error::damaged_vector)
     }
 
     /// The value as it is: a text in the encoding of the database.
@@ -257,6 +261,19 @@ const MAX_DIMENSIONS: usize = 16_000;
 
 /// pgvector's layout: varlena header, `int16 dim`, `int16 unused`, then `float x[dim]`.
 const VECTOR_HEADER: usize = 8;
+
+/// The elements of a detoasted value, if it is laid out as a `vector`: as long as its number of dimensions says.
+fn elements_of_vector(value: &[u8]) -> Option<&[f32]> {
+    let (header, elements) = value.split_at_checked(VECTOR_HEADER)?;
+    let number = |at: usize| i16::from_ne_bytes([header[at], header[at + 1]]);
+    let dimensions = usize::try_from(number(4)).ok().filter(|&dimensions| dimensions > 0 && number(6) == 0)?;
+    let start = elements.as_ptr().cast::<f32>();
+    if elements.len() != dimensions * size_of::<f32>() || !start.is_aligned() {
+        return None;
+    }
+    // SAFETY: so many bytes are there, aligned; any four of them are a number.
+    Some(unsafe { std::slice::from_raw_parts(start, dimensions) })
+}
 
 impl Vector {
     pub fn datum(self) -> pg_sys::Datum {

@@ -173,6 +173,13 @@ pub fn invalid_argument(name: &str, value: &str, valid: &str) -> ErrorReport {
         .set_detail(format!("Valid values are {valid}."))
 }
 
+/// A value of type `vector` that pgvector has not made.
+pub fn damaged_vector() -> ErrorReport {
+    new(PgSqlErrorCode::ERRCODE_DATA_CORRUPTED, "vector is damaged")
+        .set_detail("Its size does not fit its number of dimensions.")
+        .set_hint("Check where the value comes from. A page of the table may be damaged.")
+}
+
 /// NULL where it has no meaning.
 pub fn null_argument(name: &str) -> ErrorReport {
     new(PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED, format!("{name} must not be null"))
@@ -208,6 +215,14 @@ pub fn vectors_cleared() -> ErrorReport {
     new(PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION, "the vectors of the column were cleared")
         .set_detail("USING computes new values, which the vectors do not belong to.")
         .set_hint("In mode \"queue\" a background worker embeds the rows; else CALL clip_backfill.")
+}
+
+/// A call of an event trigger's function by SQL.
+pub fn not_an_event() -> ErrorReport {
+    new(
+        PgSqlErrorCode::ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED,
+        "function \"clip_ddl\" can only be called as an event trigger",
+    )
 }
 
 /// A trigger of the table's that fires after ours, where nothing would look at what it does.

@@ -68,9 +68,11 @@ fn clip_forget_failures(relation: Option<pg_sys::Oid>, trigger_name: Option<Varl
         return Err(not_owner());
     }
     sweep()?;
+    // SAFETY: the SQL declaration of the argument is text.
+    let trigger_name = unsafe { trigger_name.argument(pg_sys::TEXTOID) };
     let forgotten = write(
         "DELETE FROM _clip.failures WHERE relation = $1 AND trigger_name = $2",
-        &[relation.into(), trigger_name.argument(pg_sys::TEXTOID)],
+        &[relation.into(), trigger_name],
     )?;
     Ok(forgotten as i64)
 }

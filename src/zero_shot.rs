@@ -24,7 +24,7 @@ fn clip_classify(
 ) -> Result<Labelled, ErrorReport> {
     let Some(embedding) = embedding else { return Ok(TableIterator::empty()) };
     let set = label_set(&model_or_default(model)?, model.is_none(), labels, templates)?;
-    labelled(set, embedding.vector())
+    labelled(set, embedding.vector()?)
 }
 
 #[pg_extern(sql = false)]
@@ -57,7 +57,7 @@ fn clip_probabilities(
         None => wrong("logit_scale", scale, &format!("numbers above 0, up to {MAX_LOGIT_SCALE}")),
     })?;
     let candidates = vectors(candidates, "candidates")?;
-    let mut found = cosines(embedding.vector(), &candidates).map_err(report)?;
+    let mut found = cosines(embedding.vector()?, &candidates).map_err(report)?;
     head.apply(&mut found);
     Ok(Some(found))
 }
@@ -140,7 +140,7 @@ fn vectors<'a>(array: VarlenaArray<'a>, name: &str) -> Result<Vec<&'a [f32]>, Er
     let elements = array.into_elements()?;
     let mut vectors = reserve(elements.len())?;
     for vector in elements {
-        vectors.push(vector.ok_or_else(|| null_element(name))?.vector());
+        vectors.push(vector.ok_or_else(|| null_element(name))?.vector()?);
     }
     Ok(vectors)
 }

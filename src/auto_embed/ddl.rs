@@ -12,7 +12,7 @@ use pgrx::prelude::*;
 
 use super::trigger_row::is_restore;
 use crate::encoding::Raw;
-use crate::error::{broken_extension, broken_statement, vectors_cleared};
+use crate::error::{broken_extension, not_an_event, vectors_cleared};
 use crate::failures::sweep;
 use crate::rights::{Extension, as_role, without_forced_policies};
 use crate::statements::{Statement, prepared, read, required};
@@ -50,7 +50,7 @@ pub unsafe extern "C-unwind" fn clip_ddl_wrapper(fcinfo: pg_sys::FunctionCallInf
         is_event.then(|| &*(*fcinfo).context.cast::<pg_sys::EventTriggerData>())
     };
     let Some(data) = data else {
-        Err::<(), _>(broken_statement("clip_ddl is an event trigger")).unwrap_or_report();
+        Err::<(), _>(not_an_event()).unwrap_or_report();
         return pg_sys::Datum::null();
     };
     // SAFETY: the server's string, and the statement that runs.
@@ -104,7 +104,8 @@ unsafe fn begin(statement: *mut pg_sys::Node) -> Result<(), ErrorReport> {
             let statement = prepared(query.as_bytes(), &arguments)?;
             let rows = statement.run(&arguments, false, 0)?;
             for row in (0..rows.processed).filter_map(|number| rows.row(number)) {
-                let (Ok(clears), Ok(statement), Ok(owner)) = (required(&row, 1), required(&row, 2), required(&row, 3)) else {
+                let (Ok(clears), Ok(statement), Ok(owner)) = (required(&row, 1), required(&row, 2), required(&row, 3))
+                else {
                     continue;
                 };
                 if clears { after.clear.push((owner, statement)) } else { after.create.push(statement) }

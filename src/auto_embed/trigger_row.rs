@@ -9,7 +9,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use super::check::fires;
 use super::columns::{Columns, kind_of};
 
-use crate::datum::Varlena;
+use crate::datum::{RawDatum, Varlena};
 
 pub struct Row<'a> {
     data: &'a pg_sys::TriggerData,
@@ -132,7 +132,7 @@ impl<'a> Row<'a> {
         // SAFETY: tuple and description belong together; the column is there, and the type is the one that it has.
         unsafe {
             let datum = pg_sys::htup::heap_getattr(self.tuple(), i32::from(column), self.relation.rd_att, &mut is_null);
-            let value = || DatumWithOid::new(Varlena::from_datum(datum), kind);
+            let value = || DatumWithOid::new(RawDatum::new(datum), kind);
             Some(if is_null { DatumWithOid::null_oid(kind) } else { value() })
         }
     }

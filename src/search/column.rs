@@ -123,5 +123,6 @@ pub fn name(name: &CStr) -> DatumWithOid<'_> {
 
 /// An argument of type text, passed on.
 pub fn text(text: Option<Varlena<'_>>) -> DatumWithOid<'_> {
-    text.map_or(DatumWithOid::null_oid(pg_sys::TEXTOID), |text| text.argument(pg_sys::TEXTOID))
+    // SAFETY: callers pass arguments whose SQL declaration is text.
+    text.map_or(DatumWithOid::null_oid(pg_sys::TEXTOID), |text| unsafe { text.argument(pg_sys::TEXTOID) })
 }

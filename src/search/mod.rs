@@ -192,7 +192,9 @@ fn clip_search_vector(
 ) -> Result<Found, ErrorReport> {
     let query = query.ok_or_else(|| null_argument("query"))?;
     let prepared = Search { relation, k, target, filter, key_column }.prepare(None)?;
-    let vector = query.argument(vector_type(&prepared.extension)?);
+    let kind = vector_type(&prepared.extension)?;
+    // SAFETY: the SQL declaration of the argument is vector.
+    let vector = unsafe { query.argument(kind) };
     found(prepared, vector)
 }
 
@@ -219,9 +221,11 @@ fn clip_hybrid_search(
         let configuration = configuration.map_or(DatumWithOid::null_oid(kind), |oid| DatumWithOid::new(oid, kind));
         (DatumWithOid::new(vector, vector_type(&prepared.extension)?), configuration)
     };
+    // SAFETY: the SQL declaration of the argument is text.
+    let text = unsafe { query.argument(pg_sys::TEXTOID) };
     let asked = select(
         b"SELECT pg_catalog.websearch_to_tsquery(COALESCE($1, pg_catalog.get_current_ts_config()), $2)",
-        &[configuration, query.argument(pg_sys::TEXTOID)],
+        &[configuration, text],
         |row| row.get::<Raw>(1),
     )?;
     let Some(asked) = asked.into_iter().next().flatten() else { return Ok(TableIterator::empty()) };

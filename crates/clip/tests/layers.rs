@@ -5,11 +5,19 @@
 use std::path::{Path, PathBuf};
 
 /// A word, and the files that may contain it.
-const DOORS: [(&str, &[&str]); 12] = [
+const DOORS: [(&str, &[&str]); 20] = [
     ("ort::", &["runtime.rs"]),
     ("object::", &["library.rs"]),
     ("tokenizers::", &["tokens.rs"]),
-    ("image::", &["decode.rs", "header.rs"]),
+    ("image::", &["decode.rs", "decoder.rs", "header.rs"]),
+    ("image_webp::", &["header.rs"]),
+    ("flate2::", &["png.rs", "compression.rs"]),
+    ("weezl::", &["gif.rs", "compression.rs"]),
+    ("ruzstd::", &["compression.rs"]),
+    ("lzma_rust2::", &["compression.rs"]),
+    ("fax::", &["bits.rs", "runs.rs"]),
+    ("crc32fast::", &["png.rs"]),
+    ("safe_arch::", &["sse2.rs"]),
     ("nix::", &["folder.rs", "watch.rs"]),
     ("prost::", &["onnx.rs", "quantize.rs"]),
     ("half::", &["runtime.rs"]),

@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use clip::{Choices, Pooling, TowerChoices};
 
+// A paragraph is one line: it is wrapped for the terminal, and lines that were wrapped before would be wrapped twice.
 const EXAMPLES: &str = "\
 Examples:
   pgclip pull openai/clip-vit-base-patch32      fetch a model from the hub and add it
@@ -125,7 +126,7 @@ Examples:
   pgclip pull Xenova/clip-vit-base-patch16@main
   HF_TOKEN=hf_... pgclip pull company/private-clip
 
-HF_ENDPOINT, HF_TOKEN, HF_HOME and HF_HUB_OFFLINE mean what they mean to huggingface_hub. An interrupted download is
+HF_ENDPOINT, HF_TOKEN, HF_HOME and HF_HUB_OFFLINE mean what they mean to huggingface_hub. An interrupted download is \
 resumed by the same command.";
 
 const ADD: &str = "\
@@ -137,7 +138,7 @@ Examples:
 Nothing is fetched. What is added is a copy: the folder may go away afterwards.";
 
 const VERIFY: &str = "\
-Compares every file with the digest it was added with, and reports files that others could change, links, and files that
+Compares every file with the digest it was added with, and reports files that others could change, links, and files that \
 do not belong there.";
 
 const PREPARE: &str = "\
@@ -145,7 +146,7 @@ Examples:
   pgclip prepare                  all models, as after a new ONNX Runtime
   pgclip prepare photos
 
-Saves each graph as ONNX Runtime optimises and packs it for this processor, beside the model, in up to twice its size.
+Saves each graph as ONNX Runtime optimises and packs it for this processor, beside the model, in up to twice its size. \
 What is prepared already is left as it is. Connections that are open keep what they have.";
 
 const QUANTIZE: &str = "\
@@ -153,9 +154,9 @@ Examples:
   pgclip quantize photos --images ./some-photos --texts queries.txt
   pgclip quantize photos photos-fast --tower image
 
-The weights of matrix products become bytes with a scale per column. The new model has a digest of its own; its vectors are
-near those of the original, not equal to them: never mix the two in one column. The report says how near, on the samples
-given; built-in texts and drawn pictures, which stand in where none are given, say little. The gain is large on processors
+The weights of matrix products become bytes with a scale per column. The new model has a digest of its own; its vectors are \
+near those of the original, not equal to them: never mix the two in one column. The report says how near, on the samples \
+given; built-in texts and drawn pictures, which stand in where none are given, say little. The gain is large on processors \
 with VNNI, small on others.";
 
 const REMOVE: &str = "\

@@ -28,6 +28,11 @@ pub struct Session {
 impl Session {
     pub fn add(&self, name: &str, folder: &Path, choices: &Choices) -> Result<(), Failure> {
         let models = self.place.models()?;
+        // Otherwise the first file that is missed would be named, and the folder would not.
+        std::fs::read_dir(folder).map_err(|error| {
+            Failure::new(format!("cannot read the folder {}: {error}", folder.display()))
+                .hint("Name a folder that holds a model's files: see pgclip add --help.")
+        })?;
         let mut bar = Bar::new();
         let options = options(&self.place)?;
         let added =

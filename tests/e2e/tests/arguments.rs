@@ -201,3 +201,42 @@ fn no_function_minds_odd_values() {
     cluster.assert_no_crash();
     client.batch_execute("SELECT clip_embed_text('still here', 'emoji')").unwrap();
 }
+
+/// A superuser can let bytes pass for a vector, and so can a damaged page.
+#[test]
+fn a_vector_of_another_size_than_it_claims_is_an_error() {
+    let cluster = Cluster::start();
+    let mut client = cluster.connect();
+    client.batch_execute("CREATE CAST (bytea AS vector) WITHOUT FUNCTION").unwrap();
+    let vector = |dimensions: i16, unused: i16, elements: usize| {
+        let mut bytes = [dimensions.to_le_bytes(), unused.to_le_bytes()].concat();
+        bytes.extend((0..elements).flat_map(|_| 1_f32.to_le_bytes()));
+        let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("('\\x{digits}'::bytea)::vector")
+    };
+    let good = vector(2, 0, 2);
+    for call in [
+        |vector: &str, good: &str| format!("clip_probabilities({vector}, ARRAY[{good}])"),
+        |vector: &str, good: &str| format!("clip_probabilities({good}, ARRAY[{vector}])"),
+        |vector: &str, _: &str| format!("clip_blend(ARRAY[{vector}])"),
+        |vector: &str, _: &str| format!("clip_classify({vector}, '{{a,b}}', model => 'emoji')"),
+    ] {
+        for bad in [
+            vector(16_000, 0, 2),
+            vector(-1, 0, 2),
+            vector(0, 0, 0),
+            vector(2, 1, 2),
+            vector(1, 0, 2),
+            "('\\x'::bytea)::vector".into(),
+        ] {
+            assert_eq!(
+                e2e::code(&mut client, &format!("SELECT {}", call(&bad, &good))),
+                Some(SqlState::DATA_CORRUPTED),
+                "{bad}"
+            );
+        }
+        let error = e2e::code(&mut client, &format!("SELECT {}", call(&good, &good)));
+        assert_ne!(error, Some(SqlState::DATA_CORRUPTED));
+    }
+    cluster.assert_no_crash();
+}

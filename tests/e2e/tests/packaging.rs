@@ -50,10 +50,23 @@ fn uninstalling_leaves_added_models_and_nothing_else() {
     let destination = std::env::temp_dir().join(format!("pg_clip-packaging-{}", std::process::id()));
     make("install", &destination);
     let installed = files(&destination);
-    for end in ["bin/pgclip", "pg_clip.so", "pg_clip.control", "models/emoji/onnx/text_model.onnx"] {
+    for end in [
+        "bin/pgclip",
+        "pg_clip.so",
+        "pg_clip.control",
+        "models/emoji/onnx/text_model.onnx",
+        "pg_clip/examples/emoji.tsv",
+    ] {
         assert!(installed.iter().any(|path| path.ends_with(end)), "{end} was not installed");
     }
 
+    // As it is installed, nothing is wrong with the model, and nothing lies beside it.
+    let models =
+        installed.iter().find_map(|path| path.ends_with("models/emoji/pg_clip.json").then(|| path.ancestors().nth(2)));
+    let mut verify =
+        Command::new(destination.join(installed.iter().find(|path| path.ends_with("bin/pgclip")).unwrap()));
+    verify.arg("--model-path").arg(models.flatten().unwrap()).arg("--onnxruntime");
+    e2e::run(verify.arg(root().join("target/onnxruntime/libonnxruntime.so")).arg("verify"));
     let manifest = installed.iter().find(|path| path.ends_with("models/emoji/pg_clip.json")).unwrap();
     let added = manifest.parent().unwrap().with_file_name("added").join("pg_clip.json");
     std::fs::create_dir(added.parent().unwrap()).unwrap();
@@ -66,6 +79,38 @@ fn uninstalling_leaves_added_models_and_nothing_else() {
     assert!(!make("uninstall", &destination).contains("stay"));
     assert_eq!(files(&destination), Vec::<PathBuf>::new());
     std::fs::remove_dir_all(&destination).unwrap();
+}
+
+/// `sudo pgclip` and shells find the command, whichever folder the server's programs are in.
+#[test]
+fn installing_links_the_command_and_uninstalling_removes_its_own_link() {
+    let scratch = std::env::temp_dir().join(format!("pg_clip-link-{}", std::process::id()));
+    let folder = scratch.join("bin");
+    let makes = |target: &str| {
+        let mut command = Command::new("make");
+        command.env_remove("MAKEFLAGS").env_remove("MAKELEVEL").current_dir(root()).args(["--dry-run", target]);
+        command.arg(format!("LINKDIR={}", folder.display()));
+        command.arg(format!("PG_CONFIG={}", std::env::var("PG_CONFIG").unwrap_or("pg_config".to_owned())));
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    // Only the lines about the link are run: a test installs nothing into the server.
+    let run_link_of = |target: &str| {
+        let link = folder.join("pgclip").display().to_string();
+        let said = makes(target);
+        let lines: Vec<_> = said.lines().filter(|line| line.contains(&link) && !line.starts_with("echo")).collect();
+        assert_eq!(lines.len(), 1, "{said}");
+        e2e::run(Command::new("sh").args(["-c", lines[0]]));
+    };
+    run_link_of("install");
+    let target = std::fs::read_link(folder.join("pgclip")).unwrap();
+    assert_eq!(target, Path::new(&e2e::pg_config("--bindir")).join("pgclip"));
+    run_link_of("uninstall");
+    assert!(!folder.join("pgclip").is_symlink());
+    // That of another server stays.
+    std::os::unix::fs::symlink("/elsewhere/pgclip", folder.join("pgclip")).unwrap();
+    run_link_of("uninstall");
+    assert!(folder.join("pgclip").is_symlink());
+    std::fs::remove_dir_all(&scratch).unwrap();
 }
 
 /// The image's entry point, between stand-ins for what the official image brings.

@@ -412,7 +412,8 @@ fn what_was_planted_in_the_schema_is_not_built_in() {
 fn owners_store_defaults_in_sessions_that_have_not_loaded_the_library() {
     let cluster = Cluster::start();
     let mut superuser = cluster.connect();
-    superuser.batch_execute("CREATE ROLE keeper LOGIN; CREATE DATABASE shop OWNER keeper").unwrap();
+    superuser.batch_execute("CREATE ROLE keeper LOGIN").unwrap();
+    superuser.batch_execute("CREATE DATABASE shop OWNER keeper").unwrap();
     let connect = |user: &str| cluster.config(user).dbname("shop").connect(postgres::NoTls).unwrap();
     connect("postgres").batch_execute("CREATE EXTENSION pg_clip CASCADE").unwrap();
     for (name, value) in [

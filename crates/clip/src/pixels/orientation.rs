@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use image::metadata::Orientation;
+use crate::pixels::decoder::Orientation;
 use memchr::memmem;
 
 use crate::pixels::exif::{self, Found, UPRIGHT};
@@ -75,6 +75,8 @@ fn in_xmp(packet: &[u8]) -> Option<u8> {
 fn jpeg(bytes: &[u8]) -> Metadata<'_> {
     const EXIF: &[u8] = b"Exif\0\0";
     const XMP: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
+    /// What joining may take is asked for before a file is opened.
+    const MOST: usize = container::HEADER_BYTES as usize / 2;
     let mut found = Metadata::default();
     let mut at = 2;
     while let (Some(&first), Some(&kind)) = (bytes.get(at), bytes.get(at + 1)) {
@@ -89,8 +91,11 @@ fn jpeg(bytes: &[u8]) -> Metadata<'_> {
                 let Some(content) = segment.get(2..length) else { break };
                 if kind == 0xe1 && content.starts_with(EXIF) {
                     match &mut found.exif {
-                        Some(Exif::Bytes(joined)) => joined.to_mut().extend_from_slice(&content[EXIF.len()..]),
-                        _ => found.exif = Some(Exif::Bytes(content.into())),
+                        Some(Exif::Bytes(joined)) if joined.len() < MOST => {
+                            joined.to_mut().extend_from_slice(&content[EXIF.len()..]);
+                        }
+                        Some(_) => {}
+                        None => found.exif = Some(Exif::Bytes(content.into())),
                     }
                 } else if kind == 0xe1
                     && let Some(packet) = content.strip_prefix(XMP)

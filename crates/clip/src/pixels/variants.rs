@@ -3,7 +3,9 @@
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
+use crate::error::Error;
 use crate::memory::Memory;
+use crate::pixels::header::undecodable;
 use crate::pixels::{Format, Limits, decode, image_info};
 
 #[test]
@@ -38,4 +40,21 @@ fn variants_are_read_as_pillow_reads_them() {
     }
     assert!(golden.as_array().unwrap().len() > 120);
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn a_canvas_that_grows_counts_against_the_limit() {
+    let gif = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/variants/larger_than_screen.gif");
+    let gif = std::fs::read(gif).unwrap();
+    let info = |pixels| image_info(&gif, &Limits { bytes: 1 << 20, pixels, formats: Format::ALL.to_vec() });
+    assert_eq!(info(12 * 9).map(|info| (info.width, info.height)), Ok((12, 9)));
+    assert_eq!(info(12 * 9 - 1), Err(Error::ImagePixelsExceeded { width: 12, height: 9, limit: 12 * 9 - 1 }));
+}
+
+#[test]
+fn a_reason_is_one_line_without_a_full_stop() {
+    for reason in ["it is\nbroken", "it is \r\n\tbroken.\n", "it\u{0} is  broken..", "\nit is broken ."] {
+        let error = Error::UndecodableImage { format: "png", reason: "it is broken".into() };
+        assert_eq!(undecodable(Format::Png, reason), error);
+    }
 }

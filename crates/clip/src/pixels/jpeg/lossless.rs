@@ -1,7 +1,8 @@
 //! Lossless pictures (ITU-T T.81, annex H): each sample is a difference from its neighbours.
 
+use super::bits::Bits;
 use super::frame::{Frame, Grid, Scan};
-use super::huffman::{Bits, Table};
+use super::huffman::Table;
 use super::markers::{Next, Reader};
 use super::planes::{Plane, Planes};
 use super::scan::Budget;

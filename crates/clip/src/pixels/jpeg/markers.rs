@@ -3,8 +3,8 @@
 use memchr::memchr;
 
 use super::frame::{Coding, Component, Frame, Scan};
+use super::tables::Tables;
 use super::{CUT_SHORT, Result};
-use crate::pixels::jpeg::huffman::Codes;
 
 /// Place of each coefficient in a block, by its place in the file. The rest is where damaged data may point.
 pub(super) const NATURAL: [u8; 128] = {
@@ -45,28 +45,6 @@ pub(super) struct Segments {
     pub jfif: bool,
     /// Colour transform of Adobe's segment.
     pub adobe: Option<u8>,
-    /// EXIF, of all its segments together, as Pillow joins them.
-    pub exif: Option<Vec<u8>>,
-    pub xmp: Option<Vec<u8>>,
-}
-
-/// Tables that a scan takes as they are where it begins.
-#[derive(Default)]
-pub(super) struct Tables {
-    pub quantization: [Option<[u16; 64]>; 4],
-    pub dc: [Option<Codes>; 4],
-    pub ac: [Option<Codes>; 4],
-    /// Conditioning of arithmetic coding: bounds of small differences.
-    pub dc_bounds: [(u8, u8); 16],
-    pub ac_bound: [u8; 16],
-    pub restart_interval: u16,
-}
-
-impl Tables {
-    /// Restores what each stream begins with.
-    fn reset(&mut self) {
-        (self.dc_bounds, self.ac_bound, self.restart_interval) = ([(0, 1); 16], [5; 16], 0);
-    }
 }
 
 /// Where reading of markers ends.
@@ -91,18 +69,18 @@ impl<'a> Reader<'a> {
         Ok(byte)
     }
 
-    fn word(&mut self) -> Result<u16> {
+    pub fn word(&mut self) -> Result<u16> {
         Ok(u16::from_be_bytes([self.byte()?, self.byte()?]))
     }
 
-    fn take<const COUNT: usize>(&mut self) -> Result<[u8; COUNT]> {
+    pub fn take<const COUNT: usize>(&mut self) -> Result<[u8; COUNT]> {
         let bytes = *self.bytes.get(self.at..).and_then(<[u8]>::first_chunk).ok_or(CUT_SHORT)?;
         self.at += COUNT;
         Ok(bytes)
     }
 
     /// The length of what follows it in its segment.
-    fn length(&mut self) -> Result<usize> {
+    pub fn length(&mut self) -> Result<usize> {
         Ok(usize::from(self.word()?).saturating_sub(2))
     }
 
@@ -196,13 +174,12 @@ impl<'a> Reader<'a> {
                     self.segments.jfif |=
                         matches!(self.segment()?, [b'J', b'F', b'I', b'F', 0, _, _, _, _, _, _, _, _, _, ..])
                 }
-                0xe1 => self.application()?,
                 0xee => {
                     if let [b'A', b'd', b'o', b'b', b'e', _, _, _, _, _, _, transform, ..] = self.segment()? {
                         self.segments.adobe = Some(*transform);
                     }
                 }
-                0xdc | 0xe2..=0xef | 0xfe => drop(self.segment()?),
+                0xdc | 0xe1..=0xef | 0xfe => drop(self.segment()?),
                 0xd8 => return Err("another JPEG begins in it"),
                 0xcb => return Err("lossless JPEG with arithmetic coding is not supported"),
                 0xc5..=0xc7 | 0xcd..=0xcf | 0xde | 0xdf => return Err("hierarchical JPEG is not supported"),
@@ -223,16 +200,6 @@ impl<'a> Reader<'a> {
             Ok(Next::Scan(_)) => Err("it has more scans than components"),
             Err(reason) => Err(reason),
         }
-    }
-
-    fn application(&mut self) -> Result<()> {
-        let content = self.segment()?;
-        if let Some(exif) = content.strip_prefix(b"Exif\0\0") {
-            self.segments.exif.get_or_insert_default().extend_from_slice(exif);
-        } else if let Some(xmp) = content.strip_prefix(b"http://ns.adobe.com/xap/1.0/\0") {
-            self.segments.xmp = Some(xmp.to_vec());
-        }
-        Ok(())
     }
 
     fn frame(&mut self, frame: &mut Option<Frame>, coding: Coding) -> Result<()> {
@@ -275,63 +242,5 @@ impl<'a> Reader<'a> {
         }
         let [first, last, bits] = self.take()?;
         Ok(Scan { components: chosen, first, last, high: bits >> 4, low: bits & 15 })
-    }
-
-    fn huffman(&mut self) -> Result<()> {
-        const WRONG: &str = "a Huffman table is not valid";
-        let mut length = self.length()?;
-        while length > 16 {
-            let (place, counts) = (self.byte()?, self.take::<16>()?);
-            let count: usize = counts.iter().map(|&count| usize::from(count)).sum();
-            length = length.checked_sub(17 + count).filter(|_| count <= 256).ok_or(WRONG)?;
-            let values = self.bytes.get(self.at..self.at + count).ok_or(CUT_SHORT)?;
-            self.at += count;
-            let kind = if place & 0x10 == 0 { &mut self.tables.dc } else { &mut self.tables.ac };
-            *kind.get_mut(usize::from(place & !0x10)).ok_or(WRONG)? = Some(Codes::new(counts, values));
-        }
-        if length == 0 { Ok(()) } else { Err(WRONG) }
-    }
-
-    fn quantization(&mut self) -> Result<()> {
-        const WRONG: &str = "a quantization table is not valid";
-        let mut length = self.length()?;
-        while length > 0 {
-            let kind = self.byte()?;
-            let is_wide = kind >> 4 != 0;
-            let mut table = [0; 64];
-            if kind & 15 > 3 {
-                return Err(WRONG);
-            }
-            for &place in &NATURAL[..64] {
-                table[usize::from(place)] = if is_wide { self.word()? } else { self.byte()?.into() };
-            }
-            self.tables.quantization[usize::from(kind & 3)] = Some(table);
-            length = length.checked_sub(if is_wide { 129 } else { 65 }).ok_or(WRONG)?;
-        }
-        Ok(())
-    }
-
-    fn conditioning(&mut self) -> Result<()> {
-        const WRONG: &str = "its conditioning is not valid";
-        let mut length = self.length()?;
-        while length > 0 {
-            let [place, value] = self.take()?;
-            match usize::from(place) {
-                0..16 if value & 15 > value >> 4 => return Err(WRONG),
-                place @ 0..16 => self.tables.dc_bounds[place] = (value & 15, value >> 4),
-                place @ 16..32 => self.tables.ac_bound[place - 16] = value,
-                _ => return Err(WRONG),
-            }
-            length = length.checked_sub(2).ok_or(WRONG)?;
-        }
-        Ok(())
-    }
-
-    fn interval(&mut self) -> Result<()> {
-        if self.length()? != 2 {
-            return Err("the length of its restart interval is wrong");
-        }
-        self.tables.restart_interval = self.word()?;
-        Ok(())
     }
 }

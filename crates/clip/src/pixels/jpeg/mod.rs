@@ -5,6 +5,7 @@
 //! External crate: `memchr`.
 
 mod arithmetic;
+mod bits;
 mod coefficients;
 mod colors;
 mod cost;
@@ -22,6 +23,7 @@ mod sequential;
 mod smoothing;
 #[cfg(target_arch = "x86_64")]
 mod sse2;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod upsampling;
@@ -106,15 +108,6 @@ impl<'a> Jpeg<'a> {
         // Rows of each component, and sums of them.
         let rows = 16 * self.frame.row_bytes();
         Planes::bytes(&self.frame) + coefficients + rows
-    }
-
-    /// EXIF without its header, all segments of it together.
-    pub fn exif(&self) -> Option<&[u8]> {
-        self.reader.segments.exif.as_deref()
-    }
-
-    pub fn xmp(&self) -> Option<&[u8]> {
-        self.reader.segments.xmp.as_deref()
     }
 
     /// Whether all scans are to be read before a sample can be made.

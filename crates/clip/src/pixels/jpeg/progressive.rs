@@ -1,8 +1,9 @@
 //! Blocks of progressive scans by Huffman codes: each scan has some bits of some coefficients.
 
 use super::Result;
+use super::bits::Bits;
 use super::frame::{Frame, Grid, Scan};
-use super::huffman::{Bits, Table};
+use super::huffman::Table;
 use super::markers::{NATURAL, Reader};
 use super::scan::{Block, Entropy};
 use super::sequential::{owners, table};

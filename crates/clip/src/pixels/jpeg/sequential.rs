@@ -1,7 +1,8 @@
 //! Blocks of sequential scans by Huffman codes: each has all of its coefficients.
 
+use super::bits::{Bits, Fast};
 use super::frame::{Frame, Grid};
-use super::huffman::{Bits, Codes, Fast, Table};
+use super::huffman::{Codes, Table};
 use super::markers::{NATURAL, Reader};
 use super::scan::{Block, Entropy};
 use super::{Result, frame};

@@ -3,7 +3,7 @@
 use crate::pixels::jpeg::{MAX_SCANNED_PIXELS, scanned_pixels};
 use crate::pixels::tiff::Result;
 use crate::pixels::tiff::compression::Compression;
-use crate::pixels::tiff::directory::{Entry, Tiff};
+use crate::pixels::tiff::directory::{Entry, Tiff, tag};
 use crate::pixels::tiff::jpeg;
 
 /// The chunks of a page, all of one size: row by row, and plane after plane.
@@ -35,14 +35,14 @@ impl<'a> Chunks<'a> {
         let side = |tag, default: u32| -> Result<u32> {
             Ok(u32::try_from(file.first(tag, default.into())?).unwrap_or(u32::MAX))
         };
-        let tile = (side(322, 0)?, side(323, 0)?);
-        let of_strips = [273, 279].map(|tag| file.entry(tag));
-        let of_tiles = [324, 325].map(|tag| file.entry(tag));
+        let tile = (side(tag::TILE_WIDTH, 0)?, side(tag::TILE_HEIGHT, 0)?);
+        let of_strips = [tag::STRIP_PLACES, tag::STRIP_LENGTHS].map(|tag| file.entry(tag));
+        let of_tiles = [tag::TILE_PLACES, tag::TILE_LENGTHS].map(|tag| file.entry(tag));
         let (chunk, [places, lengths]) = match (tile.0 > 0 || of_strips[0].is_none(), of_tiles[0]) {
             (true, Some(_)) => (tile, of_tiles),
             // Some writers name the places of tiles as those of strips.
             (true, None) => (tile, of_strips),
-            (false, _) => ((width, side(278, height)?.min(height)), of_strips),
+            (false, _) => ((width, side(tag::STRIP_ROWS, height)?.min(height)), of_strips),
         };
         let places = places.ok_or("it has neither strips nor tiles")?;
         if chunk.0 == 0 || chunk.1 == 0 {

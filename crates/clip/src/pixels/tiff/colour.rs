@@ -1,7 +1,7 @@
 //! Samples to RGB, by Pillow's rules: samples of more than eight bits become their high byte, and alpha is dropped.
 
 use crate::pixels::tiff::Result;
-use crate::pixels::tiff::directory::Tiff;
+use crate::pixels::tiff::directory::{Tiff, tag};
 use crate::pixels::tiff::ycbcr::YCbCr;
 
 /// What the samples of a pixel mean. Samples that follow are not used.
@@ -25,8 +25,7 @@ pub(in crate::pixels) enum Colour {
 impl Colour {
     /// Colours that the file does not give are black.
     pub(super) fn palette(file: Tiff, bits: u32) -> Result<Self> {
-        const COLOURS: u64 = 320;
-        let entry = file.entry(COLOURS).ok_or("it has no palette")?;
+        let entry = file.entry(tag::PALETTE).ok_or("it has no palette")?;
         let plane = entry.length / 3;
         let mut palette = Box::new([[0; 3]; 256]);
         for (colour, index) in palette.iter_mut().zip(0..plane.min(1 << bits)) {

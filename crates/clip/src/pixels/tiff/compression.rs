@@ -9,7 +9,7 @@ use weezl::{BitOrder, LzwStatus, decode::Decoder};
 
 use crate::pixels::tiff::Result;
 use crate::pixels::tiff::chunks::Chunks;
-use crate::pixels::tiff::directory::Tiff;
+use crate::pixels::tiff::directory::{Tiff, tag};
 use crate::pixels::tiff::fax::Fax;
 use crate::pixels::tiff::jpeg::{self, Streams};
 use crate::pixels::tiff::page::Page;
@@ -35,11 +35,10 @@ const LZMA_WINDOW: u64 = 64 * 1024 * 1024;
 impl Compression {
     pub(super) fn of(file: Tiff) -> Result<Self> {
         const NONE: u64 = 1;
-        const OPTIONS_OF_GROUP_3: u64 = 292;
-        Ok(match file.first(259, NONE)? {
+        Ok(match file.first(tag::COMPRESSION, NONE)? {
             NONE => Self::None,
             2 => Self::Fax(Fax::Rle { aligned_to: 8 }),
-            3 => Self::Fax(Fax::Group3 { is_2d: file.first(OPTIONS_OF_GROUP_3, 0)? & 1 == 1 }),
+            3 => Self::Fax(Fax::Group3 { is_2d: file.first(tag::GROUP_3_OPTIONS, 0)? & 1 == 1 }),
             4 => Self::Fax(Fax::Group4),
             5 => Self::Lzw,
             7 => Self::Jpeg,
@@ -69,8 +68,8 @@ impl Compression {
         match self {
             Self::Jpeg => jpeg::bytes_to_decode(chunks, samples),
             Self::Zstd => {
-                let windows = (0..chunks.count()).filter_map(|index| zstd_window(chunks.bytes(index).ok()?));
-                4 * windows.max().unwrap_or(0).min(ZSTD_WINDOW)
+                let frames = (0..).map_while(|index| chunks.bytes(index).ok());
+                4 * frames.filter_map(zstd_window).max().unwrap_or(0).min(ZSTD_WINDOW)
             }
             Self::Lzma => 2 * LZMA_WINDOW,
             _ => 0,
@@ -141,9 +140,9 @@ impl<'a> Decoders<'a> {
     }
 
     fn lzw(&mut self, mut chunk: &[u8], mut rows: &mut [u8]) -> Result<()> {
-        // Before TIFF 5.0 codes were stored from the lowest bit on: then a chunk begins with 0, and an odd byte follows.
+        // Before TIFF 5.0 codes were stored from the lowest bit on, as in a GIF. Then a chunk begins with 0 and an odd byte.
         let is_old = matches!(chunk, [0, second, ..] if second & 1 == 1);
-        let mut old = is_old.then(|| Decoder::with_tiff_size_switch(BitOrder::Lsb, 8));
+        let mut old = is_old.then(|| Decoder::new(BitOrder::Lsb, 8));
         let decoder = match &mut old {
             Some(decoder) => decoder,
             None => self.lzw.get_or_insert_with(|| Decoder::with_tiff_size_switch(BitOrder::Msb, 8)),

@@ -2,8 +2,7 @@
 
 use std::io;
 
-use image::metadata::Orientation;
-use image::{ColorType, ImageDecoder, ImageError, ImageResult};
+use crate::pixels::decoder::{ColorType, ImageDecoder, ImageError, ImageResult};
 
 use crate::pixels::tiff::Page;
 
@@ -14,10 +13,6 @@ impl ImageDecoder for Page<'_> {
 
     fn color_type(&self) -> ColorType {
         ColorType::Rgb8
-    }
-
-    fn orientation(&mut self) -> ImageResult<Orientation> {
-        Ok(self.chunks.file.orientation())
     }
 
     fn read_image(self, rgb: &mut [u8]) -> ImageResult<()> {

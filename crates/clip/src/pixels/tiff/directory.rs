@@ -2,8 +2,6 @@
 
 use std::collections::HashSet;
 
-use image::metadata::Orientation;
-
 use crate::pixels::tiff::Result;
 
 /// The bytes of a TIFF, in either byte order.
@@ -13,7 +11,35 @@ pub(in crate::pixels) struct Tiff<'a>(pub &'a [u8]);
 /// The first bytes of TIFF files. The third and the fourth are wrong, but Pillow reads them by their byte order.
 const MAGIC: [&[u8; 4]; 6] = [b"II*\0", b"MM\0*", b"MM*\0", b"II\0*", b"II+\0", b"MM\0+"];
 
-/// libtiff refuses a longer directory.
+/// Names of the numbers in a directory.
+pub(super) mod tag {
+    pub const WIDTH: u64 = 256;
+    pub const HEIGHT: u64 = 257;
+    pub const BITS: u64 = 258;
+    pub const COMPRESSION: u64 = 259;
+    pub const PHOTOMETRIC: u64 = 262;
+    pub const FILL_ORDER: u64 = 266;
+    pub const STRIP_PLACES: u64 = 273;
+    pub const SAMPLES: u64 = 277;
+    pub const STRIP_ROWS: u64 = 278;
+    pub const STRIP_LENGTHS: u64 = 279;
+    pub const PLANES: u64 = 284;
+    pub const GROUP_3_OPTIONS: u64 = 292;
+    pub const PREDICTOR: u64 = 317;
+    pub const PALETTE: u64 = 320;
+    pub const TILE_WIDTH: u64 = 322;
+    pub const TILE_HEIGHT: u64 = 323;
+    pub const TILE_PLACES: u64 = 324;
+    pub const TILE_LENGTHS: u64 = 325;
+    pub const EXTRA_SAMPLES: u64 = 338;
+    pub const SAMPLE_FORMAT: u64 = 339;
+    pub const JPEG_TABLES: u64 = 347;
+    pub const YCBCR_COEFFICIENTS: u64 = 529;
+    pub const YCBCR_SUBSAMPLING: u64 = 530;
+    pub const BLACK_AND_WHITE: u64 = 532;
+}
+
+/// libtiff rejects a longer directory.
 const MOST_ENTRIES: u64 = 65_535;
 
 impl<'a> Tiff<'a> {
@@ -101,13 +127,6 @@ impl<'a> Tiff<'a> {
     /// The first number of a tag, or the number that its absence stands for.
     pub(super) fn first(self, tag: u64, default: u64) -> Result<u64> {
         self.entry(tag).map_or(Ok(default), |entry| entry.value(0))
-    }
-
-    /// The orientation, of any numeric type.
-    pub(in crate::pixels) fn orientation(self) -> Orientation {
-        const ORIENTATION: u64 = 274;
-        let value = self.entry(ORIENTATION).and_then(|entry| entry.rational(0)).filter(|value| value.fract() == 0.0);
-        value.and_then(|value| Orientation::from_exif(value as u8)).unwrap_or(Orientation::NoTransforms)
     }
 }
 

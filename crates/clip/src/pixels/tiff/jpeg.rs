@@ -2,6 +2,7 @@
 
 use crate::pixels::jpeg::{Colors, Jpeg};
 use crate::pixels::tiff::chunks::Chunks;
+use crate::pixels::tiff::directory::tag;
 use crate::pixels::tiff::page::Page;
 use crate::pixels::tiff::{Result, reserve};
 
@@ -50,10 +51,9 @@ pub(super) fn most(chunks: &Chunks) -> (u64, u64) {
 
 impl<'a> Streams<'a> {
     pub(super) fn new(page: &Page<'a>) -> Self {
-        const TABLES: u64 = 347;
         const YCBCR: u64 = 6;
-        let tables = page.chunks.file.entry(TABLES).and_then(|entry| entry.bytes());
-        let is_ycc = page.chunks.file.first(262, 0) == Ok(YCBCR) && page.samples == 3 && !page.is_planar;
+        let tables = page.chunks.file.entry(tag::JPEG_TABLES).and_then(|entry| entry.bytes());
+        let is_ycc = page.chunks.file.first(tag::PHOTOMETRIC, 0) == Ok(YCBCR) && page.samples == 3 && !page.is_planar;
         Self {
             tables,
             colors: if is_ycc { Colors::FromYcc } else { Colors::Stored },

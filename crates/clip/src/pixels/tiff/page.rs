@@ -4,7 +4,7 @@ use crate::pixels::tiff::Result;
 use crate::pixels::tiff::chunks::Chunks;
 use crate::pixels::tiff::colour::Colour;
 use crate::pixels::tiff::compression::Compression;
-use crate::pixels::tiff::directory::Tiff;
+use crate::pixels::tiff::directory::{Tiff, tag};
 use crate::pixels::tiff::ycbcr::YCbCr;
 
 /// A page, and how its pixels are stored.
@@ -40,16 +40,16 @@ impl<'a> Page<'a> {
     /// Reads the first directory.
     pub(in crate::pixels) fn read(file: Tiff<'a>) -> Result<Self> {
         let side = |tag| u32::try_from(file.first(tag, 0)?).map_err(|_| "its size is out of range");
-        let (width, height) = (side(256)?, side(257)?);
+        let (width, height) = (side(tag::WIDTH)?, side(tag::HEIGHT)?);
         if width == 0 || height == 0 {
             return Err("it has no pixels");
         }
         let compression = Compression::of(file)?;
         let (samples, bits) = samples(file)?;
-        let is_planar = samples > 1 && file.first(284, 1)? == 2;
+        let is_planar = samples > 1 && file.first(tag::PLANES, 1)? == 2;
         let colour = colour(file, compression, bits, samples, is_planar)?;
         let has_differences = compression.may_have_differences() && has_differences(file, bits, &colour)?;
-        let is_reversed = file.first(266, 1)? == 2 && compression != Compression::Jpeg;
+        let is_reversed = file.first(tag::FILL_ORDER, 1)? == 2 && compression != Compression::Jpeg;
         let mut page = Self {
             width,
             height,
@@ -92,7 +92,7 @@ impl<'a> Page<'a> {
     /// TIFF 6.0 halves the colour of YCbCr in both directions unless the file says otherwise. Writers that store whole pixels
     /// without compression often do not say so; Pillow takes all such files as whole. The length of a strip decides.
     fn settle_subsampling(&mut self) {
-        if self.compression != Compression::None || self.chunks.file.entry(530).is_some() {
+        if self.compression != Compression::None || self.chunks.file.entry(tag::YCBCR_SUBSAMPLING).is_some() {
             return;
         }
         let Colour::YCbCr(ycbcr) = &self.colour else { return };
@@ -108,8 +108,8 @@ impl<'a> Page<'a> {
 /// The samples of a pixel, and their bits.
 fn samples(file: Tiff) -> Result<(u32, u32)> {
     const MOST_SAMPLES: u64 = 8;
-    let bits = file.entry(258);
-    let samples = file.first(277, bits.map_or(1, |bits| bits.length))?.max(1);
+    let bits = file.entry(tag::BITS);
+    let samples = file.first(tag::SAMPLES, bits.map_or(1, |bits| bits.length))?.max(1);
     if samples > MOST_SAMPLES {
         return Err("it has too many samples a pixel");
     }
@@ -128,7 +128,7 @@ fn samples(file: Tiff) -> Result<(u32, u32)> {
     const SIGNED: u64 = 2;
     const FLOAT: u64 = 3;
     const UNDEFINED: u64 = 4;
-    match of_all(file.entry(339), UNSIGNED)? {
+    match of_all(file.entry(tag::SAMPLE_FORMAT), UNSIGNED)? {
         UNSIGNED | UNDEFINED if matches!(bits, 1 | 2 | 4 | 8 | 12 | 16) => {}
         // Pillow takes signed bytes as if they had no sign.
         SIGNED if bits == 8 => {}
@@ -145,8 +145,8 @@ fn colour(file: Tiff, compression: Compression, bits: u32, samples: u32, is_plan
     /// Colours are multiplied by this kind of alpha.
     const ASSOCIATED: u64 = 1;
     let is_jpeg = compression == Compression::Jpeg;
-    let is_premultiplied = file.first(338, 0)? == ASSOCIATED;
-    let colour = match file.first(262, photometric::WHITE_IS_ZERO)? {
+    let is_premultiplied = file.first(tag::EXTRA_SAMPLES, 0)? == ASSOCIATED;
+    let colour = match file.first(tag::PHOTOMETRIC, photometric::WHITE_IS_ZERO)? {
         kind @ (photometric::WHITE_IS_ZERO | photometric::BLACK_IS_ZERO) => Colour::Grey {
             is_inverted: kind == photometric::WHITE_IS_ZERO,
             is_premultiplied: is_premultiplied && samples > 1,
@@ -186,7 +186,7 @@ fn has_differences(file: Tiff, bits: u32, colour: &Colour) -> Result<bool> {
     const NONE: u64 = 1;
     const HORIZONTAL: u64 = 2;
     let is_whole = !matches!(colour, Colour::YCbCr(ycbcr) if ycbcr.is_subsampled());
-    match file.first(317, NONE)? {
+    match file.first(tag::PREDICTOR, NONE)? {
         0 | NONE => Ok(false),
         HORIZONTAL if (bits == 8 || bits == 16) && is_whole => Ok(true),
         _ => Err("its predictor is not supported"),

@@ -5,7 +5,7 @@
 
 use crate::pixels::tiff::Result;
 use crate::pixels::tiff::compression::Compression;
-use crate::pixels::tiff::directory::Tiff;
+use crate::pixels::tiff::directory::{Tiff, tag};
 
 /// Levels of luma by code, and the parts of red, green and blue by codes of chroma.
 pub(in crate::pixels) struct YCbCr {
@@ -23,15 +23,15 @@ pub(in crate::pixels) struct YCbCr {
 
 impl YCbCr {
     pub(super) fn read(file: Tiff, compression: Compression, is_planar: bool) -> Result<Self> {
-        const SUBSAMPLING: u64 = 530;
         const HALVED: u64 = 2;
         let side = |index| -> Result<usize> {
-            match file.entry(SUBSAMPLING).map_or(Ok(HALVED), |entry| entry.value(index))? {
+            match file.entry(tag::YCBCR_SUBSAMPLING).map_or(Ok(HALVED), |entry| entry.value(index))? {
                 side @ (1 | 2 | 4) => Ok(side as usize),
                 _ => Err("its subsampling is not supported"),
             }
         };
-        let (across, down) = if is_planar && file.entry(SUBSAMPLING).is_none() { (1, 1) } else { (side(0)?, side(1)?) };
+        let (across, down) =
+            if is_planar && file.entry(tag::YCBCR_SUBSAMPLING).is_none() { (1, 1) } else { (side(0)?, side(1)?) };
         if is_planar && (across, down) != (1, 1) {
             return Err("subsampled planes are not supported");
         }
@@ -69,8 +69,6 @@ impl YCbCr {
 
     /// The arithmetic is libtiff's, in single precision where it has that.
     fn of_libtiff(file: Tiff) -> Result<Self> {
-        const COEFFICIENTS: u64 = 529;
-        const BLACK_AND_WHITE: u64 = 532;
         const MOST: f32 = 128.0 * 32.0;
         let list = |tag, defaults: &mut [f32]| -> Result<()> {
             let Some(entry) = file.entry(tag).filter(|entry| entry.length >= defaults.len() as u64) else {
@@ -84,8 +82,8 @@ impl YCbCr {
         };
         let mut coefficients = [0.299, 0.587, 0.114];
         let mut range = [0.0, 255.0, 128.0, 255.0, 128.0, 255.0];
-        list(COEFFICIENTS, &mut coefficients)?;
-        list(BLACK_AND_WHITE, &mut range)?;
+        list(tag::YCBCR_COEFFICIENTS, &mut coefficients)?;
+        list(tag::BLACK_AND_WHITE, &mut range)?;
         let [red, green, blue] = coefficients;
         if green == 0.0 {
             return Err("its colour coefficients have no green");
