@@ -211,7 +211,7 @@ fn failures_are_told_to_those_who_may_read_all_rows() {
              CREATE TABLE secret (id text PRIMARY KEY, body text, tenant text);
              GRANT SELECT ON secret TO tenant, reader;
              SELECT clip_auto_embed('secret', 'body', model => 'narrow', on_error => 'null', create_index => false);
-             SELECT _clip_report_activity('secret', 'zz_clip_embedding', 'backfill', 10, 1, 1);
+             INSERT INTO _clip.activity VALUES ('secret'::regclass, 'zz_clip_embedding', pg_backend_pid(), 'backfill', now(), now(), 10, 1, 1);
              SET clip.text_overflow = 'error'; INSERT INTO secret VALUES ('a secret key', {TOO_LONG}, 'another')"
         ))
         .unwrap();
@@ -220,7 +220,7 @@ fn failures_are_told_to_those_who_may_read_all_rows() {
         (cluster.connect_as_caller("guest"), cluster.connect_as_caller("tenant"), cluster.connect_as_caller("reader"));
     assert_eq!((seen(&mut guest), seen(&mut tenant), seen(&mut reader)), (0, 1, 1));
     client.batch_execute("BEGIN").unwrap();
-    for view in ["clip_failures", "_clip_failed", "_clip_work_done", "clip_progress"] {
+    for view in ["clip_failures", "_clip.failed", "_clip_work_done", "clip_progress"] {
         assert_eq!(count(&mut reader, &format!("SELECT count(*) FROM {view}")), 1, "{view}");
     }
     // A condition that costs nothing and tells what it sees, by an error or by itself.
@@ -229,7 +229,7 @@ fn failures_are_told_to_those_who_may_read_all_rows() {
             "CREATE FUNCTION pg_temp.tell(text) RETURNS bool LANGUAGE plpgsql COST 0.0001 AS $$BEGIN RAISE 'told'; END$$",
         )
         .unwrap();
-    for view in ["clip_failures", "_clip_failed", "_clip_work_done", "clip_progress"] {
+    for view in ["clip_failures", "_clip.failed", "_clip_work_done", "clip_progress"] {
         for condition in ["v::text::int = 1", "pg_temp.tell(v::text)"] {
             assert_eq!(
                 code(&mut guest, &format!("SELECT FROM {view} AS v WHERE {condition}")),
@@ -246,7 +246,7 @@ fn failures_are_told_to_those_who_may_read_all_rows() {
         )
         .unwrap();
     assert_eq!((seen(&mut tenant), seen(&mut client)), (0, 1));
-    assert_eq!(count(&mut tenant, "SELECT count(*) FROM _clip_failed"), 0);
+    assert_eq!(count(&mut tenant, "SELECT count(*) FROM _clip.failed"), 0);
     // Its owner is told, though he is bound, too.
     client
         .batch_execute(
