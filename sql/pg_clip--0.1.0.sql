@@ -209,7 +209,7 @@ SELECT t.oid AS trigger_oid,
        a.args[2] AS model,
        a.args[3] AS digest,
        a.args[4] AS on_error,
-       CASE a.args[5] WHEN 'keep' THEN 'keep' ELSE 'replace' END AS on_vector,
+       CASE WHEN a.args[5] OPERATOR(pg_catalog.=) 'keep' THEN 'keep' ELSE 'replace' END AS on_vector,
        source.attname AS source,
        source.atttypid::pg_catalog.regtype AS source_type,
        target.attname AS target,
@@ -1053,7 +1053,7 @@ COMMENT ON FUNCTION _clip_fillable(regclass, name, integer) IS 'internal: a colu
 
 CREATE FUNCTION _clip_rows(n bigint) RETURNS text
 	LANGUAGE sql IMMUTABLE
-RETURN n::pg_catalog.text OPERATOR(pg_catalog.||) CASE n WHEN 1 THEN ' row' ELSE ' rows' END;
+RETURN n::pg_catalog.text OPERATOR(pg_catalog.||) CASE WHEN n OPERATOR(pg_catalog.=) 1::pg_catalog.int8 THEN ' row' ELSE ' rows' END;
 COMMENT ON FUNCTION _clip_rows(bigint) IS 'internal: a number of rows, in words';
 
 CREATE FUNCTION clip_backfill_batch(relation regclass, target name DEFAULT 'embedding', batch_size integer DEFAULT 64) RETURNS bigint

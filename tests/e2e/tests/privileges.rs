@@ -51,23 +51,14 @@ fn a_role_with_a_connection_can_embed_and_nothing_else() {
     let oid: u32 = owner.query_one("SELECT 'secret'::regclass::oid", &[]).unwrap().get(0);
     for (anyone, name) in [(&mut guest, "guest"), (&mut reader, "reader")] {
         for (forbidden, with) in [
+            (format!("SELECT _clip_forget_failures({oid}, 'zz_clip_pixels')"), SqlState::INSUFFICIENT_PRIVILEGE),
             (
-                format!(
-                    "SELECT _clip_record_failure({oid}, 'zz_clip_embedding', '{{}}', '', '55000', 'invented', true)"
-                ),
+                format!("SELECT _clip_backfill_step({oid}, 'zz_clip_embedding', 10, true)"),
                 SqlState::INSUFFICIENT_PRIVILEGE,
             ),
-            (format!("SELECT _clip_forget_failures({oid}, 'zz_clip_pixels', NULL)"), SqlState::INSUFFICIENT_PRIVILEGE),
-            (
-                format!("SELECT _clip_report_activity({oid}, 'zz_clip_embedding', 'worker', 1, 1, 1)"),
-                SqlState::INSUFFICIENT_PRIVILEGE,
-            ),
-            (
-                format!("SELECT * FROM _clip_pass({oid}, 'zz_clip_embedding', 10, NULL, 'public')"),
-                SqlState::INSUFFICIENT_PRIVILEGE,
-            ),
+            (format!("SELECT _clip_backfill_rows({oid}, 'zz_clip_embedding', 10)"), SqlState::INSUFFICIENT_PRIVILEGE),
             ("SELECT clip_auto_embed_row()".to_owned(), SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE),
-            ("SELECT clip_auto_embed_statement()".to_owned(), SqlState::FEATURE_NOT_SUPPORTED),
+            ("SELECT clip_auto_embed_statement()".to_owned(), SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE),
         ] {
             assert_eq!(code(anyone, &forbidden), Some(with), "{name}: {forbidden}");
         }
@@ -169,7 +160,9 @@ fn every_function_is_for_those_it_is_meant_for() {
         ("clip_reembed('gallery.item', 'embedding', 'wide')", May::Owner),
         ("clip_auto_embed_drop('gallery.item', 'of_note')", May::Owner),
         ("clip_auto_embed_row()", May::Triggers(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE)),
-        ("clip_auto_embed_statement()", May::Triggers(SqlState::FEATURE_NOT_SUPPORTED)),
+        ("clip_auto_embed_statement()", May::Triggers(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE)),
+        ("clip_auto_embed_check()", May::Triggers(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE)),
+        ("clip_ddl()", May::Triggers(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE)),
     ]);
     for (call, may) in &calls {
         for (rank, role) in ["guest", "reader", "writer", "keeper"].into_iter().enumerate() {
@@ -310,10 +303,7 @@ fn the_install_script_is_safe_to_run() {
     // Where the body is kept as it was understood when it was made, there is nothing to pin. Those that commit cannot; nor can those that run what
     // the caller wrote, with his search_path. All that they name themselves is qualified.
     let unpinned = "l.lanname <> 'c' AND p.prosqlbody IS NULL AND NOT coalesce(p.proconfig @> ARRAY['search_path=pg_catalog, pg_temp'], false)";
-    assert_eq!(
-        members(&mut client, unpinned),
-        ["clip_auto_embed_statement", "clip_backfill", "clip_backfill_batch", "clip_reembed"]
-    );
+    assert_eq!(members(&mut client, unpinned), ["clip_backfill", "clip_backfill_batch", "clip_reembed"]);
 }
 
 #[test]
