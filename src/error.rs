@@ -217,6 +217,14 @@ pub fn vectors_cleared() -> ErrorReport {
         .set_hint("In mode \"queue\" a background worker embeds the rows; else CALL clip_backfill.")
 }
 
+/// A call of an event trigger's function by SQL.
+pub fn not_an_event() -> ErrorReport {
+    new(
+        PgSqlErrorCode::ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED,
+        "function \"clip_ddl\" can only be called as an event trigger",
+    )
+}
+
 /// A trigger of the table's that fires after ours, where nothing would look at what it does.
 pub fn trigger_fires_later(later: &str) -> ErrorReport {
     new(

@@ -60,10 +60,7 @@ pub fn record(relation: pg_sys::Oid, failure: Failure<'_>) -> Result<(), ErrorRe
 
 /// Forget the failures of all rows of a column, for the owner of its table.
 #[pg_extern(sql = false)]
-fn clip_forget_failures(
-    relation: Option<pg_sys::Oid>,
-    trigger_name: Option<Varlena<'_>>,
-) -> Result<i64, ErrorReport> {
+fn clip_forget_failures(relation: Option<pg_sys::Oid>, trigger_name: Option<Varlena<'_>>) -> Result<i64, ErrorReport> {
     let (Some(relation), Some(trigger_name)) = (relation, trigger_name) else { return Ok(0) };
     let question = "SELECT pg_catalog.pg_has_role(c.relowner, 'USAGE') FROM pg_catalog.pg_class AS c \
         WHERE c.oid OPERATOR(pg_catalog.=) $1";
@@ -125,7 +122,12 @@ impl Activity {
 }
 
 /// Begin to report what this process does to a column. `total` is how many rows wait.
-pub fn begin_activity(relation: pg_sys::Oid, trigger_name: &Text, kind: Activity, total: i64) -> Result<(), ErrorReport> {
+pub fn begin_activity(
+    relation: pg_sys::Oid,
+    trigger_name: &Text,
+    kind: Activity,
+    total: i64,
+) -> Result<(), ErrorReport> {
     end_activity(relation, trigger_name)?;
     add_activity(relation, trigger_name, kind, Some(total), 0, 0)
 }

@@ -93,7 +93,10 @@ fn clip_backfill_rows(
 
 /// How many rows wait. The owner of the table counts all; others those that policies let them see.
 #[pg_extern(sql = false)]
-fn clip_count_pending(relation: Option<pg_sys::Oid>, trigger_name: Option<Varlena<'_>>) -> Result<Option<i64>, ErrorReport> {
+fn clip_count_pending(
+    relation: Option<pg_sys::Oid>,
+    trigger_name: Option<Varlena<'_>>,
+) -> Result<Option<i64>, ErrorReport> {
     let (Some(relation), Some(trigger_name)) = (relation, trigger_name) else { return Ok(None) };
     let filling = Filling::find(relation, &Text(trigger_name.text()?.into_owned()))?;
     filling.map(|filling| without_forced_policies(|| filling.ask(&filling.count_rows))).transpose()
@@ -104,7 +107,8 @@ fn find(relation: pg_sys::Oid, trigger_name: &Text) -> Result<Option<Filling>, E
     let question = "SELECT pg_catalog.has_any_column_privilege($1, 'UPDATE')";
     if read(question, &[relation.into()], |row| required(row, 1)) != Ok(Some(true)) {
         let name = "SELECT $1::pg_catalog.regclass::pg_catalog.text";
-        let Text(label) = read(name, &[relation.into()], |row| required(row, 1)).ok().flatten().unwrap_or(Text(String::new()));
+        let Text(label) =
+            read(name, &[relation.into()], |row| required(row, 1)).ok().flatten().unwrap_or(Text(String::new()));
         return Err(not_writable(&label));
     }
     // SAFETY: waits for the lock, which the transaction holds until it ends.

@@ -12,7 +12,7 @@ use pgrx::prelude::*;
 
 use super::trigger_row::is_restore;
 use crate::encoding::Raw;
-use crate::error::{broken_extension, broken_statement, vectors_cleared};
+use crate::error::{broken_extension, not_an_event, vectors_cleared};
 use crate::failures::sweep;
 use crate::rights::{Extension, as_role, without_forced_policies};
 use crate::statements::{Statement, prepared, read, required};
@@ -50,7 +50,7 @@ pub unsafe extern "C-unwind" fn clip_ddl_wrapper(fcinfo: pg_sys::FunctionCallInf
         is_event.then(|| &*(*fcinfo).context.cast::<pg_sys::EventTriggerData>())
     };
     let Some(data) = data else {
-        Err::<(), _>(broken_statement("clip_ddl is an event trigger")).unwrap_or_report();
+        Err::<(), _>(not_an_event()).unwrap_or_report();
         return pg_sys::Datum::null();
     };
     // SAFETY: the server's string, and the statement that runs.
@@ -209,7 +209,8 @@ unsafe fn statement_of<'a, T>(node: *mut pg_sys::Node, tag: pg_sys::NodeTag) -> 
 /// The pointer must be null or of a list of pointers.
 unsafe fn elements(list: *mut pg_sys::List) -> impl Iterator<Item = *mut std::ffi::c_void> {
     // SAFETY: as the caller promises; the list has as many elements as it says.
-    let (start, length) = unsafe { list.as_ref().map_or((std::ptr::null_mut(), 0), |list| (list.elements, list.length as usize)) };
+    let (start, length) =
+        unsafe { list.as_ref().map_or((std::ptr::null_mut(), 0), |list| (list.elements, list.length as usize)) };
     // SAFETY: as above.
     (0..length).map(move |i| unsafe { (*start.add(i)).ptr_value })
 }

@@ -53,7 +53,8 @@ pub fn fill_next(filling: &Filling, limit: i64, after: Option<Position>) -> Resu
     let mut arguments: Vec<DatumWithOid<'_>> = vec![limit.into()];
     arguments.extend(after.iter().flatten().map(OwnedValue::argument));
     // In the order of the key, by its index, so that a pass reads the table once however many batches it takes.
-    let by_index = [(c"enable_seqscan", c"off"), (c"enable_bitmapscan", c"off"), (c"enable_sort", c"off"), (c"jit", c"off")];
+    let by_index =
+        [(c"enable_seqscan", c"off"), (c"enable_bitmapscan", c"off"), (c"enable_sort", c"off"), (c"jit", c"off")];
     let mut filled = Spi::connect_mut(|_| {
         let mut rows = with_settings(&by_index, || Cursor::open(query.bytes(), &arguments, false))?;
         let filled = fill(filling, &mut rows, limit as usize, Manner { tolerant: true, locked: true })?;
@@ -149,7 +150,10 @@ fn fill_run(
                 // A row that is gone or has a vector by now.
                 false if !manner.locked => continue,
                 // What is locked and was not stored would be tried again for ever: nobody else can have changed it.
-                false => ("09000".into(), "could not store the vector: A trigger or a policy of the table prevents it.".into()),
+                false => (
+                    "09000".into(),
+                    "could not store the vector: A trigger or a policy of the table prevents it.".into(),
+                ),
             },
             Err(error) => summary_of(error),
         };

@@ -24,9 +24,7 @@ pub extern "C" fn pg_finfo_clip_auto_embed_statement_wrapper() -> &'static pg_sy
 /// Called by the server alone.
 #[pg_guard]
 #[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn clip_auto_embed_statement_wrapper(
-    fcinfo: pg_sys::FunctionCallInfo,
-) -> pg_sys::Datum {
+pub unsafe extern "C-unwind" fn clip_auto_embed_statement_wrapper(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
     // SAFETY: the server's call; the context of a trigger's call is its TriggerData.
     let data = unsafe {
         pgrx::trigger_support::called_as_trigger(fcinfo)

@@ -277,8 +277,6 @@ impl Keyed {
 fn json_object(names: &[String], values: &[DatumWithOid<'_>]) -> Result<OwnedValue, ErrorReport> {
     let pairs: Vec<_> = names.iter().zip(1..).map(|(name, number)| format!("{name}, ${number}")).collect();
     let query = format!("SELECT pg_catalog.jsonb_build_object({})", pairs.join(", "));
-    let object = with_fixed_output(|| {
-        read(&query, values, |row| Ok(row.owned(1)))
-    });
+    let object = with_fixed_output(|| read(&query, values, |row| Ok(row.owned(1))));
     object.map_err(failed)?.unwrap_or_else(|| Err(broken_trigger("its key is no JSON")))
 }

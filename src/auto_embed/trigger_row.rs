@@ -96,7 +96,8 @@ impl<'a> Row<'a> {
     pub fn has_check(&self) -> bool {
         // SAFETY: names are null-terminated, and there as long as the trigger.
         let name = unsafe { CStr::from_ptr(self.trigger.tgname) };
-        CString::new([name.to_bytes(), b"_check"].concat()).is_ok_and(|name| trigger_named(self.relation, &name).is_some())
+        CString::new([name.to_bytes(), b"_check"].concat())
+            .is_ok_and(|name| trigger_named(self.relation, &name).is_some())
     }
 
     /// The columns that the trigger's condition names.

@@ -16,8 +16,8 @@ use pgrx::bgworkers::BackgroundWorker;
 use pgrx::pg_sys::panic::ErrorReportable;
 use pgrx::prelude::*;
 
-use crate::encoding::Text;
 use crate::auto_embed::{Filled, Filling, Position, fill_next};
+use crate::encoding::Text;
 use crate::failures::{self, Activity, add_activity};
 use crate::rights::{Extension, as_role, read, required, with_fixed_output, with_settings, without_forced_policies};
 use crate::settings;
@@ -217,7 +217,8 @@ impl Column {
     fn has_work(&self) -> bool {
         let look = || {
             let Some(filling) = self.filling() else { return false };
-            let ask = || with_settings(&[(c"enable_seqscan", c"off"), (c"jit", c"off")], || filling.ask(&filling.any_row));
+            let ask =
+                || with_settings(&[(c"enable_seqscan", c"off"), (c"jit", c"off")], || filling.ask(&filling.any_row));
             as_role(filling.owner, || without_forced_policies(|| with_fixed_output(ask))).unwrap_or_report()
         };
         matches!(in_transaction(look), Ok(true))
@@ -296,7 +297,8 @@ fn work() -> Option<Work> {
         Spi::connect(|client| {
             let mut found = Vec::new();
             for row in client.select(&columns, None, &[])? {
-                if let (Some(relation), Some(trigger_name), Some(Text(label))) = (row.get(1)?, row.get(2)?, row.get(3)?) {
+                if let (Some(relation), Some(trigger_name), Some(Text(label))) = (row.get(1)?, row.get(2)?, row.get(3)?)
+                {
                     found.push(Column { relation, trigger_name, label });
                 }
             }

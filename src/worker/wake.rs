@@ -19,13 +19,14 @@ use crate::settings;
 /// How long after a start another is not tried by the same session: as long as a worker needs to take its slot.
 const BETWEEN_STARTS: Duration = Duration::from_millis(100);
 
-/// A worker that exits keeps its process for some milliseconds after its last look for rows. A start that is refused
-/// meanwhile is repeated this often, and so many times.
+/// A worker that exits keeps its process after its last look for rows: for some milliseconds, and for a tenth of a second and
+/// more with ten processes waiting for each core. A start that is refused meanwhile is repeated this often, and so many times.
 const RETRY_EVERY: Duration = Duration::from_millis(2);
-const RETRIES: u32 = 50;
+const RETRIES: u32 = 250;
 
-/// How long a session does not repeat its starts after all of that was in vain.
-const AFTER_REFUSAL: Duration = Duration::from_secs(1);
+/// How long a session does not repeat its starts after all of that was in vain: other processes fill the server then, and
+/// commits are not to wait for them.
+const AFTER_REFUSAL: Duration = Duration::from_secs(60);
 
 /// More than the description of a worker and its names take.
 const BYTES_TO_PREPARE: u64 = 64 * 1024;

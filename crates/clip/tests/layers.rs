@@ -5,11 +5,19 @@
 use std::path::{Path, PathBuf};
 
 /// A word, and the files that may contain it.
-const DOORS: [(&str, &[&str]); 12] = [
+const DOORS: [(&str, &[&str]); 20] = [
     ("ort::", &["runtime.rs"]),
     ("object::", &["library.rs"]),
     ("tokenizers::", &["tokens.rs"]),
-    ("image::", &["decode.rs", "header.rs"]),
+    ("image::", &["decode.rs", "decoder.rs", "header.rs"]),
+    ("image_webp::", &["header.rs"]),
+    ("flate2::", &["png.rs", "compression.rs"]),
+    ("weezl::", &["gif.rs", "compression.rs"]),
+    ("ruzstd::", &["compression.rs"]),
+    ("lzma_rust2::", &["compression.rs"]),
+    ("fax::", &["bits.rs", "runs.rs"]),
+    ("crc32fast::", &["png.rs"]),
+    ("safe_arch::", &["sse2.rs"]),
     ("nix::", &["folder.rs", "watch.rs"]),
     ("prost::", &["onnx.rs", "quantize.rs"]),
     ("half::", &["runtime.rs"]),
@@ -35,6 +43,9 @@ fn has(line: &str, word: &str) -> bool {
 fn each_crate_has_one_door() {
     for path in files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if name == "tests.rs" {
+            continue;
+        }
         let source = std::fs::read_to_string(&path).unwrap();
         let code = source.split("#[cfg(test)]").next().unwrap();
         for (word, doors) in DOORS {

@@ -31,6 +31,11 @@ pub fn schema() -> Option<String> {
     std::env::var("PG_CLIP_TEST_SCHEMA").ok().filter(|name| !name.is_empty())
 }
 
+/// Where the extension is.
+pub fn home() -> String {
+    schema().unwrap_or_else(|| "public".into())
+}
+
 /// How both extensions are created in a database of superusers and tests.
 pub fn create_extension() -> String {
     match schema() {

@@ -77,6 +77,7 @@ fn what_one_owners_table_sets_is_not_left_for_anothers() {
              RESET ROLE",
         )
         .unwrap();
+    e2e::let_call(&mut client, "a, b");
     for (role, table) in [("a", "first"), ("b", "second")] {
         client.batch_execute(&format!("SET ROLE {role}")).unwrap();
         client
@@ -146,7 +147,9 @@ fn who_owns_the_database_has_none_of_his_functions_called_for_others() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     client.batch_execute("CREATE ROLE owner LOGIN; ALTER DATABASE postgres OWNER TO owner").unwrap();
-    cluster.connect_as_caller("owner").batch_execute(OVERLOADS).unwrap();
+    client.batch_execute(&format!("GRANT USAGE, CREATE ON SCHEMA {} TO owner", e2e::home())).unwrap();
+    let beside = OVERLOADS.replace("public.%I", &(e2e::home() + ".%I"));
+    cluster.connect_as("owner").batch_execute(&beside).unwrap();
     let planted = count(&mut client, "SELECT count(*) FROM pg_proc WHERE proowner = 'owner'::regrole");
     assert!(planted > 500, "{planted}");
     for table in ["by_row", "by_statement", "by_queue"] {
@@ -154,7 +157,7 @@ fn who_owns_the_database_has_none_of_his_functions_called_for_others() {
             .batch_execute(&format!("CREATE TABLE {table} (id int PRIMARY KEY, body varchar, words tsvector)"))
             .unwrap();
     }
-    let embed = "SELECT clip_auto_embed('{table}'::regclass, 'body'::name, 'embedding'::name, 'narrow'::text, '{mode}'::text, true, false, '{on_error}'::text)";
+    let embed = "SELECT clip_auto_embed('{table}'::regclass, 'body'::name, 'embedding'::name, 'narrow'::text, '{mode}'::text, true, false, '{on_error}'::text, 'replace'::text)";
     for (table, mode, on_error) in
         [("by_row", "row", "null"), ("by_statement", "statement", "null"), ("by_queue", "queue", "error")]
     {

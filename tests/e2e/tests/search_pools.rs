@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use e2e::{Cluster, code, count, root, run};
+use e2e::{Cluster, code, count, let_call, root, run};
 use postgres::error::SqlState;
 use postgres::{Client, NoTls};
 
@@ -177,6 +177,7 @@ fn rows_without_a_vector_are_told_once() {
              ANALYZE",
         )
         .unwrap();
+    let_call(&mut owner, "reader, narrow_reader");
     let (mut client, heard) = listening(&cluster, "postgres");
     let mut said = |query: &str| {
         client.batch_execute(query).unwrap();

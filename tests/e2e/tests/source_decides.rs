@@ -548,3 +548,37 @@ fn rows_that_wait_and_addresses_are_told_of() {
         assert!(told.contains(expected), "{told}");
     }
 }
+
+/// Before pg_catalog in the search_path, an operator that fits is found where a name is not qualified.
+#[test]
+fn operators_of_others_are_not_found_by_backfills() {
+    let cluster = Cluster::start();
+    let mut client = cluster.connect();
+    client.batch_execute("CREATE TABLE t (id int PRIMARY KEY, title text)").unwrap();
+    client.batch_execute("INSERT INTO t SELECT i, 'title ' || i FROM generate_series(1, 5) AS i").unwrap();
+    attach(&mut client, "t", "row");
+    client.batch_execute("CREATE SCHEMA evil").unwrap();
+    for (left, right) in
+        [("int8", "int4"), ("int8", "int8"), ("int4", "int4"), ("text", "text"), ("name", "name"), ("oid", "oid")]
+    {
+        let result = if left == "text" { "text" } else { "boolean" };
+        client
+            .batch_execute(&format!(
+                "CREATE FUNCTION evil.boom({left}, {right}) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE 'hijacked'; END $$;
+                 CREATE FUNCTION evil.sum({left}, {right}) RETURNS {result} LANGUAGE plpgsql AS $$ BEGIN RAISE 'hijacked'; END $$;
+                 CREATE OPERATOR evil.= (LEFTARG = {left}, RIGHTARG = {right}, FUNCTION = evil.boom);
+                 CREATE OPERATOR evil.> (LEFTARG = {left}, RIGHTARG = {right}, FUNCTION = evil.boom);
+                 CREATE OPERATOR evil.+ (LEFTARG = {left}, RIGHTARG = {right}, FUNCTION = evil.sum);
+                 CREATE OPERATOR evil.|| (LEFTARG = {left}, RIGHTARG = {right}, FUNCTION = evil.sum)"
+            ))
+            .unwrap();
+    }
+    client
+        .batch_execute(
+            "SET search_path = evil, pg_catalog, public; SELECT clip_backfill_batch('t', batch_size => 2);
+             CALL clip_backfill('t', batch_size => 1); CALL clip_reembed('t', 'embedding', 'bidirectional');
+             SELECT clip_retry('t'); SELECT clip_auto_embed_drop('t'); RESET search_path",
+        )
+        .unwrap();
+    assert_eq!(count(&mut client, "SELECT count(embedding) FROM t"), 5);
+}

@@ -2,8 +2,9 @@
 //!
 //! External crate: `image` for its trait.
 
-use image::error::{DecodingError, ImageFormatHint};
-use image::{ColorType, ImageDecoder, ImageError, ImageFormat, ImageResult};
+use crate::pixels::decoder::{
+    ColorType, DecodingError, ImageDecoder, ImageError, ImageFormat, ImageFormatHint, ImageResult,
+};
 
 use crate::error::Error;
 use crate::pixels::bmp_runs;

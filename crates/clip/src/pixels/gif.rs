@@ -4,8 +4,10 @@
 //! leaves free, or index 0 if there is none; the background colour of the header is not used. External crates: `image` for its
 //! trait, `weezl`.
 
-use image::error::{DecodingError, ImageFormatHint};
-use image::{ColorType, ImageDecoder, ImageError, ImageFormat, ImageResult};
+use crate::pixels::decoder::{
+    ColorType, DecodingError, ImageDecoder, ImageError, ImageFormat, ImageFormatHint, ImageResult, LimitError,
+    LimitErrorKind,
+};
 use weezl::{BitOrder, LzwStatus, decode};
 
 use crate::error::Error;
@@ -261,9 +263,7 @@ impl ImageDecoder for Gif<'_> {
 
     fn read_image(self, canvas: &mut [u8]) -> ImageResult<()> {
         self.decode(canvas).map_err(|reason| match reason {
-            Reason::Memory => ImageError::Limits(image::error::LimitError::from_kind(
-                image::error::LimitErrorKind::InsufficientMemory,
-            )),
+            Reason::Memory => ImageError::Limits(LimitError::from_kind(LimitErrorKind::InsufficientMemory)),
             Reason::Damaged(reason) => {
                 ImageError::Decoding(DecodingError::new(ImageFormatHint::Exact(ImageFormat::Gif), reason))
             }

@@ -7,6 +7,7 @@ mod bmp;
 mod bmp_runs;
 mod container;
 mod decode;
+mod decoder;
 mod exif;
 mod gif;
 mod header;

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use image::metadata::Orientation;
+use crate::pixels::decoder::Orientation;
 use memchr::memmem;
 
 use crate::pixels::exif::{self, Found, UPRIGHT};

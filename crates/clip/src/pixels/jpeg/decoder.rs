@@ -2,7 +2,7 @@
 
 use std::io;
 
-use image::{ColorType, ImageDecoder, ImageError, ImageResult};
+use crate::pixels::decoder::{ColorType, ImageDecoder, ImageError, ImageResult};
 
 use super::{Colors, Jpeg};
 
@@ -13,14 +13,6 @@ impl ImageDecoder for Jpeg<'_> {
 
     fn color_type(&self) -> ColorType {
         if self.channels(Colors::Rgb) == 1 { ColorType::L8 } else { ColorType::Rgb8 }
-    }
-
-    fn exif_metadata(&mut self) -> ImageResult<Option<Vec<u8>>> {
-        Ok(self.exif().map(Vec::from))
-    }
-
-    fn xmp_metadata(&mut self) -> ImageResult<Option<Vec<u8>>> {
-        Ok(self.xmp().map(Vec::from))
     }
 
     fn read_image(self, samples: &mut [u8]) -> ImageResult<()> {

@@ -7,6 +7,9 @@ pub(super) const SHORT: u32 = 8;
 /// Codes with the value that follows them are looked up at once, if both are no longer together.
 pub(super) const WITH_VALUE: u32 = 10;
 
+/// Leads out of a block, to a place of which the coefficient is zero.
+const BLOCK_END: u32 = 192;
+
 /// A table as it is defined.
 #[derive(Clone)]
 pub(super) struct Codes {
@@ -90,8 +93,11 @@ impl Table {
             let short = self.short[(bits >> (WITH_VALUE - SHORT)) as usize];
             let (length, symbol) = (u32::from(short >> 8), u32::from(short & 0xff));
             let (run, size) = (symbol >> 4, symbol & 15);
-            if length > SHORT || size == 0 || length + size > WITH_VALUE {
+            if length > SHORT || length + size > WITH_VALUE {
                 return 0;
+            }
+            if size == 0 {
+                return if run == 15 { 16 << 8 | length } else { BLOCK_END << 8 | length };
             }
             let raw = bits >> (WITH_VALUE - length - size) & ((1 << size) - 1);
             (extend(raw, size) as u32) << 16 | (run + 1) << 8 | (length + size)

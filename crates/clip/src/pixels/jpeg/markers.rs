@@ -45,9 +45,6 @@ pub(super) struct Segments {
     pub jfif: bool,
     /// Colour transform of Adobe's segment.
     pub adobe: Option<u8>,
-    /// EXIF, of all its segments together, as Pillow joins them.
-    pub exif: Option<Vec<u8>>,
-    pub xmp: Option<Vec<u8>>,
 }
 
 /// Where reading of markers ends.
@@ -177,13 +174,12 @@ impl<'a> Reader<'a> {
                     self.segments.jfif |=
                         matches!(self.segment()?, [b'J', b'F', b'I', b'F', 0, _, _, _, _, _, _, _, _, _, ..])
                 }
-                0xe1 => self.application()?,
                 0xee => {
                     if let [b'A', b'd', b'o', b'b', b'e', _, _, _, _, _, _, transform, ..] = self.segment()? {
                         self.segments.adobe = Some(*transform);
                     }
                 }
-                0xdc | 0xe2..=0xef | 0xfe => drop(self.segment()?),
+                0xdc | 0xe1..=0xef | 0xfe => drop(self.segment()?),
                 0xd8 => return Err("another JPEG begins in it"),
                 0xcb => return Err("lossless JPEG with arithmetic coding is not supported"),
                 0xc5..=0xc7 | 0xcd..=0xcf | 0xde | 0xdf => return Err("hierarchical JPEG is not supported"),
@@ -204,16 +200,6 @@ impl<'a> Reader<'a> {
             Ok(Next::Scan(_)) => Err("it has more scans than components"),
             Err(reason) => Err(reason),
         }
-    }
-
-    fn application(&mut self) -> Result<()> {
-        let content = self.segment()?;
-        if let Some(exif) = content.strip_prefix(b"Exif\0\0") {
-            self.segments.exif.get_or_insert_default().extend_from_slice(exif);
-        } else if let Some(xmp) = content.strip_prefix(b"http://ns.adobe.com/xap/1.0/\0") {
-            self.segments.xmp = Some(xmp.to_vec());
-        }
-        Ok(())
     }
 
     fn frame(&mut self, frame: &mut Option<Frame>, coding: Coding) -> Result<()> {

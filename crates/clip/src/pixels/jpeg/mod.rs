@@ -115,15 +115,6 @@ impl<'a> Jpeg<'a> {
         Planes::bytes(&self.frame) + coefficients + rows
     }
 
-    /// EXIF without its header, all segments of it together.
-    pub fn exif(&self) -> Option<&[u8]> {
-        self.reader.segments.exif.as_deref()
-    }
-
-    pub fn xmp(&self) -> Option<&[u8]> {
-        self.reader.segments.xmp.as_deref()
-    }
-
     /// Whether all scans are to be read before a sample can be made.
     fn is_buffered(&self) -> bool {
         self.frame.coding.progressive || self.scan.components.len() < self.frame.components.len()

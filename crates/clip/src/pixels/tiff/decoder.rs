@@ -2,7 +2,7 @@
 
 use std::io;
 
-use image::{ColorType, ImageDecoder, ImageError, ImageResult};
+use crate::pixels::decoder::{ColorType, ImageDecoder, ImageError, ImageResult};
 
 use crate::pixels::tiff::Page;
 
