@@ -98,7 +98,9 @@ unsafe fn begin(statement: *mut pg_sys::Node) -> Result<(), ErrorReport> {
     let role = unsafe { pg_sys::GetUserId() };
     let mut after = After { statement, clear: Vec::new(), create: Vec::new() };
     as_extension(|schema| {
-        let query = format!("SELECT r.clears, r.statement, r.owner FROM {schema}._clip_release($1::pg_catalog.regclass, $2::pg_catalog.text[], $3::pg_catalog.oid) AS r");
+        let query = format!(
+            "SELECT r.clears, r.statement, r.owner FROM {schema}._clip_release($1::pg_catalog.regclass, $2::pg_catalog.text[], $3::pg_catalog.oid) AS r"
+        );
         let arguments = [relation.into(), names.into(), role.into()];
         Spi::connect_mut(|_| {
             let statement = prepared(query.as_bytes(), &arguments)?;

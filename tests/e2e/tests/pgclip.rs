@@ -278,7 +278,7 @@ fn folders_that_cannot_be_trusted_or_used_are_refused_and_leave_nothing() {
     for name in ["nan", "zero", "wrong_dim", "no_tokenizer", "no_projection", "garbage_graph", "bad_json", "zero_std"] {
         refused(&model("broken").join(name), "");
     }
-    refused(Path::new("/nonexistent"), "config.json");
+    refused(Path::new("/nonexistent"), "No such file");
     refused(&model("broken/no_projection"), "pooler_output");
 
     let folder = scratch.0.join("folder");

@@ -113,8 +113,8 @@ impl Frame {
         if width > Self::MOST || height > Self::MOST {
             return Err("a side is longer than 65,500 pixels");
         }
-        if ![1, 3, 4].contains(&components.len()) {
-            return Err("only one, three or four colours are supported");
+        if !(1..=4).contains(&components.len()) {
+            return Err("only one to four components are supported");
         }
         if components.iter().any(|part| !(1..=4).contains(&part.horizontal) || !(1..=4).contains(&part.vertical)) {
             return Err("its sampling factors are not valid");

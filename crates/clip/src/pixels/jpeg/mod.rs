@@ -59,7 +59,12 @@ pub(super) struct Jpeg<'a> {
 
 impl<'a> Jpeg<'a> {
     pub fn open(bytes: &'a [u8]) -> Result<Self> {
-        Self::begin(Reader::new(bytes))
+        let jpeg = Self::begin(Reader::new(bytes))?;
+        // Two components are of a TIFF only: grey and alpha.
+        match jpeg.frame.components.len() {
+            2 => Err("only one, three or four colours are supported"),
+            _ => Ok(jpeg),
+        }
     }
 
     /// Opens a stream that goes by the tables of another, as those in a TIFF do.

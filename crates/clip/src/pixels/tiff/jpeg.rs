@@ -8,7 +8,7 @@ use crate::pixels::tiff::{Result, reserve};
 
 /// How the JPEG streams of a page are decoded.
 pub(super) struct Streams<'a> {
-    tables: Option<&'a [u8]>,
+    tables: &'a [u8],
     colors: Colors,
     /// Samples of a pixel in each stream.
     samples: usize,
@@ -52,7 +52,9 @@ pub(super) fn most(chunks: &Chunks) -> (u64, u64) {
 impl<'a> Streams<'a> {
     pub(super) fn new(page: &Page<'a>) -> Self {
         const YCBCR: u64 = 6;
-        let tables = page.chunks.file.entry(tag::JPEG_TABLES).and_then(|entry| entry.bytes());
+        /// A stream without tables.
+        const NONE: &[u8] = b"\xff\xd8\xff\xd9";
+        let tables = page.chunks.file.entry(tag::JPEG_TABLES).and_then(|entry| entry.bytes()).unwrap_or(NONE);
         let is_ycc = page.chunks.file.first(tag::PHOTOMETRIC, 0) == Ok(YCBCR) && page.samples == 3 && !page.is_planar;
         Self {
             tables,
@@ -77,10 +79,7 @@ impl<'a> Streams<'a> {
     }
 
     fn decode(&self, stored: &[u8], rows: &mut [u8]) -> Result<()> {
-        let jpeg = match self.tables {
-            Some(tables) => Jpeg::open_with_tables(tables, stored)?,
-            None => Jpeg::open(stored)?,
-        };
+        let jpeg = Jpeg::open_with_tables(self.tables, stored)?;
         let (width, height) = (jpeg.width(), jpeg.height());
         let row_bytes = self.width as usize * self.samples;
         if jpeg.channels(self.colors) != self.samples
