@@ -96,7 +96,7 @@ def damaged(draw: random.Random, jpeg: bytes) -> bytes:
 
 def pillow(path: Path) -> str | None:
     try:
-        with Image.open(path, formats=["JPEG", "MPO"]) as image:
+        with Image.open(path, formats=["JPEG"]) as image:
             rgb = image.convert("RGB")
         return f"{rgb.width}x{rgb.height} {hashlib.sha256(rgb.tobytes()).hexdigest()}"
     except (OSError, SyntaxError):

@@ -162,7 +162,7 @@ fn every_function_is_for_those_it_is_meant_for() {
         ("clip_auto_embed_row()", May::Triggers(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE)),
         ("clip_auto_embed_statement()", May::Triggers(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE)),
         ("clip_auto_embed_check()", May::Triggers(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE)),
-        ("clip_ddl()", May::Triggers(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE)),
+        ("clip_ddl()", May::Triggers(SqlState::E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED)),
     ]);
     for (call, may) in &calls {
         for (rank, role) in ["guest", "reader", "writer", "keeper"].into_iter().enumerate() {
