@@ -76,6 +76,15 @@ fn kinds_without_a_known_meaning_are_rejected() {
 }
 
 #[test]
+fn a_black_beyond_all_levels_is_an_error() {
+    let mut file = fixture("ycbcr_range.tif");
+    // 16 / 1, of the luma that is black.
+    let black = file.windows(8).position(|bytes| bytes == [16, 0, 0, 0, 1, 0, 0, 0]).unwrap();
+    file[black..black + 4].fill(0xff);
+    assert_eq!(Page::read(Tiff(&file)).err(), Some("a number in its directory cannot be read"));
+}
+
+#[test]
 fn the_header_says_size_and_orientation() {
     for (name, orientation) in [("bigtiff.tif", 1), ("orientation_5.tif", 5), ("orientation_6_rational.tif", 6)] {
         let info = image_info(&fixture(name), &limits()).unwrap();

@@ -70,12 +70,14 @@ impl YCbCr {
     /// The arithmetic is libtiff's, in single precision where it has that.
     fn of_libtiff(file: Tiff) -> Result<Self> {
         const MOST: f32 = 128.0 * 32.0;
+        /// Numbers of this size and infinite ones mean nothing here, and sums of them overflow.
+        const SENSELESS: f64 = 1e9;
         let list = |tag, defaults: &mut [f32]| -> Result<()> {
             let Some(entry) = file.entry(tag).filter(|entry| entry.length >= defaults.len() as u64) else {
                 return Ok(());
             };
             for (index, value) in defaults.iter_mut().enumerate() {
-                let read = entry.rational(index as u64).filter(|value| value.is_finite());
+                let read = entry.rational(index as u64).filter(|value| value.abs() < SENSELESS);
                 *value = read.ok_or("a number in its directory cannot be read")? as f32;
             }
             Ok(())
