@@ -573,12 +573,16 @@ fn operators_of_others_are_not_found_by_backfills() {
             ))
             .unwrap();
     }
-    client
-        .batch_execute(
-            "SET search_path = evil, pg_catalog, public; SELECT clip_backfill_batch('t', batch_size => 2);
-             CALL clip_backfill('t', batch_size => 1); CALL clip_reembed('t', 'embedding', 'bidirectional');
-             SELECT clip_retry('t'); SELECT clip_auto_embed_drop('t'); RESET search_path",
-        )
-        .unwrap();
+    for statement in [
+        "SET search_path = evil, pg_catalog, public",
+        "SELECT clip_backfill_batch('t', batch_size => 2)",
+        "CALL clip_backfill('t', batch_size => 1)",
+        "CALL clip_reembed('t', 'embedding', 'bidirectional')",
+        "SELECT clip_retry('t')",
+        "SELECT clip_auto_embed_drop('t')",
+        "RESET search_path",
+    ] {
+        assert_eq!(code(&mut client, statement), None, "{statement}");
+    }
     assert_eq!(count(&mut client, "SELECT count(embedding) FROM t"), 5);
 }

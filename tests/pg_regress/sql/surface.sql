@@ -6,7 +6,7 @@ SELECT p.oid::regprocedure AS function, provolatile AS volatile, proisstrict AS 
 SELECT c.oid::regclass AS view, obj_description(c.oid, 'pg_class') AS comment, count(col_description(c.oid, attnum)) = count(*) AS columns_commented
   FROM pg_class c JOIN pg_depend d ON d.objid = c.oid AND d.deptype = 'e' JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'pg_clip'
   JOIN pg_attribute a ON attrelid = c.oid AND attnum > 0
- WHERE relkind = 'v' AND relname NOT LIKE '\_%' GROUP BY c.oid ORDER BY 1;
+ WHERE relkind = 'v' AND relname NOT LIKE '\_%' AND relnamespace <> '_clip'::regnamespace GROUP BY c.oid ORDER BY 1;
 -- The index serves an order by distance to a text; the text is embedded once.
 CREATE TABLE item AS SELECT i, embedding FROM clip_embed_texts(ARRAY(SELECT 'item ' || i FROM generate_series(1, 300) i), 'narrow') AS e(i, embedding);
 ALTER TABLE item ALTER embedding TYPE vector(32);
