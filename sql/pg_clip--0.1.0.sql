@@ -614,6 +614,17 @@ AS $$
 DECLARE
 	col @extschema@._clip_columns%ROWTYPE;
 BEGIN
+	IF NOT EXISTS (
+		WITH RECURSIVE tables (oid) AS (
+			SELECT relation::oid UNION SELECT i.inhrelid FROM pg_inherits AS i JOIN tables AS t ON t.oid = i.inhparent
+		)
+		SELECT FROM tables AS t JOIN pg_trigger AS g ON g.tgrelid = t.oid JOIN pg_class AS c ON c.oid = t.oid
+		 WHERE g.tgfoid = '@extschema@.clip_auto_embed_row()'::regprocedure AND pg_has_role(role, c.relowner, 'USAGE'))
+	THEN
+		RETURN;
+	END IF;
+	-- A table before its partitions, as all who write to it lock them.
+	EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', relation);
 	FOR col IN
 		WITH RECURSIVE tables (oid) AS (
 			SELECT relation::oid UNION SELECT i.inhrelid FROM pg_inherits AS i JOIN tables AS t ON t.oid = i.inhparent
