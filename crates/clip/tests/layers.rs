@@ -15,7 +15,7 @@ const DOORS: [(&str, &[&str]); 20] = [
     ("weezl::", &["gif.rs", "compression.rs"]),
     ("ruzstd::", &["compression.rs"]),
     ("lzma_rust2::", &["compression.rs"]),
-    ("fax::", &["bits.rs", "runs.rs"]),
+    ("use fax::", &["bits.rs", "runs.rs"]),
     ("crc32fast::", &["png.rs"]),
     ("safe_arch::", &["sse2.rs"]),
     ("nix::", &["folder.rs", "watch.rs"]),
