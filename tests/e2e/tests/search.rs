@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use e2e::{Cluster, code, count};
+use e2e::{Cluster, code, count, home};
 use postgres::error::SqlState;
 use postgres::{Client, SimpleQueryMessage};
 
@@ -194,14 +194,15 @@ fn what_others_put_into_the_search_path_is_not_found() {
         }
     }
     trap += "CREATE OPERATOR trap.@@ (LEFTARG = tsvector, RIGHTARG = tsquery, FUNCTION = trap.t);";
-    client.batch_execute(&trap).unwrap();
-    client.batch_execute("SET search_path = trap, pg_catalog, public").unwrap();
+    let vector = format!("{}.vector", home());
+    client.batch_execute(&trap.replace("public.vector", &vector)).unwrap();
+    client.batch_execute(&format!("SET search_path = trap, pg_catalog, public, {}", home())).unwrap();
     assert!(code(&mut client, "SELECT 1.0::float8 < 2.0::float8").is_some(), "the trap does not work");
     let statement: String =
         client.query_one("SELECT clip_search_sql('item', 3, filter => 'true')", &[]).unwrap().get(0);
     for (search, rows) in [
-        (format!("SELECT FROM clip_search_vector('item', {QUERY}::public.vector, 3, filter => 'kind IS NOT NULL')"), 3),
-        (format!("SELECT FROM clip_search_vector('item', {QUERY}::public.vector, 3000)"), 2000),
+        (format!("SELECT FROM clip_search_vector('item', {QUERY}::{vector}, 3, filter => 'kind IS NOT NULL')"), 3),
+        (format!("SELECT FROM clip_search_vector('item', {QUERY}::{vector}, 3000)"), 2000),
         (statement.replace("$1", QUERY), 3),
         ("SELECT FROM clip_near_duplicates('item', max_distance => 0.000001)".to_owned(), 0),
         ("SELECT FROM clip_duplicate_groups('item', max_distance => 0.000001)".to_owned(), 0),
