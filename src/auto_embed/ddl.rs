@@ -12,7 +12,7 @@ use pgrx::prelude::*;
 
 use super::trigger_row::is_restore;
 use crate::encoding::Raw;
-use crate::error::{broken_extension, not_an_event, vectors_cleared};
+use crate::error::{broken_extension, broken_statement, not_an_event, vectors_cleared};
 use crate::failures::sweep;
 use crate::rights::{Extension, as_role, without_forced_policies};
 use crate::statements::{Statement, prepared, read, required};
@@ -106,10 +106,9 @@ unsafe fn begin(statement: *mut pg_sys::Node) -> Result<(), ErrorReport> {
             let statement = prepared(query.as_bytes(), &arguments)?;
             let rows = statement.run(&arguments, false, 0)?;
             for row in (0..rows.processed).filter_map(|number| rows.row(number)) {
-                let (Ok(clears), Ok(statement), Ok(owner)) = (required(&row, 1), required(&row, 2), required(&row, 3))
-                else {
-                    continue;
-                };
+                let read = || Ok::<_, spi::Error>((required(&row, 1)?, required(&row, 2)?, required(&row, 3)?));
+                // The triggers are dropped by now: a statement that is passed over would leave the column without them.
+                let (clears, statement, owner) = read().map_err(|error| broken_statement(&error.to_string()))?;
                 if clears { after.clear.push((owner, statement)) } else { after.create.push(statement) }
             }
             Ok(())
@@ -133,7 +132,7 @@ unsafe fn end(statement: *mut pg_sys::Node) -> Result<(), ErrorReport> {
         Some(after.remove(place))
     });
     if let Some(after) = pending {
-        // Whoever changes the table does not run its triggers with his rights.
+        // The table's own triggers run with its owner's rights, not with those of the role that changes it.
         for (owner, query) in &after.clear {
             let clear = || Spi::connect_mut(|_| Statement::prepare(query.bytes(), &[])?.run(&[], false, 0).map(drop));
             as_role(*owner, || without_forced_policies(clear))?;

@@ -78,7 +78,7 @@ pub fn fill(filling: &Filling, rows: &mut Cursor, limit: usize, manner: Manner) 
     let mut filled = Filled::default();
     let mut seen = 0;
     while seen < limit {
-        // What is compared with keys of failures is text, in one form.
+        // The query compares keys with those of failures as JSON: settings must not change its text.
         let found = with_fixed_output(|| rows.fetch(run.min(limit - seen)));
         let count = found.processed;
         seen += count;
@@ -149,7 +149,7 @@ fn fill_run(
                 }
                 // A row that is gone or has a vector by now.
                 false if !manner.locked => continue,
-                // What is locked and was not stored would be tried again for ever: nobody else can have changed it.
+                // A locked row that was not stored would be tried again for ever: nobody else can have changed it.
                 false => (
                     "09000".into(),
                     "could not store the vector: A trigger or a policy of the table prevents it.".into(),
