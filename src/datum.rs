@@ -26,6 +26,15 @@ pub struct Varlena<'a> {
     lives: PhantomData<&'a [u8]>,
 }
 
+/// What tells a value from others. The same value has another fingerprint where it is stored anew.
+#[derive(PartialEq)]
+pub enum Fingerprint {
+    /// The value is in a TOAST table: no two values there have the same pointer.
+    Pointer(Box<[u8]>),
+    /// The value is in the row itself: its digest.
+    Content(String),
+}
+
 impl<'a> Varlena<'a> {
     /// # Safety
     ///
@@ -39,18 +48,29 @@ impl<'a> Varlena<'a> {
         self.datum
     }
 
-    /// Whether both are the same value. Values kept elsewhere are not read if both are kept in the same place.
+    /// Compare two values. Equal TOAST pointers are equal without detoasting.
     pub fn same_as(self, other: Self) -> bool {
-        // SAFETY: both are varlenas; a pointer to a value kept on disk has a fixed size.
-        let kept_in_one_place = unsafe {
-            let (one, two) = (self.datum.cast_mut_ptr::<u8>(), other.datum.cast_mut_ptr::<u8>());
-            let on_disk = |start: *mut u8| {
-                varlena::varatt_is_1b_e(start.cast()) && *start.add(1) == pg_sys::vartag_external::VARTAG_ONDISK as u8
-            };
-            let bytes = |start: *mut u8| std::slice::from_raw_parts(start, 2 + size_of::<pg_sys::varatt_external>());
-            on_disk(one) && on_disk(two) && bytes(one) == bytes(two)
-        };
-        kept_in_one_place || self.len() == other.len() && self.detoast() == other.detoast()
+        let same_pointer = self.toast_pointer().is_some_and(|pointer| other.toast_pointer() == Some(pointer));
+        same_pointer || self.len() == other.len() && self.detoast() == other.detoast()
+    }
+
+    /// What tells the value from others without reading it from its TOAST table.
+    pub fn fingerprint(self) -> Fingerprint {
+        match self.toast_pointer() {
+            Some(pointer) => Fingerprint::Pointer(pointer.into()),
+            None => Fingerprint::Content(clip::digest(self.detoast())),
+        }
+    }
+
+    /// The pointer to the value, if its TOAST table holds it.
+    fn toast_pointer(self) -> Option<&'a [u8]> {
+        // SAFETY: the datum is a varlena by this type's invariant; a pointer into a TOAST table has a fixed size.
+        unsafe {
+            let start = self.datum.cast_mut_ptr::<u8>();
+            let is_on_disk =
+                varlena::varatt_is_1b_e(start.cast()) && *start.add(1) == pg_sys::vartag_external::VARTAG_ONDISK as u8;
+            is_on_disk.then(|| std::slice::from_raw_parts(start, 2 + size_of::<pg_sys::varatt_external>()))
+        }
     }
 
     /// As an argument of an SQL statement.

@@ -1,12 +1,13 @@
 //! Pairs of source and vector that are known to belong together, though the vector was not computed now.
 //!
-//! A vector that a statement writes is not believed. Two writers are: a fill of this process, which stores what it has
-//! computed, and the server, which inserts a row anew where an update moves it to another partition.
+//! The trigger does not believe a vector that a statement writes. There are two exceptions: a fill of this process, which stores
+//! the vector that it has computed, and the server, which inserts a row anew when an update moves it to another partition.
 
 use std::cell::RefCell;
 
-use crate::datum::Varlena;
+use crate::datum::{Fingerprint, Varlena};
 
+/// A pair that a fill stores.
 struct Pair {
     /// The digest of the model.
     digest: String,
@@ -14,11 +15,20 @@ struct Pair {
     vector: Box<[u8]>,
 }
 
+/// A pair that an update left as it was. Both values are compared as the server holds them, so that none is read from its
+/// TOAST table.
+#[derive(PartialEq)]
+struct Unchanged {
+    digest: String,
+    source: Fingerprint,
+    vector: Fingerprint,
+}
+
 thread_local! {
-    /// What a fill stores now.
+    /// The pair that a fill stores now.
     static STORED: RefCell<Option<Pair>> = const { RefCell::new(None) };
-    /// What the last update of a partition's row left as it was.
-    static MOVED: RefCell<Option<Pair>> = const { RefCell::new(None) };
+    /// The pair in the row of a partition that was updated last.
+    static MOVED: RefCell<Option<Unchanged>> = const { RefCell::new(None) };
 }
 
 impl Pair {
@@ -31,9 +41,15 @@ impl Pair {
     }
 }
 
-/// Run something that stores a vector which was computed from a source.
+impl Unchanged {
+    fn new(digest: &str, source: Varlena<'_>, vector: Varlena<'_>) -> Self {
+        Self { digest: digest.into(), source: source.fingerprint(), vector: vector.fingerprint() }
+    }
+}
+
+/// Run a function that stores a vector which was computed from a source.
 pub fn while_storing<T>(digest: &str, source: Varlena<'_>, vector: Varlena<'_>, run: impl FnOnce() -> T) -> T {
-    /// Puts back what a fill around this one stores, whatever happens.
+    /// Restores the pair of the fill around this one, also on a panic.
     struct Before(Option<Pair>);
     impl Drop for Before {
         fn drop(&mut self) {
@@ -46,10 +62,15 @@ pub fn while_storing<T>(digest: &str, source: Varlena<'_>, vector: Varlena<'_>, 
 
 /// Remember the pair of a partition's row that an update may move.
 pub fn remember(digest: &str, source: Varlena<'_>, vector: Varlena<'_>) {
-    MOVED.set(Some(Pair::new(digest, source, vector)));
+    MOVED.set(Some(Unchanged::new(digest, source, vector)));
 }
 
-pub fn are_known(digest: &str, source: Varlena<'_>, vector: Varlena<'_>) -> bool {
-    let known = |pair: &Option<Pair>| pair.as_ref().is_some_and(|pair| pair.is(digest, source, vector));
-    STORED.with_borrow(known) || MOVED.with_borrow(known)
+/// Whether a fill stores this pair now.
+pub fn are_stored(digest: &str, source: Varlena<'_>, vector: Varlena<'_>) -> bool {
+    STORED.with_borrow(|pair| pair.as_ref().is_some_and(|pair| pair.is(digest, source, vector)))
+}
+
+/// Whether the last update of a partition's row had this pair: then the server moves that row.
+pub fn are_moved(digest: &str, source: Varlena<'_>, vector: Varlena<'_>) -> bool {
+    MOVED.with_borrow(|pair| pair.as_ref().is_some_and(|pair| *pair == Unchanged::new(digest, source, vector)))
 }

@@ -110,7 +110,7 @@ fn decide<'a>(row: &Row<'a>, columns: Columns, column: &Recorded<'_>) -> Result<
                 }
                 return Ok(Decision::Keep(target));
             }
-            Some(vector) if pairs::are_known(column.digest, source, vector) => return Ok(Decision::Keep(target)),
+            Some(vector) if pairs::are_stored(column.digest, source, vector) => return Ok(Decision::Keep(target)),
             Some(_) => {
                 if let Some(former) = row.old_value(columns.target) {
                     return Ok(Decision::Replace(Some(former)));
@@ -121,7 +121,7 @@ fn decide<'a>(row: &Row<'a>, columns: Columns, column: &Recorded<'_>) -> Result<
             None => (),
         }
     } else if let Some(vector) = target.filter(|_| !row.is_update())
-        && pairs::are_known(column.digest, source, vector)
+        && (pairs::are_moved(column.digest, source, vector) || pairs::are_stored(column.digest, source, vector))
     {
         return Ok(Decision::Keep(target));
     }

@@ -153,11 +153,25 @@ fn a_row_takes_its_vector_to_another_partition() {
             )
             .unwrap();
         attach(&mut client, "t", mode);
-        client.batch_execute("INSERT INTO t SELECT 1, i, 'title ' || i FROM generate_series(1, 5) AS i").unwrap();
+        // Of the sources some are in the row, some in its TOAST table.
+        client
+            .batch_execute(
+                "INSERT INTO t SELECT 1, i, 'title ' || i FROM generate_series(1, 5) AS i;
+                 INSERT INTO t SELECT 1, i, (SELECT string_agg(md5(n::text), ' ') FROM generate_series(i, 300) AS n)
+                    FROM generate_series(6, 8) AS i",
+            )
+            .unwrap();
         wait_for_worker(&mut client, "t");
+        let reads = "SELECT COALESCE(sum(idx_scan), 0)::bigint FROM pg_stat_xact_all_tables WHERE relid IN \
+            (SELECT reltoastrelid FROM pg_class WHERE oid IN ('t_1'::regclass, 't_2'::regclass))";
+        client.batch_execute("BEGIN; UPDATE t SET day = day, id = id").unwrap();
+        assert_eq!(count(&mut client, reads), 0, "{mode}: an update of other columns reads no source");
+        client.batch_execute("UPDATE t SET title = title || '' WHERE id = 8").unwrap();
+        assert!(count(&mut client, reads) > 0, "{mode}: the server counts what is read");
+        client.batch_execute("ROLLBACK").unwrap();
         let before = count(&mut client, "SELECT COALESCE(sum(items), 0)::bigint FROM clip_loaded_models");
         client.batch_execute("BEGIN; UPDATE t SET day = 2").unwrap();
-        assert_eq!(count(&mut client, "SELECT count(embedding) FROM t_2"), 5, "{mode}");
+        assert_eq!(count(&mut client, "SELECT count(embedding) FROM t_2"), 8, "{mode}");
         client.batch_execute("COMMIT").unwrap();
         assert_eq!(
             count(&mut client, "SELECT COALESCE(sum(items), 0)::bigint FROM clip_loaded_models"),
