@@ -21,6 +21,7 @@ MODELS = $(SHAREDIR)/pg_clip/models
 MODELDIR = $(MODELS)/emoji
 EXAMPLES = $(SHAREDIR)/pg_clip/examples
 
+SCRIPT = sql/pg_clip--$(VERSION).sql
 LIBRARY = target/release/libpg_clip.so
 COMMAND = target/release/pgclip
 RUNTIME = target/onnxruntime/libonnxruntime.so
@@ -35,10 +36,16 @@ install_by_rename = install -m 755 $(1) "$(2).new" && mv -f "$(2).new" "$(2)"
 SUDO = $(shell test -w "$(BINDIR)" -a -w "$(PKGLIBDIR)" -a -w "$(EXTENSIONDIR)" || echo sudo)
 
 # Build the extension and the command pgclip. Needs what `make setup` installs.
-all:
+all: sql
 	@test -n "$(PG_CONFIG_PATH)" || { echo "There is no $(PG_CONFIG). Run 'make setup', or name one: make PG_CONFIG=…" >&2; exit 1; }
 	PGRX_PG_CONFIG_PATH="$(PG_CONFIG_PATH)" cargo build --release --target-dir target --no-default-features --features pg$(PG_MAJOR)
 	cargo build --release --target-dir target --package pgclip
+
+# Assemble the script that CREATE EXTENSION runs from its parts, in the order of their names.
+sql: $(SCRIPT)
+
+$(SCRIPT): $(wildcard sql/parts/*.sql)
+	awk 'FNR == 1 && NR > 1 {print ""} {print}' $(sort $^) >$@.new && mv $@.new $@
 
 # Copy what was built to where pg_config says.
 install:
@@ -131,4 +138,4 @@ clean:
 help:
 	@awk '/^# /{text = substr($$0, 3)} /^[a-z-]+:/{if (text != "") {sub(":.*", ""); printf "make %-16s %s\n", $$0, text}; text = ""}' Makefile
 
-.PHONY: all install uninstall setup demo test test-all test-full-size bench bench-quick deb test-deb check-image dist ready clean help
+.PHONY: all sql install uninstall setup demo test test-all test-full-size bench bench-quick deb test-deb check-image dist ready clean help

@@ -108,6 +108,15 @@ fn current_version() -> String {
 }
 
 #[test]
+fn the_script_is_made_of_its_parts() {
+    let mut parts: Vec<_> = fs::read_dir(root().join("sql/parts")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    parts.sort();
+    let texts: Vec<_> = parts.iter().map(|part| fs::read_to_string(part).unwrap()).collect();
+    let script = read(&format!("sql/pg_clip--{}.sql", current_version()));
+    assert!(texts.join("\n") == script, "the script is not what `make sql` makes of sql/parts");
+}
+
+#[test]
 fn an_updated_extension_is_the_one_that_is_installed_afresh() {
     const NEXT: &str = "999.0.0";
     let installation = Installation::copy();

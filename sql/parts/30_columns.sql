@@ -1,0 +1,118 @@
+-- rows that embed themselves
+--
+-- What embeds a column is an ordinary trigger of its table, and that trigger is the only record of it: its arguments name
+-- the mode, the model, the model's digest and what an error does; its condition names the columns. So it follows a
+-- renamed column, does not let one be dropped unawares, belongs to the table's owner, and is in every dump of the table.
+
+CREATE FUNCTION clip_auto_embed_row() RETURNS trigger
+	AS 'MODULE_PATHNAME', 'clip_auto_embed_row_wrapper' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION clip_auto_embed_row()
+	IS 'BEFORE ROW trigger that embeds a column; its arguments are mode, model, digest of the model, on_error';
+
+-- The primary key of a table, or else a unique index that names every row.
+CREATE FUNCTION _clip_key(relation regclass, OUT names name[], OUT types oid[], OUT operators text[], OUT built_in boolean) RETURNS SETOF record
+	LANGUAGE sql STABLE ROWS 1
+BEGIN ATOMIC
+SELECT pg_catalog.array_agg(a.attname ORDER BY k.n) AS names,
+       pg_catalog.array_agg(a.atttypid ORDER BY k.n) AS types,
+       pg_catalog.array_agg(pg_catalog.format('OPERATOR(%I.%s)', n.nspname, o.oprname) ORDER BY k.n) AS operators,
+       pg_catalog.bool_and(n.nspname OPERATOR(pg_catalog.=) 'pg_catalog') AS built_in
+  FROM pg_catalog.pg_index AS i
+ CROSS JOIN LATERAL ROWS FROM (pg_catalog.unnest(i.indkey::pg_catalog.int2[]), pg_catalog.unnest(i.indclass::pg_catalog.oid[]))
+       WITH ORDINALITY AS k (attnum, opclass, n)
+  JOIN pg_catalog.pg_attribute AS a ON a.attrelid OPERATOR(pg_catalog.=) i.indrelid AND a.attnum OPERATOR(pg_catalog.=) k.attnum
+  JOIN pg_catalog.pg_opclass AS oc ON oc.oid OPERATOR(pg_catalog.=) k.opclass
+  JOIN pg_catalog.pg_amop AS am ON am.amopfamily OPERATOR(pg_catalog.=) oc.opcfamily AND am.amopstrategy OPERATOR(pg_catalog.=) 3
+   AND am.amoplefttype OPERATOR(pg_catalog.=) oc.opcintype AND am.amoprighttype OPERATOR(pg_catalog.=) oc.opcintype
+  JOIN pg_catalog.pg_operator AS o ON o.oid OPERATOR(pg_catalog.=) am.amopopr
+  JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) o.oprnamespace
+ WHERE i.indrelid OPERATOR(pg_catalog.=) relation AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL
+   AND k.n OPERATOR(pg_catalog.<=) i.indnkeyatts AND NOT 0 OPERATOR(pg_catalog.=) ANY (i.indkey::pg_catalog.int2[])
+ GROUP BY i.indexrelid, i.indisprimary, i.indnkeyatts
+HAVING pg_catalog.bool_and(a.attnotnull) AND pg_catalog.count(*) OPERATOR(pg_catalog.=) i.indnkeyatts
+ ORDER BY i.indisprimary DESC, i.indexrelid
+ LIMIT 1;
+END;
+COMMENT ON FUNCTION _clip_key(regclass) IS 'internal: columns, types and equality operators of the key by which rows are found again';
+
+-- Names have 63 bytes, and what is longer is cut without a word: then two names may be one.
+CREATE FUNCTION _clip_short(name text, most integer) RETURNS text
+	LANGUAGE sql IMMUTABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT CASE WHEN octet_length(name) <= most THEN name
+       ELSE (SELECT left(name, max(n)) FROM generate_series(0, length(name)) AS n WHERE octet_length(left(name, n)) <= most - 9) || '_' || left(encode(sha256(convert_to(name, getdatabaseencoding())), 'hex'), 8) END
+$$;
+COMMENT ON FUNCTION _clip_short(text, integer) IS 'internal: a name that has at most so many bytes, and differs for another name';
+
+-- What triggers are called: with the longest ending it is a name, and one that triggers of applications come before.
+CREATE FUNCTION _clip_trigger_name(target name) RETURNS name
+	LANGUAGE sql IMMUTABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT @extschema@._clip_short('zz_clip_' || target::text, 47)::name
+$$;
+COMMENT ON FUNCTION _clip_trigger_name(name) IS 'internal: the name of the trigger of a column';
+
+-- Where the new vectors and indexes of a re-embedding are until they take the place of the old.
+CREATE FUNCTION _clip_shadow_name(name name) RETURNS name
+	LANGUAGE sql IMMUTABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT (@extschema@._clip_short(name::text, 55) || '_reembed')::name
+$$;
+COMMENT ON FUNCTION _clip_shadow_name(name) IS 'internal: the name of what is to replace a column or an index';
+
+CREATE FUNCTION _clip_vector_schema() RETURNS name
+	LANGUAGE sql STABLE
+RETURN (SELECT n.nspname FROM pg_catalog.pg_type AS t JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace
+         WHERE t.oid OPERATOR(pg_catalog.=) 'vector'::pg_catalog.regtype);
+COMMENT ON FUNCTION _clip_vector_schema() IS 'internal: where pgvector is';
+
+-- One row per column that has a model: from clip_auto_embed, or from clip_adopt (then source is NULL).
+CREATE VIEW @extschema@._clip_columns AS
+SELECT t.oid AS trigger_oid,
+       t.tgrelid::pg_catalog.regclass AS relation,
+       c.relowner AS owner,
+       c.relkind,
+       -- Children in inheritance have triggers of their own; partitions are part of their table.
+       pg_catalog.format(CASE WHEN c.relkind OPERATOR(pg_catalog.=) 'p' THEN '%I.%I' ELSE 'ONLY %I.%I' END, n.nspname, c.relname) AS rows_of,
+       t.tgname AS trigger_name,
+       a.args[1] AS mode,
+       a.args[2] AS model,
+       a.args[3] AS digest,
+       a.args[4] AS on_error,
+       CASE WHEN a.args[5] OPERATOR(pg_catalog.=) 'keep' THEN 'keep' ELSE 'replace' END AS on_vector,
+       source.attname AS source,
+       source.atttypid::pg_catalog.regtype AS source_type,
+       target.attname AS target,
+       target.atttypid AS target_type,
+       key.names AS key_names,
+       key.types AS key_types,
+       key.operators AS key_operators,
+       key.built_in AS key_built_in
+  FROM pg_catalog.pg_trigger AS t
+  JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) t.tgrelid
+  JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+ CROSS JOIN LATERAL (SELECT pg_catalog.string_to_array(pg_catalog.encode(t.tgargs, 'escape'), '\000')) AS a (args)
+  JOIN LATERAL (
+       SELECT attname, atttypid
+         FROM pg_catalog.pg_depend AS d
+         JOIN pg_catalog.pg_attribute AS a ON a.attrelid OPERATOR(pg_catalog.=) d.refobjid AND a.attnum OPERATOR(pg_catalog.=) d.refobjsubid
+        WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_trigger'::pg_catalog.regclass AND d.objid OPERATOR(pg_catalog.=) t.oid
+          AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid OPERATOR(pg_catalog.=) t.tgrelid
+          AND a.attnum OPERATOR(pg_catalog.>) 0 AND a.atttypid OPERATOR(pg_catalog.=) 'vector'::pg_catalog.regtype
+       ) AS target ON true
+  LEFT JOIN LATERAL (
+       SELECT attname, atttypid
+         FROM pg_catalog.pg_depend AS d
+         JOIN pg_catalog.pg_attribute AS a ON a.attrelid OPERATOR(pg_catalog.=) d.refobjid AND a.attnum OPERATOR(pg_catalog.=) d.refobjsubid
+        WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_trigger'::pg_catalog.regclass AND d.objid OPERATOR(pg_catalog.=) t.oid
+          AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid OPERATOR(pg_catalog.=) t.tgrelid
+          AND a.attnum OPERATOR(pg_catalog.>) 0 AND a.atttypid OPERATOR(pg_catalog.<>) 'vector'::pg_catalog.regtype
+       ) AS source ON true
+  LEFT JOIN LATERAL @extschema@._clip_key(t.tgrelid::pg_catalog.regclass) AS key ON true
+ WHERE t.tgfoid OPERATOR(pg_catalog.=) '@extschema@.clip_auto_embed_row()'::pg_catalog.regprocedure AND t.tgparentid OPERATOR(pg_catalog.=) 0
+   -- Nobody else can read them, and they outlive their session by a moment.
+   AND NOT pg_catalog.pg_is_other_temp_schema(c.relnamespace);
+COMMENT ON VIEW _clip_columns IS 'internal: columns that have a model, with what SQL about them needs';

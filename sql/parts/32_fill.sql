@@ -1,0 +1,81 @@
+-- The statements that fill the rows of a column. A key is given as the values of its columns, so that none is turned into text
+-- and back; each name is qualified, as the statements run with the search_path of whoever fills.
+CREATE FUNCTION _clip_filling(relation regclass, trigger_name name, OUT owner oid, OUT mode text, OUT model text,
+	OUT digest text, OUT on_error text, OUT is_image boolean, OUT target_type oid, OUT key_types oid[], OUT is_ordered boolean,
+	OUT has_failures boolean, OUT inserted text, OUT updated text, OUT first_rows text, OUT next_rows text, OUT any_row text,
+	OUT count_rows text, OUT store text, OUT key_object text, OUT gone text)
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	col @extschema@._clip_columns%ROWTYPE;
+	keys text;
+	-- The source, as text or bytea: a varchar is a text.
+	source text;
+	waiting text;
+	failed text;
+	object text;
+	digest_of text;
+BEGIN
+	SELECT * INTO col FROM @extschema@._clip_columns AS c
+	 WHERE c.relation = _clip_filling.relation AND c.trigger_name = _clip_filling.trigger_name AND c.source IS NOT NULL AND c.key_names IS NOT NULL;
+	IF NOT FOUND THEN
+		RETURN;
+	END IF;
+	owner := col.owner;
+	mode := col.mode;
+	model := col.model;
+	digest := col.digest;
+	on_error := col.on_error;
+	is_image := col.source_type = 'bytea'::regtype;
+	target_type := col.target_type;
+	key_types := col.key_types;
+	is_ordered := col.key_built_in;
+	has_failures := EXISTS (SELECT FROM _clip.failures AS f WHERE f.relation = col.relation AND f.trigger_name = col.trigger_name);
+	SELECT string_agg(format('t.%I', name), ', ' ORDER BY i) INTO keys FROM unnest(col.key_names) WITH ORDINALITY AS k (name, i);
+	source := format('t.%I::pg_catalog.%s', col.source, CASE WHEN is_image THEN 'bytea' ELSE 'text' END);
+	object := @extschema@._clip_key_object(col.key_names, 't'::text);
+	waiting := format(' FROM %s AS t WHERE t.%I IS NULL AND t.%I IS NOT NULL', col.rows_of, col.target, col.source);
+	count_rows := 'SELECT pg_catalog.count(*)' || waiting;
+	gone := format('SELECT COALESCE(pg_catalog.array_agg(f.key), ''{}'') FROM _clip.failed AS f '
+		'WHERE f.relation::pg_catalog.oid OPERATOR(pg_catalog.=) %s::pg_catalog.oid AND f.trigger_name OPERATOR(pg_catalog.=) %L::pg_catalog.name '
+		'AND f.key OPERATOR(pg_catalog.<>) ''null''::pg_catalog.jsonb AND NOT EXISTS (SELECT FROM (SELECT %s AS key%s) AS w WHERE w.key OPERATOR(pg_catalog.=) f.key)',
+		col.relation::oid, col.trigger_name, object, waiting);
+	IF has_failures THEN
+		digest_of := CASE WHEN is_image THEN format('pg_catalog.encode(pg_catalog.sha256(t.%I), ''hex'')', col.source)
+			ELSE format('pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(t.%I::pg_catalog.text, pg_catalog.getdatabaseencoding())), ''hex'')', col.source) END;
+		failed := format('FROM _clip.failed AS f WHERE f.relation::pg_catalog.oid OPERATOR(pg_catalog.=) %s::pg_catalog.oid '
+			'AND f.trigger_name OPERATOR(pg_catalog.=) %L::pg_catalog.name AND f.waits', col.relation::oid, col.trigger_name);
+		-- Sets that are made once: the view is a barrier, which no index is used behind. Only of rows that failed is the source read.
+		waiting := waiting || format(' AND CASE WHEN %1$s OPERATOR(pg_catalog.=) ANY (SELECT f.key %2$s) THEN '
+			-- What was too large to be read has no digest, and is left out as long as it is too large.
+			'NOT (pg_catalog.octet_length(t.%3$I)::pg_catalog.int8 OPERATOR(pg_catalog.>) %4$s::pg_catalog.int8 '
+			'AND %1$s OPERATOR(pg_catalog.=) ANY (SELECT f.key %2$s AND f.source_digest OPERATOR(pg_catalog.=) '''')) '
+			'AND NOT (CASE WHEN pg_catalog.octet_length(t.%3$I)::pg_catalog.int8 OPERATOR(pg_catalog.<=) %4$s::pg_catalog.int8 THEN ROW(%1$s, %5$s) '
+			'OPERATOR(pg_catalog.=) ANY (SELECT f.key, f.source_digest %2$s) ELSE false END) ELSE true END',
+			object, failed, col.source, @extschema@._clip_max_bytes(is_image), digest_of);
+	END IF;
+	any_row := format('SELECT EXISTS (SELECT%s)', waiting);
+	first_rows := format('SELECT %s, %s%s ORDER BY %s LIMIT $1 FOR NO KEY UPDATE OF t SKIP LOCKED', keys, source, waiting, keys);
+	next_rows := format('SELECT %s, %s%s AND ROW(%s) OPERATOR(pg_catalog.>) ROW(%s) ORDER BY %s LIMIT $1 FOR NO KEY UPDATE OF t SKIP LOCKED',
+		keys, source, waiting, keys, (SELECT string_agg('$' || i + 1, ', ' ORDER BY i) FROM generate_subscripts(col.key_names, 1) AS i), keys);
+	inserted := format('SELECT %s, %s FROM clip_new AS t WHERE t.%I IS NULL AND t.%I IS NOT NULL', keys, source, col.target, col.source);
+	-- What had no vector before, and has the same source, is left to a backfill.
+	updated := inserted || format(' AND NOT EXISTS (SELECT FROM clip_old AS o WHERE %s AND o.%I IS NULL AND o.%I OPERATOR(pg_catalog.=) t.%I)',
+		(SELECT string_agg(format('t.%I %s o.%I', name, operator, name), ' AND ' ORDER BY i)
+		   FROM unnest(col.key_names, col.key_operators) WITH ORDINALITY AS k (name, operator, i)),
+		col.target, col.source, col.source);
+	store := format('UPDATE %s AS t SET %I = $1 WHERE t.%I IS NULL AND %s RETURNING t.%I IS NOT NULL', col.rows_of, col.target, col.target,
+		(SELECT string_agg(format('t.%I %s $%s', name, operator, i + 1), ' AND ' ORDER BY i)
+		   FROM unnest(col.key_names, col.key_operators) WITH ORDINALITY AS k (name, operator, i)), col.target);
+	SELECT format('SELECT pg_catalog.jsonb_build_object(%s)', string_agg(format('%L, $%s', name, i), ', ' ORDER BY i)) INTO key_object
+	  FROM unnest(col.key_names) WITH ORDINALITY AS k (name, i);
+END
+$$;
+COMMENT ON FUNCTION _clip_filling(regclass, name) IS 'internal: what it takes to fill the rows of a column; NULLs if it has no key or is gone';
+
+CREATE FUNCTION clip_auto_embed_statement() RETURNS trigger
+	AS 'MODULE_PATHNAME', 'clip_auto_embed_statement_wrapper' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION clip_auto_embed_statement()
+	IS 'AFTER STATEMENT trigger that embeds all rows of a statement at once; its argument is the name of the table''s row trigger';

@@ -1,0 +1,79 @@
+CREATE FUNCTION _clip_execute(statements text[], dry_run boolean) RETURNS text
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	statement text;
+BEGIN
+	IF statements IS NULL OR statements = '{}' THEN
+		RETURN '-- nothing to do';
+	END IF;
+	IF NOT dry_run THEN
+		FOREACH statement IN ARRAY statements LOOP
+			EXECUTE statement;
+		END LOOP;
+	END IF;
+	RETURN array_to_string(statements, E';\n') || ';';
+END
+$$;
+COMMENT ON FUNCTION _clip_execute(text[], boolean) IS 'internal: run statements, or only show them';
+
+-- What somebody who attaches a column is told of its rows. Tables up to a million rows are counted.
+CREATE FUNCTION _clip_notice_rows(relation regclass, col _clip_columns, is_taken_over boolean) RETURNS text
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	estimate real;
+	pending bigint;
+	kept bigint;
+	rows_in_words text := 'some rows';
+BEGIN
+	SELECT sum(CASE WHEN c.reltuples >= 0 THEN c.reltuples ELSE pg_relation_size(c.oid) / 100 END) INTO estimate
+	  FROM pg_class AS c
+	 WHERE c.oid = relation AND c.relkind = 'r' OR c.oid IN (SELECT p.relid FROM pg_partition_tree(relation) AS p WHERE p.isleaf);
+	IF COALESCE(estimate, 0) <= 1000000 THEN
+		EXECUTE format('SELECT count(*) FILTER (WHERE t.%1$I IS NULL), count(t.%1$I) FROM %3$s AS t WHERE t.%2$I IS NOT NULL', col.target, col.source, col.rows_of) INTO pending, kept;
+		rows_in_words := @extschema@._clip_rows(pending);
+	ELSE
+		EXECUTE format('SELECT count(*) FROM (SELECT FROM %s AS t WHERE t.%I IS NULL AND t.%I IS NOT NULL LIMIT 1) AS one', col.rows_of, col.target, col.source) INTO pending;
+	END IF;
+	IF is_taken_over AND kept > 0 THEN
+		RAISE NOTICE USING MESSAGE = format('table %s keeps the vectors of %s', relation, @extschema@._clip_rows(kept)),
+			HINT = format('If sources were changed meanwhile, clear their vectors: UPDATE %s SET %I = NULL WHERE ...', relation, col.target);
+	END IF;
+	IF pending = 0 THEN
+		RETURN '';
+	ELSIF col.mode = 'queue' THEN
+		RAISE NOTICE USING MESSAGE = format('table %s has %s without a vector', relation, rows_in_words),
+			DETAIL = 'A background worker embeds them; until then searches do not find them.', HINT = 'The view clip_auto_embed_status shows how far it is.';
+		RETURN '';
+	END IF;
+	RAISE NOTICE USING MESSAGE = format('table %s has %s without a vector', relation, rows_in_words),
+		DETAIL = 'Searches do not find them.', HINT = format('Embed them: CALL clip_backfill(%L, %L)', relation, col.target);
+	RETURN format(E'\n-- For the rows that are there already: CALL clip_backfill(''%s'', ''%s'')', relation, col.target);
+END
+$$;
+COMMENT ON FUNCTION _clip_notice_rows(regclass, _clip_columns, boolean) IS 'internal: say how many rows of a column have no vector, and how they get one';
+
+-- A column of addresses is embedded as the texts that they are.
+CREATE FUNCTION _clip_notice_source(relation regclass, source name, source_type oid) RETURNS void
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	part real;
+BEGIN
+	IF source_type = 'bytea'::regtype THEN
+		RETURN;
+	END IF;
+	EXECUTE format('SELECT avg((s.value ~* %L)::int) FROM (SELECT left(t.%I, 2000) AS value FROM %s AS t WHERE t.%I IS NOT NULL LIMIT 100) AS s',
+		'^\s*([a-z][a-z0-9+.-]*://\S+|data:image/\S+|\S*/\S+\.(jpe?g|png|webp|gif|bmp|tiff?|heic|avif))\s*$', source, relation, source) INTO part;
+	IF part > 0.5 THEN
+		RAISE NOTICE USING MESSAGE = format('column "%s" of table %s seems to hold addresses of images', source, relation),
+			DETAIL = 'They are embedded as texts: nothing is fetched.',
+			HINT = 'To embed the images, store the bytes of their files in a column of type bytea.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION _clip_notice_source(regclass, name, oid) IS 'internal: say if texts look like addresses of images';

@@ -1,0 +1,212 @@
+-- search
+--
+-- A search is one statement, made from one description of its target. Rust runs it (src/search): with the caller's rights
+-- and search_path, so that policies of row security hold and a filter means the same as in a statement of the caller's.
+-- Each name in the statement is qualified, because it is read under the caller's search_path.
+
+CREATE FUNCTION _clip_require_expression(filter text) RETURNS void
+	AS 'MODULE_PATHNAME', 'clip_require_expression_wrapper' LANGUAGE C STABLE STRICT;
+COMMENT ON FUNCTION _clip_require_expression(text) IS 'internal: refuse a filter that is not one expression';
+
+-- The record of the model that made a column's vectors, if there is one. A partition's column is that of its table.
+CREATE FUNCTION _clip_recorded(relation regclass, target name, OUT model text, OUT digest text, OUT mode text, OUT source name, OUT top regclass)
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+	SELECT c.model, c.digest, c.mode, c.source, c.relation INTO model, digest, mode, source, top FROM @extschema@._clip_columns AS c
+	 WHERE c.relation = _clip_recorded.relation AND c.target = _clip_recorded.target;
+	IF NOT FOUND AND (SELECT k.relispartition FROM pg_class AS k WHERE k.oid = _clip_recorded.relation) THEN
+		SELECT c.model, c.digest, c.mode, c.source, c.relation INTO model, digest, mode, source, top FROM @extschema@._clip_columns AS c
+		 WHERE c.relation IN (SELECT p.relid FROM pg_partition_ancestors(_clip_recorded.relation) AS p) AND c.target = _clip_recorded.target LIMIT 1;
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION _clip_recorded(regclass, name) IS 'internal: the record of the model of a column, or of its partitioned table''s';
+
+CREATE FUNCTION _clip_require_vectors(relation regclass, target name) RETURNS void
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	kind oid;
+BEGIN
+	IF relation IS NULL OR target IS NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'relation and target must not be null';
+	END IF;
+	IF NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = relation AND c.relkind IN ('r', 'p', 'v', 'm', 'f')) THEN
+		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('%s is not a table or view', relation);
+	END IF;
+	SELECT a.atttypid INTO kind FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = target AND a.attnum > 0 AND NOT a.attisdropped;
+	IF kind IS NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'undefined_column', MESSAGE = format('column "%s" of table %s does not exist', target, relation),
+			HINT = 'Name the column of vectors: target => ''name''.';
+	ELSIF kind <> @extschema@._clip_vector_type() THEN
+		RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch', MESSAGE = format('column "%s" has type %s', target, kind::regtype),
+			HINT = 'Name the column of vectors: target => ''name''.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION _clip_require_vectors(regclass, name) IS 'internal: refuse a column that does not exist, or holds no vectors';
+
+-- Bound when the extension is created, whatever search_path the caller has.
+CREATE FUNCTION _clip_vector_type() RETURNS oid
+	LANGUAGE sql STABLE
+RETURN 'vector'::pg_catalog.regtype::pg_catalog.oid;
+COMMENT ON FUNCTION _clip_vector_type() IS 'internal: the type of pgvector';
+
+-- The model that embeds a query which is compared with a column.
+CREATE FUNCTION _clip_query_model(relation regclass, target name, required boolean, OUT model text, OUT digest text, OUT named text)
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	SELECT r.model, r.digest INTO model, digest FROM @extschema@._clip_recorded(relation, target) AS r;
+	named := relation::text;
+	IF model IS NULL THEN
+		PERFORM @extschema@._clip_require_vectors(relation, target);
+		IF required THEN
+			RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('column "%s" of table %s has no model', target, relation),
+				DETAIL = 'It is not recorded which model made its vectors.',
+				HINT = CASE WHEN (SELECT c.relkind IN ('r', 'p') FROM pg_class AS c WHERE c.oid = relation)
+					THEN format('Record it: SELECT clip_adopt(%L, %L, ''model''). Or name it in the query: clip_embed_text(''...'', ''model'').', relation, target)
+					ELSE 'Name the table that holds the vectors, or name the model: clip_embed_text(''...'', ''model'').' END;
+		END IF;
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION _clip_query_model(regclass, name, boolean) IS 'internal: the model of a column, or a clear error if one is required';
+
+-- The description of a target, of which statements about a column of vectors are made. "present" is the condition that
+-- there is a vector, "filtered" adds the filter. "distance" is the cosine distance to the expression "query". "place"
+-- orders alike, in the form that the index serves; "exact_place" in a form that no index serves. "index" is NULL where none
+-- is known, as of a view. "may_omit" says whether an index may be used that does not find all rows.
+CREATE FUNCTION _clip_searched(relation regclass, target name, filter text, query text, OUT rows_of text, OUT alias text, OUT present text, OUT filtered text,
+	OUT distance text, OUT place text, OUT exact_place text, OUT index regclass, OUT may_omit boolean, OUT model text, OUT digest text)
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	vectors CONSTANT text := (SELECT quote_ident(n.nspname) FROM pg_type AS t JOIN pg_namespace AS n ON n.oid = t.typnamespace
+		WHERE t.oid = @extschema@._clip_vector_type());
+	tab record;
+	target_column text;
+	operator text;
+	type oid;
+BEGIN
+	PERFORM @extschema@._clip_require_vectors(relation, target);
+	PERFORM @extschema@._clip_require_expression(filter);
+	SELECT c.relkind, c.relname, c.relhassubclass, n.nspname INTO tab FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = relation;
+	SELECT r.model, r.digest INTO model, digest FROM @extschema@._clip_recorded(relation, target) AS r;
+	rows_of := format('%I.%I', tab.nspname, tab.relname);
+	alias := quote_ident(tab.relname);
+	target_column := format('%s.%I', alias, target);
+	present := target_column || ' IS NOT NULL';
+	filtered := COALESCE(E' AND (\n' || filter || E'\n)', '');
+	query := format('%s::%s.vector', query, vectors);
+	distance := format('%s OPERATOR(%s.<=>) %s', target_column, vectors, query);
+	place := distance;
+	index := @extschema@._clip_vector_index(relation, target);
+	IF index IS NOT NULL THEN
+		-- Of vectors of length one, all three operators order alike. A cast to halfvec is part of the index.
+		SELECT format('OPERATOR(%I.%s)', n.nspname, o.oprname), oc.opcintype INTO operator, type
+		  FROM pg_index AS i
+		  JOIN pg_opclass AS oc ON oc.oid = i.indclass[0]
+		  JOIN pg_amop AS am ON am.amopfamily = oc.opcfamily AND am.amoppurpose = 'o' AND am.amoplefttype = oc.opcintype
+		  JOIN pg_operator AS o ON o.oid = am.amopopr
+		  JOIN pg_namespace AS n ON n.oid = o.oprnamespace
+		 WHERE i.indexrelid = index;
+		IF operator NOT LIKE '%.<=>)' AND model IS NULL THEN
+			-- Vectors of an unknown origin may have another length.
+			index := NULL;
+		ELSIF type = @extschema@._clip_vector_type() THEN
+			place := format('%s %s %s', target_column, operator, query);
+		ELSE
+			place := format('%s.%s %s %s::%s', alias, regexp_replace(pg_get_indexdef(index, 1, false), '^\(\((.*)\)(::.*)\)$', '\1\2'), operator, query, format_type(type, NULL));
+		END IF;
+	END IF;
+	-- No index has a sum.
+	exact_place := format('(%s) OPERATOR(pg_catalog.+) 0::pg_catalog.float8', place);
+	may_omit := index IS NOT NULL OR tab.relhassubclass OR tab.relkind NOT IN ('r', 'm');
+END
+$$;
+COMMENT ON FUNCTION _clip_searched(regclass, name, text, text) IS 'internal: the description of a target of searches, or a clear error';
+
+-- How a search names a row that it finds: the expressions of key, key_text, key_uuid and key_json. The key is that of
+-- the table, or the column that is named, as of a view.
+CREATE FUNCTION _clip_search_key(relation regclass, alias text, key_column name) RETURNS text
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	names name[] := ARRAY[key_column];
+	kind record;
+	object text;
+	called text;
+BEGIN
+	IF key_column IS NULL THEN
+		names := (SELECT k.names FROM @extschema@._clip_key(relation) AS k);
+		IF names IS NULL THEN
+			RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('%s has no primary key', relation),
+				DETAIL = 'A search returns the keys of the rows that it finds.',
+				HINT = format('Name a column that identifies its rows: key_column => %L.', COALESCE(
+					(SELECT a.attname FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
+						AND a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'uuid'::regtype) ORDER BY a.attname <> 'id', a.attnum LIMIT 1), 'id'));
+		END IF;
+	ELSIF NOT EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = key_column AND a.attnum > 0 AND NOT a.attisdropped) THEN
+		RAISE EXCEPTION USING ERRCODE = 'undefined_column', MESSAGE = format('column "%s" of table %s does not exist', key_column, relation);
+	END IF;
+	SELECT format('pg_catalog.jsonb_build_object(%s) AS key_json', string_agg(format('%L, %s.%I', k.name, alias, k.name), ', ' ORDER BY k.i)) INTO object
+	  FROM unnest(names) WITH ORDINALITY AS k (name, i);
+	IF cardinality(names) = 1 THEN
+		WITH RECURSIVE base (oid, typtype, typbasetype, typcategory) AS (
+			SELECT t.oid, t.typtype, t.typbasetype, t.typcategory FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
+			 WHERE a.attrelid = relation AND a.attname = names[1] AND a.attnum > 0
+			UNION ALL
+			SELECT t.oid, t.typtype, t.typbasetype, t.typcategory FROM base AS b JOIN pg_type AS t ON t.oid = b.typbasetype WHERE b.typtype = 'd'
+		)
+		SELECT b.oid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype) AS is_number, b.oid = 'uuid'::regtype AS is_uuid, b.typcategory = 'S' AS is_text
+		  INTO kind FROM base AS b WHERE b.typtype <> 'd';
+		called := format('%s.%I', alias, names[1]);
+		RETURN format('%s::pg_catalog.int8 AS key, %s::pg_catalog.text AS key_text, %s::pg_catalog.uuid AS key_uuid, %s',
+			CASE WHEN kind.is_number THEN called ELSE 'NULL' END, CASE WHEN kind.is_text THEN called ELSE 'NULL' END,
+			CASE WHEN kind.is_uuid THEN called ELSE 'NULL' END, object);
+	END IF;
+	RETURN 'NULL::pg_catalog.int8 AS key, NULL::pg_catalog.text AS key_text, NULL::pg_catalog.uuid AS key_uuid, ' || object;
+END
+$$;
+COMMENT ON FUNCTION _clip_search_key(regclass, text, name) IS 'internal: the expressions by which a search names a row';
+
+-- How to read some rows of a table, at random if it is large. Whole blocks are sampled: so many that some are for certain,
+-- and more rows than are wanted. A view is read from its beginning.
+CREATE FUNCTION _clip_sample(relation regclass, wanted integer, OUT source text, OUT most bigint)
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	aim CONSTANT bigint := greatest(5 * wanted::bigint, 5000);
+	estimate real;
+BEGIN
+	SELECT sum(c.reltuples) INTO estimate FROM pg_class AS c
+	 WHERE c.oid = relation AND c.relkind IN ('r', 'm') OR c.oid IN (SELECT p.relid FROM pg_partition_tree(relation) AS p WHERE p.isleaf);
+	most := 2 * aim;
+	SELECT format('%I.%I', n.nspname, c.relname) || CASE WHEN estimate > most THEN format(' TABLESAMPLE SYSTEM (%s)', 100 * aim / estimate) ELSE '' END
+	  INTO source FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = relation;
+END
+$$;
+COMMENT ON FUNCTION _clip_sample(regclass, integer) IS 'internal: how to read some rows of a table';
+
+CREATE FUNCTION _clip_require_number(name text, value integer, fewest integer) RETURNS void
+	LANGUAGE plpgsql IMMUTABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF value IS NULL OR value < fewest THEN
+		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('invalid %s: %s', name, COALESCE(value::text, 'null')),
+			DETAIL = format('It is a number of rows, %s or more.', fewest);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION _clip_require_number(text, integer, integer) IS 'internal: refuse a number of rows that is too small';

@@ -1,0 +1,134 @@
+-- The statement of a search, which returns keys, and the same in a form that no index serves: NULL if it would find the same.
+CREATE FUNCTION _clip_search_statements(relation regclass, k integer, target name, filter text, key_column name,
+	OUT nearest text, OUT exact text, OUT candidates integer, OUT model text, OUT digest text, OUT named text)
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	parts record;
+	-- In two steps: an index may yield rows slightly out of order, and finds more of them if it may.
+	search CONSTANT text := E'WITH nearest AS MATERIALIZED (\nSELECT %s, %s AS distance\n  FROM %s\n WHERE %s\n ORDER BY %s\n LIMIT %s\n)\n'
+		'SELECT * FROM nearest ORDER BY distance';
+	columns text;
+BEGIN
+	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, '$1'::pg_catalog.text);
+	PERFORM @extschema@._clip_require_number('k'::pg_catalog.text, k, 1);
+	columns := @extschema@._clip_search_key(relation, parts.alias, key_column);
+	nearest := format(search, columns, parts.distance, parts.rows_of, parts.present || parts.filtered, parts.place, k);
+	IF parts.may_omit THEN
+		exact := format(search, columns, parts.distance, parts.rows_of, parts.present || parts.filtered, parts.exact_place, k);
+	END IF;
+	candidates := k;
+	model := parts.model;
+	digest := parts.digest;
+	named := relation::text;
+END
+$$;
+COMMENT ON FUNCTION _clip_search_statements(regclass, integer, name, text, name) IS 'internal: the statements of a search, and the model of its column';
+
+CREATE FUNCTION _clip_search_sql(relation regclass, k integer, target name, filter text) RETURNS text
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	parts record;
+	called text := 'distance';
+	number integer := 1;
+BEGIN
+	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, '$1'::pg_catalog.text);
+	PERFORM @extschema@._clip_require_number('k'::pg_catalog.text, k, 1);
+	-- A name that no column of the table has.
+	WHILE EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = called) LOOP
+		called := 'clip_distance' || CASE number WHEN 1 THEN '' ELSE '_' || number END;
+		number := number + 1;
+	END LOOP;
+	RETURN format(E'WITH nearest AS MATERIALIZED (\nSELECT %1$s.*, %2$s AS %3$s\n  FROM %4$s\n WHERE %5$s\n ORDER BY %6$s\n LIMIT %7$s\n)\nSELECT * FROM nearest ORDER BY %3$s',
+		parts.alias, parts.distance, called, parts.rows_of, parts.present || parts.filtered, parts.place, k);
+END
+$$;
+COMMENT ON FUNCTION _clip_search_sql(regclass, integer, name, text) IS 'internal: a search as a statement that returns whole rows';
+
+CREATE FUNCTION clip_search_sql(relation regclass, k integer DEFAULT 10, target name DEFAULT 'embedding', filter text DEFAULT NULL) RETURNS text
+	AS 'MODULE_PATHNAME', 'clip_search_sql_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION clip_search_sql(regclass, integer, name, text)
+	IS 'a search as a statement that returns whole rows; $1 is the vector that is searched by';
+
+CREATE FUNCTION clip_query(relation regclass, query text, target name DEFAULT 'embedding') RETURNS vector
+	AS 'MODULE_PATHNAME', 'clip_query_wrapper' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION clip_query(regclass, text, name)
+	IS 'embed a text with the model that made a column''s vectors';
+
+CREATE FUNCTION clip_query_image(relation regclass, query bytea, target name DEFAULT 'embedding') RETURNS vector
+	AS 'MODULE_PATHNAME', 'clip_query_image_wrapper' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION clip_query_image(regclass, bytea, name)
+	IS 'embed an encoded image with the model that made a column''s vectors';
+
+CREATE FUNCTION _clip_query(relation regclass, target name, query text, model text) RETURNS vector
+	AS 'MODULE_PATHNAME', 'clip_query_with_wrapper' LANGUAGE C STABLE COST 10000;
+COMMENT ON FUNCTION _clip_query(regclass, name, text, text)
+	IS 'internal: embed a text with the model that is named, or that made a column''s vectors, or the default one';
+
+-- Asked once per session and column: which statement finds rows that have a source and no vector. It reads the index of
+-- pending rows, or a small table, or some blocks of a large one. "failed" is the number of rows that are known to fail.
+CREATE FUNCTION _clip_pending_statement(role oid, relation regclass, target name, OUT statement text, OUT sampled boolean, OUT failed bigint, OUT queued boolean, OUT top regclass)
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	-- Pages of a table that is read whole, which takes some milliseconds; blocks of a larger one; and pages of one that is
+	-- too large even for choosing blocks.
+	small CONSTANT bigint := 1000;
+	blocks CONSTANT integer := 64;
+	large CONSTANT bigint := 4000000;
+	col CONSTANT record := @extschema@._clip_recorded(relation, target);
+	pages bigint;
+	source text;
+BEGIN
+	IF col.source IS NULL THEN
+		RETURN;
+	END IF;
+	SELECT CASE c.relkind WHEN 'p' THEN '' ELSE 'ONLY ' END || format('%I.%I', n.nspname, c.relname) INTO source
+	  FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+	 WHERE c.oid = relation AND has_schema_privilege(role, n.oid, 'USAGE')
+	   AND has_column_privilege(role, c.oid, col.source, 'SELECT') AND has_column_privilege(role, c.oid, target, 'SELECT');
+	IF source IS NULL THEN
+		RETURN;
+	END IF;
+	SELECT sum(pg_relation_size(c.oid)) / current_setting('block_size')::bigint INTO pages FROM pg_class AS c
+	 WHERE c.oid = relation AND c.relkind = 'r' OR c.oid IN (SELECT p.relid FROM pg_partition_tree(relation) AS p WHERE p.isleaf);
+	sampled := pages > small AND @extschema@._clip_pending_index(relation, col.source, target) IS NULL;
+	IF sampled AND pages > large THEN
+		RETURN;
+	END IF;
+	IF sampled THEN
+		source := source || format(' TABLESAMPLE SYSTEM (%s)', 100.0 * blocks / pages);
+	END IF;
+	statement := format('SELECT pg_catalog.count(*) FROM (SELECT FROM %s WHERE %I IS NULL AND %I IS NOT NULL LIMIT 1001) AS pending', source, target, col.source);
+	failed := (SELECT count(*) FROM @extschema@.clip_failures AS f WHERE f.relation = col.top AND f.target = target AND f.key IS NOT NULL);
+	queued := col.mode = 'queue';
+	top := col.top;
+END
+$$;
+COMMENT ON FUNCTION _clip_pending_statement(oid, regclass, name) IS 'internal: how to look for rows that no search finds, because they have no vector';
+
+CREATE FUNCTION clip_search(relation regclass, query text, k integer DEFAULT 10, target name DEFAULT 'embedding', filter text DEFAULT NULL,
+	model text DEFAULT NULL, key_column name DEFAULT NULL)
+	RETURNS TABLE (key bigint, key_text text, key_uuid uuid, key_json jsonb, distance double precision)
+	AS 'MODULE_PATHNAME', 'clip_search_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 10;
+COMMENT ON FUNCTION clip_search(regclass, text, integer, name, text, text, name)
+	IS 'the keys of the k rows of a table that match a filter and are nearest to a text, with the cosine distance';
+
+CREATE FUNCTION clip_search_image(relation regclass, query bytea, k integer DEFAULT 10, target name DEFAULT 'embedding', filter text DEFAULT NULL,
+	model text DEFAULT NULL, key_column name DEFAULT NULL)
+	RETURNS TABLE (key bigint, key_text text, key_uuid uuid, key_json jsonb, distance double precision)
+	AS 'MODULE_PATHNAME', 'clip_search_image_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 10;
+COMMENT ON FUNCTION clip_search_image(regclass, bytea, integer, name, text, text, name)
+	IS 'the keys of the k rows of a table that match a filter and are nearest to an encoded image, with the cosine distance';
+
+CREATE FUNCTION clip_search_vector(relation regclass, query vector, k integer DEFAULT 10, target name DEFAULT 'embedding', filter text DEFAULT NULL,
+	key_column name DEFAULT NULL)
+	RETURNS TABLE (key bigint, key_text text, key_uuid uuid, key_json jsonb, distance double precision)
+	AS 'MODULE_PATHNAME', 'clip_search_vector_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 10;
+COMMENT ON FUNCTION clip_search_vector(regclass, vector, integer, name, text, name)
+	IS 'the keys of the k rows of a table that match a filter and are nearest to a vector, with the cosine distance';

@@ -1,0 +1,61 @@
+-- Two rankings become one by reciprocal ranks (Cormack et al. 2009). A row is the same on both sides if it is in the same
+-- place, which holds within a statement. Subqueries, not WITH: a filter could name a table as we name a part.
+CREATE FUNCTION _clip_hybrid_statements(relation regclass, words name, k integer, target name, filter text, key_column name,
+	OUT nearest text, OUT exact text, OUT candidates integer, OUT model text, OUT digest text, OUT named text)
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	-- As the paper found it best; others use it too.
+	smoothing CONSTANT integer := 60;
+	parts record;
+	kind text;
+	columns text;
+	search CONSTANT text := E'SELECT COALESCE(v.key, w.key) AS key, COALESCE(v.key_text, w.key_text) AS key_text, COALESCE(v.key_uuid, w.key_uuid) AS key_uuid,\n'
+		'       COALESCE(v.key_json, w.key_json) AS key_json,\n'
+		'       COALESCE(1::pg_catalog.float8 OPERATOR(pg_catalog./) (%1$s::pg_catalog.float8 OPERATOR(pg_catalog.+) v.place::pg_catalog.float8), 0)\n'
+		'       OPERATOR(pg_catalog.+) COALESCE(1::pg_catalog.float8 OPERATOR(pg_catalog./) (%1$s::pg_catalog.float8 OPERATOR(pg_catalog.+) w.place::pg_catalog.float8), 0) AS score,\n'
+		'       v.place::pg_catalog.int4 AS vector_place, w.place::pg_catalog.int4 AS words_place\n'
+		'  FROM (SELECT near.*, pg_catalog.rank() OVER (ORDER BY near.distance) AS place FROM (\n'
+		'SELECT %2$s, %3$s.tableoid AS t, %3$s.ctid AS c, %4$s AS distance FROM %5$s WHERE %6$s%7$s ORDER BY %8$s LIMIT %9$s\n'
+		') AS near) AS v FULL JOIN (SELECT named.*, pg_catalog.rank() OVER (ORDER BY named.likeness DESC) AS place FROM (\n'
+		'SELECT %2$s, %3$s.tableoid AS t, %3$s.ctid AS c, pg_catalog.ts_rank_cd(%3$s.%10$I, $2) AS likeness FROM %5$s\n'
+		' WHERE %3$s.%10$I OPERATOR(pg_catalog.@@) $2%7$s ORDER BY likeness DESC LIMIT %9$s\n'
+		') AS named) AS w ON v.t OPERATOR(pg_catalog.=) w.t AND v.c OPERATOR(pg_catalog.=) w.c\n'
+		' ORDER BY score DESC, v.place, w.place LIMIT %11$s';
+BEGIN
+	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, '$1'::pg_catalog.text);
+	PERFORM @extschema@._clip_require_number('k'::pg_catalog.text, k, 1);
+	IF (SELECT c.relkind NOT IN ('r', 'p', 'm') FROM pg_class AS c WHERE c.oid = relation) THEN
+		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('%s is not a table', relation),
+			HINT = 'Search the table below it.';
+	END IF;
+	SELECT format_type(a.atttypid, NULL) INTO kind FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = words AND a.attnum > 0 AND NOT a.attisdropped;
+	IF kind IS NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'undefined_column', MESSAGE = format('column "%s" of table %s does not exist', words, relation),
+			HINT = 'Name the column of type tsvector.';
+	ELSIF kind <> 'tsvector' THEN
+		RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch', MESSAGE = format('column "%s" has type %s', words, kind),
+			DETAIL = 'Words are searched in a column of type tsvector.',
+			HINT = 'Add one: ALTER TABLE ... ADD COLUMN words tsvector GENERATED ALWAYS AS (to_tsvector(''english'', title)) STORED, and a GIN index over it.';
+	END IF;
+	columns := @extschema@._clip_search_key(relation, parts.alias, key_column);
+	-- Rows that are ranked lower add little.
+	candidates := greatest(100, least(2 * k::bigint, 1000000));
+	nearest := format(search, smoothing, columns, parts.alias, parts.distance, parts.rows_of, parts.present, parts.filtered, parts.place, candidates, words, k);
+	IF parts.may_omit THEN
+		exact := format(search, smoothing, columns, parts.alias, parts.distance, parts.rows_of, parts.present, parts.filtered, parts.exact_place, candidates, words, k);
+	END IF;
+	model := parts.model;
+	digest := parts.digest;
+	named := relation::text;
+END
+$$;
+COMMENT ON FUNCTION _clip_hybrid_statements(regclass, name, integer, name, text, name) IS 'internal: the statements of a search by words and by vectors, and how many rows of each ranking count';
+
+CREATE FUNCTION clip_hybrid_search(relation regclass, query text, words name, k integer DEFAULT 10, target name DEFAULT 'embedding',
+	filter text DEFAULT NULL, configuration regconfig DEFAULT NULL, model text DEFAULT NULL, key_column name DEFAULT NULL)
+	RETURNS TABLE (key bigint, key_text text, key_uuid uuid, key_json jsonb, score double precision, vector_place integer, words_place integer)
+	AS 'MODULE_PATHNAME', 'clip_hybrid_search_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 10;
+COMMENT ON FUNCTION clip_hybrid_search(regclass, text, name, integer, name, text, regconfig, text, name)
+	IS 'the keys of the k rows that a full text search and a search by meaning rank highest together; words is a column of type tsvector';

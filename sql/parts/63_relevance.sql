@@ -1,0 +1,25 @@
+-- The distance of rows to a text differs from model to model; how much nearer they are than a table's rows on the whole
+-- carries over.
+CREATE FUNCTION _clip_typical_distance(relation regclass, query text, target name, sample integer, model text, OUT mean double precision, OUT deviation double precision)
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	parts record;
+	drawn record;
+BEGIN
+	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, NULL::pg_catalog.text, '$1'::pg_catalog.text);
+	PERFORM @extschema@._clip_require_number('sample'::pg_catalog.text, sample, 2);
+	SELECT * INTO drawn FROM @extschema@._clip_sample(relation, sample);
+	EXECUTE format('SELECT avg(s.distance), NULLIF(stddev_pop(s.distance), 0) FROM (SELECT %s AS distance FROM %s WHERE %s LIMIT %s) AS s',
+		parts.distance, drawn.source, parts.present, drawn.most)
+		INTO mean, deviation USING @extschema@._clip_query(relation, target, query, model);
+END
+$$;
+COMMENT ON FUNCTION _clip_typical_distance(regclass, text, name, integer, text) IS 'internal: what clip_typical_distance returns';
+
+CREATE FUNCTION clip_typical_distance(relation regclass, query text, target name DEFAULT 'embedding', sample integer DEFAULT 1000,
+	model text DEFAULT NULL) RETURNS TABLE (mean double precision, deviation double precision)
+	AS 'MODULE_PATHNAME', 'clip_typical_distance_wrapper' LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000 ROWS 1;
+COMMENT ON FUNCTION clip_typical_distance(regclass, text, name, integer, text)
+	IS 'mean and standard deviation of the cosine distances between a text and a sample of a table''s rows';

@@ -1,0 +1,96 @@
+-- near-duplicates
+
+CREATE FUNCTION _clip_duplicates_sql(relation regclass, target name, filter text, max_distance double precision, neighbours integer) RETURNS text
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	parts record;
+	key record;
+	-- Not the name of the table, which the rows that are near have.
+	one CONSTANT text := (SELECT CASE c.relname WHEN 'one' THEN 'this_one' ELSE 'one' END FROM pg_class AS c WHERE c.oid = relation);
+BEGIN
+	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, one || '.embedding'::pg_catalog.text);
+	SELECT * INTO key FROM @extschema@._clip_key(relation);
+	IF NOT FOUND THEN
+		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('table %s has no primary key', relation),
+			DETAIL = 'Duplicates are named by their keys.',
+			HINT = 'Add a primary key, or a unique index over columns that are not null.';
+	END IF;
+	PERFORM @extschema@._clip_require_number('neighbours'::pg_catalog.text, neighbours, 1);
+	IF max_distance IS NULL OR NOT max_distance BETWEEN 0 AND 2 THEN
+		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('invalid max_distance: %s', COALESCE(max_distance::text, 'null')),
+			DETAIL = 'Cosine distances are between 0 and 2.';
+	END IF;
+	RETURN format(E'SELECT LEAST(%10$s.key, other.key) AS key, GREATEST(%10$s.key, other.key) AS duplicate, pg_catalog.min(other.distance) AS distance\n'
+		'  FROM (SELECT %1$s AS key, %2$s.%3$I AS embedding FROM %4$s WHERE %5$s%7$s) AS %10$s\n'
+		' CROSS JOIN LATERAL (SELECT %1$s AS key, %6$s AS distance FROM %4$s WHERE %5$s ORDER BY %8$s LIMIT %9$s) AS other\n'
+		' WHERE other.distance OPERATOR(pg_catalog.<=) $1 AND %10$s.key OPERATOR(pg_catalog.<>) other.key\n'
+		' GROUP BY 1, 2 ORDER BY 3, 1, 2',
+		@extschema@._clip_key_object(key.names, parts.alias), parts.alias, target, parts.rows_of, parts.present,
+		parts.distance, parts.filtered, parts.place, neighbours::bigint + 1, one);
+END
+$$;
+COMMENT ON FUNCTION _clip_duplicates_sql(regclass, name, text, double precision, integer) IS 'internal: the statement that finds near-duplicates';
+
+CREATE FUNCTION clip_near_duplicates(relation regclass, target name DEFAULT 'embedding', max_distance double precision DEFAULT 0.01,
+	filter text DEFAULT NULL, neighbours integer DEFAULT 20) RETURNS TABLE (key jsonb, duplicate jsonb, distance double precision)
+	AS 'MODULE_PATHNAME', 'clip_near_duplicates_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 1000;
+COMMENT ON FUNCTION clip_near_duplicates(regclass, name, double precision, text, integer)
+	IS 'pairs of rows whose vectors are nearly the same, each once; only rows that match the filter are looked up, among all rows';
+
+-- Which pairs hang together: of each of the numbers 1, 2, ... the smallest that it is joined with.
+CREATE FUNCTION _clip_components(ones integer[], others integer[]) RETURNS integer[]
+	LANGUAGE plpgsql IMMUTABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	most CONSTANT integer := greatest((SELECT max(n) FROM unnest(ones) AS n), (SELECT max(n) FROM unnest(others) AS n));
+	parents integer[] := ARRAY(SELECT generate_series(1, most));
+	one integer;
+	other integer;
+BEGIN
+	FOR i IN 1 .. COALESCE(cardinality(ones), 0) LOOP
+		one := ones[i];
+		WHILE parents[one] <> one LOOP
+			parents[one] := parents[parents[one]];
+			one := parents[one];
+		END LOOP;
+		other := others[i];
+		WHILE parents[other] <> other LOOP
+			parents[other] := parents[parents[other]];
+			other := parents[other];
+		END LOOP;
+		parents[greatest(one, other)] := least(one, other);
+	END LOOP;
+	-- A parent is never the larger one, so that one pass in order finds all roots.
+	FOR i IN 1 .. COALESCE(most, 0) LOOP
+		parents[i] := parents[parents[i]];
+	END LOOP;
+	RETURN parents;
+END
+$$;
+COMMENT ON FUNCTION _clip_components(integer[], integer[]) IS 'internal: which pairs hang together';
+
+CREATE FUNCTION _clip_duplicate_groups(relation regclass, target name, max_distance double precision, filter text, neighbours integer)
+	RETURNS TABLE (group_number integer, key jsonb)
+	LANGUAGE sql STABLE ROWS 1000
+BEGIN ATOMIC
+WITH pairs AS MATERIALIZED (
+	SELECT p.key, p.duplicate FROM @extschema@.clip_near_duplicates(relation, target, max_distance, filter, neighbours) AS p
+), keys AS MATERIALIZED (
+	SELECT k.key, (pg_catalog.row_number() OVER (ORDER BY k.key))::integer AS n
+	  FROM (SELECT p.key FROM pairs AS p UNION SELECT p.duplicate FROM pairs AS p) AS k
+), roots AS MATERIALIZED (
+	SELECT @extschema@._clip_components(pg_catalog.array_agg(a.n), pg_catalog.array_agg(b.n)) AS of
+	  FROM pairs AS p JOIN keys AS a ON a.key OPERATOR(pg_catalog.=) p.key JOIN keys AS b ON b.key OPERATOR(pg_catalog.=) p.duplicate
+)
+SELECT (pg_catalog.dense_rank() OVER (ORDER BY r.of[k.n]))::integer, k.key FROM keys AS k CROSS JOIN roots AS r ORDER BY 1, 2;
+END;
+COMMENT ON FUNCTION _clip_duplicate_groups(regclass, name, double precision, text, integer) IS 'internal: what clip_duplicate_groups returns';
+
+CREATE FUNCTION clip_duplicate_groups(relation regclass, target name DEFAULT 'embedding', max_distance double precision DEFAULT 0.01,
+	filter text DEFAULT NULL, neighbours integer DEFAULT 20) RETURNS TABLE (group_number integer, key jsonb)
+	AS 'MODULE_PATHNAME', 'clip_duplicate_groups_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 1000;
+COMMENT ON FUNCTION clip_duplicate_groups(regclass, name, double precision, text, integer)
+	IS 'rows that are near-duplicates of one another, directly or through others, by group';
