@@ -8,11 +8,13 @@ use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use crate::datum::Varlena;
-use crate::encoding::Text;
-use crate::error::{broken_extension, is_of_the_row, not_owner};
-use crate::rights::{Extension, read, required};
-use crate::settings;
+use crate::pg::messages::{broken_extension, not_owner};
+use crate::pg::roles::Extension;
+use crate::pg::settings;
+use crate::pg::spi::{read, required};
+use crate::pg::summary::is_of_the_row;
+use crate::pg::text::Text;
+use crate::pg::varlena::Varlena;
 
 /// What is noted of a row that could not be embedded.
 pub struct Failure<'a> {

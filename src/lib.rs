@@ -8,33 +8,26 @@
 //! called. The border is the call into `clip`: arguments are borrowed across it, results are owned Rust data.
 
 mod auto_embed;
-mod datum;
-mod encoding;
-mod error;
-mod expression;
 mod failures;
 mod functions;
-mod interrupt;
-mod models;
-mod rights;
+mod model_cache;
+mod model_choice;
+mod pg;
+mod queue;
 mod search;
-mod settings;
-mod statements;
-mod views;
 mod worker;
-mod zero_shot;
 
 pgrx::pg_module_magic!(name, version);
 
 #[pgrx::pg_guard]
 extern "C-unwind" fn _PG_init() {
     // The library is opened in backends, on first use: never here, which may be the postmaster.
-    settings::set_environment();
-    settings::define();
+    pg::environment::set();
+    pg::settings::define();
     share_one_arena();
     // SAFETY: variables of this process. While pg_upgrade runs a server, nobody else is to change anything in it.
     if unsafe { pgrx::pg_sys::process_shared_preload_libraries_in_progress && !pgrx::pg_sys::IsBinaryUpgrade } {
-        worker::register_launcher();
+        worker::launcher::register_launcher();
     }
 }
 

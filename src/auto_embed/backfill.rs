@@ -8,11 +8,12 @@ use pgrx::prelude::*;
 
 use super::fill::{Filled, Position, fill_next};
 use super::filling::Filling;
-use crate::datum::Varlena;
-use crate::encoding::Text;
-use crate::error::not_writable;
 use crate::failures::{Activity, add_activity, begin_activity, end_activity, sweep};
-use crate::rights::{read, required, without_forced_policies};
+use crate::pg::messages::not_writable;
+use crate::pg::roles::without_forced_policies;
+use crate::pg::spi::{read, required};
+use crate::pg::text::Text;
+use crate::pg::varlena::Varlena;
 
 /// How far the backfill of a column in this session has come.
 #[derive(Default)]

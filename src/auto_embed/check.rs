@@ -10,10 +10,10 @@ use pgrx::prelude::*;
 use pgrx::{PgXactCallbackEvent, register_xact_callback};
 
 use super::columns::Columns;
-use super::trigger_row::{Row, trigger_named};
-use crate::datum::Varlena;
-use crate::encoding::from_server;
-use crate::error::{broken_trigger, source_changed};
+use super::trigger_row::{Row, fires, trigger_named};
+use crate::pg::encoding::from_server;
+use crate::pg::messages::{broken_trigger, source_changed};
+use crate::pg::varlena::Varlena;
 
 thread_local! {
     /// Digests of pairs, for as long as the transaction lasts.
@@ -71,13 +71,4 @@ fn check(row: &Row<'_>) -> Result<(), ErrorReport> {
         return Ok(());
     }
     Err(source_changed(from_server(name.to_bytes())?))
-}
-
-/// Whether a trigger fires in this session.
-pub fn fires(trigger: &pg_sys::Trigger) -> bool {
-    // SAFETY: a setting of this session.
-    let is_replica = unsafe { pg_sys::SessionReplicationRole } == pg_sys::SESSION_REPLICATION_ROLE_REPLICA as i32;
-    let not_fired = if is_replica { pg_sys::TRIGGER_FIRES_ON_ORIGIN } else { pg_sys::TRIGGER_FIRES_ON_REPLICA };
-    let enabled = trigger.tgenabled as u8;
-    enabled != pg_sys::TRIGGER_DISABLED && enabled != not_fired
 }

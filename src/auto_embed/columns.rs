@@ -8,7 +8,7 @@ use std::ffi::{CStr, CString};
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 
-use crate::error::broken_trigger;
+use crate::pg::messages::broken_trigger;
 
 /// Numbers and types of a trigger's columns in the table that it fires for.
 #[derive(Clone, Copy)]

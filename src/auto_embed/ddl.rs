@@ -11,12 +11,12 @@ use pgrx::pg_sys::panic::{ErrorReport, ErrorReportable};
 use pgrx::prelude::*;
 
 use super::trigger_row::is_restore;
-use crate::encoding::Raw;
-use crate::error::{broken_extension, broken_statement, not_an_event, vectors_cleared};
 use crate::failures::sweep;
-use crate::rights::{Extension, as_role, without_forced_policies};
-use crate::statements::{Statement, prepared, read, required};
-use crate::worker;
+use crate::pg::messages::{broken_extension, broken_statement, not_an_event, vectors_cleared};
+use crate::pg::roles::{Extension, as_role, without_forced_policies};
+use crate::pg::spi::{Statement, prepared, read, required};
+use crate::pg::text::Raw;
+use crate::worker::wake::wake;
 
 /// What is to be done after a statement: by the owner of the table, and then by the extension's owner.
 struct After {
@@ -139,7 +139,7 @@ unsafe fn end(statement: *mut pg_sys::Node) -> Result<(), ErrorReport> {
         }
         if !after.clear.is_empty() {
             vectors_cleared().report(PgLogLevel::NOTICE);
-            worker::wake();
+            wake();
         }
         as_extension(|_| {
             for query in &after.create {

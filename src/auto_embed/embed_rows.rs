@@ -6,12 +6,14 @@ use clip::{Embedding, Error, Limits, Model, Options, of_one};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use crate::datum::{Varlena, reserve};
-use crate::encoding::Text;
-use crate::error::{another_model, in_transaction_block, report};
-use crate::functions::model_or_default;
-use crate::models;
-use crate::settings;
+use crate::model_cache;
+use crate::model_choice::model_or_default;
+use crate::pg::error::report;
+use crate::pg::messages::{another_model, in_transaction_block};
+use crate::pg::settings;
+use crate::pg::text::Text;
+use crate::pg::values::reserve;
+use crate::pg::varlena::Varlena;
 
 /// What is embedded: a text or an image, read.
 pub enum Source<'a> {
@@ -45,7 +47,7 @@ fn embed_all(sources: &[&Source<'_>], model: &mut Model, options: &Options) -> R
 
 /// Refuse a model that is not the one that made the column.
 pub fn check_digest(model: &str, digest: &str) -> Result<(), ErrorReport> {
-    let found = models::with(model, |model, _| Ok(model.manifest().digest.clone())).map_err(report)?;
+    let found = model_cache::with(model, |model, _| Ok(model.manifest().digest.clone())).map_err(report)?;
     if found == digest { Ok(()) } else { Err(another_model(model, digest, &found)) }
 }
 
@@ -75,7 +77,7 @@ pub fn embed_each(
         pgrx::check_for_interrupts!();
         let mut live = reserve(sources.len())?;
         live.extend(sources.iter().map(|(_, source)| source));
-        match models::with(model, |model, options| embed_all(&live, model, options)) {
+        match model_cache::with(model, |model, options| embed_all(&live, model, options)) {
             Ok(embedded) => {
                 for ((position, _), embedding) in sources.drain(..).zip(embedded) {
                     results[position] = Some(Ok(embedding));
@@ -103,7 +105,7 @@ fn clip_resolve_model(
     model: Option<Varlena<'_>>,
 ) -> Result<TableIterator<'static, (name!(name, Text), name!(digest, String), name!(dimensions, i32))>, ErrorReport> {
     let name = model_or_default(model)?;
-    let row = models::with(&name, |model, _| {
+    let row = model_cache::with(&name, |model, _| {
         let manifest = model.manifest();
         Ok((Text(name.clone()), manifest.digest.clone(), manifest.dimensions as i32))
     });

@@ -11,12 +11,15 @@ use pgrx::prelude::*;
 use super::embed_rows::embed_each;
 use super::filling::Filling;
 use super::pairs;
-use crate::datum::{OwnedValue, RawDatum, Varlena, Vector, reserve};
-use crate::encoding::Raw;
-use crate::error::summary_of;
-use crate::failures::{self, Failure};
-use crate::rights::{with_fixed_output, with_settings};
-use crate::statements::{Cursor, Row, Rows, Statement};
+use crate::failures;
+use crate::failures::Failure;
+use crate::pg::roles::{with_fixed_output, with_settings};
+use crate::pg::spi::{Cursor, Row, Rows, Statement};
+use crate::pg::summary::summary_of;
+use crate::pg::text::Raw;
+use crate::pg::values::{OwnedValue, RawDatum, reserve};
+use crate::pg::varlena::Varlena;
+use crate::pg::vector::Vector;
 
 /// One run of an image tower; enough texts to find some of like length.
 const MAX_IMAGES: usize = 8;
@@ -200,7 +203,7 @@ fn key_object(filling: &Filling, key: &Position) -> Result<OwnedValue, ErrorRepo
 
 fn one_value(statement: &Statement, arguments: &[DatumWithOid<'_>]) -> Result<OwnedValue, ErrorReport> {
     let rows = statement.run(arguments, false, 1)?;
-    rows.row(0).ok_or_else(|| crate::error::broken_statement("it gave no value"))?.owned(1)
+    rows.row(0).ok_or_else(|| crate::pg::messages::broken_statement("it gave no value"))?.owned(1)
 }
 
 /// With the failure of a row that has its vector now goes that of the whole column, if there was one.

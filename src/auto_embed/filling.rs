@@ -4,10 +4,10 @@ use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use crate::encoding::{Raw, Text};
-use crate::error::{broken_extension, broken_statement};
-use crate::rights::Extension;
-use crate::statements::{read, required};
+use crate::pg::messages::{broken_extension, broken_statement};
+use crate::pg::roles::Extension;
+use crate::pg::spi::{read, required};
+use crate::pg::text::{Raw, Text};
 
 /// A column whose rows are embedded later, as the catalogs have it now.
 pub struct Filling {
@@ -90,7 +90,7 @@ impl Filling {
     pub fn ask<T: FromDatum + IntoDatum>(&self, query: &Raw) -> Result<T, ErrorReport> {
         let none: [DatumWithOid<'_>; 0] = [];
         Spi::connect(|_| {
-            let statement = crate::statements::Statement::prepare(query.bytes(), &[])?;
+            let statement = crate::pg::spi::Statement::prepare(query.bytes(), &[])?;
             let rows = statement.run(&none, false, 1)?;
             let value = rows.row(0).map(|row| required(&row, 1)).transpose();
             value.ok().flatten().ok_or_else(|| broken_statement("it gave no value"))

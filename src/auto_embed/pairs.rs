@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 
-use crate::datum::{Fingerprint, Varlena};
+use crate::pg::varlena::{Fingerprint, Varlena};
 
 /// A pair that a fill stores.
 struct Pair {

@@ -9,9 +9,10 @@ use super::columns::Columns;
 use super::fill::{Manner, fill};
 use super::filling::Filling;
 use super::trigger_row::trigger_named;
-use crate::encoding::{Text, from_server};
-use crate::error::{broken_statement, broken_trigger};
-use crate::statements::Cursor;
+use crate::pg::encoding::from_server;
+use crate::pg::messages::{broken_statement, broken_trigger};
+use crate::pg::spi::Cursor;
+use crate::pg::text::Text;
 
 #[unsafe(no_mangle)]
 pub extern "C" fn pg_finfo_clip_auto_embed_statement_wrapper() -> &'static pg_sys::Pg_finfo_record {

@@ -17,14 +17,20 @@ use super::columns::Columns;
 use super::embed_rows::{Source, check_digest};
 use super::pairs;
 use super::trigger_row::{Row, is_restore};
-use crate::datum::{OwnedValue, Varlena, Vector};
-use crate::encoding::Text;
-use crate::error::{broken_trigger, report, summary_of, trigger_fires_later};
-use crate::failures::{self, Failure};
-use crate::models;
-use crate::rights::{Extension, with_fixed_output};
-use crate::statements::{Row as Found, read, required};
-use crate::{settings, worker};
+use crate::failures;
+use crate::failures::Failure;
+use crate::model_cache;
+use crate::pg::error::report;
+use crate::pg::messages::{broken_trigger, trigger_fires_later};
+use crate::pg::roles::{Extension, with_fixed_output};
+use crate::pg::settings;
+use crate::pg::spi::{Row as Found, read, required};
+use crate::pg::summary::summary_of;
+use crate::pg::text::Text;
+use crate::pg::values::OwnedValue;
+use crate::pg::varlena::Varlena;
+use crate::pg::vector::Vector;
+use crate::worker::wake::wake;
 
 #[unsafe(no_mangle)]
 pub extern "C" fn pg_finfo_clip_auto_embed_row_wrapper() -> &'static pg_sys::Pg_finfo_record {
@@ -127,7 +133,7 @@ fn decide<'a>(row: &Row<'a>, columns: Columns, column: &Recorded<'_>) -> Result<
     }
     match column.mode {
         "queue" => {
-            worker::wake();
+            wake();
             Ok(Decision::Replace(None))
         }
         "row" => match (embed(columns, source, column.model, column.digest), column.on_error) {
@@ -166,7 +172,7 @@ struct LastImage {
 fn embed(columns: Columns, source: Varlena<'_>, model: &str, digest: &str) -> Result<Vector, ErrorReport> {
     check_digest(model, digest)?;
     let embedded = match Source::read(source, columns.is_image(), &settings::limits())? {
-        Source::Text(text) => models::embed_text(model, &text),
+        Source::Text(text) => model_cache::embed_text(model, &text),
         Source::Image(image) => embed_image(model, digest, image),
     };
     match embedded {
@@ -186,7 +192,7 @@ fn embed_image(model: &str, digest: &str, image: &[u8]) -> Result<Embedding, Err
     if let Some(known) = LAST.with_borrow(|last| last.as_ref().filter(is_last).map(|last| last.embedding.clone())) {
         return Ok(known);
     }
-    let embedding = models::embed_image(model, image)?;
+    let embedding = model_cache::embed_image(model, image)?;
     LAST.set(Some(LastImage { model: digest.into(), image: image_digest, embedding: embedding.clone() }));
     Ok(embedding)
 }

@@ -6,10 +6,10 @@ use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 
-use super::check::fires;
 use super::columns::{Columns, kind_of};
 
-use crate::datum::{RawDatum, Varlena};
+use crate::pg::values::RawDatum;
+use crate::pg::varlena::Varlena;
 
 pub struct Row<'a> {
     data: &'a pg_sys::TriggerData,
@@ -188,4 +188,13 @@ pub fn trigger_named<'a>(relation: &'a pg_sys::RelationData, name: &CStr) -> Opt
 pub fn is_restore() -> bool {
     // SAFETY: settings of this session.
     unsafe { !pg_sys::check_function_bodies && !pg_sys::row_security }
+}
+
+/// Whether a trigger fires in this session.
+pub fn fires(trigger: &pg_sys::Trigger) -> bool {
+    // SAFETY: a setting of this session.
+    let is_replica = unsafe { pg_sys::SessionReplicationRole } == pg_sys::SESSION_REPLICATION_ROLE_REPLICA as i32;
+    let not_fired = if is_replica { pg_sys::TRIGGER_FIRES_ON_ORIGIN } else { pg_sys::TRIGGER_FIRES_ON_REPLICA };
+    let enabled = trigger.tgenabled as u8;
+    enabled != pg_sys::TRIGGER_DISABLED && enabled != not_fired
 }

@@ -8,10 +8,11 @@ use pgrx::datum::{DatumWithOid, IntoDatum};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use crate::datum::Varlena;
-use crate::encoding::Text;
-use crate::error::{broken_extension, null_argument};
-use crate::rights::{Extension, read};
+use crate::pg::messages::{broken_extension, null_argument};
+use crate::pg::roles::Extension;
+use crate::pg::spi::read;
+use crate::pg::text::Text;
+use crate::pg::varlena::Varlena;
 
 /// A column of vectors, and the model that made it if that is recorded.
 pub struct Column<'a> {

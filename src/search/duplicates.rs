@@ -9,10 +9,12 @@ use pgrx::prelude::*;
 use super::column::{name, regclass, text};
 use super::select::{ef_search, select};
 use super::{forward, settings};
-use crate::datum::{RawDatum, Varlena};
-use crate::encoding::Raw;
-use crate::error::{broken_extension, null_argument};
-use crate::rights::{Extension, read, with_settings};
+use crate::pg::messages::{broken_extension, null_argument};
+use crate::pg::roles::{Extension, with_settings};
+use crate::pg::spi::read;
+use crate::pg::text::Raw;
+use crate::pg::values::RawDatum;
+use crate::pg::varlena::Varlena;
 
 type Pairs =
     TableIterator<'static, (name!(key, Option<Raw>), name!(duplicate, Option<Raw>), name!(distance, Option<f64>))>;

@@ -16,11 +16,11 @@ use pgrx::datum::{DatumWithOid, Uuid};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use crate::datum::Varlena;
-use crate::encoding::{Raw, Text};
-use crate::error::{broken_extension, null_argument};
-use crate::rights::{Extension, read, required, with_settings};
-use crate::statements::Row;
+use crate::pg::messages::{broken_extension, null_argument};
+use crate::pg::roles::{Extension, with_settings};
+use crate::pg::spi::{Row, read, required};
+use crate::pg::text::{Raw, Text};
+use crate::pg::varlena::Varlena;
 use column::{Column, Model, name, regclass, text};
 use query::Query;
 use select::{ef_search, select};

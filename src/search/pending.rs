@@ -5,14 +5,15 @@ use std::collections::HashMap;
 use std::ffi::CStr;
 use std::time::{Duration, Instant};
 
+use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::column::{Column, Key, name, regclass};
-use super::errors::pending_rows;
 use super::select::select;
-use crate::encoding::{Raw, Text};
-use crate::error::notice;
-use crate::rights::{Extension, read, required, with_settings};
+use crate::pg::messages::{new, notice};
+use crate::pg::roles::{Extension, with_settings};
+use crate::pg::spi::{read, required};
+use crate::pg::text::{Raw, Text};
 
 impl Column<'_> {
     /// Says once per session that rows have no vector yet, so that no search finds them. Looks again after a minute.
@@ -85,4 +86,21 @@ fn pending(relation: pg_sys::Oid, target: &CStr) -> Option<Pending> {
         with_settings(&settings, || select(statement.bytes(), &[], |row| row.get::<i64>(1))).ok()?.pop().flatten()?;
     // Failed rows have no vector either, and are reported elsewhere.
     (rows > failed).then_some(Pending { rows, is_sample, is_queued, top })
+}
+
+/// A notice: rows that a search cannot find.
+fn pending_rows(target: &str, relation: &str, literal: &str, pending: &Pending) -> ErrorReport {
+    let detail = match (pending.is_sample, pending.rows) {
+        (true, _) => "A sample of the table has rows with a source and no vector: searches do not find them.".into(),
+        (false, 1) => "1 row has a source and no vector: searches do not find it.".into(),
+        (false, 1001..) => "More than 1000 rows have a source and no vector: searches do not find them.".into(),
+        (false, rows) => format!("{rows} rows have a source and no vector: searches do not find them."),
+    };
+    let hint = match (pending.is_queued, target) {
+        (true, _) => "A background worker fills them: the view clip_auto_embed_status shows how far it is.".into(),
+        (false, "embedding") => format!("Fill them: CALL clip_backfill({literal})."),
+        (false, _) => format!("Fill them: CALL clip_backfill({literal}, '{}').", target.replace('\'', "''")),
+    };
+    let message = format!("column \"{target}\" of table {relation} has rows without a vector");
+    new(PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION, message).set_detail(detail).set_hint(hint)
 }

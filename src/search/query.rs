@@ -7,11 +7,13 @@ use pgrx::prelude::*;
 
 use super::column::Column;
 use super::errors::column_of_another_model;
-use crate::datum::{Varlena, Vector};
-use crate::error::{null_argument, report};
-use crate::functions::{model_or_default, warn_of_other_models};
-use crate::models;
-use crate::settings;
+use crate::model_cache;
+use crate::model_choice::{model_or_default, warn_of_other_models};
+use crate::pg::error::report;
+use crate::pg::messages::null_argument;
+use crate::pg::settings;
+use crate::pg::varlena::Varlena;
+use crate::pg::vector::Vector;
 
 /// What a query is before it is a vector.
 #[derive(Clone, Copy)]
@@ -30,7 +32,8 @@ impl Column<'_> {
         };
         match &self.made_by {
             Some(made_by) => {
-                let found = models::with(&model, |model, _| Ok(model.manifest().digest.clone())).map_err(report)?;
+                let found =
+                    model_cache::with(&model, |model, _| Ok(model.manifest().digest.clone())).map_err(report)?;
                 if found != made_by.digest {
                     let target = self.target.to_string_lossy();
                     return Err(column_of_another_model(&target, &self.named, made_by, &model, &found));
@@ -39,8 +42,8 @@ impl Column<'_> {
             None => warn_of_other_models(&model, !is_named)?,
         }
         let embedding = match query {
-            Query::Text(text) => models::embed_text(&model, &text.text()?),
-            Query::Image(image) => models::embed_image(&model, image.image(settings::limits().bytes)?),
+            Query::Text(text) => model_cache::embed_text(&model, &text.text()?),
+            Query::Image(image) => model_cache::embed_image(&model, image.image(settings::limits().bytes)?),
         };
         Vector::new(&embedding.map_err(report)?)
     }

@@ -7,8 +7,8 @@ use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use crate::error::broken_statement;
-use crate::statements::{Row, select_once};
+use crate::pg::messages::broken_statement;
+use crate::pg::spi::{Row, select_once};
 
 /// Runs a statement with the caller's rights and search_path, and reads all its rows. It is in the encoding of the database.
 pub fn select<T>(

@@ -7,7 +7,7 @@ use pgrx::prelude::*;
 
 use super::locks::Slot;
 use super::process::{VISIT, attach_signals, builder, nap, start};
-use crate::settings;
+use crate::pg::settings;
 
 /// Called while the server starts.
 pub fn register_launcher() {

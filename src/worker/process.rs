@@ -7,23 +7,23 @@ use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, DynamicBackgrou
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 
-use crate::error::summary;
-use crate::interrupt;
+use crate::pg::interrupt;
+use crate::pg::summary::summary;
 
 /// The argument of a worker beside its database: come, look, and leave.
-pub(super) const VISIT: u64 = 1 << 32;
+pub const VISIT: u64 = 1 << 32;
 /// Help the worker that is there.
-pub(super) const HELP: u64 = 1 << 33;
+pub const HELP: u64 = 1 << 33;
 
 /// Starts a worker of a database. None if the server has no process to spare.
-pub(super) fn start(database: pg_sys::Oid, how: u64) -> Option<DynamicBackgroundWorker> {
+pub fn start(database: pg_sys::Oid, how: u64) -> Option<DynamicBackgroundWorker> {
     // SAFETY: a number of this process.
     let own = unsafe { pg_sys::MyProcPid };
     worker(database, how).set_notify_pid(own).load_dynamic().ok()
 }
 
 /// The same worker as the server wants it described, for a start that must not allocate.
-pub(super) fn description(database: pg_sys::Oid, how: u64) -> pg_sys::BackgroundWorker {
+pub fn description(database: pg_sys::Oid, how: u64) -> pg_sys::BackgroundWorker {
     (&worker(database, how)).into()
 }
 
@@ -31,12 +31,12 @@ fn worker(database: pg_sys::Oid, how: u64) -> BackgroundWorkerBuilder {
     builder("pg_clip worker", "clip_worker_main").set_argument(Some((u64::from(database.to_u32()) | how).into()))
 }
 
-pub(super) fn builder(name: &str, function: &str) -> BackgroundWorkerBuilder {
+pub fn builder(name: &str, function: &str) -> BackgroundWorkerBuilder {
     BackgroundWorkerBuilder::new(name).set_type(name).set_library("pg_clip").set_function(function).enable_spi_access()
 }
 
 /// Wait, unless a signal comes first. A termination ends the process here, and so does the death of the postmaster.
-pub(super) fn nap(time: Duration) {
+pub fn nap(time: Duration) {
     const EVENTS: u32 = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
     // SAFETY: the latch of this process, waited for and reset as in every process of the server. The longest time is a
     // day, which the number of milliseconds holds.
@@ -48,7 +48,7 @@ pub(super) fn nap(time: Duration) {
     reload_settings();
 }
 
-pub(super) fn reload_settings() {
+pub fn reload_settings() {
     // SAFETY: a flag that the handler of SIGHUP sets; files are read outside of transactions, as in any process.
     unsafe {
         if (&raw const pg_sys::ConfigReloadPending).read_volatile() != 0 {
@@ -64,7 +64,7 @@ unsafe extern "C-unwind" {
 }
 
 /// Interruptible at any time, as a backend is.
-pub(super) fn attach_signals() {
+pub fn attach_signals() {
     interrupt::handle_signal(libc::SIGTERM, interrupt::die);
     interrupt::handle_signal(libc::SIGHUP, SignalHandlerForConfigReload);
     interrupt::end_with_postmaster();
@@ -73,7 +73,7 @@ pub(super) fn attach_signals() {
 }
 
 /// What a database may set for its applications is not meant for its worker.
-pub(super) fn set_defaults() {
+pub fn set_defaults() {
     for (name, value) in [
         (c"default_transaction_read_only", c"off"),
         (c"default_transaction_isolation", c"read committed"),
@@ -96,13 +96,13 @@ pub(super) fn set_defaults() {
 }
 
 /// Why a transaction was aborted.
-pub(super) struct Failure {
-    pub(super) sqlstate: String,
-    pub(super) message: String,
+pub struct Failure {
+    pub sqlstate: String,
+    pub message: String,
 }
 
 /// Run something in a transaction of its own. An error aborts that transaction, not the worker.
-pub(super) fn in_transaction<T>(run: impl FnOnce() -> T) -> Result<T, Failure> {
+pub fn in_transaction<T>(run: impl FnOnce() -> T) -> Result<T, Failure> {
     let failed = |error: CaughtError| match error {
         CaughtError::PostgresError(report)
         | CaughtError::ErrorReport(report)
@@ -124,7 +124,7 @@ pub(super) fn in_transaction<T>(run: impl FnOnce() -> T) -> Result<T, Failure> {
 }
 
 /// Tell pg_stat_activity what is done; none when nothing is.
-pub(super) fn report(activity: Option<&str>) {
+pub fn report(activity: Option<&str>) {
     let text = std::ffi::CString::new(activity.unwrap_or_default()).unwrap_or_default();
     let state = if activity.is_some() { pg_sys::BackendState::STATE_RUNNING } else { pg_sys::BackendState::STATE_IDLE };
     // SAFETY: the server copies the string; without one it leaves the former in place.

@@ -13,8 +13,8 @@ use pgrx::prelude::*;
 
 use super::locks::Slot;
 use super::process::description;
-use crate::error::report;
-use crate::settings;
+use crate::pg::error::report;
+use crate::pg::settings;
 
 /// How long after a start another is not tried by the same session: as long as a worker needs to take its slot.
 const BETWEEN_STARTS: Duration = Duration::from_millis(100);

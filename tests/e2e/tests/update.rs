@@ -109,7 +109,8 @@ fn current_version() -> String {
 
 #[test]
 fn the_script_is_made_of_its_parts() {
-    let mut parts: Vec<_> = fs::read_dir(root().join("sql/parts")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut parts: Vec<_> =
+        fs::read_dir(root().join("sql/parts")).unwrap().map(|entry| entry.unwrap().path()).collect();
     parts.sort();
     let texts: Vec<_> = parts.iter().map(|part| fs::read_to_string(part).unwrap()).collect();
     let script = read(&format!("sql/pg_clip--{}.sql", current_version()));

@@ -1,38 +1,16 @@
-//! Strings between Rust, which has UTF-8, and a database, which may have another encoding.
+//! Values of type text: converted to UTF-8 ([`Text`]) or in the encoding of the database ([`Raw`]).
 //!
-//! pgrx's own conversions of strings refuse any other than UTF-8, or store bytes that are wrong there: [`Text`] stands in.
+//! pgrx's own conversions accept UTF-8 only, or store wrong bytes in a database with another encoding.
 
-use std::ffi::{CStr, c_char};
+use std::ffi::c_char;
 use std::ptr;
 
 use pgrx::callconv::{BoxRet, FcInfo};
 use pgrx::datum::Datum;
-use pgrx::pg_sys::panic::{ErrorReport, ErrorReportable};
+use pgrx::pg_sys::panic::ErrorReportable;
 use pgrx::{FromDatum, IntoDatum, pg_sys};
 
-use crate::datum::Varlena;
-use crate::error;
-
-/// The bytes of a value of this database as UTF-8. Where the encoding is SQL_ASCII they may be anything.
-pub fn from_server(bytes: &[u8]) -> Result<&str, ErrorReport> {
-    // SAFETY: a number that the server set when it connected to the database.
-    let encoding = unsafe { pg_sys::GetDatabaseEncoding() };
-    let as_they_are = [pg_sys::pg_enc::PG_UTF8, pg_sys::pg_enc::PG_SQL_ASCII].map(|encoding| encoding as i32);
-    let converted = match as_they_are.contains(&encoding) {
-        true => bytes,
-        // SAFETY: the pointer and length are of one slice; where no conversion is needed, the same pointer comes back,
-        // else a new null-terminated string in the current memory context, which lives as long as what was read.
-        false => unsafe {
-            let start = bytes.as_ptr().cast::<c_char>();
-            let converted = pg_sys::pg_server_to_any(start, bytes.len() as i32, pg_sys::pg_enc::PG_UTF8 as i32);
-            match ptr::eq(converted, start) {
-                true => bytes,
-                false => CStr::from_ptr(converted).to_bytes(),
-            }
-        },
-    };
-    std::str::from_utf8(converted).map_err(|_| error::invalid_text())
-}
+use super::varlena::Varlena;
 
 /// A value of type text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,22 +97,4 @@ impl IntoDatum for Raw {
     fn is_compatible_with(kind: pg_sys::Oid) -> bool {
         [pg_sys::TEXTOID, pg_sys::JSONBOID, pg_sys::TSQUERYOID].contains(&kind)
     }
-}
-
-/// A name as it can stand in a statement, which is ASCII whatever the database has.
-pub fn identifier(name: &str) -> String {
-    if name.is_ascii() {
-        return format!("\"{}\"", name.replace('"', "\"\""));
-    }
-    // Where "standard_conforming_strings" is off, Postgres takes no such name.
-    let mut quoted = String::with_capacity(name.len() + 4);
-    for character in name.chars() {
-        match character {
-            '"' => quoted.push_str("\"\""),
-            '\\' => quoted.push_str("\\\\"),
-            ' '..='~' => quoted.push(character),
-            other => quoted.push_str(&format!("\\+{:06X}", u32::from(other))),
-        }
-    }
-    format!("U&\"{quoted}\"")
 }

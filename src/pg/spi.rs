@@ -12,8 +12,9 @@ use pgrx::datum::{DatumWithOid, FromDatum, IntoDatum};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use crate::datum::{OwnedValue, Varlena};
-use crate::error::broken_statement;
+use super::messages::broken_statement;
+use super::values::OwnedValue;
+use super::varlena::Varlena;
 
 /// A planned statement, of this session.
 pub struct Statement(pg_sys::SPIPlanPtr);

@@ -5,8 +5,8 @@ use std::ffi::CString;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use crate::datum::Varlena;
-use crate::error::not_an_expression;
+use crate::pg::messages::not_an_expression;
+use crate::pg::varlena::Varlena;
 
 /// Refuse what is not one expression. The server's own parser reads it, as it reads expressions of PL/pgSQL: which may be
 /// followed by FROM, ORDER BY and the like. A mistake in the expression is told as the parser tells it.

@@ -5,9 +5,10 @@ use std::time::SystemTime;
 use clip::{Model, Runtime, Tower};
 use pgrx::prelude::*;
 
-use crate::encoding::Text;
-use crate::interrupt::interrupted;
-use crate::{models, settings};
+use crate::model_cache;
+use crate::pg::interrupt::interrupted;
+use crate::pg::settings;
+use crate::pg::text::Text;
 
 #[pg_extern(sql = false)]
 #[allow(clippy::type_complexity, reason = "the columns are the type")]
@@ -66,7 +67,7 @@ fn clip_loaded_models() -> TableIterator<
     ),
 > {
     let mut rows = Vec::new();
-    models::for_each(|name, open| {
+    model_cache::for_each(|name, open| {
         for tower in [Tower::Text, Tower::Image] {
             let Some(usage) = open.model.usage(tower) else { continue };
             let cache_hits = if tower == Tower::Text { open.cache_hits as i64 } else { 0 };

@@ -4,8 +4,9 @@ use std::ffi::CStr;
 
 use pgrx::prelude::*;
 
-use crate::encoding::{Text, identifier};
-pub use crate::statements::{read, required};
+use super::encoding::identifier;
+use super::spi::{read, required};
+use super::text::Text;
 
 /// Where the extension is, quoted, and who owns it.
 pub struct Extension {

@@ -15,9 +15,10 @@ use std::rc::Rc;
 use clip::{Classifier, Embedding, Error, MANIFEST_FILE, Model, Options, Overflow, TextEmbedding, of_one};
 use lru::LruCache;
 
-use crate::error::{report, warn};
-use crate::interrupt::{end_with_postmaster, interrupted};
-use crate::settings;
+use crate::pg::error::report;
+use crate::pg::interrupt::{end_with_postmaster, interrupted};
+use crate::pg::messages::warn;
+use crate::pg::settings;
 
 /// Texts longer than this are no queries; remembering them would let a few of them fill the memory.
 const MAX_CACHED_TEXT: usize = 4096;

@@ -1,0 +1,80 @@
+//! The model of a call that names none, and warnings about a model that is probably not the one of the column.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+
+use clip::{Model, Options};
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use crate::model_cache;
+use crate::pg::error::report;
+use crate::pg::messages::{text_of_another_model, text_of_one_of_two_models, warn};
+use crate::pg::roles::Extension;
+use crate::pg::settings;
+use crate::pg::spi::{read, required};
+use crate::pg::text::Text;
+use crate::pg::varlena::Varlena;
+
+pub fn model_or_default(model: Option<Varlena<'_>>) -> Result<String, ErrorReport> {
+    model.map_or_else(|| Ok(default_model()), |model| Ok(model.text()?.into_owned()))
+}
+
+/// The model of `clip.default_model`. Says once in a session if that is the embedded one.
+pub fn default_model() -> String {
+    thread_local! {
+        static WARNED: Cell<bool> = const { Cell::new(false) };
+    }
+    let name = settings::default_model();
+    if name.as_bytes() == settings::EMBEDDED_MODEL.to_bytes() && !WARNED.replace(true) {
+        let report = ErrorReport::new(PgSqlErrorCode::ERRCODE_WARNING, "using the embedded model \"emoji\"", "pg_clip")
+            .set_detail("It is there for a first try: it knows emoji, not photographs.")
+            .set_hint("For photographs, run \"pgclip pull openai/clip-vit-base-patch32\" on the server, and set \"clip.default_model\" to the model it adds.");
+        warn(report);
+    }
+    name
+}
+
+/// Warns once per session and model of a text that is likely compared with vectors of another model: no column of this
+/// database has this model, or, where nobody named the model, another column has another model of as many dimensions.
+pub fn warn_of_other_models(model: &str, is_default: bool) -> Result<(), ErrorReport> {
+    thread_local! {
+        static ASKED: RefCell<BTreeSet<(String, bool)>> = const { RefCell::new(BTreeSet::new()) };
+    }
+    let asked = (model.to_owned(), is_default);
+    if ASKED.with_borrow(|known| known.contains(&asked)) {
+        return Ok(());
+    }
+    ASKED.with_borrow_mut(|known| known.insert(asked));
+    let of_model = |model: &mut Model, _: &Options| {
+        let manifest = model.manifest();
+        Ok((manifest.digest.clone(), manifest.dimensions as i32))
+    };
+    let (digest, dimensions) = model_cache::with(model, of_model).map_err(report)?;
+    let Some(extension) = Extension::find() else { return Ok(()) };
+    // As the extension's owner: who inserts may have no right to use its schema, and a warning must never fail. Columns of
+    // no declared number of dimensions may have as many.
+    let found = extension.as_owner(|schema| {
+        let query = format!(
+            "SELECT c.relation::pg_catalog.oid, c.target::pg_catalog.text, c.model, k.known FROM {schema}._clip_columns AS c \
+             JOIN pg_catalog.pg_attribute AS a ON a.attrelid OPERATOR(pg_catalog.=) c.relation AND a.attname OPERATOR(pg_catalog.=) c.target \
+             CROSS JOIN (SELECT EXISTS (SELECT FROM {schema}._clip_columns AS o WHERE o.digest OPERATOR(pg_catalog.=) $1)) AS k (known) \
+             WHERE c.digest OPERATOR(pg_catalog.<>) $1 AND (NOT k.known OR $2 AND a.atttypmod IN (-1, $3)) \
+             ORDER BY c.trigger_oid LIMIT 1"
+        );
+        read(&query, &[digest.into(), is_default.into(), dimensions.into()], |row| {
+            let column = (required::<pg_sys::Oid>(row, 1)?, required::<Text>(row, 2)?);
+            Ok((column, required::<Text>(row, 3)?, required::<bool>(row, 4)?))
+        })
+    });
+    let Ok(Some(((relation, target), Text(other), known))) = found else { return Ok(()) };
+    // Named as the caller's search_path has it.
+    let named = "SELECT pg_catalog.format('%s.%I', $1::pg_catalog.regclass, $2)";
+    if let Ok(Some(Text(column))) = read(named, &[relation.into(), target.into()], |row| required::<Text>(row, 1)) {
+        warn(match known {
+            true => text_of_one_of_two_models(model, &column, &other),
+            false => text_of_another_model(model, &column, &other),
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,16 @@
+//! The door to Postgres: values, strings, statements, roles, settings, errors, interrupts. Nothing here knows a model.
+
+pub mod encoding;
+pub mod environment;
+pub mod error;
+pub mod interrupt;
+pub mod messages;
+pub mod roles;
+pub mod settings;
+pub mod spi;
+mod sql_types;
+pub mod summary;
+pub mod text;
+pub mod values;
+pub mod varlena;
+pub mod vector;

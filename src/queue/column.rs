@@ -1,0 +1,133 @@
+//! The columns in mode "queue" that a worker embeds.
+
+use pgrx::pg_sys::panic::ErrorReportable;
+use pgrx::prelude::*;
+
+use crate::auto_embed::{Filled, Filling, Position, fill_next};
+use crate::failures::{self, Activity, add_activity};
+use crate::pg::roles::{Extension, as_role, with_fixed_output, with_settings, without_forced_policies};
+use crate::pg::spi::{read, required};
+use crate::pg::text::Text;
+use crate::worker::process::{Failure, in_transaction};
+
+/// A column of this database in mode "queue".
+#[derive(Clone)]
+pub struct Column {
+    relation: pg_sys::Oid,
+    trigger_name: Text,
+    pub label: String,
+}
+
+/// What is to be done in this database.
+pub struct Work {
+    pub columns: Vec<Column>,
+    /// Something failed that is to be tried again before this worker would leave.
+    pub retry_soon: bool,
+}
+
+impl Column {
+    pub fn has_work(&self) -> bool {
+        let look = || {
+            let Some(filling) = self.filling() else { return false };
+            let ask =
+                || with_settings(&[(c"enable_seqscan", c"off"), (c"jit", c"off")], || filling.ask(&filling.any_row));
+            as_role(filling.owner, || without_forced_policies(|| with_fixed_output(ask))).unwrap_or_report()
+        };
+        matches!(in_transaction(look), Ok(true))
+    }
+
+    /// Embed a batch.
+    pub fn step(&self, limit: i64, after: Option<Position>) -> Result<Filled, Failure> {
+        in_transaction(|| {
+            let Some(filling) = self.filling() else { return Filled::default() };
+            let filled = as_role(filling.owner, || without_forced_policies(|| fill_next(&filling, limit, after)));
+            let filled = filled.unwrap_or_report();
+            add_activity(self.relation, &self.trigger_name, Activity::Worker, None, filled.embedded, filled.failed)
+                .unwrap_or_report();
+            filled
+        })
+    }
+
+    /// The column as it is now; it stays so until the transaction ends. None if it is gone.
+    fn filling(&self) -> Option<Filling> {
+        // SAFETY: waits for the lock, which the transaction holds until it ends.
+        unsafe { pg_sys::LockRelationOid(self.relation, pg_sys::RowExclusiveLock as i32) };
+        Filling::find(self.relation, &self.trigger_name).unwrap_or_report()
+    }
+
+    pub fn note_empty(&self) {
+        let note = || {
+            if self.filling().is_some() {
+                add_activity(self.relation, &self.trigger_name, Activity::FoundEmpty, None, 0, 0).unwrap_or_report();
+            }
+        };
+        // Information only: if the table is gone by now, there is nothing to say.
+        in_transaction(note).ok();
+    }
+
+    /// The whole column failed: note why, so that it is left alone for a while. False if that failed too.
+    pub fn note_failure(&self, failure: &Failure) -> bool {
+        log!("pg_clip: could not embed {}: {}", self.label, failure.message);
+        let exists = "SELECT EXISTS (SELECT FROM pg_catalog.pg_class AS c WHERE c.oid OPERATOR(pg_catalog.=) $1)";
+        let noted = in_transaction(|| {
+            // Of a table that is gone there is nothing to note.
+            if read(exists, &[self.relation.into()], |row| required(row, 1)) == Ok(Some(false)) {
+                return Ok(());
+            }
+            let failure = failures::Failure {
+                trigger_name: self.trigger_name.clone().into(),
+                key: "null".into(),
+                source_digest: "",
+                sqlstate: &failure.sqlstate,
+                message: &failure.message,
+                retry: true,
+            };
+            failures::record(self.relation, failure)
+        });
+        let noted = matches!(noted, Ok(Ok(())));
+        if !noted {
+            log!("pg_clip: could not note that {} failed", self.label);
+        }
+        noted
+    }
+}
+
+/// The columns in mode "queue" that may be worked on now. None where the extension is not, or is about to go.
+pub fn work() -> Option<Work> {
+    let look = |schema: &str| {
+        let failures = "SELECT EXISTS (SELECT FROM _clip.failures \
+            WHERE retry_at > now() AND retry_at < now() + interval '15 seconds')";
+        // A subscriber's rows are embedded where they come from.
+        let columns = format!(
+            "SELECT c.relation::oid, c.trigger_name::text, c.relation::text || '.' || c.target FROM {schema}._clip_columns AS c \
+             WHERE c.mode = 'queue' AND c.source IS NOT NULL AND c.key_names IS NOT NULL \
+               AND NOT EXISTS (SELECT FROM pg_subscription_rel AS s WHERE s.srrelid = c.relation) \
+               AND NOT EXISTS (SELECT FROM _clip.failures AS f WHERE f.relation = c.relation \
+                   AND f.trigger_name = c.trigger_name AND f.key = 'null' \
+                   AND f.retry_at > now() AND (f.last_failed_at <= now() OR f.retry_at = 'infinity')) ORDER BY 1, 2"
+        );
+        Spi::connect(|client| {
+            let mut found = Vec::new();
+            for row in client.select(&columns, None, &[])? {
+                if let (Some(relation), Some(trigger_name), Some(Text(label))) = (row.get(1)?, row.get(2)?, row.get(3)?)
+                {
+                    found.push(Column { relation, trigger_name, label });
+                }
+            }
+            let retry_soon = client.select(failures, Some(1), &[])?.first().get_one()?.unwrap_or(false);
+            Ok::<_, spi::Error>(Work { columns: found, retry_soon })
+        })
+    };
+    let work = in_transaction(|| Some(Extension::find()?.as_owner(look)));
+    work.ok().flatten().and_then(Result::ok).filter(|_| !is_leaving())
+}
+
+/// Whether somebody waits to drop, rename or copy this database: that needs all others to be gone.
+pub fn is_leaving() -> bool {
+    let query = "SELECT EXISTS (SELECT FROM pg_catalog.pg_locks AS l JOIN pg_catalog.pg_database AS d \
+        ON d.oid OPERATOR(pg_catalog.=) l.objid AND d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database() \
+        WHERE l.locktype OPERATOR(pg_catalog.=) 'object' \
+          AND l.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_database'::pg_catalog.regclass::pg_catalog.oid \
+          AND l.mode OPERATOR(pg_catalog.=) ANY ('{ShareLock,ShareRowExclusiveLock,ExclusiveLock,AccessExclusiveLock}'::pg_catalog.text[]))";
+    !matches!(in_transaction(|| read(query, &[], |row| required::<bool>(row, 1))), Ok(Ok(Some(false))))
+}
