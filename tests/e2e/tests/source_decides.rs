@@ -164,10 +164,12 @@ fn a_row_takes_its_vector_to_another_partition() {
         wait_for_worker(&mut client, "t");
         let reads = "SELECT COALESCE(sum(idx_scan), 0)::bigint FROM pg_stat_xact_all_tables WHERE relid IN \
             (SELECT reltoastrelid FROM pg_class WHERE oid IN ('t_1'::regclass, 't_2'::regclass))";
-        client.batch_execute("BEGIN; UPDATE t SET day = day, id = id").unwrap();
-        assert_eq!(count(&mut client, reads), 0, "{mode}: an update of other columns reads no source");
+        client.batch_execute("BEGIN").unwrap();
+        let before = count(&mut client, reads);
+        client.batch_execute("UPDATE t SET day = day, id = id").unwrap();
+        assert_eq!(count(&mut client, reads), before, "{mode}: an update of other columns reads no source");
         client.batch_execute("UPDATE t SET title = title || '' WHERE id = 8").unwrap();
-        assert!(count(&mut client, reads) > 0, "{mode}: the server counts what is read");
+        assert!(count(&mut client, reads) > before, "{mode}: the server counts what is read");
         client.batch_execute("ROLLBACK").unwrap();
         let before = count(&mut client, "SELECT COALESCE(sum(items), 0)::bigint FROM clip_loaded_models");
         client.batch_execute("BEGIN; UPDATE t SET day = 2").unwrap();
