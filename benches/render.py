@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 from common import OUT, ROOT
 
 DOCS = ROOT / "docs"
-PAGES = [DOCS / "performance.md", DOCS / "search.md"]
+PAGES = [DOCS / "project/performance.md", DOCS / "design/search.md"]
 OURS, INT8, THEIRS, THEIRS_INT8 = "#336791", "#7fb3d5", "#909090", "#c8c8c8"
 
 
@@ -237,7 +237,7 @@ def duplicates(found: dict) -> dict[str, str]:
 
 def plot(figure, name: str) -> None:
     # No date and no random ids: the same figures give the same file.
-    figure.savefig(DOCS / f"performance-{name}.svg", metadata={"Date": None})
+    figure.savefig(DOCS / f"project/performance-{name}.svg", metadata={"Date": None})
     plt.close(figure)
 
 
@@ -265,7 +265,7 @@ def main() -> None:
         texts[page] = pattern.sub(lambda match: match[1] + text + "\n" + match[2], texts[page])
     for page, text in texts.items():
         page.write_text(text)
-    print("bench: wrote docs/performance.md, docs/search.md and their plots")
+    print("bench: wrote docs/project/performance.md, docs/design/search.md and their plots")
 
 
 if __name__ == "__main__":
