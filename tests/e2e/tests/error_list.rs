@@ -25,7 +25,9 @@ fn with_ellipses(sources: &str) -> String {
     while let Some(begin) = rest.find('{') {
         let (before, after) = rest.split_at(begin);
         text.push_str(before);
-        let end = after[1..].find(|letter: char| !(letter.is_alphanumeric() || "_:?+ ".contains(letter))).map_or(after.len(), |at| at + 1);
+        let end = after[1..]
+            .find(|letter: char| !(letter.is_alphanumeric() || "_:?+ ".contains(letter)))
+            .map_or(after.len(), |at| at + 1);
         match after[end..].strip_prefix('}') {
             Some(behind) => (text.push('…'), rest = behind).0,
             None => (text.push('{'), rest = &after[1..]).0,
@@ -40,7 +42,8 @@ fn messages(page: &str) -> Vec<String> {
     let rows = page.lines().filter_map(|line| {
         let mut cells = line.strip_prefix("| ")?.split(" | ");
         let code = cells.next()?;
-        (code.len() == 5 && code.chars().all(|letter| letter.is_ascii_uppercase() || letter.is_ascii_digit())).then_some(())?;
+        (code.len() == 5 && code.chars().all(|letter| letter.is_ascii_uppercase() || letter.is_ascii_digit()))
+            .then_some(())?;
         cells.next()
     });
     let messages = rows.flat_map(|cell| cell.split("; ")).map(str::to_owned);
