@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""Draws docs/images/architecture.svg: the parts of pg_clip, the border to Postgres, and the paths of an image, a query and a queued row."""
+"""Draws docs/images/architecture.svg.
+
+The picture shows the parts of pg_clip, the border to Postgres, and the paths of an image, a query and a queued row.
+"""
 
 from html import escape
 from pathlib import Path
@@ -8,6 +11,7 @@ OUT = Path(__file__).resolve().parent.parent / "docs/images/architecture.svg"
 WIDTH, HEIGHT = 1000, 860
 POSTGRES, CORE, OTHER, DATA = "#dce9f5", "#e3f1dc", "#f6ead3", "#eeeeee"
 INK, LINE, ACCENT = "#1c2833", "#5d6d7e", "#336791"
+BORDER = "The border: arguments are borrowed, results are owned Rust data, each failure is a Result."
 
 
 def text(x: float, y: float, words: str, size: int = 14, weight: str = "normal", anchor: str = "middle", color: str = INK) -> str:
@@ -41,10 +45,11 @@ def parts() -> list[str]:
         box(408, 56, 112, "worker, queue", "launcher, locks,", "batches"),
         box(532, 56, 112, "SQL", "functions, views,", "DDL, privileges"),
         box(36, 138, 236, "model_cache, model_choice", "open models, cached texts and labels"),
-        box(284, 138, 360, "pg", "the door to Postgres: values, strings, roles, SPI,", "settings, errors with SQLSTATE, interrupts"),
+        box(284, 138, 360, "pg", "the door to Postgres: values, strings, roles, SPI,",
+            "settings, errors with SQLSTATE, interrupts"),
         text(340, 226, "Here every Postgres call can raise an error.", 12),
         f'<line x1="20" y1="262" x2="980" y2="262" stroke="{ACCENT}" stroke-width="2" stroke-dasharray="8 5"/>',
-        text(340, 282, "The border: arguments are borrowed, results are owned Rust data, each failure is a Result.", 12, color=ACCENT, weight="bold"),
+        text(340, 282, BORDER, 12, color=ACCENT, weight="bold"),
         area(20, 298, 640, 176, CORE, "Core: crates/clip. Knows nothing of Postgres, no unsafe code"),
         box(36, 334, 112, "pixels", "decode, orient,", "resize, normalize"),
         box(160, 334, 112, "tokenizer", "text to", "token ids"),
@@ -89,9 +94,10 @@ def paths() -> list[str]:
 
 
 def main() -> None:
-    head = (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="Helvetica, Arial, sans-serif" role="img" '
+    head = (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+            'font-family="Helvetica, Arial, sans-serif" '
             'aria-label="The parts of pg_clip and the paths of an image, a query and a queued row">'
-            f'<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
+            '<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
             f'<path d="M0 0 L8 4 L0 8 z" fill="{ACCENT}"/></marker></defs>'
             f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>')
     OUT.parent.mkdir(parents=True, exist_ok=True)
