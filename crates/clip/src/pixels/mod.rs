@@ -231,7 +231,7 @@ mod tests {
             assert!(images.len() >= 12);
             for image in images {
                 let file = image["file"].as_str().unwrap();
-                // Colours under transparency are kept: docs/design/exactness.md says why.
+                // Colours under transparency are kept: docs/exactness.md says why.
                 let pixels = image["alpha_dropped"]["pixels"].as_str().or(image["pixels"].as_str()).unwrap();
                 let theirs = base64::prelude::BASE64_STANDARD.decode(pixels).unwrap();
                 let bytes = std::fs::read(fixtures.join("images").join(file)).unwrap();
