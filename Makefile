@@ -4,7 +4,7 @@ PG_CONFIG ?= pg_config
 PG_CONFIG_PATH = $(abspath $(shell command -v $(PG_CONFIG)))
 PG_MAJOR = $(shell $(PG_CONFIG) --version 2>/dev/null | grep -oE '[0-9]+' | head -n 1)
 PROMISE_SECONDS ?= 3600
-# What runs a second time, with both extensions in a schema that ordinary roles cannot use: docs/reliability.md says why these.
+# What runs a second time, with both extensions in a schema that ordinary roles cannot use: docs/project/reliability.md says why these.
 OUT_OF_REACH = auto_embed owners privileges promise queue search search_pools
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 
@@ -111,7 +111,7 @@ test-all: test test-full-size
 	+$(MAKE) test-deb check-image PG_CONFIG="$(PG_CONFIG_PATH)"
 	scripts/fuzz.sh $(FUZZ_SECONDS)
 
-# Measure against what people use instead, for docs/performance.md; takes an hour. PARTS="latency render" chooses.
+# Measure against what people use instead, for docs/project/performance.md; takes an hour. PARTS="latency render" chooses.
 bench: ready
 	PG_CONFIG="$(PG_CONFIG_PATH)" scripts/bench.sh $(PARTS)
 

@@ -31,12 +31,12 @@ COPIES = {
     "JPEG of quality 50": lambda picture: jpeg(picture, 50),
     "half the size": lambda picture: jpeg(scaled(picture, 0.5)),
     "twice the size": lambda picture: jpeg(scaled(picture, 2)),
-    "2 % cut off each edge": lambda picture: jpeg(cropped(picture, 0.02)),
-    "5 % cut off each edge": lambda picture: jpeg(cropped(picture, 0.05)),
-    "10 % cut off each edge": lambda picture: jpeg(cropped(picture, 0.1)),
+    "2 % cropped from each edge": lambda picture: jpeg(cropped(picture, 0.02)),
+    "5 % cropped from each edge": lambda picture: jpeg(cropped(picture, 0.05)),
+    "10 % cropped from each edge": lambda picture: jpeg(cropped(picture, 0.1)),
     "20 % brighter": lambda picture: jpeg(ImageEnhance.Brightness(picture).enhance(1.2)),
     "half the saturation": lambda picture: jpeg(ImageEnhance.Color(picture).enhance(0.5)),
-    "grey": lambda picture: jpeg(ImageOps.grayscale(picture)),
+    "gray": lambda picture: jpeg(ImageOps.grayscale(picture)),
     "mirrored": lambda picture: jpeg(ImageOps.mirror(picture)),
 }
 
@@ -92,7 +92,7 @@ def main() -> None:
         folder = DATA / "embeddings"
         for name, vectors in (
                 ("CLIP ViT-B/32, 7 photographs", published(np.load(folder / "clip_retrieval_vitb32/image_embeddings_f16.npy"), 7)),
-                ("LiT, 55 pictures", published(np.frombuffer((folder / "lit_demo/models/small/zimgs.bin").read_bytes(), dtype="<f4"), 55))):
+                ("LiT, 55 images", published(np.frombuffer((folder / "lit_demo/models/small/zimgs.bin").read_bytes(), dtype="<f4"), 55))):
             found.append(described(name, "the nearest other", nearest(vectors)))
     for row in found:
         print(f"bench: {row['of']}, {row['what']}: {row['least']:.4f} {row['median']:.4f} {row['p90']:.4f} {row['most']:.4f}, "

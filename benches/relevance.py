@@ -37,7 +37,7 @@ def emoji() -> np.ndarray:
 def measures(cosines: np.ndarray) -> dict[str, np.ndarray]:
     """A row for each query; larger is more relevant."""
     mean, deviation = cosines.mean(1, keepdims=True), cosines.std(1, keepdims=True)
-    return {"cosine": cosines, "cosine less its mean": cosines - mean, "deviations from the mean": (cosines - mean) / deviation}
+    return {"cosine": cosines, "cosine minus its mean": cosines - mean, "standard deviations from the mean": (cosines - mean) / deviation}
 
 
 def area(positive: np.ndarray, negative: np.ndarray) -> float:

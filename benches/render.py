@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 from common import OUT, ROOT
 
 DOCS = ROOT / "docs"
-PAGES = [DOCS / "performance.md", DOCS / "search.md"]
+PAGES = [DOCS / "project/performance.md", DOCS / "design/search.md"]
 OURS, INT8, THEIRS, THEIRS_INT8 = "#336791", "#7fb3d5", "#909090", "#c8c8c8"
 
 
@@ -61,16 +61,16 @@ def latency(found: dict) -> dict[str, str]:
     connections = next(iter(memory.values()))["connections"]
     clients = "; ".join(f"{name} {value:.0f} MB" for name, value in found["clients"].items() if isinstance(value, float))
     return {
-        "latency": table(["milliseconds, one core", "ONNX Runtime alone", "pg_clip, by SQL", "ratio", "other"], rows)
-        + f"\n\nA text that the connection remembers takes {found['repeated_us']:.1f} µs.",
-        "pixels": table(["decode, resize, normalise; milliseconds", "pg_clip", "Pillow + numpy", "ratio"],
+        "latency": table(["milliseconds, one core", "ONNX Runtime alone", "pg_clip, by SQL", "ratio", "alternative"], rows)
+        + f"\n\nA cached text takes {found['repeated_us']:.1f} µs.",
+        "pixels": table(["decode, resize, normalize; milliseconds", "pg_clip", "Pillow + numpy", "ratio"],
                         [[of["picture"], f"{of['pg_clip']:.1f}", f"{of['pillow']:.1f}", f"{of['pillow'] / of['pg_clip']:.2f}"]
                          for of in found["pixels"]]),
-        "first": table(["first call of a connection, milliseconds", "text", "picture"],
+        "first": table(["first call of a session, milliseconds", "text", "image"],
                        [[label, f"{of['text']:.0f}", f"{of['image']:.0f}"] for label, of in first.items()]),
-        "memory": table(["megabytes", "before any call", "of its own, text tower", "of its own, both towers",
+        "memory": table(["megabytes", "before any call", "private, text encoder", "private, both encoders",
                          f"PSS of {connections}, text", f"PSS of {connections}, both"], backends)
-        + f"\n\nA client process that embeds photos itself has of its own: {clients}.",
+        + f"\n\nA client process that embeds photos itself has this private memory: {clients}.",
     }
 
 
@@ -103,9 +103,9 @@ def bulk(found: dict, quantised: dict | None) -> dict[str, str]:
     failed = "".join(f"\n\n{name} could not be run: {reason}" for name, reason in found["failed"].items())
     result = {
         "bulk": table([f"{found['photos']} photos into a table", "where", "photos per second",
-                       "to the fastest client with the same weights"],
+                       "relative to the fastest client with the same weights"],
                       [[name, kind(name), f"{rates[name]:.1f}", f"{rates[name] / fastest[bits(found, name)]:.2f}"] for name in ordered])
-        + f"\n\nMedians of {found['rounds']} rounds; run once, as they were far behind: {', '.join(found['run_once']) or 'none'}." + failed,
+        + f"\n\nMedians of {found['rounds']} rounds; run once, because they were much slower: {', '.join(found['run_once']) or 'none'}." + failed,
         "growth": table(["photos in one INSERT … SELECT", "milliseconds per photo"],
                         [[of["rows"], f"{of['ms_per_photo']:.1f}"] for of in found["growth"]]),
     }
@@ -113,8 +113,8 @@ def bulk(found: dict, quantised: dict | None) -> dict[str, str]:
         rows = [[of["tower"], of["samples"], f"{of['least_cosine']:.5f}", f"{of['mean_cosine']:.5f}",
                  f"{of['same_nearest']} of {of['samples']}", f"{of['original_ms']:.1f}", f"{of['quantized_ms']:.1f}",
                  f"{of['original_ms'] / of['quantized_ms']:.2f}"] for of in quantised["comparison"]]
-        result["quantize"] = table(["tower", "samples", "least cosine", "mean cosine", "same nearest", "32 bits, ms", "8 bits, ms",
-                                    "faster"], rows)
+        result["quantize"] = table(["encoder", "samples", "minimum cosine", "mean cosine", "same nearest neighbor", "32 bits, ms", "8 bits, ms",
+                                    "speed-up"], rows)
     return result
 
 
@@ -132,7 +132,7 @@ def search(found: dict) -> dict[str, str]:
     figure.tight_layout()
     plot(figure, "recall")
     return {
-        "search": table(["rows", "index built in, s", "index, MB", "ef_search", "recall@10", "ms"], rows),
+        "search": table(["rows", "index build, s", "index, MB", "ef_search", "recall@10", "ms"], rows),
     }
 
 
@@ -140,7 +140,7 @@ def concurrency(found: dict) -> dict[str, str]:
     rows = [[of["connections"], f"{of['per_second']:.0f}", f"{of['p50']:.0f}", f"{of['p95']:.0f}", f"{of['p99']:.0f}",
              f"{of['p99'] / of['p50']:.1f}", f"{of['first_ms']:.0f}", f"{of['total_pss']:.0f}", of["errors"]]
             for of in found["concurrency"]]
-    titles = ["connections", "searches per second", "p50, ms", "p95", "p99", "p99 / p50", "slowest first call", "PSS of the server, MB",
+    titles = ["sessions", "searches per second", "p50, ms", "p95", "p99", "p99 / p50", "slowest first call", "PSS of the server, MB",
               "errors"]
     return {"concurrency": table(titles, rows)}
 
@@ -149,7 +149,7 @@ def auto_embed(found: dict) -> dict[str, str]:
     names = {"by hand": "none: `clip_embed_…` in the statement", "row": "`row`", "statement": "`statement`", "queue": "`queue`, one worker"}
     rows = [[("texts" if kind == "text" else "photos"), title, *(f"{found[kind][mode][key]:.1f}" for key in ("statement", "single", "searchable"))]
             for kind in ("text", "bytea") for mode, title in names.items()]
-    titles = ["rows", "mode", "writer waits, ms per row of a large statement", "the same, one row per transaction", "until searchable, ms per row"]
+    titles = ["rows", "mode", "writer waits, ms per row of a large statement", "writer waits, ms, one row per transaction", "until searchable, ms per row"]
     spent = found["untouched"]
     untouched = (f"An update of another column costs {spent['with']:.2f} µs per row with the trigger and {spent['without']:.2f} µs without.")
     return {"auto_embed": table(titles, rows), "untouched": untouched}
@@ -164,31 +164,31 @@ def targets(latency: dict | None, bulk: dict | None, concurrency: dict | None) -
     if latency:
         text, image = latency["text"], latency["image"]
         ratio = text["pg_clip"] / text["floor"]
-        row("one text, warm, not remembered, 8 to 16 tokens", "≤ 1.10 × the floor", f"{ratio:.2f} ×", ratio <= 1.10)
+        row("one text, model loaded, not cached, 8 to 16 tokens", "≤ 1.10 × the floor", f"{ratio:.2f} ×", ratio <= 1.10)
         ratio = text["padded"] / text["pg_clip"]
-        row("the same, to a pipeline that pads to 77", "≥ 5 × faster", f"{ratio:.1f} ×", ratio >= 5)
+        row("the same text, compared with a pipeline that pads to 77", "≥ 5 × faster", f"{ratio:.1f} ×", ratio >= 5)
         least = image["floor"] + 4
-        row("one JPEG of 640 × 480, warm", "≤ 1.10 × (floor + 4 ms)", f"{image['pg_clip'] / least:.2f} ×", image["pg_clip"] <= 1.1 * least)
+        row("one JPEG of 640 × 480, model loaded", "≤ 1.10 × (floor + 4 ms)", f"{image['pg_clip'] / least:.2f} ×", image["pg_clip"] <= 1.1 * least)
         ratio = latency["pixels"][0]["pillow"] / latency["pixels"][0]["pg_clip"]
-        row("decode, resize, normalise", "faster than Pillow + numpy", f"{ratio:.2f} × faster", ratio > 1)
+        row("decode, resize, normalize", "faster than Pillow + numpy", f"{ratio:.2f} × faster", ratio > 1)
         row("repeated text", "≤ 50 µs", f"{latency['repeated_us']:.1f} µs", latency["repeated_us"] <= 50)
         first = latency["first_call"]["prepared"]["text"]
-        row("first text of a connection", "≤ 200 ms", f"{first:.0f} ms", first <= 200)
+        row("first text of a session", "≤ 200 ms", f"{first:.0f} ms", first <= 200)
         memory = latency["memory"]["prepared"]
-        row("private memory, text tower", "≤ 65 MB", f"{memory['text']['private']:.0f} MB", memory["text"]["private"] <= 65)
-        row("private memory, both towers", "≤ 90 MB", f"{memory['both']['private']:.0f} MB", memory["both"]["private"] <= 90)
+        row("private memory, text encoder", "≤ 65 MB", f"{memory['text']['private']:.0f} MB", memory["text"]["private"] <= 65)
+        row("private memory, both encoders", "≤ 90 MB", f"{memory['both']['private']:.0f} MB", memory["both"]["private"] <= 90)
     if bulk:
         rates = bulk["photos_per_second"]
-        for weights, what in [(32, f"{bulk['photos']} photos into a table, all cores"), (8, "the same, both with 8-bit weights")]:
+        for weights, what in [(32, f"{bulk['photos']} photos into a table, all cores"), (8, "the same photos, both with 8-bit weights")]:
             ours = max(rates[name] for name in bulk["in_database"] if bits(bulk, name) == weights)
             theirs = fastest_client(bulk, weights)
             row(what, "≥ 1.3 × the fastest client", f"{ours / theirs:.2f} ×", ours >= 1.3 * theirs)
     many = next((of for of in concurrency["concurrency"] if of["connections"] == 64), None) if concurrency else None
     if many:
-        row("64 connections that search by text: memory", "total PSS ≤ 3 GB", f"{many['total_pss'] / 1024:.1f} GB", many["total_pss"] <= 3072)
+        row("64 sessions that search by text: memory", "total PSS ≤ 3 GB", f"{many['total_pss'] / 1024:.1f} GB", many["total_pss"] <= 3072)
         fine = many["errors"] == 0 and many["succeeded"]
-        row("64 connections: errors", "none", f"{many['errors']}", fine)
-        row("64 connections: latency", "p99 ≤ 4 × p50", f"{many['p99'] / many['p50']:.1f} ×", many["p99"] <= 4 * many["p50"])
+        row("64 sessions: errors", "none", f"{many['errors']}", fine)
+        row("64 sessions: latency", "p99 ≤ 4 × p50", f"{many['p99'] / many['p50']:.1f} ×", many["p99"] <= 4 * many["p50"])
     return {"targets": table(["what", "target", "measured", "met"], rows)}
 
 
@@ -200,11 +200,11 @@ def breakdown(found: dict) -> dict[str, str]:
     steps = [["read the tokenizer", f"{first['tokenizer']:.0f}"], ["load ONNX Runtime's library", f"{first['library']:.0f}"],
              ["check and map the weights", f"{first['weights']:.0f}"], ["embed", f"{first['run']:.0f}"]]
     return {
-        "protocol": f"By a statement of its own a text of 8 to 16 tokens takes {texts['each']:.2f} ms, as one of many in a statement "
-        f"{texts['together']:.2f} ms: the difference is the protocol, the parser and the planner.",
-        "runs": table(["threads", "pictures in a run of ONNX Runtime alone", "ms per picture", "GFLOP/s"], rows),
-        "first_text": table(["step of a connection's first text", "milliseconds"], steps)
-        + f"\n\nThe tokenizer takes {first['tokenizer_mb']:.0f} MB of the connection's own memory.",
+        "protocol": f"A text of 8 to 16 tokens takes {texts['each']:.2f} ms in a statement of its own, and "
+        f"{texts['together']:.2f} ms as one of many in a statement. The difference is the protocol, the parser and the planner.",
+        "runs": table(["threads", "images per run, ONNX Runtime alone", "ms per image", "GFLOP/s"], rows),
+        "first_text": table(["step of a session's first text", "milliseconds"], steps)
+        + f"\n\nThe tokenizer takes {first['tokenizer_mb']:.0f} MB of the private memory of a session.",
     }
 
 
@@ -215,8 +215,8 @@ def zero_shot(found: dict) -> dict[str, str]:
     compared = [[ef_search, *(f"{recalls[by, ef_search][key]:{form}}" for by in ("rows", "texts") for key, form in (("recall", ".3f"), ("ms", ".1f")))]
                 for ef_search in sorted({of["ef_search"] for of in found["recall"]})]
     return {
-        "classify": table(["rows", "labels", "numpy: product and softmax, ms", "`clip_probabilities`, ms", "`clip_classify`, the best label, ms",
-                           "pgvector, the nearest label without probability, ms", "the first time, labels to be embedded, s"], rows),
+        "classify": table(["rows", "labels", "numpy: product and softmax, ms", "`clip_probabilities`, ms", "`clip_classify`, best label only, ms",
+                           "pgvector, nearest label without probability, ms", "first call, with embedding of the labels, s"], rows),
         "recall": table(["ef_search", "rows as queries: recall@10", "ms", "texts as queries: recall@10", "ms"], compared),
     }
 
@@ -224,20 +224,20 @@ def zero_shot(found: dict) -> dict[str, str]:
 def relevance(found: dict) -> dict[str, str]:
     rows = [[of["source"], of["queries"], of["measure"], f"{of['cutoff']:.2f}", f"{of['f1']:.3f}",
              f"{of['f1_at_3']:.3f}" if "deviations" in of["measure"] else "", f"{of['present']:.3f}"] for of in found["measures"]]
-    return {"relevance": table(["vectors", "queries", "measure", "best cutoff", "F1 there", "F1 at 3", "tells present from absent"], rows)}
+    return {"relevance": table(["vectors", "queries", "measure", "best cutoff", "F1 at best cutoff", "F1 at 3", "present above absent"], rows)}
 
 
 def duplicates(found: dict) -> dict[str, str]:
     rows = [[of["of"], of["what"], *(f"{max(0, of[key]):.4f}" for key in ("median", "p90", "most")), f"{of['within']:.0%}"]
             if of["what"] != "the nearest other" else
-            [of["of"], f"**{of['what']}**", f"{of['median']:.4f}", "", f"at the least **{of['least']:.4f}**", f"{of['within']:.0%}"]
+            [of["of"], f"**{of['what']}**", f"{of['median']:.4f}", "", f"minimum **{of['least']:.4f}**", f"{of['within']:.0%}"]
             for of in found["copies"]]
-    return {"duplicates": table(["pictures", "copy", "distance, median", "ninth tenth", "most", "within 0.01"], rows)}
+    return {"duplicates": table(["images", "copy", "distance, median", "90th percentile", "maximum", "within 0.01"], rows)}
 
 
 def plot(figure, name: str) -> None:
     # No date and no random ids: the same figures give the same file.
-    figure.savefig(DOCS / f"performance-{name}.svg", metadata={"Date": None})
+    figure.savefig(DOCS / f"project/performance-{name}.svg", metadata={"Date": None})
     plt.close(figure)
 
 
@@ -265,7 +265,7 @@ def main() -> None:
         texts[page] = pattern.sub(lambda match: match[1] + text + "\n" + match[2], texts[page])
     for page, text in texts.items():
         page.write_text(text)
-    print("bench: wrote docs/performance.md, docs/search.md and their plots")
+    print("bench: wrote docs/project/performance.md, docs/design/search.md and their plots")
 
 
 if __name__ == "__main__":

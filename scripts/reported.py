@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 LEAST = 0.999
 # Formats with a decoder in pg_clip, as Pillow names them.
 SUPPORTED = {"JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF"}
-# Reasons that docs/exactness.md gives for rejecting what Pillow reads: parts of the DETAIL.
+# Reasons that docs/design/exactness.md gives for rejecting what Pillow reads: parts of the DETAIL.
 REASONS = ["floating-point numbers", "CIELab", "JPEG compression of the old kind", "larger than its place"]
 
 

@@ -6,7 +6,7 @@
 # Pillow 13 reads a file, turns it upright and saves it as PNG with its alpha dropped; pg_clip embeds both, on a throw-away
 # server with the extension as it is installed (PG_CONFIG says of which server). A line per file: the cosine, or the SQLSTATE
 # with DETAIL, and what Pillow makes of the file. Fails where a cosine is below 0.999, and where a file that Pillow reads is
-# rejected although its format is supported, but for the reasons that docs/exactness.md lists. Fetches Pillow into
+# rejected although its format is supported, but for the reasons that docs/design/exactness.md lists. Fetches Pillow into
 # target/python-quick.
 set -euo pipefail
 cd "$(dirname "$0")/.."

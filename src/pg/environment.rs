@@ -14,7 +14,7 @@ pub fn set() {
         // SAFETY: called from _PG_init. A process of the server has one thread, and when the library is preloaded no other
         // code of ours or of a session has run. Another library may have started threads before a session loads this one
         // (numpy in PL/Python does). They could read the environment at this moment, which libraries do when they start:
-        // README.md advises to preload pg_clip next to such libraries. Telemetry must not stay on because of them.
+        // docs/operations/hardening.md advises to preload pg_clip next to such libraries. Telemetry must not stay on because of them.
         unsafe { std::env::set_var(name, value) };
     }
 }
