@@ -43,6 +43,7 @@ impl Page {
         let text = std::fs::read_to_string(&path).unwrap();
         let mut page = Self { path, text, models: Vec::new(), blocks: Vec::new() };
         let (mut place, mut open): (usize, Option<(String, usize)>) = (0, None);
+        let mut after_sql = false;
         for line in page.text.split_inclusive('\n') {
             let (start, trimmed) = (place, line.trim());
             place += line.len();
@@ -61,9 +62,10 @@ impl Page {
                         "sql" | "hidden" => {
                             page.blocks.push(Block { sql: page.text[begin..start].to_owned(), output: None });
                         }
-                        "output" => page.blocks.last_mut().unwrap().output = Some(begin..start),
+                        "output" if after_sql => page.blocks.last_mut().unwrap().output = Some(begin..start),
                         _ => (),
                     }
+                    after_sql = kind == "sql";
                 }
                 Some(_) => (),
             }
@@ -101,8 +103,8 @@ impl Page {
         let database = self.name().replace(|letter: char| !letter.is_ascii_alphanumeric(), "_").to_lowercase();
         let mut client = cluster.connect();
         client.batch_execute(&format!("CREATE DATABASE {database}")).unwrap();
-        for model in &self.models {
-            cluster.add_emoji(model);
+        for (number, model) in (1..).zip(&self.models) {
+            cluster.add_emoji(model, 40.0 + f64::from(number));
         }
         let (results, messages, completed) = run(cluster, &database, self.script());
         client.batch_execute(&format!("DROP DATABASE {database} WITH (FORCE)")).unwrap();
