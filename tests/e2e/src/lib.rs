@@ -93,7 +93,7 @@ impl Cluster {
         for name in ["wide", "narrow", "bidirectional", "fragile"] {
             cluster.add(name);
         }
-        cluster.add_emoji("emoji", 40.447_304_360_067_4);
+        cluster.add_emoji("emoji", &[]);
         let mut client = cluster.connect();
         client.batch_execute(&create_extension()).unwrap();
         let set = format!("ALTER SYSTEM SET clip.model_path = '{}'", cluster.models().display());
@@ -114,11 +114,11 @@ impl Cluster {
         run(self.pgclip().args(["add", name, "--license", "MIT"]).arg(root().join("tests/fixtures/models").join(name)));
     }
 
-    /// Add a copy of the embedded model. With another scale it is another model, which makes the same embeddings.
-    pub fn add_emoji(&self, name: &str, logit_scale: f64) {
+    /// Add a copy of the embedded model. Options of `pgclip add` can make it a model with another digest.
+    pub fn add_emoji(&self, name: &str, options: &[&str]) {
         let mut add = self.pgclip();
-        add.args(["add", name]).arg(root().join("models/emoji"));
-        run(add.args(["--license", "PostgreSQL", "--logit-scale", &logit_scale.to_string()]));
+        add.args(["add", name]).arg(root().join("models/emoji")).args(options);
+        run(add.args(["--license", "PostgreSQL", "--logit-scale", "40.4473043600674"]));
     }
 
     /// The command, for this server's models.

@@ -103,8 +103,9 @@ impl Page {
         let database = self.name().replace(|letter: char| !letter.is_ascii_alphanumeric(), "_").to_lowercase();
         let mut client = cluster.connect();
         client.batch_execute(&format!("CREATE DATABASE {database}")).unwrap();
-        for (number, model) in (1..).zip(&self.models) {
-            cluster.add_emoji(model, 40.0 + f64::from(number));
+        for (number, model) in self.models.iter().enumerate() {
+            // The second one differs from the first, as clip_reembed expects, and makes the same embeddings.
+            cluster.add_emoji(model, if number == 1 { &["--ignore-exif-orientation"] } else { &[] });
         }
         let (results, messages, completed) = run(cluster, &database, self.script());
         client.batch_execute(&format!("DROP DATABASE {database} WITH (FORCE)")).unwrap();

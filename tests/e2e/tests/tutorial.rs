@@ -96,7 +96,8 @@ fn a_reader_gets_a_web_page_that_searches_photos() {
             }
             "sql" => {
                 if body.contains("clip_search") {
-                    let mut client = reader.cluster.config("postgres").dbname("gallery").connect(postgres::NoTls).unwrap();
+                    let mut client =
+                        reader.cluster.config("postgres").dbname("gallery").connect(postgres::NoTls).unwrap();
                     wait_until(&mut client, "SELECT count(embedding) = 320 FROM photo");
                 }
                 let file = reader.directory.join("statements.sql");
