@@ -71,6 +71,11 @@ impl Page {
             }
         }
         assert!(open.is_none(), "{}: a fence is not closed", page.path.display());
+        for Block { sql, .. } in &page.blocks {
+            let last = sql.trim_end().lines().next_back().unwrap_or_default();
+            // Otherwise the next block would be a part of the statement.
+            assert!(last.ends_with(';') || last.contains('\\'), "{}: no end of statement: {sql}", page.path.display());
+        }
         page
     }
 

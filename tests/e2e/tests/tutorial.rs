@@ -129,4 +129,6 @@ fn a_reader_gets_a_web_page_that_searches_photos() {
     assert!(page.contains("&quot;&lt;script&gt;&#x27;") && !page.contains("<script>"));
     // Running the loader again embeds nothing again.
     assert_eq!(reader.run("python", &["load.py", "photos"]), "320 photos\n");
+    let mut client = reader.cluster.config("postgres").dbname("gallery").connect(postgres::NoTls).unwrap();
+    assert_eq!(e2e::count(&mut client, "SELECT count(embedding) FROM photo"), 320);
 }
