@@ -56,7 +56,7 @@ install:
 	$(if $(wildcard $(RUNTIME)),$(call install_by_rename,$(RUNTIME),$(PKGLIBDIR)/pg_clip/libonnxruntime.so),@echo "$(NO_RUNTIME)")
 	$(if $(RUNTIME_LICENSES),install -m 644 $(RUNTIME_LICENSES) "$(PKGLIBDIR)/pg_clip")
 	install -m 644 pg_clip.control sql/pg_clip--*.sql "$(EXTENSIONDIR)"
-	install -m 644 examples/emoji.tsv "$(EXAMPLES)"
+	install -m 644 examples/emoji.tsv examples/emoji.sql "$(EXAMPLES)"
 	$(if $(MODEL_FILES),install -m 444 $(MODEL_FILES) "$(MODELDIR)")
 	$(if $(MODEL_GRAPHS),install -m 444 $(MODEL_GRAPHS) "$(MODELDIR)/onnx")
 	$(if $(DESTDIR),,$(if $(wildcard $(RUNTIME)),$(if $(MODEL_GRAPHS),"$(BINDIR)/pgclip" --pg-config "$(PG_CONFIG_PATH)" prepare emoji)))

@@ -240,11 +240,8 @@ carry_out
 
 mkdir "$root/search"
 cat >"$root/search/search.sql" <<'END'
-CREATE EXTENSION pg_clip CASCADE;
-CREATE TABLE emoji (name text PRIMARY KEY, picture bytea NOT NULL, embedding vector(128));
-SELECT setting || '/pg_clip/examples/emoji.tsv' AS file FROM pg_config WHERE name = 'SHAREDIR' \gset
-COPY emoji (name, picture) FROM :'file';
-UPDATE emoji SET embedding = clip_embed_image(picture);
+SELECT setting || '/pg_clip/examples/emoji.sql' AS script FROM pg_config WHERE name = 'SHAREDIR' \gset
+\i :script
 SELECT name FROM emoji ORDER BY embedding <=> (SELECT clip_embed_text('musical instrument')) LIMIT 1;
 END
 read -ra start <<<"$entrypoint $command"

@@ -93,13 +93,7 @@ impl Cluster {
         for name in ["wide", "narrow", "bidirectional", "fragile"] {
             cluster.add(name);
         }
-        let emoji = root().join("models/emoji");
-        run(cluster.pgclip().args(["add", "emoji"]).arg(emoji).args([
-            "--license",
-            "PostgreSQL",
-            "--logit-scale",
-            "40.4473043600674",
-        ]));
+        cluster.add_emoji("emoji", &[]);
         let mut client = cluster.connect();
         client.batch_execute(&create_extension()).unwrap();
         let set = format!("ALTER SYSTEM SET clip.model_path = '{}'", cluster.models().display());
@@ -118,6 +112,13 @@ impl Cluster {
     /// Add a fixture model.
     pub fn add(&self, name: &str) {
         run(self.pgclip().args(["add", name, "--license", "MIT"]).arg(root().join("tests/fixtures/models").join(name)));
+    }
+
+    /// Add a copy of the embedded model. Options of `pgclip add` can make it a model with another digest.
+    pub fn add_emoji(&self, name: &str, options: &[&str]) {
+        let mut add = self.pgclip();
+        add.args(["add", name]).arg(root().join("models/emoji")).args(options);
+        run(add.args(["--license", "PostgreSQL", "--logit-scale", "40.4473043600674"]));
     }
 
     /// The command, for this server's models.

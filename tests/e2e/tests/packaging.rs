@@ -55,6 +55,7 @@ fn uninstalling_leaves_added_models_and_nothing_else() {
         "pg_clip.so",
         "pg_clip.control",
         "models/emoji/onnx/text_model.onnx",
+        "pg_clip/examples/emoji.sql",
         "pg_clip/examples/emoji.tsv",
     ] {
         assert!(installed.iter().any(|path| path.ends_with(end)), "{end} was not installed");

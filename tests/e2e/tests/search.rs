@@ -62,7 +62,7 @@ fn a_filter_that_few_rows_match_still_finds_k() {
         "SELECT count(*) FROM clip_search_vector('item', {QUERY}, 10) JOIN item ON id = key WHERE owner = 'tenant'"
     );
     assert_eq!(count(&mut tenant, &own), 10);
-    // The statement for applications does the same under the settings that the README names.
+    // The statement for applications does the same under the settings that the guide to filters names.
     let sql: String = tenant.query_one("SELECT clip_search_sql('item')", &[]).unwrap().get(0);
     tenant.batch_execute("SET hnsw.iterative_scan = relaxed_order").unwrap();
     let rows = format!("SELECT count(*) FROM ({}) AS n", sql.replace("$1", QUERY));
