@@ -1,12 +1,13 @@
 -- complain if script is sourced in psql, rather than via CREATE EXTENSION
 \echo Use "CREATE EXTENSION pg_clip CASCADE" to load this file. \quit
 
--- The script runs with this schema and that of pgvector as search_path, so that the type can be written plainly. Vectors
--- are written as pgvector lays them out: a type of that name that somebody put into this schema would be filled
--- with bytes that are none of its own.
+-- The script runs with this schema and pgvector's schema as search_path, so that it can write the type without a schema.
+-- The extension writes vectors in pgvector's memory layout. Another type named "vector" in this schema would be filled with
+-- bytes of a wrong layout.
 --
--- Somebody may have put functions and operators there, too, which fit better than the server's own: what is understood
--- here and now (views, bodies without quotes) is qualified. Quoted bodies are read later, with a search_path of their own.
+-- Somebody may also have created functions and operators in this schema that match better than the server's own. So all
+-- names that the server resolves while the script runs (views, function bodies without quotes) are schema-qualified. Quoted
+-- bodies are parsed later, under a search_path of their own.
 DO $$
 BEGIN
 	IF NOT EXISTS (
@@ -17,14 +18,14 @@ BEGIN
 		   AND d.objid OPERATOR(pg_catalog.=) 'vector'::pg_catalog.regtype::pg_catalog.oid)
 	THEN
 		RAISE EXCEPTION USING ERRCODE = 'duplicate_object',
-			MESSAGE = 'another type "vector" hides that of pgvector',
-			DETAIL = 'It is in the schema that pg_clip is to be installed into.',
-			HINT = 'Drop it, or install pg_clip into another schema.';
+			MESSAGE = 'another type "vector" hides pgvector''s type',
+			DETAIL = pg_catalog.format('The other type is in schema "%s", into which you install pg_clip.', pg_catalog.current_schema()),
+			HINT = pg_catalog.format('Remove it with DROP TYPE %I.vector, or install pg_clip into another schema.', pg_catalog.current_schema());
 	END IF;
 	IF pg_catalog.has_schema_privilege('public', pg_catalog.current_schema()::pg_catalog.text, 'CREATE') THEN
-		RAISE WARNING USING MESSAGE = pg_catalog.format('everybody may create objects in schema "%s", where pg_clip is', pg_catalog.current_schema()),
-			DETAIL = 'Functions that somebody creates beside those of pg_clip can be called in their place, with the rights of whoever calls.',
-			HINT = pg_catalog.format('REVOKE CREATE ON SCHEMA %I FROM PUBLIC, or install pg_clip into another schema.', pg_catalog.current_schema());
+		RAISE WARNING USING MESSAGE = pg_catalog.format('schema "%s", which contains pg_clip, allows everyone to create objects', pg_catalog.current_schema()),
+			DETAIL = 'Functions created next to those of pg_clip can be called in their place, with the privileges of the caller.',
+			HINT = pg_catalog.format('Run REVOKE CREATE ON SCHEMA %I FROM PUBLIC, or install pg_clip into another schema.', pg_catalog.current_schema());
 	END IF;
 END
 $$;
@@ -34,41 +35,41 @@ $$;
 CREATE FUNCTION clip_embed_text(input text) RETURNS vector
 	AS 'MODULE_PATHNAME', 'clip_embed_text_wrapper' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION clip_embed_text(text)
-	IS 'embed a text with the model of clip.default_model: a vector of length one';
+	IS 'embed a text with the default model (clip.default_model); returns a vector of length one';
 
 CREATE FUNCTION clip_embed_text(input text, model text) RETURNS vector
 	AS 'MODULE_PATHNAME', 'clip_embed_text_with_wrapper' LANGUAGE C IMMUTABLE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION clip_embed_text(text, text)
-	IS 'embed a text with the named model: a vector of length one';
+	IS 'embed a text with the named model; returns a vector of length one';
 
 CREATE FUNCTION clip_embed_image(input bytea) RETURNS vector
 	AS 'MODULE_PATHNAME', 'clip_embed_image_wrapper' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION clip_embed_image(bytea)
-	IS 'embed an encoded image with the model of clip.default_model: a vector of length one';
+	IS 'embed an encoded image with the default model (clip.default_model); returns a vector of length one';
 
 CREATE FUNCTION clip_embed_image(input bytea, model text) RETURNS vector
 	AS 'MODULE_PATHNAME', 'clip_embed_image_with_wrapper' LANGUAGE C IMMUTABLE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION clip_embed_image(bytea, text)
-	IS 'embed an encoded image with the named model: a vector of length one';
+	IS 'embed an encoded image with the named model; returns a vector of length one';
 
 CREATE FUNCTION clip_embed_texts(inputs text[], model text DEFAULT NULL)
 	RETURNS TABLE (ordinality integer, embedding vector)
 	AS 'MODULE_PATHNAME', 'clip_embed_texts_wrapper' LANGUAGE C STABLE PARALLEL SAFE COST 10000 ROWS 100;
 COMMENT ON FUNCTION clip_embed_texts(text[], text)
-	IS 'embed many texts at once: one row per element, in order, NULL for NULL';
+	IS 'embed many texts in batches; returns one row per element, in order, with NULL for NULL';
 
 CREATE FUNCTION clip_embed_images(inputs bytea[], model text DEFAULT NULL)
 	RETURNS TABLE (ordinality integer, embedding vector)
 	AS 'MODULE_PATHNAME', 'clip_embed_images_wrapper' LANGUAGE C STABLE PARALLEL SAFE COST 10000 ROWS 100;
 COMMENT ON FUNCTION clip_embed_images(bytea[], text)
-	IS 'embed many encoded images at once: one row per element, in order, NULL for NULL';
+	IS 'embed many encoded images in batches; returns one row per element, in order, with NULL for NULL';
 
--- looking before embedding
+-- inspection of texts and images without embedding them
 
 CREATE FUNCTION clip_token_count(input text, model text DEFAULT NULL) RETURNS integer
 	AS 'MODULE_PATHNAME', 'clip_token_count_wrapper' LANGUAGE C STABLE PARALLEL SAFE COST 1000;
 COMMENT ON FUNCTION clip_token_count(text, text)
-	IS 'number of tokens of a text, begin and end included, before any cut';
+	IS 'number of tokens of a text before truncation, with the start and end tokens';
 
 CREATE FUNCTION clip_image_info(input bytea)
 	RETURNS TABLE (format text, width integer, height integer, orientation integer, frames integer)
@@ -85,17 +86,17 @@ CREATE FUNCTION _clip_models()
 COMMENT ON FUNCTION _clip_models() IS 'internal: rows of the view clip_models';
 
 CREATE VIEW @extschema@.clip_models AS SELECT * FROM @extschema@._clip_models();
-COMMENT ON VIEW clip_models IS 'models under clip.model_path; NULLs where a folder cannot be used';
-COMMENT ON COLUMN clip_models.name IS 'what functions call it';
-COMMENT ON COLUMN clip_models.family IS 'architecture, as its configuration names it';
-COMMENT ON COLUMN clip_models.dimensions IS 'length of its vectors';
-COMMENT ON COLUMN clip_models.context_length IS 'tokens that it reads of a text, begin and end included';
-COMMENT ON COLUMN clip_models.image_size IS 'height in pixels to which images are reduced';
-COMMENT ON COLUMN clip_models.digest IS 'sha256 over all that decides a vector';
+COMMENT ON VIEW clip_models IS 'installed models; most columns are NULL if a model cannot be used';
+COMMENT ON COLUMN clip_models.name IS 'model name, as passed to functions';
+COMMENT ON COLUMN clip_models.family IS 'architecture, from the model''s configuration';
+COMMENT ON COLUMN clip_models.dimensions IS 'number of dimensions of its embeddings';
+COMMENT ON COLUMN clip_models.context_length IS 'maximum number of tokens of a text, with the start and end tokens';
+COMMENT ON COLUMN clip_models.image_size IS 'height in pixels to which images are resized';
+COMMENT ON COLUMN clip_models.digest IS 'SHA-256 of everything that affects the model''s embeddings';
 COMMENT ON COLUMN clip_models.size_bytes IS 'size of its files in bytes';
-COMMENT ON COLUMN clip_models.license IS 'licence of its weights';
-COMMENT ON COLUMN clip_models.prepared IS 'whether connections share its weights; if not, run pgclip prepare';
-COMMENT ON COLUMN clip_models.is_default IS 'whether clip.default_model names it';
+COMMENT ON COLUMN clip_models.license IS 'license of its weights';
+COMMENT ON COLUMN clip_models.prepared IS 'true if sessions share its weights; if false, run pgclip prepare';
+COMMENT ON COLUMN clip_models.is_default IS 'true if it is the default model (clip.default_model)';
 
 CREATE FUNCTION _clip_loaded_models()
 	RETURNS TABLE (model text, tower text, loaded_at timestamptz, load_ms double precision, calls bigint, items bigint,
@@ -104,39 +105,39 @@ CREATE FUNCTION _clip_loaded_models()
 COMMENT ON FUNCTION _clip_loaded_models() IS 'internal: rows of the view clip_loaded_models';
 
 CREATE VIEW @extschema@.clip_loaded_models AS SELECT * FROM @extschema@._clip_loaded_models();
-COMMENT ON VIEW clip_loaded_models IS 'towers that this connection has in memory';
+COMMENT ON VIEW clip_loaded_models IS 'text and image encoders (towers) that this session has loaded';
 COMMENT ON COLUMN clip_loaded_models.model IS 'name of the model';
-COMMENT ON COLUMN clip_loaded_models.tower IS 'text or image';
-COMMENT ON COLUMN clip_loaded_models.loaded_at IS 'when it was loaded';
-COMMENT ON COLUMN clip_loaded_models.load_ms IS 'milliseconds that loading took';
-COMMENT ON COLUMN clip_loaded_models.calls IS 'calls since then';
-COMMENT ON COLUMN clip_loaded_models.items IS 'texts or images in those calls';
-COMMENT ON COLUMN clip_loaded_models.total_ms IS 'milliseconds that those calls took';
-COMMENT ON COLUMN clip_loaded_models.cache_hits IS 'texts whose vectors were remembered instead';
-COMMENT ON COLUMN clip_loaded_models.weights IS 'shared between connections, or private to this one (see pgclip prepare)';
+COMMENT ON COLUMN clip_loaded_models.tower IS 'encoder: text or image';
+COMMENT ON COLUMN clip_loaded_models.loaded_at IS 'time when it was loaded';
+COMMENT ON COLUMN clip_loaded_models.load_ms IS 'duration of loading in milliseconds';
+COMMENT ON COLUMN clip_loaded_models.calls IS 'number of runs since then';
+COMMENT ON COLUMN clip_loaded_models.items IS 'number of texts or images in those runs';
+COMMENT ON COLUMN clip_loaded_models.total_ms IS 'total duration of those runs in milliseconds';
+COMMENT ON COLUMN clip_loaded_models.cache_hits IS 'number of texts whose embeddings came from the cache instead';
+COMMENT ON COLUMN clip_loaded_models.weights IS 'shared between sessions, or private to this session (see pgclip prepare)';
 
 CREATE FUNCTION clip_prewarm(model text DEFAULT NULL, tower text DEFAULT 'both') RETURNS void
 	AS 'MODULE_PATHNAME', 'clip_prewarm_wrapper' LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000;
 COMMENT ON FUNCTION clip_prewarm(text, text)
-	IS 'load a model into this connection now: its text tower, its image tower, or both';
+	IS 'load a model into this session now; tower is text, image or both';
 
 CREATE FUNCTION clip_unload(model text DEFAULT NULL) RETURNS integer
 	AS 'MODULE_PATHNAME', 'clip_unload_wrapper' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION clip_unload(text)
-	IS 'free the memory of a model, or of all, in this connection; returns the number of towers freed';
+	IS 'free the memory of one model, or of all models, in this session; returns the number of unloaded towers';
 
--- rows that embed themselves
+-- managed columns
 --
--- What embeds a column is an ordinary trigger of its table, and that trigger is the only record of it: its arguments name
--- the mode, the model, the model's digest and what an error does; its condition names the columns. So it follows a
--- renamed column, does not let one be dropped unawares, belongs to the table's owner, and is in every dump of the table.
+-- An ordinary row trigger of the table embeds a column. This trigger is the only record of a managed column. Its arguments are
+-- the mode, the model, the model's digest, on_error and on_vector. Its condition names both columns. So the record follows a
+-- renamed column, prevents that a column is dropped by accident, belongs to the table's owner, and is in every dump of the table.
 
 CREATE FUNCTION clip_auto_embed_row() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'clip_auto_embed_row_wrapper' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION clip_auto_embed_row()
-	IS 'BEFORE ROW trigger that embeds a column; its arguments are mode, model, digest of the model, on_error';
+	IS 'BEFORE ROW trigger that embeds a column; its arguments are mode, model, digest of the model, on_error, on_vector';
 
--- The primary key of a table, or else a unique index that names every row.
+-- The primary key of a table, or a unique index that identifies every row if there is no primary key.
 CREATE FUNCTION _clip_key(relation regclass, OUT names name[], OUT types oid[], OUT operators text[], OUT built_in boolean) RETURNS SETOF record
 	LANGUAGE sql STABLE ROWS 1
 BEGIN ATOMIC
@@ -160,9 +161,9 @@ HAVING pg_catalog.bool_and(a.attnotnull) AND pg_catalog.count(*) OPERATOR(pg_cat
  ORDER BY i.indisprimary DESC, i.indexrelid
  LIMIT 1;
 END;
-COMMENT ON FUNCTION _clip_key(regclass) IS 'internal: columns, types and equality operators of the key by which rows are found again';
+COMMENT ON FUNCTION _clip_key(regclass) IS 'internal: columns, types and equality operators of the key that identifies rows';
 
--- Names have 63 bytes, and what is longer is cut without a word: then two names may be one.
+-- PostgreSQL silently truncates identifiers to 63 bytes, which could make two names equal. A hash keeps them different.
 CREATE FUNCTION _clip_short(name text, most integer) RETURNS text
 	LANGUAGE sql IMMUTABLE
 	SET search_path = pg_catalog, pg_temp
@@ -170,39 +171,40 @@ AS $$
 SELECT CASE WHEN octet_length(name) <= most THEN name
        ELSE (SELECT left(name, max(n)) FROM generate_series(0, length(name)) AS n WHERE octet_length(left(name, n)) <= most - 9) || '_' || left(encode(sha256(convert_to(name, getdatabaseencoding())), 'hex'), 8) END
 $$;
-COMMENT ON FUNCTION _clip_short(text, integer) IS 'internal: a name that has at most so many bytes, and differs for another name';
+COMMENT ON FUNCTION _clip_short(text, integer) IS 'internal: a name of at most "most" bytes, shortened with a hash that keeps names different';
 
--- What triggers are called: with the longest ending it is a name, and one that triggers of applications come before.
+-- The name of a row trigger. With the longest suffix it still fits into 63 bytes. The prefix zz makes it fire after the
+-- application's own triggers.
 CREATE FUNCTION _clip_trigger_name(target name) RETURNS name
 	LANGUAGE sql IMMUTABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 SELECT @extschema@._clip_short('zz_clip_' || target::text, 47)::name
 $$;
-COMMENT ON FUNCTION _clip_trigger_name(name) IS 'internal: the name of the trigger of a column';
+COMMENT ON FUNCTION _clip_trigger_name(name) IS 'internal: name of the row trigger of a column';
 
--- Where the new vectors and indexes of a re-embedding are until they take the place of the old.
+-- The name under which clip_reembed builds a new column or index, until it replaces the old one.
 CREATE FUNCTION _clip_shadow_name(name name) RETURNS name
 	LANGUAGE sql IMMUTABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 SELECT (@extschema@._clip_short(name::text, 55) || '_reembed')::name
 $$;
-COMMENT ON FUNCTION _clip_shadow_name(name) IS 'internal: the name of what is to replace a column or an index';
+COMMENT ON FUNCTION _clip_shadow_name(name) IS 'internal: temporary name of the replacement of a column or an index';
 
 CREATE FUNCTION _clip_vector_schema() RETURNS name
 	LANGUAGE sql STABLE
 RETURN (SELECT n.nspname FROM pg_catalog.pg_type AS t JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace
          WHERE t.oid OPERATOR(pg_catalog.=) 'vector'::pg_catalog.regtype);
-COMMENT ON FUNCTION _clip_vector_schema() IS 'internal: where pgvector is';
+COMMENT ON FUNCTION _clip_vector_schema() IS 'internal: schema of pgvector';
 
--- One row per column that has a model: from clip_auto_embed, or from clip_adopt (then source is NULL).
+-- One row per column that has a model. clip_auto_embed creates such columns; clip_adopt registers them with source NULL.
 CREATE VIEW @extschema@._clip_columns AS
 SELECT t.oid AS trigger_oid,
        t.tgrelid::pg_catalog.regclass AS relation,
        c.relowner AS owner,
        c.relkind,
-       -- Children in inheritance have triggers of their own; partitions are part of their table.
+       -- Child tables of INHERITS have triggers of their own. Partitions belong to their partitioned table.
        pg_catalog.format(CASE WHEN c.relkind OPERATOR(pg_catalog.=) 'p' THEN '%I.%I' ELSE 'ONLY %I.%I' END, n.nspname, c.relname) AS rows_of,
        t.tgname AS trigger_name,
        a.args[1] AS mode,
@@ -240,11 +242,11 @@ SELECT t.oid AS trigger_oid,
        ) AS source ON true
   LEFT JOIN LATERAL @extschema@._clip_key(t.tgrelid::pg_catalog.regclass) AS key ON true
  WHERE t.tgfoid OPERATOR(pg_catalog.=) '@extschema@.clip_auto_embed_row()'::pg_catalog.regprocedure AND t.tgparentid OPERATOR(pg_catalog.=) 0
-   -- Nobody else can read them, and they outlive their session by a moment.
+   -- Other sessions cannot read temporary tables, which exist for a moment after their session has ended.
    AND NOT pg_catalog.pg_is_other_temp_schema(c.relnamespace);
-COMMENT ON VIEW _clip_columns IS 'internal: columns that have a model, with what SQL about them needs';
+COMMENT ON VIEW _clip_columns IS 'internal: columns that have a model, with the parts of statements about them';
 
--- The tables have a schema of their own, where the tools that compare an application's schema with its models do not look.
+-- The tables have a schema of their own, which tools that compare an application's schema with its models ignore.
 CREATE SCHEMA _clip;
 COMMENT ON SCHEMA _clip IS 'internal: tables of pg_clip';
 
@@ -264,7 +266,7 @@ CREATE TABLE _clip.failures (
 COMMENT ON TABLE _clip.failures IS 'internal: rows of the view clip_failures';
 SELECT pg_catalog.pg_extension_config_dump('_clip.failures', 'WHERE relation IN (SELECT c.oid FROM pg_catalog.pg_class AS c WHERE c.relpersistence <> ''t'')');
 
--- Not dumped: it says what processes do now. The entry with pid 0 says when a queue was last seen empty.
+-- Not dumped, because it records what processes do now. The entry with pid 0 records when a queue was last seen empty.
 CREATE TABLE _clip.activity (
 	relation oid NOT NULL,
 	trigger_name name NOT NULL,
@@ -277,55 +279,55 @@ CREATE TABLE _clip.activity (
 	failed bigint NOT NULL,
 	PRIMARY KEY (relation, trigger_name, pid)
 );
-COMMENT ON TABLE _clip.activity IS 'internal: what backfills and workers have done';
+COMMENT ON TABLE _clip.activity IS 'internal: progress of backfills and workers';
 
--- Whoever may read all of a table may know which of its rows failed, and how many there are. Row security hides rows: those
--- whom it binds are told nothing. The views that ask are barriers: no condition of their readers is looked at before.
+-- A role that can read all rows of a table may see its failures and counts. A role that is subject to row-level security sees
+-- none. The views that call this function are security_barrier views, so no condition of a query is evaluated before it.
 CREATE FUNCTION _clip_may_read(relation oid, owner oid, namespace oid) RETURNS boolean
 	LANGUAGE sql STABLE PARALLEL SAFE
 RETURN pg_catalog.has_table_privilege(relation, 'SELECT') AND pg_catalog.has_schema_privilege(namespace, 'USAGE')
        AND (NOT pg_catalog.row_security_active(relation) OR pg_catalog.pg_has_role(owner, 'USAGE'));
-COMMENT ON FUNCTION _clip_may_read(oid, oid, oid) IS 'internal: whether the role may read all rows of a table';
+COMMENT ON FUNCTION _clip_may_read(oid, oid, oid) IS 'internal: true if the role can read all rows of a table';
 
 CREATE VIEW @extschema@._clip_work_done WITH (security_barrier) AS
 SELECT a.* FROM _clip.activity AS a JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) a.relation
  WHERE @extschema@._clip_may_read(c.oid, c.relowner, c.relnamespace);
-COMMENT ON VIEW _clip_work_done IS 'internal: activity on tables that the role may read';
+COMMENT ON VIEW _clip_work_done IS 'internal: progress on tables that the role can read';
 
--- Nothing that SQL can call writes a failure or an activity: the triggers, workers and backfills do it themselves, of what they
--- have tried. An owner may forget what failed in a table.
+-- No SQL function records failures or progress. Triggers, workers and backfills record the rows that they have tried. The
+-- owner of a table can clear its failures.
 CREATE FUNCTION _clip_forget_failures(relation regclass, trigger_name text) RETURNS bigint
 	AS 'MODULE_PATHNAME', 'clip_forget_failures_wrapper' LANGUAGE C VOLATILE;
-COMMENT ON FUNCTION _clip_forget_failures(regclass, text) IS 'internal: forget the failures of a column, for the owner of its table';
+COMMENT ON FUNCTION _clip_forget_failures(regclass, text) IS 'internal: clear the failures of a column; only the owner of its table can';
 
 CREATE FUNCTION _clip_backfill_step(relation regclass, trigger_name text, batch_size integer, begins boolean)
 	RETURNS TABLE (embedded bigint, failed bigint, finished boolean)
 	AS 'MODULE_PATHNAME', 'clip_backfill_step_wrapper' LANGUAGE C VOLATILE ROWS 1;
-COMMENT ON FUNCTION _clip_backfill_step(regclass, text, integer, boolean) IS 'internal: begin a backfill, or embed its next batch';
+COMMENT ON FUNCTION _clip_backfill_step(regclass, text, integer, boolean) IS 'internal: start a backfill, or embed its next batch';
 
 CREATE FUNCTION _clip_backfill_rows(relation regclass, trigger_name text, batch_size integer) RETURNS bigint
 	AS 'MODULE_PATHNAME', 'clip_backfill_rows_wrapper' LANGUAGE C VOLATILE;
-COMMENT ON FUNCTION _clip_backfill_rows(regclass, text, integer) IS 'internal: embed some rows that have no vector';
+COMMENT ON FUNCTION _clip_backfill_rows(regclass, text, integer) IS 'internal: embed some pending rows';
 
 CREATE FUNCTION _clip_count_pending(relation regclass, trigger_name text) RETURNS bigint
 	AS 'MODULE_PATHNAME', 'clip_count_pending_wrapper' LANGUAGE C VOLATILE;
-COMMENT ON FUNCTION _clip_count_pending(regclass, text) IS 'internal: the number of rows that have a source and no vector';
+COMMENT ON FUNCTION _clip_count_pending(regclass, text) IS 'internal: number of pending rows';
 
 CREATE FUNCTION _clip_wake_worker() RETURNS void
 	AS 'MODULE_PATHNAME', 'clip_wake_worker_wrapper' LANGUAGE C VOLATILE;
-COMMENT ON FUNCTION _clip_wake_worker() IS 'internal: see to it that a worker runs once this transaction has committed';
+COMMENT ON FUNCTION _clip_wake_worker() IS 'internal: start a worker for this database when this transaction commits';
 
 CREATE FUNCTION _clip_require_no_transaction(what text, instead text) RETURNS void
 	AS 'MODULE_PATHNAME', 'clip_require_no_transaction_wrapper' LANGUAGE C VOLATILE STRICT;
-COMMENT ON FUNCTION _clip_require_no_transaction(text, text) IS 'internal: refuse to be in a transaction block, where nothing can be committed';
+COMMENT ON FUNCTION _clip_require_no_transaction(text, text) IS 'internal: raise an error inside a transaction block, where a procedure cannot commit';
 
 CREATE FUNCTION _clip_resolve_model(model text) RETURNS TABLE (name text, digest text, dimensions integer)
 	AS 'MODULE_PATHNAME', 'clip_resolve_model_wrapper' LANGUAGE C VOLATILE ROWS 1;
-COMMENT ON FUNCTION _clip_resolve_model(text) IS 'internal: the model of that name, or the default one';
+COMMENT ON FUNCTION _clip_resolve_model(text) IS 'internal: the model of that name, or the default model';
 
 CREATE FUNCTION _clip_max_bytes(image boolean) RETURNS bigint
 	AS 'MODULE_PATHNAME', 'clip_max_bytes_wrapper' LANGUAGE C STABLE STRICT;
-COMMENT ON FUNCTION _clip_max_bytes(boolean) IS 'internal: the largest image, or text, that is read at all';
+COMMENT ON FUNCTION _clip_max_bytes(boolean) IS 'internal: maximum size of an image, or of a text, in bytes';
 
 CREATE VIEW @extschema@.clip_failures WITH (security_barrier) AS
 SELECT f.relation, c.target, CASE WHEN f.key OPERATOR(pg_catalog.<>) 'null' THEN f.key END AS key, f.sqlstate, f.message, f.attempts,
@@ -334,30 +336,30 @@ SELECT f.relation, c.target, CASE WHEN f.key OPERATOR(pg_catalog.<>) 'null' THEN
   JOIN @extschema@._clip_columns AS c ON c.relation OPERATOR(pg_catalog.=) f.relation AND c.trigger_name OPERATOR(pg_catalog.=) f.trigger_name
   JOIN pg_catalog.pg_class AS t ON t.oid OPERATOR(pg_catalog.=) f.relation
  WHERE @extschema@._clip_may_read(t.oid, t.relowner, t.relnamespace);
-COMMENT ON VIEW clip_failures IS 'rows that could not be embedded, of tables that you may read';
+COMMENT ON VIEW clip_failures IS 'rows that could not be embedded, in tables that you can read';
 COMMENT ON COLUMN clip_failures.relation IS 'the table';
-COMMENT ON COLUMN clip_failures.target IS 'the column that has no vector';
-COMMENT ON COLUMN clip_failures.key IS 'the key of the row; NULL if the whole column fails, as when its model is missing';
+COMMENT ON COLUMN clip_failures.target IS 'the embedding column';
+COMMENT ON COLUMN clip_failures.key IS 'key of the row; NULL if the whole column fails, for example because its model is missing';
 COMMENT ON COLUMN clip_failures.sqlstate IS 'SQLSTATE of the last error';
-COMMENT ON COLUMN clip_failures.message IS 'message of the last error, with its detail where that is about the row';
-COMMENT ON COLUMN clip_failures.attempts IS 'how often it was tried';
-COMMENT ON COLUMN clip_failures.first_failed_at IS 'when it failed first';
-COMMENT ON COLUMN clip_failures.last_failed_at IS 'when it failed last';
-COMMENT ON COLUMN clip_failures.retry_at IS 'from when on it is tried again; NULL: after clip_retry, or when its source changes';
+COMMENT ON COLUMN clip_failures.message IS 'message of the last error, with its DETAIL if that is about the row';
+COMMENT ON COLUMN clip_failures.attempts IS 'number of attempts';
+COMMENT ON COLUMN clip_failures.first_failed_at IS 'time of the first failure';
+COMMENT ON COLUMN clip_failures.last_failed_at IS 'time of the last failure';
+COMMENT ON COLUMN clip_failures.retry_at IS 'time of the next automatic retry; NULL if the row is retried only after clip_retry or when its source changes';
 
--- Everybody may name this view, the one object of pg_clip that statements with others' rights need: a writer or a table's owner
--- need no rights on the extension's schema.
+-- All roles can use this view. It is the only object of pg_clip that statements with the rights of a writer or of a table's
+-- owner use, so these roles need no privilege on the extension's schema.
 CREATE VIEW _clip.failed WITH (security_barrier) AS
 SELECT f.relation, f.trigger_name, f.key, f.source_digest,
-       -- A clock that was set back leaves failures of the future: nothing waits for those.
+       -- After a clock was set back, some failures lie in the future: their rows are retried at once.
        f.retry_at OPERATOR(pg_catalog.>) pg_catalog.now()
        AND (f.last_failed_at OPERATOR(pg_catalog.<=) pg_catalog.now() OR f.retry_at OPERATOR(pg_catalog.=) 'infinity') AS waits
   FROM _clip.failures AS f
   JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) f.relation
  WHERE @extschema@._clip_may_read(c.oid, c.relowner, c.relnamespace);
-COMMENT ON VIEW _clip.failed IS 'internal: failures, and whether they are not to be tried again yet, unless the source has changed';
+COMMENT ON VIEW _clip.failed IS 'internal: failures; "waits" is true if a row is not retried yet unless its source has changed';
 
--- The key of rows under an alias, or of arguments of a statement, as the view clip_failures shows it.
+-- The key of rows under an alias as the JSON object that the view clip_failures shows.
 CREATE FUNCTION _clip_key_object(names name[], alias text) RETURNS text
 	LANGUAGE sql IMMUTABLE
 	SET search_path = pg_catalog, pg_temp
@@ -365,10 +367,10 @@ AS $$
 SELECT format('pg_catalog.jsonb_build_object(%s)', string_agg(format('%L, %s.%I', name, alias, name), ', ' ORDER BY i))
   FROM unnest(names) WITH ORDINALITY AS k (name, i)
 $$;
-COMMENT ON FUNCTION _clip_key_object(name[], text) IS 'internal: the key as the view clip_failures shows it';
+COMMENT ON FUNCTION _clip_key_object(name[], text) IS 'internal: expression for the key as the view clip_failures shows it';
 
--- The statements that fill the rows of a column. A key is given as the values of its columns, so that none is turned into text
--- and back; each name is qualified, as the statements run with the search_path of whoever fills.
+-- The statements that fill the pending rows of a column. They pass a key as the values of its columns, so that no value is
+-- converted to text and back. All names are schema-qualified, because the statements run under the caller's search_path.
 CREATE FUNCTION _clip_filling(relation regclass, trigger_name name, OUT owner oid, OUT mode text, OUT model text,
 	OUT digest text, OUT on_error text, OUT is_image boolean, OUT target_type oid, OUT key_types oid[], OUT is_ordered boolean,
 	OUT has_failures boolean, OUT inserted text, OUT updated text, OUT first_rows text, OUT next_rows text, OUT any_row text,
@@ -380,7 +382,7 @@ AS $$
 DECLARE
 	col @extschema@._clip_columns%ROWTYPE;
 	keys text;
-	-- The source, as text or bytea: a varchar is a text.
+	-- The source as text or bytea; a varchar is cast to text.
 	source text;
 	waiting text;
 	failed text;
@@ -416,9 +418,10 @@ BEGIN
 			ELSE format('pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(t.%I::pg_catalog.text, pg_catalog.getdatabaseencoding())), ''hex'')', col.source) END;
 		failed := format('FROM _clip.failed AS f WHERE f.relation::pg_catalog.oid OPERATOR(pg_catalog.=) %s::pg_catalog.oid '
 			'AND f.trigger_name OPERATOR(pg_catalog.=) %L::pg_catalog.name AND f.waits', col.relation::oid, col.trigger_name);
-		-- Sets that are made once: the view is a barrier, which no index is used behind. Only of rows that failed is the source read.
+		-- The subqueries are evaluated once, because no index is used behind a security_barrier view. The source is read only if
+		-- its row has failed before.
 		waiting := waiting || format(' AND CASE WHEN %1$s OPERATOR(pg_catalog.=) ANY (SELECT f.key %2$s) THEN '
-			-- What was too large to be read has no digest, and is left out as long as it is too large.
+			-- A source above the size limit has no digest. Its row is skipped as long as it is above the limit.
 			'NOT (pg_catalog.octet_length(t.%3$I)::pg_catalog.int8 OPERATOR(pg_catalog.>) %4$s::pg_catalog.int8 '
 			'AND %1$s OPERATOR(pg_catalog.=) ANY (SELECT f.key %2$s AND f.source_digest OPERATOR(pg_catalog.=) '''')) '
 			'AND NOT (CASE WHEN pg_catalog.octet_length(t.%3$I)::pg_catalog.int8 OPERATOR(pg_catalog.<=) %4$s::pg_catalog.int8 THEN ROW(%1$s, %5$s) '
@@ -430,7 +433,7 @@ BEGIN
 	next_rows := format('SELECT %s, %s%s AND ROW(%s) OPERATOR(pg_catalog.>) ROW(%s) ORDER BY %s LIMIT $1 FOR NO KEY UPDATE OF t SKIP LOCKED',
 		keys, source, waiting, keys, (SELECT string_agg('$' || i + 1, ', ' ORDER BY i) FROM generate_subscripts(col.key_names, 1) AS i), keys);
 	inserted := format('SELECT %s, %s FROM clip_new AS t WHERE t.%I IS NULL AND t.%I IS NOT NULL', keys, source, col.target, col.source);
-	-- What had no vector before, and has the same source, is left to a backfill.
+	-- Rows that were pending before the update, and whose source did not change, are left to a backfill.
 	updated := inserted || format(' AND NOT EXISTS (SELECT FROM clip_old AS o WHERE %s AND o.%I IS NULL AND o.%I OPERATOR(pg_catalog.=) t.%I)',
 		(SELECT string_agg(format('t.%I %s o.%I', name, operator, name), ' AND ' ORDER BY i)
 		   FROM unnest(col.key_names, col.key_operators) WITH ORDINALITY AS k (name, operator, i)),
@@ -442,16 +445,60 @@ BEGIN
 	  FROM unnest(col.key_names) WITH ORDINALITY AS k (name, i);
 END
 $$;
-COMMENT ON FUNCTION _clip_filling(regclass, name) IS 'internal: what it takes to fill the rows of a column; NULLs if it has no key or is gone';
+COMMENT ON FUNCTION _clip_filling(regclass, name) IS 'internal: the record and the statements to fill a column; NULLs if it has no key or does not exist';
 
 CREATE FUNCTION clip_auto_embed_statement() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'clip_auto_embed_statement_wrapper' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION clip_auto_embed_statement()
-	IS 'AFTER STATEMENT trigger that embeds all rows of a statement at once; its argument is the name of the table''s row trigger';
+	IS 'AFTER STATEMENT trigger that embeds all rows of a statement in batches; its argument is the name of the table''s row trigger';
 
--- Here and in what follows without a search_path of its own, each name is qualified and each operator fits its types
--- exactly: what others put into the caller's search_path is not found. Everywhere, the extension's functions are called
--- with all arguments and these of the very types: what others put beside them, where they may, does not fit better.
+-- In functions without a search_path of their own, here and below, each name is schema-qualified and each operator matches its
+-- argument types exactly, so that objects in the caller's search_path are never found. All functions call the extension's
+-- functions with all arguments, of exactly the declared types, so that functions which others create next to them never match
+-- better.
+
+CREATE FUNCTION _clip_require_names(relation regclass, target name) RETURNS void
+	LANGUAGE plpgsql IMMUTABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF relation IS NULL OR target IS NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'relation and target must not be null';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION _clip_require_names(regclass, name) IS 'internal: raise an error if the table or the column is NULL';
+
+CREATE FUNCTION _clip_require_column(relation regclass, column_name name, kind text, argument text, OUT type oid, OUT modifier integer,
+	OUT is_generated boolean)
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	SELECT a.atttypid, a.atttypmod, a.attgenerated <> '' INTO type, modifier, is_generated FROM pg_attribute AS a
+	 WHERE a.attrelid = relation AND a.attname = column_name AND a.attnum > 0 AND NOT a.attisdropped;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION USING ERRCODE = 'undefined_column', MESSAGE = format('column "%s" of table %s does not exist', column_name, relation),
+			HINT = format('Name %s: %s => ''name''.', kind, argument);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION _clip_require_column(regclass, name, text, text) IS 'internal: the type of a column, or an error if it does not exist';
+
+CREATE FUNCTION _clip_require_key(relation regclass, reason text, OUT names name[], OUT built_in boolean)
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	SELECT k.names, k.built_in INTO names, built_in FROM @extschema@._clip_key(relation) AS k;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('table %s has no primary key', relation),
+			DETAIL = reason, HINT = 'Add a primary key, or a unique index on columns that are NOT NULL.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION _clip_require_key(regclass, text) IS 'internal: the key of a table, or an error if it has none';
+
 CREATE FUNCTION _clip_column(relation regclass, target name) RETURNS _clip_columns
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
@@ -460,18 +507,16 @@ AS $$
 DECLARE
 	col @extschema@._clip_columns%ROWTYPE;
 BEGIN
-	IF relation IS NULL OR target IS NULL THEN
-		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'relation and target must not be null';
-	END IF;
+	PERFORM @extschema@._clip_require_names(relation, target);
 	SELECT * INTO col FROM @extschema@._clip_columns AS c WHERE c.relation = _clip_column.relation AND c.target = _clip_column.target;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = format('column "%s" of table %s has no model', target, relation),
-			HINT = 'The view clip_auto_embed_status lists the columns that have; clip_auto_embed makes one, clip_adopt stamps one.';
+			HINT = 'Columns that have a model: SELECT relation, target, model FROM clip_auto_embed_status. Call clip_auto_embed to add a column, or clip_adopt to register existing embeddings.';
 	END IF;
 	RETURN col;
 END
 $$;
-COMMENT ON FUNCTION _clip_column(regclass, name) IS 'internal: a column that has a model, or a clear error';
+COMMENT ON FUNCTION _clip_column(regclass, name) IS 'internal: a column that has a model, or an error';
 
 CREATE FUNCTION _clip_require_owner(relation regclass) RETURNS void
 	LANGUAGE plpgsql STABLE
@@ -483,10 +528,10 @@ BEGIN
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION _clip_require_owner(regclass) IS 'internal: refuse who does not own the table';
+COMMENT ON FUNCTION _clip_require_owner(regclass) IS 'internal: raise an error unless the role owns the table';
 
--- What is read of a table's columns and triggers stays so until the transaction ends: clip_reembed may be about to swap them.
--- Reading and writing go on. Whoever may not have the lock is told why by what follows.
+-- Prevents changes to a table's columns and triggers until the transaction ends, because clip_reembed may be about to swap
+-- them. Other sessions can still read and write the table. A role that may not take the lock gets an error from a later check.
 CREATE FUNCTION _clip_hold(relation regclass) RETURNS void
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
@@ -497,7 +542,7 @@ BEGIN
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION _clip_hold(regclass) IS 'internal: keep others from changing the columns and triggers of an owner''s table';
+COMMENT ON FUNCTION _clip_hold(regclass) IS 'internal: lock a table of the role against changes to its columns and triggers';
 
 CREATE FUNCTION _clip_pending_index(relation regclass, source name, target name) RETURNS regclass
 	LANGUAGE sql STABLE
@@ -508,10 +553,10 @@ SELECT i.indexrelid::regclass
  WHERE i.indrelid = relation AND pg_get_expr(i.indpred, i.indrelid) = format('((%I IS NULL) AND (%I IS NOT NULL))', target, source)
  ORDER BY i.indexrelid LIMIT 1
 $$;
-COMMENT ON FUNCTION _clip_pending_index(regclass, name, name) IS 'internal: the index of the rows that wait';
+COMMENT ON FUNCTION _clip_pending_index(regclass, name, name) IS 'internal: index of the pending rows';
 
--- Over the column itself, or over it as halfvec, which takes half the space; by a distance that orders vectors of length
--- one as the cosine does. Whole ones before partial ones.
+-- Finds an index on the column, or on the column cast to halfvec, which takes half the space. Its operator must order vectors
+-- of length one as the cosine distance does. Complete indexes come before partial ones.
 CREATE FUNCTION _clip_vector_index(relation regclass, target name) RETURNS regclass
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
@@ -533,7 +578,7 @@ BEGIN
          ORDER BY i.indpred IS NULL DESC, am.amname, i.indexrelid LIMIT 1);
 END
 $$;
-COMMENT ON FUNCTION _clip_vector_index(regclass, name) IS 'internal: the index that serves searches';
+COMMENT ON FUNCTION _clip_vector_index(regclass, name) IS 'internal: index that searches use';
 
 CREATE FUNCTION _clip_create_triggers(relation regclass, source name, target name, trigger_name name, mode text, model text, digest text,
 	on_error text, on_vector text) RETURNS text[]
@@ -550,7 +595,7 @@ SELECT ARRAY[format('CREATE TRIGGER %I BEFORE INSERT OR UPDATE ON %s FOR EACH RO
                'EXECUTE FUNCTION @extschema@.clip_auto_embed_statement(%L)', trigger_name || '_update', relation, trigger_name)]
        ELSE '{}' END
 $$;
-COMMENT ON FUNCTION _clip_create_triggers(regclass, name, name, name, text, text, text, text, text) IS 'internal: the DDL of a column''s triggers';
+COMMENT ON FUNCTION _clip_create_triggers(regclass, name, name, name, text, text, text, text, text) IS 'internal: DDL that creates a column''s triggers';
 
 CREATE FUNCTION _clip_drop_triggers(relation regclass, trigger_name name) RETURNS text[]
 	LANGUAGE sql STABLE
@@ -562,15 +607,15 @@ SELECT array_agg(format('DROP TRIGGER %I ON %s', t.tgname, relation) ORDER BY t.
    AND t.tgfoid IN ('@extschema@.clip_auto_embed_row()'::regprocedure, '@extschema@.clip_auto_embed_statement()'::regprocedure,
                     '@extschema@.clip_auto_embed_check()'::regprocedure)
 $$;
-COMMENT ON FUNCTION _clip_drop_triggers(regclass, name) IS 'internal: the DDL that removes a column''s triggers';
+COMMENT ON FUNCTION _clip_drop_triggers(regclass, name) IS 'internal: DDL that drops a column''s triggers';
 
 CREATE FUNCTION clip_auto_embed_check() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'clip_auto_embed_check_wrapper' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION clip_auto_embed_check()
-	IS 'AFTER ROW trigger that refuses a row whose source was changed after it was embedded; its argument is the name of the table''s row trigger';
+	IS 'AFTER ROW trigger that rejects a row if its source was changed after it was embedded; its argument is the name of the table''s row trigger';
 
--- A BEFORE trigger that fires after ours may change a source whose vector is made already. Where there is one, what was stored is
--- looked at.
+-- A BEFORE trigger that fires after ours may change a source after its embedding was computed. If a table has such a trigger,
+-- the check trigger compares the stored row.
 CREATE FUNCTION _clip_settle(relation regclass) RETURNS void
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
@@ -590,7 +635,7 @@ BEGIN
 		is_followed := EXISTS (
 			SELECT FROM pg_trigger AS t
 			 WHERE (t.tgrelid = root OR t.tgrelid IN (SELECT p.relid FROM pg_partition_tree(root) AS p)) AND t.tgname > col.trigger_name
-			   -- Of rows (1), before (2) INSERT (4) or UPDATE (16).
+			   -- Bits of tgtype: FOR EACH ROW (1), BEFORE (2), INSERT (4), UPDATE (16).
 			   AND t.tgtype & 3 = 3 AND t.tgtype & 20 <> 0 AND NOT t.tgisinternal AND t.tgfoid <> '@extschema@.clip_auto_embed_row()'::regprocedure);
 		is_checked := EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = root AND t.tgname = check_name);
 		IF is_followed AND NOT is_checked THEN
@@ -602,10 +647,23 @@ BEGIN
 	END LOOP;
 END
 $$;
-COMMENT ON FUNCTION _clip_settle(regclass) IS 'internal: create or drop the check of what was stored, as triggers of others need it';
+COMMENT ON FUNCTION _clip_settle(regclass) IS 'internal: create the check trigger if a trigger of the application fires after ours, otherwise drop it';
 
--- Postgres changes no type of a column that a trigger's condition names: the triggers are dropped before, and created again after
--- it, by the statements that this returns. Those that clear vectors are for values that are computed anew.
+-- A table and all tables that inherit from it, partitions included.
+CREATE FUNCTION _clip_inheritors(relation oid) RETURNS SETOF oid
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+WITH RECURSIVE tables (oid) AS (
+	SELECT relation UNION SELECT i.inhrelid FROM pg_inherits AS i JOIN tables AS t ON t.oid = i.inhparent
+)
+SELECT t.oid FROM tables AS t
+$$;
+COMMENT ON FUNCTION _clip_inheritors(oid) IS 'internal: a table and all tables that inherit from it';
+
+-- PostgreSQL does not change the type of a column that a trigger's condition names. So this function drops the triggers before
+-- the change, and returns the statements that create them again after it. The statements that clear embeddings are for a
+-- change that computes new source values.
 CREATE FUNCTION _clip_release(relation regclass, columns text[], role oid) RETURNS TABLE (clears boolean, statement text, owner oid)
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
@@ -615,21 +673,15 @@ DECLARE
 	col @extschema@._clip_columns%ROWTYPE;
 BEGIN
 	IF NOT EXISTS (
-		WITH RECURSIVE tables (oid) AS (
-			SELECT relation::oid UNION SELECT i.inhrelid FROM pg_inherits AS i JOIN tables AS t ON t.oid = i.inhparent
-		)
-		SELECT FROM tables AS t JOIN pg_trigger AS g ON g.tgrelid = t.oid JOIN pg_class AS c ON c.oid = t.oid
+		SELECT FROM @extschema@._clip_inheritors(relation::oid) AS t (oid) JOIN pg_trigger AS g ON g.tgrelid = t.oid JOIN pg_class AS c ON c.oid = t.oid
 		 WHERE g.tgfoid = '@extschema@.clip_auto_embed_row()'::regprocedure AND pg_has_role(role, c.relowner, 'USAGE'))
 	THEN
 		RETURN;
 	END IF;
-	-- A table before its partitions, as all who write to it lock them.
+	-- Locks the table before its partitions, in the order of every writer. The tree is read again once it is locked.
 	EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', relation);
 	FOR col IN
-		WITH RECURSIVE tables (oid) AS (
-			SELECT relation::oid UNION SELECT i.inhrelid FROM pg_inherits AS i JOIN tables AS t ON t.oid = i.inhparent
-		)
-		SELECT c.* FROM @extschema@._clip_columns AS c JOIN tables AS t ON t.oid = c.relation
+		SELECT c.* FROM @extschema@._clip_columns AS c JOIN @extschema@._clip_inheritors(relation::oid) AS t (oid) ON t.oid = c.relation
 		 WHERE c.source IN (SELECT convert_from(decode(n, 'hex'), getdatabaseencoding()) FROM unnest(columns) AS n) AND pg_has_role(role, c.owner, 'USAGE')
 	LOOP
 		clears := true;
@@ -648,7 +700,7 @@ BEGIN
 	END LOOP;
 END
 $$;
-COMMENT ON FUNCTION _clip_release(regclass, text[], oid) IS 'internal: drop the triggers of columns whose sources change their types';
+COMMENT ON FUNCTION _clip_release(regclass, text[], oid) IS 'internal: drop the triggers of columns whose source changes its type; returns the statements that create them again';
 
 CREATE FUNCTION _clip_require_source(relation regclass, trigger_name name) RETURNS void
 	LANGUAGE plpgsql STABLE
@@ -660,24 +712,24 @@ DECLARE
 BEGIN
 	SELECT * INTO col FROM @extschema@._clip_columns AS c WHERE c.relation = _clip_require_source.relation AND c.trigger_name = _clip_require_source.trigger_name;
 	IF col.source_type NOT IN ('text'::regtype, 'varchar'::regtype, 'bytea'::regtype) THEN
-		RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch', MESSAGE = format('column "%s" of table %s cannot become %s', col.source, relation, col.source_type),
-			DETAIL = format('Column "%s" is embedded from it: texts are text or varchar, images are bytea.', col.target),
-			HINT = format('End that first: SELECT clip_auto_embed_drop(%L, %L)', relation, col.target);
+		RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch', MESSAGE = format('type of column "%s" of table %s cannot be changed to %s', col.source, relation, col.source_type),
+			DETAIL = format('Column "%s" is embedded from it. A source column has type text, varchar or bytea.', col.target),
+			HINT = format('To stop maintaining the embeddings first: SELECT clip_auto_embed_drop(%L, %L).', relation, col.target);
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION _clip_require_source(regclass, name) IS 'internal: refuse a source of a type that is not embedded';
+COMMENT ON FUNCTION _clip_require_source(regclass, name) IS 'internal: raise an error if the new type of a source cannot be embedded';
 
 CREATE FUNCTION clip_ddl() RETURNS event_trigger
 	AS 'MODULE_PATHNAME', 'clip_ddl_wrapper' LANGUAGE C VOLATILE;
-COMMENT ON FUNCTION clip_ddl() IS 'event trigger: what statements that change tables mean for columns that embed themselves';
+COMMENT ON FUNCTION clip_ddl() IS 'event trigger that keeps managed columns consistent with statements that change their tables';
 
 CREATE EVENT TRIGGER clip_ddl_start ON ddl_command_start WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION @extschema@.clip_ddl();
-COMMENT ON EVENT TRIGGER clip_ddl_start IS 'lets the type of a source be changed';
+COMMENT ON EVENT TRIGGER clip_ddl_start IS 'allows a change of the type of a source column';
 CREATE EVENT TRIGGER clip_ddl_end ON ddl_command_end WHEN TAG IN ('ALTER TABLE', 'CREATE TRIGGER', 'ALTER TRIGGER') EXECUTE FUNCTION @extschema@.clip_ddl();
-COMMENT ON EVENT TRIGGER clip_ddl_end IS 'lets the type of a source be changed; checks rows where a trigger fires after that of pg_clip';
+COMMENT ON EVENT TRIGGER clip_ddl_end IS 'allows a change of the type of a source column; adds the check trigger if a trigger fires after pg_clip''s trigger';
 CREATE EVENT TRIGGER clip_ddl_drop ON sql_drop WHEN TAG IN ('DROP TABLE', 'DROP SCHEMA', 'DROP OWNED', 'DROP FOREIGN TABLE') EXECUTE FUNCTION @extschema@.clip_ddl();
-COMMENT ON EVENT TRIGGER clip_ddl_drop IS 'forgets what failed in tables that are dropped';
+COMMENT ON EVENT TRIGGER clip_ddl_drop IS 'clears the failures of dropped tables';
 
 CREATE FUNCTION _clip_execute(statements text[], dry_run boolean) RETURNS text
 	LANGUAGE plpgsql VOLATILE
@@ -697,47 +749,55 @@ BEGIN
 	RETURN array_to_string(statements, E';\n') || ';';
 END
 $$;
-COMMENT ON FUNCTION _clip_execute(text[], boolean) IS 'internal: run statements, or only show them';
+COMMENT ON FUNCTION _clip_execute(text[], boolean) IS 'internal: run statements unless dry_run; returns them';
 
--- What somebody who attaches a column is told of its rows. Tables up to a million rows are counted.
+-- reltuples is -1 before the first ANALYZE; then the estimate is 100 bytes per row.
+CREATE FUNCTION _clip_estimated_rows(relation regclass) RETURNS real
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT COALESCE(sum(CASE WHEN c.reltuples >= 0 THEN c.reltuples ELSE pg_relation_size(c.oid) / 100 END), 0)
+  FROM pg_class AS c
+ WHERE c.oid = relation AND c.relkind = 'r' OR c.oid IN (SELECT p.relid FROM pg_partition_tree(relation) AS p WHERE p.isleaf)
+$$;
+COMMENT ON FUNCTION _clip_estimated_rows(regclass) IS 'internal: estimated number of rows of a table, partitions included';
+
+-- Raises the notices about existing rows when a column is attached. Only tables of up to a million rows are counted.
 CREATE FUNCTION _clip_notice_rows(relation regclass, col _clip_columns, is_taken_over boolean) RETURNS text
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	estimate real;
 	pending bigint;
 	kept bigint;
 	rows_in_words text := 'some rows';
 BEGIN
-	SELECT sum(CASE WHEN c.reltuples >= 0 THEN c.reltuples ELSE pg_relation_size(c.oid) / 100 END) INTO estimate
-	  FROM pg_class AS c
-	 WHERE c.oid = relation AND c.relkind = 'r' OR c.oid IN (SELECT p.relid FROM pg_partition_tree(relation) AS p WHERE p.isleaf);
-	IF COALESCE(estimate, 0) <= 1000000 THEN
+	IF @extschema@._clip_estimated_rows(relation) <= 1000000 THEN
 		EXECUTE format('SELECT count(*) FILTER (WHERE t.%1$I IS NULL), count(t.%1$I) FROM %3$s AS t WHERE t.%2$I IS NOT NULL', col.target, col.source, col.rows_of) INTO pending, kept;
 		rows_in_words := @extschema@._clip_rows(pending);
 	ELSE
 		EXECUTE format('SELECT count(*) FROM (SELECT FROM %s AS t WHERE t.%I IS NULL AND t.%I IS NOT NULL LIMIT 1) AS one', col.rows_of, col.target, col.source) INTO pending;
 	END IF;
 	IF is_taken_over AND kept > 0 THEN
-		RAISE NOTICE USING MESSAGE = format('table %s keeps the vectors of %s', relation, @extschema@._clip_rows(kept)),
-			HINT = format('If sources were changed meanwhile, clear their vectors: UPDATE %s SET %I = NULL WHERE ...', relation, col.target);
+		RAISE NOTICE USING MESSAGE = format('table %s keeps the embeddings of %s', relation, @extschema@._clip_rows(kept)),
+			HINT = format('If sources have changed since, clear their embeddings: UPDATE %s SET %I = NULL WHERE ...', relation, col.target);
 	END IF;
 	IF pending = 0 THEN
 		RETURN '';
 	ELSIF col.mode = 'queue' THEN
-		RAISE NOTICE USING MESSAGE = format('table %s has %s without a vector', relation, rows_in_words),
-			DETAIL = 'A background worker embeds them; until then searches do not find them.', HINT = 'The view clip_auto_embed_status shows how far it is.';
+		RAISE NOTICE USING MESSAGE = format('table %s has %s without an embedding', relation, rows_in_words),
+			DETAIL = 'A background worker embeds them. Searches do not find them before that.',
+			HINT = 'To see the progress: SELECT relation, target, embedded, pending FROM clip_auto_embed_status.';
 		RETURN '';
 	END IF;
-	RAISE NOTICE USING MESSAGE = format('table %s has %s without a vector', relation, rows_in_words),
-		DETAIL = 'Searches do not find them.', HINT = format('Embed them: CALL clip_backfill(%L, %L)', relation, col.target);
-	RETURN format(E'\n-- For the rows that are there already: CALL clip_backfill(''%s'', ''%s'')', relation, col.target);
+	RAISE NOTICE USING MESSAGE = format('table %s has %s without an embedding', relation, rows_in_words),
+		DETAIL = 'Searches do not find them.', HINT = format('To embed them: CALL clip_backfill(%L, %L).', relation, col.target);
+	RETURN format(E'\n-- To embed the existing rows: CALL clip_backfill(%L, %L)', relation, col.target);
 END
 $$;
-COMMENT ON FUNCTION _clip_notice_rows(regclass, _clip_columns, boolean) IS 'internal: say how many rows of a column have no vector, and how they get one';
+COMMENT ON FUNCTION _clip_notice_rows(regclass, _clip_columns, boolean) IS 'internal: raise a notice about existing rows without an embedding';
 
--- A column of addresses is embedded as the texts that they are.
+-- Raises a notice if a source column contains addresses of images, because they are embedded as texts.
 CREATE FUNCTION _clip_notice_source(relation regclass, source name, source_type oid) RETURNS void
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
@@ -751,13 +811,13 @@ BEGIN
 	EXECUTE format('SELECT avg((s.value ~* %L)::int) FROM (SELECT left(t.%I, 2000) AS value FROM %s AS t WHERE t.%I IS NOT NULL LIMIT 100) AS s',
 		'^\s*([a-z][a-z0-9+.-]*://\S+|data:image/\S+|\S*/\S+\.(jpe?g|png|webp|gif|bmp|tiff?|heic|avif))\s*$', source, relation, source) INTO part;
 	IF part > 0.5 THEN
-		RAISE NOTICE USING MESSAGE = format('column "%s" of table %s seems to hold addresses of images', source, relation),
-			DETAIL = 'They are embedded as texts: nothing is fetched.',
-			HINT = 'To embed the images, store the bytes of their files in a column of type bytea.';
+		RAISE NOTICE USING MESSAGE = format('column "%s" of table %s seems to contain addresses of images', source, relation),
+			DETAIL = 'The addresses are embedded as texts. The images are not downloaded.',
+			HINT = 'To embed the images, store the contents of their files in a column of type bytea.';
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION _clip_notice_source(regclass, name, oid) IS 'internal: say if texts look like addresses of images';
+COMMENT ON FUNCTION _clip_notice_source(regclass, name, oid) IS 'internal: raise a notice if texts look like addresses of images';
 
 CREATE FUNCTION clip_auto_embed(relation regclass, source name, target name DEFAULT 'embedding', model text DEFAULT NULL,
 	mode text DEFAULT 'row', create_index boolean DEFAULT true, dry_run boolean DEFAULT false, on_error text DEFAULT 'error',
@@ -768,10 +828,10 @@ AS $$
 #variable_conflict use_column
 DECLARE
 	vectors CONSTANT text := @extschema@._clip_vector_schema();
-	-- pgvector's limit for an index on vector.
-	most_indexed CONSTANT integer := 2000;
+	-- pgvector's limit for an index on a column of type vector.
+	max_indexed CONSTANT integer := 2000;
 	tab pg_class%ROWTYPE;
-	source_column pg_attribute%ROWTYPE;
+	source_column record;
 	target_column pg_attribute%ROWTYPE;
 	col @extschema@._clip_columns%ROWTYPE;
 	chosen record;
@@ -780,7 +840,7 @@ DECLARE
 	done text;
 BEGIN
 	IF relation IS NULL OR source IS NULL OR target IS NULL OR mode IS NULL OR create_index IS NULL OR dry_run IS NULL OR on_error IS NULL OR on_vector IS NULL THEN
-		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'only the argument model may be null';
+		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'only the argument "model" can be null';
 	END IF;
 	IF mode NOT IN ('row', 'statement', 'queue') THEN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('invalid value for parameter "mode": "%s"', mode),
@@ -793,7 +853,7 @@ BEGIN
 	END IF;
 	IF on_vector NOT IN ('replace', 'keep') THEN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('invalid value for parameter "on_vector": "%s"', on_vector),
-			HINT = 'Available values: "replace": the source decides; "keep": a vector that a statement writes is kept.';
+			HINT = 'Available values: "replace" computes every embedding from the source; "keep" keeps an embedding that a statement writes.';
 	END IF;
 	IF NOT dry_run THEN
 		PERFORM @extschema@._clip_hold(relation);
@@ -802,44 +862,43 @@ BEGIN
 	PERFORM @extschema@._clip_require_owner(relation);
 	IF tab.relkind NOT IN ('r', 'p') THEN
 		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('%s is not a table', relation),
-			HINT = 'Rows embed themselves in ordinary and partitioned tables; of a view, name the table below it.';
+			HINT = 'clip_auto_embed works on ordinary and partitioned tables. For a view, name the underlying table.';
 	END IF;
 	IF tab.relispartition THEN
 		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('%s is a partition', relation),
-			HINT = 'Name the partitioned table: its partitions follow.';
+			HINT = format('Name the partitioned table, which includes all partitions: SELECT clip_auto_embed(%L, %L, %L).', pg_partition_root(relation), source, target);
 	END IF;
-	SELECT * INTO source_column FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = source AND a.attnum > 0 AND NOT a.attisdropped;
-	IF NOT FOUND THEN
-		RAISE EXCEPTION USING ERRCODE = 'undefined_column', MESSAGE = format('column "%s" of table %s does not exist', source, relation);
+	SELECT * INTO source_column FROM @extschema@._clip_require_column(relation, source, 'the source column'::text, 'source'::text);
+	IF source_column.type NOT IN ('text'::regtype, 'varchar'::regtype, 'bytea'::regtype) THEN
+		RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch', MESSAGE = format('column "%s" has type %s', source, format_type(source_column.type, source_column.modifier)),
+			DETAIL = 'A source column has type text or varchar for texts, or bytea for the contents of image files.',
+			HINT = 'Name a column of one of these types.';
 	END IF;
-	IF source_column.atttypid NOT IN ('text'::regtype, 'varchar'::regtype, 'bytea'::regtype) THEN
-		RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch', MESSAGE = format('column "%s" has type %s', source, format_type(source_column.atttypid, source_column.atttypmod)),
-			HINT = 'Texts are text or varchar; pictures are the bytes of image files, in bytea.';
-	END IF;
-	IF source_column.attgenerated <> '' THEN
+	IF source_column.is_generated THEN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_column_reference', MESSAGE = format('column "%s" is generated', source),
-			DETAIL = 'Its value is not known yet when triggers run.',
-			HINT = 'Let a trigger fill an ordinary column instead; clip_auto_embed''s trigger runs after it.';
+			DETAIL = 'PostgreSQL computes its value after BEFORE triggers have run.',
+			HINT = 'Set an ordinary column in a BEFORE trigger instead. The trigger of clip_auto_embed runs after it.';
 	END IF;
 	SELECT * INTO target_column FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = target AND a.attnum > 0 AND NOT a.attisdropped;
 	SELECT * INTO col FROM @extschema@._clip_columns AS c WHERE c.relation = clip_auto_embed.relation AND c.target = clip_auto_embed.target;
 
-	-- The model, and what may not change.
+	-- The model. A managed column keeps its source and its model.
 	IF col.mode <> 'stamp' AND col.source <> source THEN
-		RAISE EXCEPTION USING ERRCODE = 'duplicate_object', MESSAGE = format('column "%s" of table %s is embedded from column "%s" already', target, relation, col.source),
-			HINT = 'Name another target, or call clip_auto_embed_drop first.';
+		RAISE EXCEPTION USING ERRCODE = 'duplicate_object', MESSAGE = format('column "%s" of table %s is already embedded from column "%s"', target, relation, col.source),
+			HINT = format('Name another target, or stop maintaining the column first: SELECT clip_auto_embed_drop(%L, %L).', relation, target);
 	END IF;
 	SELECT * INTO chosen FROM @extschema@._clip_resolve_model(COALESCE(model, col.model));
 	IF col.digest <> chosen.digest THEN
 		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-			MESSAGE = format('column "%s" of table %s holds vectors of model "%s"', target, relation, col.model),
-			DETAIL = format('Model "%s" is another: vectors of two models cannot be compared.', chosen.name),
-			HINT = 'CALL clip_reembed changes the model of a column while searches go on.';
+			MESSAGE = format('column "%s" of table %s has embeddings of model "%s"', target, relation, col.model),
+			DETAIL = CASE WHEN chosen.name = col.model THEN format('The column records the digest %s; the installed model has the digest %s.', col.digest, chosen.digest)
+				ELSE format('Embeddings of model "%s" cannot be compared with them.', chosen.name) END,
+			HINT = format('To change the model while searches continue: CALL clip_reembed(%L, %L, %L).', relation, target, chosen.name);
 	END IF;
 	IF model IS NULL AND col.model <> current_setting('clip.default_model') THEN
 		RAISE WARNING USING MESSAGE = format('column "%s" of table %s keeps model "%s"', target, relation, col.model),
 			DETAIL = format('The default model is now "%s".', current_setting('clip.default_model')),
-			HINT = 'CALL clip_reembed changes the model of a column.';
+			HINT = format('To change the model of the column: CALL clip_reembed(%L, %L, %L).', relation, target, current_setting('clip.default_model'));
 	END IF;
 
 	-- The column.
@@ -848,39 +907,37 @@ BEGIN
 	ELSIF target_column.atttypid <> format('%I.vector', vectors)::regtype OR target_column.atttypmod <> chosen.dimensions THEN
 		RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch',
 			MESSAGE = format('column "%s" has type %s', target, format_type(target_column.atttypid, target_column.atttypmod)),
-			DETAIL = format('Vectors of model "%s" are of type vector(%s).', chosen.name, chosen.dimensions),
-			HINT = 'Name another target: a column that does not exist is added.';
+			DETAIL = format('Embeddings of model "%s" have type vector(%s).', chosen.name, chosen.dimensions),
+			HINT = 'Name another target. clip_auto_embed adds a column that does not exist.';
 	ELSIF target_column.attgenerated <> '' THEN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_column_reference', MESSAGE = format('column "%s" is generated', target),
-			HINT = 'It embeds itself already. Name another target.';
+			DETAIL = 'A trigger cannot maintain a generated column.', HINT = 'Name another target.';
 	ELSIF target_column.attnotnull AND mode <> 'row' THEN
-		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('column "%s" of table %s must not be null', target, relation),
-			DETAIL = format('In mode "%s" a row is stored before it has a vector.', mode),
-			HINT = 'Drop the constraint NOT NULL, or use mode "row".';
+		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('column "%s" of table %s is NOT NULL', target, relation),
+			DETAIL = format('In mode "%s", rows are stored before they are embedded.', mode),
+			HINT = format('Use mode "row", or drop the constraint: ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL.', relation, target);
 	ELSIF col.model IS NULL THEN
 		EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE %I IS NOT NULL)', relation, target) INTO filled;
 		IF filled THEN
 			RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-				MESSAGE = format('column "%s" of table %s holds vectors of an unknown model', target, relation),
-				HINT = format('If model "%s" made them, say so: SELECT clip_adopt(''%s'', ''%s'', ''%s''). Else name another target.',
+				MESSAGE = format('column "%s" of table %s has embeddings of an unknown model', target, relation),
+				HINT = format('If model "%s" computed them, register them: SELECT clip_adopt(%L, %L, %L). Otherwise name another target.',
 					chosen.name, relation, target, chosen.name);
 		END IF;
 	END IF;
 
 	-- The triggers.
-	IF mode IN ('statement', 'queue') AND NOT EXISTS (SELECT FROM @extschema@._clip_key(relation)) THEN
-		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('table %s has no primary key', relation),
-			DETAIL = format('Mode "%s" finds rows again by their key.', mode),
-			HINT = 'Add a primary key, or a unique index over columns that are not null; or use mode "row".';
+	IF mode IN ('statement', 'queue') THEN
+		PERFORM @extschema@._clip_require_key(relation, format('Mode "%s" identifies rows by their key. Mode "row" works without a key.', mode));
 	END IF;
 	IF mode = 'queue' AND tab.relpersistence = 't' THEN
 		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('table %s is temporary', relation),
-			DETAIL = 'Workers do not see tables of other sessions.', HINT = 'Use mode "row" or "statement".';
+			DETAIL = 'A worker cannot read temporary tables of other sessions.', HINT = 'Use mode "row" or "statement".';
 	END IF;
 	IF (col.mode, col.on_error, col.on_vector) IS DISTINCT FROM (mode, on_error, on_vector) THEN
-		-- Those of a column whose source was dropped are left behind.
+		-- If a source column was dropped, the statement triggers of its embedding column still exist.
 		statements := statements || COALESCE(@extschema@._clip_drop_triggers(relation, COALESCE(col.trigger_name, @extschema@._clip_trigger_name(target))), '{}');
-		-- The name begins with zz because triggers fire in the order of their names: those that write the source come first.
+		-- Triggers fire in the order of their names. The prefix zz makes the application's triggers, which may write the source, fire first.
 		statements := statements || @extschema@._clip_create_triggers(relation, source, target, COALESCE(col.trigger_name, @extschema@._clip_trigger_name(target)),
 			mode, chosen.name, chosen.digest, on_error, on_vector);
 	END IF;
@@ -893,17 +950,18 @@ BEGIN
 		statements := statements || format('DROP INDEX %s', @extschema@._clip_pending_index(relation, source, target));
 	END IF;
 	IF create_index AND @extschema@._clip_vector_index(relation, target) IS NULL THEN
-		IF chosen.dimensions > most_indexed THEN
+		IF chosen.dimensions > max_indexed THEN
 			RAISE EXCEPTION USING ERRCODE = 'program_limit_exceeded', MESSAGE = format('vectors with %s dimensions cannot be indexed', chosen.dimensions),
-				DETAIL = format('The limit of pgvector is %s.', most_indexed), HINT = 'Pass create_index => false; an index on a cast to halfvec takes up to 4000.';
+				DETAIL = format('pgvector indexes columns of type vector with up to %s dimensions.', max_indexed),
+				HINT = 'Pass create_index => false. You can create an index on a cast to halfvec, which has up to 4000 dimensions.';
 		END IF;
 		statements := statements || format('CREATE INDEX ON %s USING hnsw (%I %I.vector_cosine_ops)', relation, target, vectors);
 	END IF;
-	PERFORM @extschema@._clip_notice_source(relation, source, source_column.atttypid);
+	PERFORM @extschema@._clip_notice_source(relation, source, source_column.type);
 
 	done := @extschema@._clip_execute(statements, dry_run);
-	IF NOT create_index AND chosen.dimensions <= most_indexed AND @extschema@._clip_vector_index(relation, target) IS NULL THEN
-		done := done || format(E'\n-- The index, while others write: CREATE INDEX CONCURRENTLY ON %s USING hnsw (%I %I.vector_cosine_ops)', relation, target, vectors);
+	IF NOT create_index AND chosen.dimensions <= max_indexed AND @extschema@._clip_vector_index(relation, target) IS NULL THEN
+		done := done || format(E'\n-- To create the index without blocking writers: CREATE INDEX CONCURRENTLY ON %s USING hnsw (%I %I.vector_cosine_ops)', relation, target, vectors);
 	END IF;
 	IF dry_run THEN
 		RETURN done;
@@ -915,9 +973,9 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION clip_auto_embed(regclass, name, name, text, text, boolean, boolean, text, text)
-	IS 'let the rows of a table embed themselves: adds the column, its triggers and its index; returns the statements it ran';
+	IS 'maintain an embedding column automatically: adds the column, its triggers and its index; returns the statements it ran';
 
--- A disabled trigger: it says whose the vectors are, and costs nothing.
+-- A disabled trigger records the model of a column and never runs.
 CREATE FUNCTION _clip_stamp(relation regclass, target name, trigger_name name, model text, digest text) RETURNS text[]
 	LANGUAGE sql STABLE
 	SET search_path = pg_catalog, pg_temp
@@ -926,7 +984,7 @@ SELECT ARRAY[format('CREATE TRIGGER %I BEFORE INSERT OR UPDATE ON %s FOR EACH RO
            'EXECUTE FUNCTION @extschema@.clip_auto_embed_row(%L, %L, %L, %L)', trigger_name, relation, target, 'stamp', model, digest, 'error'),
        format('ALTER TABLE %s DISABLE TRIGGER %I', relation, trigger_name)]
 $$;
-COMMENT ON FUNCTION _clip_stamp(regclass, name, name, text, text) IS 'internal: the DDL of the record of a column''s model';
+COMMENT ON FUNCTION _clip_stamp(regclass, name, name, text, text) IS 'internal: DDL that records the model of a column';
 
 CREATE FUNCTION clip_auto_embed_drop(relation regclass, target name DEFAULT 'embedding', keep_column boolean DEFAULT true) RETURNS text
 	LANGUAGE plpgsql VOLATILE
@@ -942,7 +1000,7 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'keep_column must not be null';
 	END IF;
 	PERFORM @extschema@._clip_hold(relation);
-	-- Triggers without the one that names the columns are left where the source was dropped.
+	-- If the source column was dropped, the row trigger is gone, and other triggers of the column remain.
 	statements := @extschema@._clip_drop_triggers(relation, @extschema@._clip_trigger_name(target));
 	IF statements IS NULL OR EXISTS (SELECT FROM @extschema@._clip_columns AS c WHERE c.relation = clip_auto_embed_drop.relation AND c.target = clip_auto_embed_drop.target) THEN
 		SELECT * INTO col FROM @extschema@._clip_column(relation, target);
@@ -950,7 +1008,7 @@ BEGIN
 	END IF;
 	PERFORM @extschema@._clip_require_owner(relation);
 	IF col.trigger_name IS NOT NULL THEN
-		-- The record of the model stays as long as the vectors do: clip_auto_embed takes the column over again.
+		-- The record of the model stays as long as the embeddings, so that clip_auto_embed can maintain the column again.
 		IF keep_column AND col.source IS NULL THEN
 			RETURN '-- nothing to do';
 		END IF;
@@ -972,7 +1030,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION clip_auto_embed_drop(regclass, name, boolean)
-	IS 'end what clip_auto_embed or clip_adopt began; the column and its index stay, unless keep_column is false';
+	IS 'stop maintaining an embedding column; the column and its index stay unless keep_column is false';
 
 CREATE FUNCTION clip_adopt(relation regclass, target name, model text) RETURNS text
 	LANGUAGE plpgsql VOLATILE
@@ -982,7 +1040,7 @@ AS $$
 DECLARE
 	col @extschema@._clip_columns%ROWTYPE;
 	chosen record;
-	target_column pg_attribute%ROWTYPE;
+	target_column record;
 	trigger_name name;
 	statements text[] := '{}';
 BEGIN
@@ -992,19 +1050,16 @@ BEGIN
 	PERFORM @extschema@._clip_hold(relation);
 	PERFORM @extschema@._clip_require_owner(relation);
 	SELECT * INTO chosen FROM @extschema@._clip_resolve_model(model);
-	SELECT * INTO target_column FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = target AND a.attnum > 0 AND NOT a.attisdropped;
-	IF NOT FOUND THEN
-		RAISE EXCEPTION USING ERRCODE = 'undefined_column', MESSAGE = format('column "%s" of table %s does not exist', target, relation);
-	END IF;
-	IF target_column.atttypid <> format('%I.vector', @extschema@._clip_vector_schema())::regtype OR target_column.atttypmod NOT IN (-1, chosen.dimensions) THEN
+	SELECT * INTO target_column FROM @extschema@._clip_require_column(relation, target, 'the embedding column'::text, 'target'::text);
+	IF target_column.type <> @extschema@._clip_vector_type() OR target_column.modifier NOT IN (-1, chosen.dimensions) THEN
 		RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch',
-			MESSAGE = format('column "%s" has type %s', target, format_type(target_column.atttypid, target_column.atttypmod)),
-			DETAIL = format('Vectors of model "%s" are of type vector(%s).', chosen.name, chosen.dimensions);
+			MESSAGE = format('column "%s" has type %s', target, format_type(target_column.type, target_column.modifier)),
+			DETAIL = format('Embeddings of model "%s" have type vector(%s).', chosen.name, chosen.dimensions);
 	END IF;
 	SELECT * INTO col FROM @extschema@._clip_columns AS c WHERE c.relation = clip_adopt.relation AND c.target = clip_adopt.target;
 	IF col.mode <> 'stamp' THEN
-		RAISE EXCEPTION USING ERRCODE = 'duplicate_object', MESSAGE = format('column "%s" of table %s is embedded with model "%s"', target, relation, col.model),
-			HINT = 'CALL clip_reembed changes the model of a column.';
+		RAISE EXCEPTION USING ERRCODE = 'duplicate_object', MESSAGE = format('column "%s" of table %s is already embedded with model "%s"', target, relation, col.model),
+			HINT = format('To change its model: CALL clip_reembed(%L, %L, %L).', relation, target, chosen.name);
 	END IF;
 	IF col.digest IS DISTINCT FROM chosen.digest THEN
 		trigger_name := COALESCE(col.trigger_name, @extschema@._clip_trigger_name(target));
@@ -1017,7 +1072,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION clip_adopt(regclass, name, text)
-	IS 'record that a model made the vectors that a column holds already; returns the statements it ran';
+	IS 'record the model that computed the existing embeddings of a column; returns the statements it ran';
 
 CREATE FUNCTION clip_retry(relation regclass, target name DEFAULT 'embedding') RETURNS bigint
 	LANGUAGE plpgsql VOLATILE
@@ -1035,9 +1090,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION clip_retry(regclass, name)
-	IS 'forget the failures of a column, so that its worker or the next backfill tries them again; returns their number';
+	IS 'clear the failures of a column, so that a worker or the next backfill retries the rows; returns their number';
 
--- A column whose rows can be embedded later, or a clear error.
 CREATE FUNCTION _clip_fillable(relation regclass, target name, batch_size integer) RETURNS _clip_columns
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
@@ -1050,22 +1104,20 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'batch_size must be between 1 and 10000';
 	END IF;
 	IF col.source IS NULL THEN
-		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('column "%s" of table %s was adopted', target, relation),
-			DETAIL = 'It is not known from which column it is embedded.', HINT = 'Call clip_auto_embed, which takes it over.';
+		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('column "%s" of table %s has no source column', target, relation),
+			DETAIL = 'Its embeddings were registered by clip_adopt, or kept by clip_auto_embed_drop.',
+			HINT = format('Name the source column: SELECT clip_auto_embed(%L, ''source'', %L).', relation, target);
 	END IF;
-	IF col.key_names IS NULL THEN
-		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('table %s has no primary key', relation),
-			DETAIL = 'Rows are found again by their key.', HINT = 'Add a primary key, or a unique index over columns that are not null.';
-	END IF;
+	PERFORM @extschema@._clip_require_key(relation, 'A backfill identifies rows by their key.'::text);
 	RETURN col;
 END
 $$;
-COMMENT ON FUNCTION _clip_fillable(regclass, name, integer) IS 'internal: a column whose rows can be embedded later, or a clear error';
+COMMENT ON FUNCTION _clip_fillable(regclass, name, integer) IS 'internal: a column that a backfill can embed, or an error';
 
 CREATE FUNCTION _clip_rows(n bigint) RETURNS text
 	LANGUAGE sql IMMUTABLE
 RETURN n::pg_catalog.text OPERATOR(pg_catalog.||) CASE WHEN n OPERATOR(pg_catalog.=) 1::pg_catalog.int8 THEN ' row' ELSE ' rows' END;
-COMMENT ON FUNCTION _clip_rows(bigint) IS 'internal: a number of rows, in words';
+COMMENT ON FUNCTION _clip_rows(bigint) IS 'internal: a number of rows as text';
 
 CREATE FUNCTION clip_backfill_batch(relation regclass, target name DEFAULT 'embedding', batch_size integer DEFAULT 64) RETURNS bigint
 	LANGUAGE plpgsql VOLATILE
@@ -1075,7 +1127,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION clip_backfill_batch(regclass, name, integer)
-	IS 'embed up to batch_size rows that have no vector, in this transaction; returns how many, 0 when none is left';
+	IS 'embed up to batch_size pending rows in this transaction; returns the number of embedded rows, 0 if no row is left to embed';
 
 CREATE PROCEDURE clip_backfill(relation regclass, target name DEFAULT 'embedding', batch_size integer DEFAULT 64)
 	LANGUAGE plpgsql
@@ -1086,7 +1138,7 @@ DECLARE
 	embedded pg_catalog.int8 := 0;
 	failed pg_catalog.int8 := 0;
 BEGIN
-	PERFORM @extschema@._clip_require_no_transaction('CALL clip_backfill'::pg_catalog.text, 'In a transaction, call clip_backfill_batch until it returns 0.'::pg_catalog.text);
+	PERFORM @extschema@._clip_require_no_transaction('CALL clip_backfill'::pg_catalog.text, 'Inside a transaction block, call clip_backfill_batch until it returns 0.'::pg_catalog.text);
 	column_trigger := (@extschema@._clip_fillable(relation, target, batch_size)).trigger_name;
 	SELECT s.embedded, s.failed, s.finished INTO step FROM @extschema@._clip_backfill_step(relation, column_trigger, batch_size, true) AS s;
 	LOOP
@@ -1098,16 +1150,16 @@ BEGIN
 	END LOOP;
 	IF failed OPERATOR(pg_catalog.>) 0::pg_catalog.int8 THEN
 		RAISE WARNING USING MESSAGE = pg_catalog.format('%s of %s embedded, %s failed', @extschema@._clip_rows(embedded), relation::pg_catalog.text, failed::pg_catalog.text),
-			HINT = 'The view clip_failures says which, and why.';
+			HINT = 'To see the rows and the reasons: SELECT relation, key, message FROM clip_failures.';
 	ELSE
 		RAISE NOTICE '% of % embedded', @extschema@._clip_rows(embedded), relation;
 	END IF;
 END
 $$;
 COMMENT ON PROCEDURE clip_backfill(regclass, name, integer)
-	IS 'embed all rows that have no vector, batch by batch, with a commit after each; several can run at once';
+	IS 'embed all pending rows, with a commit after each batch; several sessions can run it at the same time';
 
--- The one index that clip_reembed can make anew: on the column alone, of pgvector.
+-- clip_reembed recreates pgvector indexes that have the embedding column as their only column and no condition.
 CREATE FUNCTION _clip_reembed_plan(relation regclass, target name, model text,
 	OUT shadow name, OUT shadow_trigger name, OUT same boolean, OUT index_names name[], OUT statements text[])
 	LANGUAGE plpgsql STABLE
@@ -1130,13 +1182,13 @@ BEGIN
 	END IF;
 	shadow := @extschema@._clip_shadow_name(target);
 	SELECT a.attnum INTO number FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = target;
-	-- What hangs on the column and cannot be carried over is said before the work, not after it.
+	-- Reports dependent objects that cannot be recreated before the work starts.
 	SELECT string_agg(pg_describe_object(d.classid, d.objid, d.objsubid), ', ') INTO obstacles
 	  FROM pg_depend AS d
 	 WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = relation AND d.refobjsubid = number
 	   AND NOT (d.classid = 'pg_trigger'::regclass AND EXISTS (
 	            SELECT FROM pg_trigger AS t WHERE t.oid = d.objid AND t.tgname IN (col.trigger_name, col.trigger_name || '_check')))
-	   -- NOT NULL, which is carried over, is a constraint of its own since PostgreSQL 18.
+	   -- NOT NULL, which is set again, is a constraint of its own since PostgreSQL 18.
 	   AND NOT (d.classid = 'pg_constraint'::regclass AND EXISTS (
 	            SELECT FROM pg_constraint AS k WHERE k.oid = d.objid AND k.contype = 'n'))
 	   AND NOT (d.classid = 'pg_class'::regclass AND EXISTS (
@@ -1145,14 +1197,14 @@ BEGIN
 	                    OR i.indnatts = 1 AND i.indexprs IS NULL AND i.indpred IS NULL)));
 	IF obstacles IS NOT NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'dependent_objects_still_exist', MESSAGE = format('column "%s" of table %s cannot be replaced', target, relation),
-			DETAIL = format('These depend on it: %s.', obstacles), HINT = 'Drop them, and create them again afterwards.';
+			DETAIL = format('These objects depend on it: %s.', obstacles), HINT = 'Drop these objects, and create them again afterwards.';
 	END IF;
 	SELECT array_agg(c.relname ORDER BY c.oid) INTO index_names
 	  FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
 	 WHERE i.indrelid = relation AND i.indnatts = 1 AND i.indkey[0] = number AND i.indpred IS NULL;
 	SELECT * INTO next_col FROM @extschema@._clip_columns AS c WHERE c.relation = _clip_reembed_plan.relation AND c.target = shadow;
 	IF next_col.digest = chosen.digest THEN
-		-- Left by one that was interrupted: go on where it stopped.
+		-- Created by an interrupted call, which this call resumes.
 		shadow_trigger := next_col.trigger_name;
 		statements := '{}';
 		IF (next_col.mode, next_col.on_error, next_col.on_vector) IS DISTINCT FROM (col.mode, col.on_error, col.on_vector) THEN
@@ -1165,11 +1217,12 @@ BEGIN
 		statements := @extschema@._clip_drop_triggers(relation, next_col.trigger_name) || format('ALTER TABLE %s DROP COLUMN %I', relation, shadow);
 	ELSIF EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = shadow) THEN
 		RAISE EXCEPTION USING ERRCODE = 'duplicate_column', MESSAGE = format('column "%s" of table %s already exists', shadow, relation),
-			HINT = 'The new vectors are built in a column of that name: rename or drop it.';
+			DETAIL = 'clip_reembed computes the new embeddings in a column of this name.',
+			HINT = format('Rename the column: ALTER TABLE %s RENAME COLUMN %I TO new_name. Or drop it.', relation, shadow);
 	ELSE
 		statements := '{}';
 	END IF;
-	-- Of two names the one that is free: the triggers that are made now stay.
+	-- The new triggers keep their name, so each re-embedding alternates between two names.
 	shadow_trigger := @extschema@._clip_trigger_name(target);
 	IF shadow_trigger = col.trigger_name THEN
 		shadow_trigger := shadow_trigger || '_reembed';
@@ -1177,23 +1230,23 @@ BEGIN
 	statements := statements
 		|| format('ALTER TABLE %s ADD COLUMN %I %I.vector(%s)', relation, shadow, @extschema@._clip_vector_schema(), chosen.dimensions)
 		|| @extschema@._clip_create_triggers(relation, col.source, shadow, shadow_trigger, col.mode, chosen.name, chosen.digest, col.on_error, col.on_vector)
-		-- Made while the column is empty and filled row by row: an index built at the end would stop all writing meanwhile.
+		-- Created while the column is empty and filled row by row, because building an index at the end would block all writers.
 		|| (SELECT COALESCE(array_agg(format('CREATE INDEX %I ON %s USING %I (%I %I.%I)%s', @extschema@._clip_shadow_name(c.relname), relation, am.amname, shadow,
 		                             n.nspname, oc.opcname, ' WITH (' || array_to_string(c.reloptions, ', ') || ')') ORDER BY c.oid), '{}')
 		      FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid JOIN pg_am AS am ON am.oid = c.relam
 		      JOIN pg_opclass AS oc ON oc.oid = i.indclass[0] JOIN pg_namespace AS n ON n.oid = oc.opcnamespace
 		     WHERE i.indrelid = relation AND i.indnatts = 1 AND i.indkey[0] = number AND i.indpred IS NULL);
-	-- In all modes: with it the last look, while nobody else can read the table, takes no time.
+	-- Created in all modes: with this index the last check, which runs under an exclusive lock, takes no time.
 	statements := statements || format('CREATE INDEX ON %s (%s) WHERE %I IS NULL AND %I IS NOT NULL', relation,
 		(SELECT string_agg(quote_ident(name), ', ' ORDER BY i) FROM unnest(col.key_names) WITH ORDINALITY AS k (name, i)), shadow, col.source);
 END
 $$;
-COMMENT ON FUNCTION _clip_reembed_plan(regclass, name, text) IS 'internal: what clip_reembed has to make, or why it cannot';
+COMMENT ON FUNCTION _clip_reembed_plan(regclass, name, text) IS 'internal: statements and names for clip_reembed, or an error if the column cannot be replaced';
 
 CREATE FUNCTION _clip_reembed_swap(relation regclass, target name, shadow name, index_names name[]) RETURNS boolean
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
-	-- Keys of failures are noted under these settings, and compared as texts.
+	-- Keys of failures are recorded under these settings and compared as texts.
 	SET datestyle = 'ISO, YMD' SET intervalstyle = postgres SET timezone = 'UTC' SET extra_float_digits = 1 SET bytea_output = hex
 	SET lc_monetary = 'C' SET xmlbinary = base64
 AS $$
@@ -1213,7 +1266,7 @@ BEGIN
 	SELECT * INTO old_col FROM @extschema@._clip_column(relation, target);
 	SELECT * INTO new_col FROM @extschema@._clip_column(relation, shadow);
 	SELECT * INTO old_attribute FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = target;
-	-- No row may lose a vector that it had, unless it is known to fail with the new model.
+	-- No row may lose its embedding, unless it has failed with the new model.
 	EXECUTE format('SELECT count(*) FROM %s AS t WHERE t.%I IS NOT NULL AND t.%I IS NOT NULL AND t.%I IS NULL '
 		'AND NOT EXISTS (SELECT FROM _clip.failed AS f WHERE f.relation = %s::oid AND f.trigger_name = %L AND f.waits AND f.key = %s)',
 		old_col.rows_of, old_col.source, target, shadow, relation::oid, new_col.trigger_name,
@@ -1233,7 +1286,7 @@ BEGIN
 	statements := statements
 		|| format('ALTER TABLE %s DROP COLUMN %I', relation, target)
 		|| format('ALTER TABLE %s RENAME COLUMN %I TO %I', relation, shadow, target);
-	-- Called meanwhile, clip_auto_embed has changed the old column's triggers.
+	-- A call of clip_auto_embed during the re-embedding may have changed the old column's triggers.
 	IF (new_col.mode, new_col.on_error, new_col.on_vector) IS DISTINCT FROM (old_col.mode, old_col.on_error, old_col.on_vector) THEN
 		statements := statements || @extschema@._clip_drop_triggers(relation, new_col.trigger_name)
 			|| @extschema@._clip_create_triggers(relation, old_col.source, target, new_col.trigger_name, old_col.mode, new_col.model, new_col.digest,
@@ -1255,7 +1308,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION _clip_reembed_swap(regclass, name, name, name[])
-	IS 'internal: let the new vectors take the place of the old; false if rows still lack theirs';
+	IS 'internal: replace the old column by the new one; false if rows have no new embedding yet';
 
 CREATE PROCEDURE clip_reembed(relation regclass, target name, model text, batch_size integer DEFAULT 64)
 	LANGUAGE plpgsql
@@ -1263,41 +1316,41 @@ AS $$
 DECLARE
 	plan record;
 BEGIN
-	PERFORM @extschema@._clip_require_no_transaction('CALL clip_reembed'::pg_catalog.text, 'Call it outside: it takes its time, and keeps what it has done.'::pg_catalog.text);
+	PERFORM @extschema@._clip_require_no_transaction('CALL clip_reembed'::pg_catalog.text, 'Run it outside a transaction block. An interrupted call can be resumed.'::pg_catalog.text);
 	PERFORM @extschema@._clip_hold(relation);
 	SELECT * INTO plan FROM @extschema@._clip_reembed_plan(relation, target, model);
 	IF plan.same THEN
-		RAISE NOTICE 'column "%" of table % holds vectors of that model already', target, relation;
+		RAISE NOTICE 'column "%" of table % already has embeddings of this model', target, relation;
 		RETURN;
 	END IF;
 	PERFORM @extschema@._clip_execute(plan.statements, false);
 	COMMIT;
-	-- From here on rows that are written get both vectors.
+	-- From now on, rows that are written get an embedding of both models.
 	LOOP
 		CALL @extschema@.clip_backfill(relation, plan.shadow, batch_size);
 		EXIT WHEN @extschema@._clip_reembed_swap(relation, target, plan.shadow, plan.index_names);
 		COMMIT;
-		-- Somebody else works on the rows that lack theirs.
+		-- Another session embeds the remaining rows.
 		PERFORM pg_catalog.pg_sleep(1);
 	END LOOP;
 	COMMIT;
 END
 $$;
 COMMENT ON PROCEDURE clip_reembed(regclass, name, text, integer)
-	IS 'change the model of a column: new vectors and index are built beside the old, which serve until they are replaced at once';
+	IS 'change the model of a column: builds a new column and index, and searches use the old ones until both are swapped at the end';
 
--- what is going on
+-- status and progress
 
 CREATE FUNCTION _clip_auto_embed_status()
 	RETURNS TABLE (relation regclass, source name, target name, model text, model_state text, mode text, on_error text, index regclass,
-		"rows" bigint, embedded bigint, pending bigint, failed bigint, oldest_pending timestamptz, rate real, time_left interval)
+		"rows" bigint, embedded bigint, pending bigint, failed bigint, oldest_pending timestamptz, rate real, time_left interval, on_vector text)
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-	-- Tables up to this many rows are counted; of larger ones, statistics tell.
-	most_counted CONSTANT bigint := 1000000;
+	-- Rows are counted in tables of up to this many rows. For larger tables, they are estimated from statistics.
+	max_counted CONSTANT bigint := 1000000;
 	col @extschema@._clip_columns%ROWTYPE;
 	estimate real;
 	empty_source real;
@@ -1310,6 +1363,7 @@ BEGIN
 		model := col.model;
 		mode := NULLIF(col.mode, 'stamp');
 		on_error := CASE WHEN col.source IS NOT NULL THEN col.on_error END;
+		on_vector := CASE WHEN col.source IS NOT NULL THEN col.on_vector END;
 		index := @extschema@._clip_vector_index(col.relation, col.target);
 		SELECT CASE WHEN m.digest = col.digest THEN 'ok' WHEN m.name IS NULL THEN 'missing' WHEN m.digest IS NULL THEN 'broken' ELSE 'another' END
 		  INTO model_state FROM (SELECT) AS one LEFT JOIN @extschema@.clip_models AS m ON m.name = col.model;
@@ -1321,14 +1375,11 @@ BEGIN
 		rate := NULL;
 		time_left := NULL;
 		IF has_table_privilege(col.relation, 'SELECT') AND (SELECT has_schema_privilege(c.relnamespace, 'USAGE') FROM pg_class AS c WHERE c.oid = col.relation) THEN
-			-- reltuples is -1 before the first ANALYZE: then pages tell whether the table is small.
-			SELECT sum(CASE WHEN c.reltuples >= 0 THEN c.reltuples ELSE pg_relation_size(c.oid) / 100 END) INTO estimate
-			  FROM pg_class AS c
-			 WHERE c.oid = col.relation AND c.relkind = 'r' OR c.oid IN (SELECT p.relid FROM pg_partition_tree(col.relation) AS p WHERE p.isleaf);
-			IF COALESCE(estimate, 0) <= most_counted THEN
+			estimate := @extschema@._clip_estimated_rows(col.relation);
+			IF estimate <= max_counted THEN
 				EXECUTE format('SELECT count(*), count(%1$I), count(*) FILTER (WHERE %1$I IS NULL AND %3$s) FROM %2$s',
 					col.target, col.rows_of, CASE WHEN col.source IS NULL THEN 'false' ELSE format('%I IS NOT NULL', col.source) END) INTO "rows", embedded, pending;
-				-- The owner may know what waits, though policies hide the rows from everybody.
+				-- The owner sees the number of pending rows even if policies hide the rows.
 				IF col.source IS NOT NULL AND pg_has_role(col.owner, 'USAGE') AND row_security_active(col.relation::oid) THEN
 					pending := @extschema@._clip_count_pending(col.relation, col.trigger_name::text);
 				END IF;
@@ -1346,7 +1397,7 @@ BEGIN
 				END IF;
 			END IF;
 			SELECT count(*) INTO failed FROM @extschema@.clip_failures AS f WHERE f.relation = col.relation AND f.target = col.target AND f.key IS NOT NULL;
-			-- Failed rows have no vector either, but nothing waits for them.
+			-- Failed rows have no embedding either, but are not pending.
 			pending := CASE WHEN pending > failed THEN pending - failed WHEN pending IS NOT NULL THEN 0 END;
 			SELECT max(a.reported_at) FILTER (WHERE a.pid = 0),
 			       sum(a.embedded / NULLIF(extract(epoch FROM a.reported_at - a.started_at), 0)) FILTER (WHERE a.pid <> 0 AND a.reported_at > now() - interval '10 seconds')
@@ -1362,22 +1413,23 @@ $$;
 COMMENT ON FUNCTION _clip_auto_embed_status() IS 'internal: rows of the view clip_auto_embed_status';
 
 CREATE VIEW @extschema@.clip_auto_embed_status AS SELECT * FROM @extschema@._clip_auto_embed_status();
-COMMENT ON VIEW clip_auto_embed_status IS 'columns that have a model, and how far they are; counts are NULL for tables that you may not read';
+COMMENT ON VIEW clip_auto_embed_status IS 'embedded columns, with model, mode and progress; counts are NULL for tables that you cannot read';
 COMMENT ON COLUMN clip_auto_embed_status.relation IS 'the table';
-COMMENT ON COLUMN clip_auto_embed_status.source IS 'the column of texts or images; NULL if the vectors were adopted';
-COMMENT ON COLUMN clip_auto_embed_status.target IS 'the column of vectors';
-COMMENT ON COLUMN clip_auto_embed_status.model IS 'the model that made the vectors';
-COMMENT ON COLUMN clip_auto_embed_status.model_state IS 'ok; missing; broken; or another, if the model of that name is not the one that made the vectors';
-COMMENT ON COLUMN clip_auto_embed_status.mode IS 'row, statement or queue; NULL if the vectors were adopted';
-COMMENT ON COLUMN clip_auto_embed_status.on_error IS 'what an error does: error, null or skip';
-COMMENT ON COLUMN clip_auto_embed_status.index IS 'the index that serves searches';
-COMMENT ON COLUMN clip_auto_embed_status."rows" IS 'rows of the table; an estimate above a million';
-COMMENT ON COLUMN clip_auto_embed_status.embedded IS 'rows that have a vector; an estimate above a million';
-COMMENT ON COLUMN clip_auto_embed_status.pending IS 'rows that have a source and no vector, and have not failed; of large tables counted in mode queue only';
-COMMENT ON COLUMN clip_auto_embed_status.failed IS 'rows in clip_failures';
-COMMENT ON COLUMN clip_auto_embed_status.oldest_pending IS 'when the queue was last seen empty: no row has waited longer';
+COMMENT ON COLUMN clip_auto_embed_status.source IS 'the source column; NULL if the embeddings were registered by clip_adopt';
+COMMENT ON COLUMN clip_auto_embed_status.target IS 'the embedding column';
+COMMENT ON COLUMN clip_auto_embed_status.model IS 'the model that computed the embeddings';
+COMMENT ON COLUMN clip_auto_embed_status.model_state IS 'ok; missing; broken; or another, if the installed model of that name has a different digest';
+COMMENT ON COLUMN clip_auto_embed_status.mode IS 'row, statement or queue; NULL if the embeddings were registered by clip_adopt';
+COMMENT ON COLUMN clip_auto_embed_status.on_error IS 'action on an error: error, null or skip; NULL if the embeddings were registered by clip_adopt';
+COMMENT ON COLUMN clip_auto_embed_status.index IS 'the index that searches use';
+COMMENT ON COLUMN clip_auto_embed_status."rows" IS 'number of rows of the table; estimated above a million';
+COMMENT ON COLUMN clip_auto_embed_status.embedded IS 'number of rows that have an embedding; estimated above a million';
+COMMENT ON COLUMN clip_auto_embed_status.pending IS 'number of rows that have a source and no embedding, and have not failed; above a million rows counted in mode queue, otherwise estimated';
+COMMENT ON COLUMN clip_auto_embed_status.failed IS 'number of rows in clip_failures';
+COMMENT ON COLUMN clip_auto_embed_status.oldest_pending IS 'time at which the queue was last seen empty; no row has been pending longer';
 COMMENT ON COLUMN clip_auto_embed_status.rate IS 'rows per second that workers and backfills embed now';
-COMMENT ON COLUMN clip_auto_embed_status.time_left IS 'pending rows at that rate';
+COMMENT ON COLUMN clip_auto_embed_status.time_left IS 'estimated time until no row is pending, at the current rate';
+COMMENT ON COLUMN clip_auto_embed_status.on_vector IS 'embeddings that a statement writes: replace or keep; NULL if the embeddings were registered by clip_adopt';
 
 CREATE VIEW @extschema@.clip_progress AS
 SELECT c.relation, c.target, a.pid, a.kind, a.started_at, a.total, a.embedded, a.failed,
@@ -1388,57 +1440,57 @@ SELECT c.relation, c.target, a.pid, a.kind, a.started_at, a.total, a.embedded, a
   JOIN @extschema@._clip_columns AS c ON c.relation OPERATOR(pg_catalog.=) a.relation AND c.trigger_name OPERATOR(pg_catalog.=) a.trigger_name
  CROSS JOIN LATERAL (SELECT CASE WHEN a.reported_at OPERATOR(pg_catalog.>) a.started_at
        THEN a.embedded OPERATOR(pg_catalog./) extract(epoch FROM a.reported_at OPERATOR(pg_catalog.-) a.started_at)::pg_catalog.float8 END) AS r (rate)
- -- Whoever works is in a transaction; a process that was killed left its entry behind.
+ -- A process that embeds is in a transaction. The entry of a killed process remains in the table.
  WHERE a.pid OPERATOR(pg_catalog.<>) 0 AND EXISTS (SELECT FROM pg_catalog.pg_locks AS l
        WHERE l.pid OPERATOR(pg_catalog.=) a.pid AND l.locktype OPERATOR(pg_catalog.=) 'virtualxid' AND l.granted);
-COMMENT ON VIEW clip_progress IS 'backfills and workers that are embedding now';
+COMMENT ON VIEW clip_progress IS 'backfills and workers that are running now';
 COMMENT ON COLUMN clip_progress.relation IS 'the table';
-COMMENT ON COLUMN clip_progress.target IS 'the column of vectors';
-COMMENT ON COLUMN clip_progress.pid IS 'the process';
+COMMENT ON COLUMN clip_progress.target IS 'the embedding column';
+COMMENT ON COLUMN clip_progress.pid IS 'process ID';
 COMMENT ON COLUMN clip_progress.kind IS 'backfill or worker';
-COMMENT ON COLUMN clip_progress.started_at IS 'when it began';
-COMMENT ON COLUMN clip_progress.total IS 'rows that had no vector then; NULL for a worker';
-COMMENT ON COLUMN clip_progress.embedded IS 'rows embedded by it since';
-COMMENT ON COLUMN clip_progress.failed IS 'rows that failed since';
+COMMENT ON COLUMN clip_progress.started_at IS 'time of its start';
+COMMENT ON COLUMN clip_progress.total IS 'number of pending rows at that time; NULL for a worker';
+COMMENT ON COLUMN clip_progress.embedded IS 'number of rows that it has embedded';
+COMMENT ON COLUMN clip_progress.failed IS 'number of rows that failed';
 COMMENT ON COLUMN clip_progress.rate IS 'rows per second';
-COMMENT ON COLUMN clip_progress.time_left IS 'what is left at that rate; NULL for a worker';
+COMMENT ON COLUMN clip_progress.time_left IS 'estimated time until it ends, at that rate; NULL for a worker';
 
--- zero-shot: what vectors are of
+-- zero-shot classification
 
 CREATE FUNCTION clip_classify(embedding vector, labels text[], templates text[] DEFAULT ARRAY['a photo of a {}'], model text DEFAULT NULL)
 	RETURNS TABLE (label text, probability real)
 	AS 'MODULE_PATHNAME', 'clip_classify_wrapper' LANGUAGE C STABLE PARALLEL SAFE COST 1000 ROWS 10;
 COMMENT ON FUNCTION clip_classify(vector, text[], text[], text)
-	IS 'which label fits a vector: probabilities as the model''s own head gives them, the likeliest first';
+	IS 'probability of each label for an embedding, from the model''s learned logit scale and bias; the most probable label comes first';
 
 CREATE FUNCTION clip_classify_image(input bytea, labels text[], templates text[] DEFAULT ARRAY['a photo of a {}'], model text DEFAULT NULL)
 	RETURNS TABLE (label text, probability real)
 	AS 'MODULE_PATHNAME', 'clip_classify_image_wrapper' LANGUAGE C STABLE PARALLEL SAFE COST 10000 ROWS 10;
 COMMENT ON FUNCTION clip_classify_image(bytea, text[], text[], text)
-	IS 'which label fits an encoded image: probabilities as the model''s own head gives them, the likeliest first';
+	IS 'probability of each label for an encoded image, from the model''s learned logit scale and bias; the most probable label comes first';
 
 CREATE FUNCTION clip_probabilities(embedding vector, candidates vector[], logit_scale double precision DEFAULT 100,
 	logit_bias double precision DEFAULT NULL) RETURNS real[]
 	AS 'MODULE_PATHNAME', 'clip_probabilities_wrapper' LANGUAGE C IMMUTABLE PARALLEL SAFE COST 100;
 COMMENT ON FUNCTION clip_probabilities(vector, vector[], double precision, double precision)
-	IS 'which of some vectors fits a vector: softmax of scale times cosine, in their order; with a bias the sigmoid of each';
+	IS 'probability that the embedding matches each candidate, in input order: softmax(scale * cosine), or sigmoid(scale * cosine + bias) if a bias is given';
 
 CREATE FUNCTION clip_blend(vectors vector[], weights real[] DEFAULT NULL) RETURNS vector
 	AS 'MODULE_PATHNAME', 'clip_blend_wrapper' LANGUAGE C IMMUTABLE PARALLEL SAFE COST 10;
 COMMENT ON FUNCTION clip_blend(vector[], real[])
-	IS 'the direction of a weighted sum: each vector counts with length one, weights may be negative, NULL is one for each';
+	IS 'weighted sum of vectors, each first scaled to length one; returns a vector of length one; weights can be negative, NULL means 1 for each';
 
 -- search
 --
--- A search is one statement, made from one description of its target. Rust runs it (src/search): with the caller's rights
--- and search_path, so that policies of row security hold and a filter means the same as in a statement of the caller's.
--- Each name in the statement is qualified, because it is read under the caller's search_path.
+-- A search is one statement, built from one description of its target. Rust (src/search) runs it with the caller's privileges
+-- and search_path, so that row-level security applies and a filter means the same as in the caller's own statement. All other
+-- names in the statement are schema-qualified, because it is parsed under the caller's search_path.
 
 CREATE FUNCTION _clip_require_expression(filter text) RETURNS void
 	AS 'MODULE_PATHNAME', 'clip_require_expression_wrapper' LANGUAGE C STABLE STRICT;
-COMMENT ON FUNCTION _clip_require_expression(text) IS 'internal: refuse a filter that is not one expression';
+COMMENT ON FUNCTION _clip_require_expression(text) IS 'internal: raise an error if a filter is not one expression';
 
--- The record of the model that made a column's vectors, if there is one. A partition's column is that of its table.
+-- The record of the model that computed a column's embeddings, if there is one. The record of a partition is that of its table.
 CREATE FUNCTION _clip_recorded(relation regclass, target name, OUT model text, OUT digest text, OUT mode text, OUT source name, OUT top regclass)
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
@@ -1453,7 +1505,7 @@ BEGIN
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION _clip_recorded(regclass, name) IS 'internal: the record of the model of a column, or of its partitioned table''s';
+COMMENT ON FUNCTION _clip_recorded(regclass, name) IS 'internal: recorded model of a column, from the partitioned table for a partition';
 
 CREATE FUNCTION _clip_require_vectors(relation regclass, target name) RETURNS void
 	LANGUAGE plpgsql STABLE
@@ -1462,31 +1514,26 @@ AS $$
 DECLARE
 	kind oid;
 BEGIN
-	IF relation IS NULL OR target IS NULL THEN
-		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'relation and target must not be null';
-	END IF;
+	PERFORM @extschema@._clip_require_names(relation, target);
 	IF NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = relation AND c.relkind IN ('r', 'p', 'v', 'm', 'f')) THEN
 		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('%s is not a table or view', relation);
 	END IF;
-	SELECT a.atttypid INTO kind FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = target AND a.attnum > 0 AND NOT a.attisdropped;
-	IF kind IS NULL THEN
-		RAISE EXCEPTION USING ERRCODE = 'undefined_column', MESSAGE = format('column "%s" of table %s does not exist', target, relation),
-			HINT = 'Name the column of vectors: target => ''name''.';
-	ELSIF kind <> @extschema@._clip_vector_type() THEN
+	kind := (@extschema@._clip_require_column(relation, target, 'the embedding column'::text, 'target'::text)).type;
+	IF kind <> @extschema@._clip_vector_type() THEN
 		RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch', MESSAGE = format('column "%s" has type %s', target, kind::regtype),
-			HINT = 'Name the column of vectors: target => ''name''.';
+			DETAIL = 'An embedding column has type vector.', HINT = 'Name the embedding column: target => ''name''.';
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION _clip_require_vectors(regclass, name) IS 'internal: refuse a column that does not exist, or holds no vectors';
+COMMENT ON FUNCTION _clip_require_vectors(regclass, name) IS 'internal: raise an error if a column does not exist or is no embedding column';
 
--- Bound when the extension is created, whatever search_path the caller has.
+-- Resolved when the extension is created, so the caller's search_path does not matter.
 CREATE FUNCTION _clip_vector_type() RETURNS oid
 	LANGUAGE sql STABLE
 RETURN 'vector'::pg_catalog.regtype::pg_catalog.oid;
-COMMENT ON FUNCTION _clip_vector_type() IS 'internal: the type of pgvector';
+COMMENT ON FUNCTION _clip_vector_type() IS 'internal: pgvector''s type';
 
--- The model that embeds a query which is compared with a column.
+-- The model for queries that are compared with a column.
 CREATE FUNCTION _clip_query_model(relation regclass, target name, required boolean, OUT model text, OUT digest text, OUT named text)
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
@@ -1498,20 +1545,24 @@ BEGIN
 		PERFORM @extschema@._clip_require_vectors(relation, target);
 		IF required THEN
 			RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('column "%s" of table %s has no model', target, relation),
-				DETAIL = 'It is not recorded which model made its vectors.',
+				DETAIL = 'The model that computed its embeddings is not recorded.',
 				HINT = CASE WHEN (SELECT c.relkind IN ('r', 'p') FROM pg_class AS c WHERE c.oid = relation)
-					THEN format('Record it: SELECT clip_adopt(%L, %L, ''model''). Or name it in the query: clip_embed_text(''...'', ''model'').', relation, target)
-					ELSE 'Name the table that holds the vectors, or name the model: clip_embed_text(''...'', ''model'').' END;
+					THEN format('Record the model: SELECT clip_adopt(%L, %L, ''model''). Or name it in the query: clip_embed_text(''...'', ''model'').', relation, target)
+					ELSE 'Name the table that contains the embeddings, or name the model: clip_embed_text(''...'', ''model'').' END;
 		END IF;
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION _clip_query_model(regclass, name, boolean) IS 'internal: the model of a column, or a clear error if one is required';
+COMMENT ON FUNCTION _clip_query_model(regclass, name, boolean) IS 'internal: the model of a column, or an error if one is required';
 
--- The description of a target, of which statements about a column of vectors are made. "present" is the condition that
--- there is a vector, "filtered" adds the filter. "distance" is the cosine distance to the expression "query". "place"
--- orders alike, in the form that the index serves; "exact_place" in a form that no index serves. "index" is NULL where none
--- is known, as of a view. "may_omit" says whether an index may be used that does not find all rows.
+-- The description of a target, from which statements about an embedding column are built.
+--   present      condition that the row has an embedding
+--   filtered     the filter, as an additional condition
+--   distance     cosine distance to the expression "query"
+--   place        expression that sorts in the same order, in the form that the index supports
+--   exact_place  the same, in a form that no index supports
+--   index        NULL if no usable index is known, for example for a view
+--   may_omit     true if the server may use an index that does not find all rows
 CREATE FUNCTION _clip_searched(relation regclass, target name, filter text, query text, OUT rows_of text, OUT alias text, OUT present text, OUT filtered text,
 	OUT distance text, OUT place text, OUT exact_place text, OUT index regclass, OUT may_omit boolean, OUT model text, OUT digest text)
 	LANGUAGE plpgsql STABLE
@@ -1540,7 +1591,7 @@ BEGIN
 	place := distance;
 	index := @extschema@._clip_vector_index(relation, target);
 	IF index IS NOT NULL THEN
-		-- Of vectors of length one, all three operators order alike. A cast to halfvec is part of the index.
+		-- For vectors of length one, all three operators sort in the same order. A cast to halfvec is part of the index.
 		SELECT format('OPERATOR(%I.%s)', n.nspname, o.oprname), oc.opcintype INTO operator, type
 		  FROM pg_index AS i
 		  JOIN pg_opclass AS oc ON oc.oid = i.indclass[0]
@@ -1549,7 +1600,7 @@ BEGIN
 		  JOIN pg_namespace AS n ON n.oid = o.oprnamespace
 		 WHERE i.indexrelid = index;
 		IF operator NOT LIKE '%.<=>)' AND model IS NULL THEN
-			-- Vectors of an unknown origin may have another length.
+			-- Vectors of an unknown model may not have length one.
 			index := NULL;
 		ELSIF type = @extschema@._clip_vector_type() THEN
 			place := format('%s %s %s', target_column, operator, query);
@@ -1557,15 +1608,15 @@ BEGIN
 			place := format('%s.%s %s %s::%s', alias, regexp_replace(pg_get_indexdef(index, 1, false), '^\(\((.*)\)(::.*)\)$', '\1\2'), operator, query, format_type(type, NULL));
 		END IF;
 	END IF;
-	-- No index has a sum.
+	-- No index supports a sum.
 	exact_place := format('(%s) OPERATOR(pg_catalog.+) 0::pg_catalog.float8', place);
 	may_omit := index IS NOT NULL OR tab.relhassubclass OR tab.relkind NOT IN ('r', 'm');
 END
 $$;
-COMMENT ON FUNCTION _clip_searched(regclass, name, text, text) IS 'internal: the description of a target of searches, or a clear error';
+COMMENT ON FUNCTION _clip_searched(regclass, name, text, text) IS 'internal: the description of a search target, or an error';
 
--- How a search names a row that it finds: the expressions of key, key_text, key_uuid and key_json. The key is that of
--- the table, or the column that is named, as of a view.
+-- The expressions for key, key_text, key_uuid and key_json of a search result. They use the key of the table, or "key_column" if
+-- the caller names it, for example for a view.
 CREATE FUNCTION _clip_search_key(relation regclass, alias text, key_column name) RETURNS text
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
@@ -1580,13 +1631,13 @@ BEGIN
 		names := (SELECT k.names FROM @extschema@._clip_key(relation) AS k);
 		IF names IS NULL THEN
 			RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('%s has no primary key', relation),
-				DETAIL = 'A search returns the keys of the rows that it finds.',
-				HINT = format('Name a column that identifies its rows: key_column => %L.', COALESCE(
+				DETAIL = 'A search returns the keys of rows.',
+				HINT = format('Name a column that identifies rows: key_column => %L.', COALESCE(
 					(SELECT a.attname FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
 						AND a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'uuid'::regtype) ORDER BY a.attname <> 'id', a.attnum LIMIT 1), 'id'));
 		END IF;
-	ELSIF NOT EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = key_column AND a.attnum > 0 AND NOT a.attisdropped) THEN
-		RAISE EXCEPTION USING ERRCODE = 'undefined_column', MESSAGE = format('column "%s" of table %s does not exist', key_column, relation);
+	ELSE
+		PERFORM @extschema@._clip_require_column(relation, key_column, 'the column that identifies rows'::text, 'key_column'::text);
 	END IF;
 	SELECT format('pg_catalog.jsonb_build_object(%s) AS key_json', string_agg(format('%L, %s.%I', k.name, alias, k.name), ', ' ORDER BY k.i)) INTO object
 	  FROM unnest(names) WITH ORDINALITY AS k (name, i);
@@ -1607,10 +1658,10 @@ BEGIN
 	RETURN 'NULL::pg_catalog.int8 AS key, NULL::pg_catalog.text AS key_text, NULL::pg_catalog.uuid AS key_uuid, ' || object;
 END
 $$;
-COMMENT ON FUNCTION _clip_search_key(regclass, text, name) IS 'internal: the expressions by which a search names a row';
+COMMENT ON FUNCTION _clip_search_key(regclass, text, name) IS 'internal: expressions for the keys of a search result';
 
--- How to read some rows of a table, at random if it is large. Whole blocks are sampled: so many that some are for certain,
--- and more rows than are wanted. A view is read from its beginning.
+-- A FROM clause and a LIMIT to read some rows of a table, at random if it is large. TABLESAMPLE reads whole blocks, so the
+-- clause asks for at least five times the wanted rows and for at least 5000. A view is read from its first row.
 CREATE FUNCTION _clip_sample(relation regclass, wanted integer, OUT source text, OUT most bigint)
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
@@ -1626,22 +1677,23 @@ BEGIN
 	  INTO source FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = relation;
 END
 $$;
-COMMENT ON FUNCTION _clip_sample(regclass, integer) IS 'internal: how to read some rows of a table';
+COMMENT ON FUNCTION _clip_sample(regclass, integer) IS 'internal: FROM clause and LIMIT for a sample of a table';
 
-CREATE FUNCTION _clip_require_number(name text, value integer, fewest integer) RETURNS void
+CREATE FUNCTION _clip_require_number(name text, value integer, minimum integer) RETURNS void
 	LANGUAGE plpgsql IMMUTABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	IF value IS NULL OR value < fewest THEN
+	IF value IS NULL OR value < minimum THEN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('invalid %s: %s', name, COALESCE(value::text, 'null')),
-			DETAIL = format('It is a number of rows, %s or more.', fewest);
+			DETAIL = format('Valid values are %s and larger.', minimum);
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION _clip_require_number(text, integer, integer) IS 'internal: refuse a number of rows that is too small';
+COMMENT ON FUNCTION _clip_require_number(text, integer, integer) IS 'internal: raise an error if a number of rows is too small';
 
--- The statement of a search, which returns keys, and the same in a form that no index serves: NULL if it would find the same.
+-- The statement of a search, which returns keys. "exact" is the same search in a form that no index supports, or NULL if it would
+-- find the same rows.
 CREATE FUNCTION _clip_search_statements(relation regclass, k integer, target name, filter text, key_column name,
 	OUT nearest text, OUT exact text, OUT candidates integer, OUT model text, OUT digest text, OUT named text)
 	LANGUAGE plpgsql STABLE
@@ -1649,7 +1701,7 @@ CREATE FUNCTION _clip_search_statements(relation regclass, k integer, target nam
 AS $$
 DECLARE
 	parts record;
-	-- In two steps: an index may yield rows slightly out of order, and finds more of them if it may.
+	-- Two steps, because an index scan in relaxed order finds more rows but returns them slightly out of order.
 	search CONSTANT text := E'WITH nearest AS MATERIALIZED (\nSELECT %s, %s AS distance\n  FROM %s\n WHERE %s\n ORDER BY %s\n LIMIT %s\n)\n'
 		'SELECT * FROM nearest ORDER BY distance';
 	columns text;
@@ -1667,7 +1719,7 @@ BEGIN
 	named := relation::text;
 END
 $$;
-COMMENT ON FUNCTION _clip_search_statements(regclass, integer, name, text, name) IS 'internal: the statements of a search, and the model of its column';
+COMMENT ON FUNCTION _clip_search_statements(regclass, integer, name, text, name) IS 'internal: statements of a search, and the model of its column';
 
 CREATE FUNCTION _clip_search_sql(relation regclass, k integer, target name, filter text) RETURNS text
 	LANGUAGE plpgsql STABLE
@@ -1680,7 +1732,7 @@ DECLARE
 BEGIN
 	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, '$1'::pg_catalog.text);
 	PERFORM @extschema@._clip_require_number('k'::pg_catalog.text, k, 1);
-	-- A name that no column of the table has.
+	-- Finds a name that no column of the table has.
 	WHILE EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = called) LOOP
 		called := 'clip_distance' || CASE number WHEN 1 THEN '' ELSE '_' || number END;
 		number := number + 1;
@@ -1689,40 +1741,41 @@ BEGIN
 		parts.alias, parts.distance, called, parts.rows_of, parts.present || parts.filtered, parts.place, k);
 END
 $$;
-COMMENT ON FUNCTION _clip_search_sql(regclass, integer, name, text) IS 'internal: a search as a statement that returns whole rows';
+COMMENT ON FUNCTION _clip_search_sql(regclass, integer, name, text) IS 'internal: search statement that returns complete rows';
 
 CREATE FUNCTION clip_search_sql(relation regclass, k integer DEFAULT 10, target name DEFAULT 'embedding', filter text DEFAULT NULL) RETURNS text
 	AS 'MODULE_PATHNAME', 'clip_search_sql_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION clip_search_sql(regclass, integer, name, text)
-	IS 'a search as a statement that returns whole rows; $1 is the vector that is searched by';
+	IS 'return a search statement that returns complete rows; $1 is the query vector';
 
 CREATE FUNCTION clip_query(relation regclass, query text, target name DEFAULT 'embedding') RETURNS vector
 	AS 'MODULE_PATHNAME', 'clip_query_wrapper' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION clip_query(regclass, text, name)
-	IS 'embed a text with the model that made a column''s vectors';
+	IS 'embed a text with the model that computed a column''s embeddings';
 
 CREATE FUNCTION clip_query_image(relation regclass, query bytea, target name DEFAULT 'embedding') RETURNS vector
 	AS 'MODULE_PATHNAME', 'clip_query_image_wrapper' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION clip_query_image(regclass, bytea, name)
-	IS 'embed an encoded image with the model that made a column''s vectors';
+	IS 'embed an encoded image with the model that computed a column''s embeddings';
 
 CREATE FUNCTION _clip_query(relation regclass, target name, query text, model text) RETURNS vector
 	AS 'MODULE_PATHNAME', 'clip_query_with_wrapper' LANGUAGE C STABLE COST 10000;
 COMMENT ON FUNCTION _clip_query(regclass, name, text, text)
-	IS 'internal: embed a text with the model that is named, or that made a column''s vectors, or the default one';
+	IS 'internal: embed a text with the named model, or with the column''s model, or with the default model';
 
--- Asked once per session and column: which statement finds rows that have a source and no vector. It reads the index of
--- pending rows, or a small table, or some blocks of a large one. "failed" is the number of rows that are known to fail.
+-- The statement that looks for pending rows, requested once per session and column. It reads the index of pending rows, or all of
+-- a small table, or some blocks of a large table. "failed" is the number of failures.
 CREATE FUNCTION _clip_pending_statement(role oid, relation regclass, target name, OUT statement text, OUT sampled boolean, OUT failed bigint, OUT queued boolean, OUT top regclass)
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
-	-- Pages of a table that is read whole, which takes some milliseconds; blocks of a larger one; and pages of one that is
-	-- too large even for choosing blocks.
+	-- A table of up to so many pages is read completely, which takes some milliseconds.
 	small CONSTANT bigint := 1000;
+	-- So many blocks of a larger table are read.
 	blocks CONSTANT integer := 64;
+	-- A table of more pages is not read, because even the choice of the blocks would take too long.
 	large CONSTANT bigint := 4000000;
 	col CONSTANT record := @extschema@._clip_recorded(relation, target);
 	pages bigint;
@@ -1753,38 +1806,39 @@ BEGIN
 	top := col.top;
 END
 $$;
-COMMENT ON FUNCTION _clip_pending_statement(oid, regclass, name) IS 'internal: how to look for rows that no search finds, because they have no vector';
+COMMENT ON FUNCTION _clip_pending_statement(oid, regclass, name) IS 'internal: statement that looks for pending rows, which searches do not find';
 
 CREATE FUNCTION clip_search(relation regclass, query text, k integer DEFAULT 10, target name DEFAULT 'embedding', filter text DEFAULT NULL,
 	model text DEFAULT NULL, key_column name DEFAULT NULL)
 	RETURNS TABLE (key bigint, key_text text, key_uuid uuid, key_json jsonb, distance double precision)
 	AS 'MODULE_PATHNAME', 'clip_search_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 10;
 COMMENT ON FUNCTION clip_search(regclass, text, integer, name, text, text, name)
-	IS 'the keys of the k rows of a table that match a filter and are nearest to a text, with the cosine distance';
+	IS 'search by a text: keys of the k most similar rows that match a filter, with the cosine distance';
 
 CREATE FUNCTION clip_search_image(relation regclass, query bytea, k integer DEFAULT 10, target name DEFAULT 'embedding', filter text DEFAULT NULL,
 	model text DEFAULT NULL, key_column name DEFAULT NULL)
 	RETURNS TABLE (key bigint, key_text text, key_uuid uuid, key_json jsonb, distance double precision)
 	AS 'MODULE_PATHNAME', 'clip_search_image_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 10;
 COMMENT ON FUNCTION clip_search_image(regclass, bytea, integer, name, text, text, name)
-	IS 'the keys of the k rows of a table that match a filter and are nearest to an encoded image, with the cosine distance';
+	IS 'search by an encoded image: keys of the k most similar rows that match a filter, with the cosine distance';
 
 CREATE FUNCTION clip_search_vector(relation regclass, query vector, k integer DEFAULT 10, target name DEFAULT 'embedding', filter text DEFAULT NULL,
 	key_column name DEFAULT NULL)
 	RETURNS TABLE (key bigint, key_text text, key_uuid uuid, key_json jsonb, distance double precision)
 	AS 'MODULE_PATHNAME', 'clip_search_vector_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 10;
 COMMENT ON FUNCTION clip_search_vector(regclass, vector, integer, name, text, name)
-	IS 'the keys of the k rows of a table that match a filter and are nearest to a vector, with the cosine distance';
+	IS 'search by a vector: keys of the k most similar rows that match a filter, with the cosine distance';
 
--- Two rankings become one by reciprocal ranks (Cormack et al. 2009). A row is the same on both sides if it is in the same
--- place, which holds within a statement. Subqueries, not WITH: a filter could name a table as we name a part.
+-- Combines two rankings by reciprocal rank fusion (Cormack et al. 2009). Rows of both rankings are joined by tableoid and ctid,
+-- which do not change within a statement. The statement uses subqueries, because a filter could use a table with the name of a
+-- WITH query.
 CREATE FUNCTION _clip_hybrid_statements(relation regclass, words name, k integer, target name, filter text, key_column name,
 	OUT nearest text, OUT exact text, OUT candidates integer, OUT model text, OUT digest text, OUT named text)
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	-- As the paper found it best; others use it too.
+	-- The best value of the paper, which others use, too.
 	smoothing CONSTANT integer := 60;
 	parts record;
 	kind text;
@@ -1806,19 +1860,16 @@ BEGIN
 	PERFORM @extschema@._clip_require_number('k'::pg_catalog.text, k, 1);
 	IF (SELECT c.relkind NOT IN ('r', 'p', 'm') FROM pg_class AS c WHERE c.oid = relation) THEN
 		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('%s is not a table', relation),
-			HINT = 'Search the table below it.';
+			HINT = 'Search the underlying table.';
 	END IF;
-	SELECT format_type(a.atttypid, NULL) INTO kind FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = words AND a.attnum > 0 AND NOT a.attisdropped;
-	IF kind IS NULL THEN
-		RAISE EXCEPTION USING ERRCODE = 'undefined_column', MESSAGE = format('column "%s" of table %s does not exist', words, relation),
-			HINT = 'Name the column of type tsvector.';
-	ELSIF kind <> 'tsvector' THEN
+	kind := format_type((@extschema@._clip_require_column(relation, words, 'a column of type tsvector'::text, 'words'::text)).type, NULL);
+	IF kind <> 'tsvector' THEN
 		RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch', MESSAGE = format('column "%s" has type %s', words, kind),
-			DETAIL = 'Words are searched in a column of type tsvector.',
-			HINT = 'Add one: ALTER TABLE ... ADD COLUMN words tsvector GENERATED ALWAYS AS (to_tsvector(''english'', title)) STORED, and a GIN index over it.';
+			DETAIL = 'Full-text search needs a column of type tsvector.',
+			HINT = format('Add a column, and a GIN index on it: ALTER TABLE %s ADD COLUMN words tsvector GENERATED ALWAYS AS (to_tsvector(''english'', title)) STORED.', relation);
 	END IF;
 	columns := @extschema@._clip_search_key(relation, parts.alias, key_column);
-	-- Rows that are ranked lower add little.
+	-- Rows with lower ranks contribute little.
 	candidates := greatest(100, least(2 * k::bigint, 1000000));
 	nearest := format(search, smoothing, columns, parts.alias, parts.distance, parts.rows_of, parts.present, parts.filtered, parts.place, candidates, words, k);
 	IF parts.may_omit THEN
@@ -1829,17 +1880,17 @@ BEGIN
 	named := relation::text;
 END
 $$;
-COMMENT ON FUNCTION _clip_hybrid_statements(regclass, name, integer, name, text, name) IS 'internal: the statements of a search by words and by vectors, and how many rows of each ranking count';
+COMMENT ON FUNCTION _clip_hybrid_statements(regclass, name, integer, name, text, name) IS 'internal: statements of a hybrid search, and the number of rows that each ranking contributes';
 
 CREATE FUNCTION clip_hybrid_search(relation regclass, query text, words name, k integer DEFAULT 10, target name DEFAULT 'embedding',
 	filter text DEFAULT NULL, configuration regconfig DEFAULT NULL, model text DEFAULT NULL, key_column name DEFAULT NULL)
 	RETURNS TABLE (key bigint, key_text text, key_uuid uuid, key_json jsonb, score double precision, vector_place integer, words_place integer)
 	AS 'MODULE_PATHNAME', 'clip_hybrid_search_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 10;
 COMMENT ON FUNCTION clip_hybrid_search(regclass, text, name, integer, name, text, regconfig, text, name)
-	IS 'the keys of the k rows that a full text search and a search by meaning rank highest together; words is a column of type tsvector';
+	IS 'full-text search combined with a search by embedding: keys of the k rows with the highest combined rank; words is a column of type tsvector';
 
--- The distance of rows to a text differs from model to model; how much nearer they are than a table's rows on the whole
--- carries over.
+-- Distances between rows and a text depend on the model. The number of standard deviations by which a row is closer than the
+-- average row can be compared between models.
 CREATE FUNCTION _clip_typical_distance(relation regclass, query text, target name, sample integer, model text, OUT mean double precision, OUT deviation double precision)
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
@@ -1856,7 +1907,7 @@ BEGIN
 		INTO mean, deviation USING @extschema@._clip_query(relation, target, query, model);
 END
 $$;
-COMMENT ON FUNCTION _clip_typical_distance(regclass, text, name, integer, text) IS 'internal: what clip_typical_distance returns';
+COMMENT ON FUNCTION _clip_typical_distance(regclass, text, name, integer, text) IS 'internal: result of clip_typical_distance';
 
 CREATE FUNCTION clip_typical_distance(relation regclass, query text, target name DEFAULT 'embedding', sample integer DEFAULT 1000,
 	model text DEFAULT NULL) RETURNS TABLE (mean double precision, deviation double precision)
@@ -1873,16 +1924,11 @@ AS $$
 DECLARE
 	parts record;
 	key record;
-	-- Not the name of the table, which the rows that are near have.
+	-- An alias that differs from the name of the table, which the similar rows have as their alias.
 	one CONSTANT text := (SELECT CASE c.relname WHEN 'one' THEN 'this_one' ELSE 'one' END FROM pg_class AS c WHERE c.oid = relation);
 BEGIN
 	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, one || '.embedding'::pg_catalog.text);
-	SELECT * INTO key FROM @extschema@._clip_key(relation);
-	IF NOT FOUND THEN
-		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('table %s has no primary key', relation),
-			DETAIL = 'Duplicates are named by their keys.',
-			HINT = 'Add a primary key, or a unique index over columns that are not null.';
-	END IF;
+	SELECT * INTO key FROM @extschema@._clip_require_key(relation, 'Duplicates are identified by their keys.'::text);
 	PERFORM @extschema@._clip_require_number('neighbours'::pg_catalog.text, neighbours, 1);
 	IF max_distance IS NULL OR NOT max_distance BETWEEN 0 AND 2 THEN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('invalid max_distance: %s', COALESCE(max_distance::text, 'null')),
@@ -1897,15 +1943,15 @@ BEGIN
 		parts.distance, parts.filtered, parts.place, neighbours::bigint + 1, one);
 END
 $$;
-COMMENT ON FUNCTION _clip_duplicates_sql(regclass, name, text, double precision, integer) IS 'internal: the statement that finds near-duplicates';
+COMMENT ON FUNCTION _clip_duplicates_sql(regclass, name, text, double precision, integer) IS 'internal: statement that finds near-duplicates';
 
 CREATE FUNCTION clip_near_duplicates(relation regclass, target name DEFAULT 'embedding', max_distance double precision DEFAULT 0.01,
 	filter text DEFAULT NULL, neighbours integer DEFAULT 20) RETURNS TABLE (key jsonb, duplicate jsonb, distance double precision)
 	AS 'MODULE_PATHNAME', 'clip_near_duplicates_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 1000;
 COMMENT ON FUNCTION clip_near_duplicates(regclass, name, double precision, text, integer)
-	IS 'pairs of rows whose vectors are nearly the same, each once; only rows that match the filter are looked up, among all rows';
+	IS 'pairs of rows with nearly equal embeddings, each pair once; compares each row that matches the filter with all rows';
 
--- Which pairs hang together: of each of the numbers 1, 2, ... the smallest that it is joined with.
+-- Connected components of pairs of numbers: for each of the numbers 1, 2, … the smallest number of its component.
 CREATE FUNCTION _clip_components(ones integer[], others integer[]) RETURNS integer[]
 	LANGUAGE plpgsql IMMUTABLE
 	SET search_path = pg_catalog, pg_temp
@@ -1929,14 +1975,14 @@ BEGIN
 		END LOOP;
 		parents[greatest(one, other)] := least(one, other);
 	END LOOP;
-	-- A parent is never the larger one, so that one pass in order finds all roots.
+	-- A parent is never larger than its child, so one pass in ascending order finds all roots.
 	FOR i IN 1 .. COALESCE(most, 0) LOOP
 		parents[i] := parents[parents[i]];
 	END LOOP;
 	RETURN parents;
 END
 $$;
-COMMENT ON FUNCTION _clip_components(integer[], integer[]) IS 'internal: which pairs hang together';
+COMMENT ON FUNCTION _clip_components(integer[], integer[]) IS 'internal: connected components of pairs';
 
 CREATE FUNCTION _clip_duplicate_groups(relation regclass, target name, max_distance double precision, filter text, neighbours integer)
 	RETURNS TABLE (group_number integer, key jsonb)
@@ -1953,27 +1999,27 @@ WITH pairs AS MATERIALIZED (
 )
 SELECT (pg_catalog.dense_rank() OVER (ORDER BY r.of[k.n]))::integer, k.key FROM keys AS k CROSS JOIN roots AS r ORDER BY 1, 2;
 END;
-COMMENT ON FUNCTION _clip_duplicate_groups(regclass, name, double precision, text, integer) IS 'internal: what clip_duplicate_groups returns';
+COMMENT ON FUNCTION _clip_duplicate_groups(regclass, name, double precision, text, integer) IS 'internal: result of clip_duplicate_groups';
 
 CREATE FUNCTION clip_duplicate_groups(relation regclass, target name DEFAULT 'embedding', max_distance double precision DEFAULT 0.01,
 	filter text DEFAULT NULL, neighbours integer DEFAULT 20) RETURNS TABLE (group_number integer, key jsonb)
 	AS 'MODULE_PATHNAME', 'clip_duplicate_groups_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 1000;
 COMMENT ON FUNCTION clip_duplicate_groups(regclass, name, double precision, text, integer)
-	IS 'rows that are near-duplicates of one another, directly or through others, by group';
+	IS 'near-duplicates in groups; rows in a group are near-duplicates directly or through other rows';
 
--- how good an index is
+-- recall of an index
 
 CREATE TYPE @extschema@.clip_recall AS (ef_search integer, recall real, median_ms real, queries integer);
 COMMENT ON TYPE clip_recall IS 'a row of clip_index_recall';
 COMMENT ON COLUMN clip_recall.ef_search IS 'the setting hnsw.ef_search';
-COMMENT ON COLUMN clip_recall.recall IS 'part of the k nearest rows that the index finds, on average';
-COMMENT ON COLUMN clip_recall.median_ms IS 'milliseconds of a search';
-COMMENT ON COLUMN clip_recall.queries IS 'how many searches were measured before the time was up';
+COMMENT ON COLUMN clip_recall.recall IS 'average share of the k nearest rows that the index finds';
+COMMENT ON COLUMN clip_recall.median_ms IS 'median duration of a search in milliseconds';
+COMMENT ON COLUMN clip_recall.queries IS 'number of searches that were measured within the time limit';
 
 CREATE FUNCTION _clip_index_recall(relation regclass, target name, sample integer, k integer, ef_search integer[], queries text[], time_limit interval,
 	model text) RETURNS SETOF clip_recall
 	LANGUAGE plpgsql VOLATILE ROWS 4
-	-- What is measured is the index, with the settings of a search.
+	-- Measures the index with the settings of a search.
 	SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
 	SET hnsw.iterative_scan = 'relaxed_order' SET hnsw.ef_search = 40
 AS $$
@@ -1982,7 +2028,7 @@ DECLARE
 	begun CONSTANT timestamptz := clock_timestamp();
 	parts record;
 	drawn record;
-	-- The nearest rows but the one that is searched by.
+	-- The nearest rows, without the row whose embedding is the query.
 	search CONSTANT text := 'SELECT array_agg(n.distance ORDER BY n.distance) FROM (SELECT %1$s AS distance FROM %2$s '
 		'WHERE %3$s AND (%4$s.tableoid, %4$s.ctid) IS DISTINCT FROM ($2, $3) ORDER BY %5$s LIMIT %6$s) AS n';
 	by_index text;
@@ -2004,9 +2050,9 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'ef_search and time_limit must not be empty or null';
 	END IF;
 	IF parts.index IS NULL OR (SELECT am.amname <> 'hnsw' FROM pg_class AS c JOIN pg_am AS am ON am.oid = c.relam WHERE c.oid = parts.index) THEN
-		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('table %s has no HNSW index over column "%s"', relation, target),
-			DETAIL = 'Without one, searches are exact.',
-			HINT = 'Create one: clip_auto_embed does, or CREATE INDEX ... USING hnsw.';
+		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('table %s has no HNSW index on column "%s"', relation, target),
+			DETAIL = 'Searches without such an index are exact.',
+			HINT = format('Create an index: CREATE INDEX ON %s USING hnsw (%I vector_cosine_ops).', relation, target);
 	END IF;
 	by_index := format(search, parts.distance, parts.rows_of, parts.present, parts.alias, parts.place, k);
 	exactly := format(search, parts.distance, parts.rows_of, parts.present, parts.alias, parts.exact_place, k);
@@ -2023,7 +2069,7 @@ BEGIN
 		EXIT WHEN NOT FOUND OR clock_timestamp() > begun + time_limit;
 		EXECUTE exactly INTO best USING searched_by.vector, searched_by.t, searched_by.c;
 		CONTINUE WHEN best IS NULL;
-		-- The first search reads from disk what the others find in memory.
+		-- An unmeasured search reads the pages from disk, so that the measured ones find them in memory.
 		PERFORM set_config('hnsw.ef_search', (SELECT max(b) FROM unnest(ef_search) AS b)::text, true);
 		EXECUTE by_index INTO hits USING searched_by.vector, searched_by.t, searched_by.c;
 		FOREACH breadth IN ARRAY ef_search LOOP
@@ -2032,7 +2078,7 @@ BEGIN
 			EXECUTE by_index INTO hits USING searched_by.vector, searched_by.t, searched_by.c;
 			times := times || (extract(epoch FROM clock_timestamp() - started) * 1000)::real;
 			breadths := breadths || breadth;
-			-- Rows at the distance of the last one are as good as it.
+			-- Any row at the distance of the last of the k nearest rows counts as found.
 			recalls := recalls || ((SELECT count(*) FROM unnest(hits) AS d WHERE d <= best[cardinality(best)]) / cardinality(best)::real)::real;
 		END LOOP;
 	END LOOP;
@@ -2041,20 +2087,20 @@ BEGIN
 	  FROM unnest(breadths, recalls, times) AS m (breadth, recall, ms) GROUP BY m.breadth ORDER BY m.breadth;
 END
 $$;
-COMMENT ON FUNCTION _clip_index_recall(regclass, name, integer, integer, integer[], text[], interval, text) IS 'internal: what clip_index_recall returns';
+COMMENT ON FUNCTION _clip_index_recall(regclass, name, integer, integer, integer[], text[], interval, text) IS 'internal: result of clip_index_recall';
 
 CREATE FUNCTION clip_index_recall(relation regclass, target name DEFAULT 'embedding', sample integer DEFAULT 100, k integer DEFAULT 10,
 	ef_search integer[] DEFAULT ARRAY[40, 100, 200, 400], queries text[] DEFAULT NULL, time_limit interval DEFAULT '1 minute', model text DEFAULT NULL)
 	RETURNS SETOF clip_recall
 	AS 'MODULE_PATHNAME', 'clip_index_recall_wrapper' LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000 ROWS 4;
 COMMENT ON FUNCTION clip_index_recall(regclass, name, integer, integer, integer[], text[], interval, text)
-	IS 'how many of the k nearest rows the index finds, and how fast, searched by some of the table''s rows or by texts';
+	IS 'recall and speed of the index: compares index searches with exact searches, for a sample of the table''s rows or for texts';
 
--- help
+-- diagnosis
 
 CREATE FUNCTION clip_diagnose() RETURNS TABLE (item text, value text)
 	AS 'MODULE_PATHNAME', 'clip_diagnose_wrapper' LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000 ROWS 15;
-COMMENT ON FUNCTION clip_diagnose() IS 'versions, limits and settings: what to paste into a bug report';
+COMMENT ON FUNCTION clip_diagnose() IS 'versions, limits and settings, to paste into a bug report';
 
 -- privileges
 
@@ -2062,15 +2108,15 @@ GRANT SELECT ON @extschema@.clip_models, @extschema@.clip_loaded_models, @extsch
 	@extschema@.clip_progress TO PUBLIC;
 GRANT SELECT ON @extschema@._clip_columns, @extschema@._clip_work_done, _clip.failed TO PUBLIC;
 
--- Everybody may name the tables there, and nobody may read them but the owner of the database, who must be able to dump it:
--- keys are of tables that not all may read.
+-- All roles can name the tables in this schema. Only the owner of the database can read them, to dump the database, because
+-- they contain keys of tables that other roles may not be able to read.
 GRANT USAGE ON SCHEMA _clip TO PUBLIC;
 GRANT SELECT ON _clip.failures TO pg_database_owner;
 
--- Anybody may set these in a session that has loaded the library. A session that has not knows no such setting, and asks for
--- this privilege where a default is stored: ALTER DATABASE or ALTER ROLE by an owner who is no superuser. So the privilege gives
--- nothing but an order of doing things that is not surprising. It belongs to the whole server: DROP EXTENSION leaves it to other
--- databases, and a second CREATE EXTENSION finds it there, and has nothing to write that two databases could collide in.
+-- All roles can set these in a session that has loaded the library. A session that has not loaded it does not know the settings,
+-- and PostgreSQL checks this privilege when ALTER DATABASE or ALTER ROLE stores a default. The privilege only removes this
+-- difference, and gives no other rights. It belongs to the whole server: DROP EXTENSION keeps it for other databases. A second
+-- CREATE EXTENSION finds it and writes nothing, so that two databases cannot conflict.
 DO $$
 DECLARE
 	setting pg_catalog.text;
@@ -2083,5 +2129,5 @@ BEGIN
 END
 $$;
 
--- Nothing is revoked: these functions read nothing but their arguments and the models, change nothing but this
--- connection's memory, and show paths to superusers only. What a role must not change is a superuser's setting.
+-- No privilege is revoked from PUBLIC. These functions read only their arguments and the models, change only the memory of this
+-- session, and show paths only to superusers. Settings that protect the server can only be changed by superusers.

@@ -1,12 +1,13 @@
 -- complain if script is sourced in psql, rather than via CREATE EXTENSION
 \echo Use "CREATE EXTENSION pg_clip CASCADE" to load this file. \quit
 
--- The script runs with this schema and that of pgvector as search_path, so that the type can be written plainly. Vectors
--- are written as pgvector lays them out: a type of that name that somebody put into this schema would be filled
--- with bytes that are none of its own.
+-- The script runs with this schema and pgvector's schema as search_path, so that it can write the type without a schema.
+-- The extension writes vectors in pgvector's memory layout. Another type named "vector" in this schema would be filled with
+-- bytes of a wrong layout.
 --
--- Somebody may have put functions and operators there, too, which fit better than the server's own: what is understood
--- here and now (views, bodies without quotes) is qualified. Quoted bodies are read later, with a search_path of their own.
+-- Somebody may also have created functions and operators in this schema that match better than the server's own. So all
+-- names that the server resolves while the script runs (views, function bodies without quotes) are schema-qualified. Quoted
+-- bodies are parsed later, under a search_path of their own.
 DO $$
 BEGIN
 	IF NOT EXISTS (
@@ -17,14 +18,14 @@ BEGIN
 		   AND d.objid OPERATOR(pg_catalog.=) 'vector'::pg_catalog.regtype::pg_catalog.oid)
 	THEN
 		RAISE EXCEPTION USING ERRCODE = 'duplicate_object',
-			MESSAGE = 'another type "vector" hides that of pgvector',
-			DETAIL = 'It is in the schema that pg_clip is to be installed into.',
-			HINT = 'Drop it, or install pg_clip into another schema.';
+			MESSAGE = 'another type "vector" hides pgvector''s type',
+			DETAIL = pg_catalog.format('The other type is in schema "%s", into which you install pg_clip.', pg_catalog.current_schema()),
+			HINT = pg_catalog.format('Remove it with DROP TYPE %I.vector, or install pg_clip into another schema.', pg_catalog.current_schema());
 	END IF;
 	IF pg_catalog.has_schema_privilege('public', pg_catalog.current_schema()::pg_catalog.text, 'CREATE') THEN
-		RAISE WARNING USING MESSAGE = pg_catalog.format('everybody may create objects in schema "%s", where pg_clip is', pg_catalog.current_schema()),
-			DETAIL = 'Functions that somebody creates beside those of pg_clip can be called in their place, with the rights of whoever calls.',
-			HINT = pg_catalog.format('REVOKE CREATE ON SCHEMA %I FROM PUBLIC, or install pg_clip into another schema.', pg_catalog.current_schema());
+		RAISE WARNING USING MESSAGE = pg_catalog.format('schema "%s", which contains pg_clip, allows everyone to create objects', pg_catalog.current_schema()),
+			DETAIL = 'Functions created next to those of pg_clip can be called in their place, with the privileges of the caller.',
+			HINT = pg_catalog.format('Run REVOKE CREATE ON SCHEMA %I FROM PUBLIC, or install pg_clip into another schema.', pg_catalog.current_schema());
 	END IF;
 END
 $$;

@@ -1,15 +1,15 @@
--- rows that embed themselves
+-- managed columns
 --
--- What embeds a column is an ordinary trigger of its table, and that trigger is the only record of it: its arguments name
--- the mode, the model, the model's digest and what an error does; its condition names the columns. So it follows a
--- renamed column, does not let one be dropped unawares, belongs to the table's owner, and is in every dump of the table.
+-- An ordinary row trigger of the table embeds a column. This trigger is the only record of a managed column. Its arguments are
+-- the mode, the model, the model's digest, on_error and on_vector. Its condition names both columns. So the record follows a
+-- renamed column, prevents that a column is dropped by accident, belongs to the table's owner, and is in every dump of the table.
 
 CREATE FUNCTION clip_auto_embed_row() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'clip_auto_embed_row_wrapper' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION clip_auto_embed_row()
-	IS 'BEFORE ROW trigger that embeds a column; its arguments are mode, model, digest of the model, on_error';
+	IS 'BEFORE ROW trigger that embeds a column; its arguments are mode, model, digest of the model, on_error, on_vector';
 
--- The primary key of a table, or else a unique index that names every row.
+-- The primary key of a table, or a unique index that identifies every row if there is no primary key.
 CREATE FUNCTION _clip_key(relation regclass, OUT names name[], OUT types oid[], OUT operators text[], OUT built_in boolean) RETURNS SETOF record
 	LANGUAGE sql STABLE ROWS 1
 BEGIN ATOMIC
@@ -33,9 +33,9 @@ HAVING pg_catalog.bool_and(a.attnotnull) AND pg_catalog.count(*) OPERATOR(pg_cat
  ORDER BY i.indisprimary DESC, i.indexrelid
  LIMIT 1;
 END;
-COMMENT ON FUNCTION _clip_key(regclass) IS 'internal: columns, types and equality operators of the key by which rows are found again';
+COMMENT ON FUNCTION _clip_key(regclass) IS 'internal: columns, types and equality operators of the key that identifies rows';
 
--- Names have 63 bytes, and what is longer is cut without a word: then two names may be one.
+-- PostgreSQL silently truncates identifiers to 63 bytes, which could make two names equal. A hash keeps them different.
 CREATE FUNCTION _clip_short(name text, most integer) RETURNS text
 	LANGUAGE sql IMMUTABLE
 	SET search_path = pg_catalog, pg_temp
@@ -43,39 +43,40 @@ AS $$
 SELECT CASE WHEN octet_length(name) <= most THEN name
        ELSE (SELECT left(name, max(n)) FROM generate_series(0, length(name)) AS n WHERE octet_length(left(name, n)) <= most - 9) || '_' || left(encode(sha256(convert_to(name, getdatabaseencoding())), 'hex'), 8) END
 $$;
-COMMENT ON FUNCTION _clip_short(text, integer) IS 'internal: a name that has at most so many bytes, and differs for another name';
+COMMENT ON FUNCTION _clip_short(text, integer) IS 'internal: a name of at most "most" bytes, shortened with a hash that keeps names different';
 
--- What triggers are called: with the longest ending it is a name, and one that triggers of applications come before.
+-- The name of a row trigger. With the longest suffix it still fits into 63 bytes. The prefix zz makes it fire after the
+-- application's own triggers.
 CREATE FUNCTION _clip_trigger_name(target name) RETURNS name
 	LANGUAGE sql IMMUTABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 SELECT @extschema@._clip_short('zz_clip_' || target::text, 47)::name
 $$;
-COMMENT ON FUNCTION _clip_trigger_name(name) IS 'internal: the name of the trigger of a column';
+COMMENT ON FUNCTION _clip_trigger_name(name) IS 'internal: name of the row trigger of a column';
 
--- Where the new vectors and indexes of a re-embedding are until they take the place of the old.
+-- The name under which clip_reembed builds a new column or index, until it replaces the old one.
 CREATE FUNCTION _clip_shadow_name(name name) RETURNS name
 	LANGUAGE sql IMMUTABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 SELECT (@extschema@._clip_short(name::text, 55) || '_reembed')::name
 $$;
-COMMENT ON FUNCTION _clip_shadow_name(name) IS 'internal: the name of what is to replace a column or an index';
+COMMENT ON FUNCTION _clip_shadow_name(name) IS 'internal: temporary name of the replacement of a column or an index';
 
 CREATE FUNCTION _clip_vector_schema() RETURNS name
 	LANGUAGE sql STABLE
 RETURN (SELECT n.nspname FROM pg_catalog.pg_type AS t JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace
          WHERE t.oid OPERATOR(pg_catalog.=) 'vector'::pg_catalog.regtype);
-COMMENT ON FUNCTION _clip_vector_schema() IS 'internal: where pgvector is';
+COMMENT ON FUNCTION _clip_vector_schema() IS 'internal: schema of pgvector';
 
--- One row per column that has a model: from clip_auto_embed, or from clip_adopt (then source is NULL).
+-- One row per column that has a model. clip_auto_embed creates such columns; clip_adopt registers them with source NULL.
 CREATE VIEW @extschema@._clip_columns AS
 SELECT t.oid AS trigger_oid,
        t.tgrelid::pg_catalog.regclass AS relation,
        c.relowner AS owner,
        c.relkind,
-       -- Children in inheritance have triggers of their own; partitions are part of their table.
+       -- Child tables of INHERITS have triggers of their own. Partitions belong to their partitioned table.
        pg_catalog.format(CASE WHEN c.relkind OPERATOR(pg_catalog.=) 'p' THEN '%I.%I' ELSE 'ONLY %I.%I' END, n.nspname, c.relname) AS rows_of,
        t.tgname AS trigger_name,
        a.args[1] AS mode,
@@ -113,6 +114,6 @@ SELECT t.oid AS trigger_oid,
        ) AS source ON true
   LEFT JOIN LATERAL @extschema@._clip_key(t.tgrelid::pg_catalog.regclass) AS key ON true
  WHERE t.tgfoid OPERATOR(pg_catalog.=) '@extschema@.clip_auto_embed_row()'::pg_catalog.regprocedure AND t.tgparentid OPERATOR(pg_catalog.=) 0
-   -- Nobody else can read them, and they outlive their session by a moment.
+   -- Other sessions cannot read temporary tables, which exist for a moment after their session has ended.
    AND NOT pg_catalog.pg_is_other_temp_schema(c.relnamespace);
-COMMENT ON VIEW _clip_columns IS 'internal: columns that have a model, with what SQL about them needs';
+COMMENT ON VIEW _clip_columns IS 'internal: columns that have a model, with the parts of statements about them';

@@ -1,4 +1,4 @@
--- The tables have a schema of their own, where the tools that compare an application's schema with its models do not look.
+-- The tables have a schema of their own, which tools that compare an application's schema with its models ignore.
 CREATE SCHEMA _clip;
 COMMENT ON SCHEMA _clip IS 'internal: tables of pg_clip';
 
@@ -18,7 +18,7 @@ CREATE TABLE _clip.failures (
 COMMENT ON TABLE _clip.failures IS 'internal: rows of the view clip_failures';
 SELECT pg_catalog.pg_extension_config_dump('_clip.failures', 'WHERE relation IN (SELECT c.oid FROM pg_catalog.pg_class AS c WHERE c.relpersistence <> ''t'')');
 
--- Not dumped: it says what processes do now. The entry with pid 0 says when a queue was last seen empty.
+-- Not dumped, because it records what processes do now. The entry with pid 0 records when a queue was last seen empty.
 CREATE TABLE _clip.activity (
 	relation oid NOT NULL,
 	trigger_name name NOT NULL,
@@ -31,55 +31,55 @@ CREATE TABLE _clip.activity (
 	failed bigint NOT NULL,
 	PRIMARY KEY (relation, trigger_name, pid)
 );
-COMMENT ON TABLE _clip.activity IS 'internal: what backfills and workers have done';
+COMMENT ON TABLE _clip.activity IS 'internal: progress of backfills and workers';
 
--- Whoever may read all of a table may know which of its rows failed, and how many there are. Row security hides rows: those
--- whom it binds are told nothing. The views that ask are barriers: no condition of their readers is looked at before.
+-- A role that can read all rows of a table may see its failures and counts. A role that is subject to row-level security sees
+-- none. The views that call this function are security_barrier views, so no condition of a query is evaluated before it.
 CREATE FUNCTION _clip_may_read(relation oid, owner oid, namespace oid) RETURNS boolean
 	LANGUAGE sql STABLE PARALLEL SAFE
 RETURN pg_catalog.has_table_privilege(relation, 'SELECT') AND pg_catalog.has_schema_privilege(namespace, 'USAGE')
        AND (NOT pg_catalog.row_security_active(relation) OR pg_catalog.pg_has_role(owner, 'USAGE'));
-COMMENT ON FUNCTION _clip_may_read(oid, oid, oid) IS 'internal: whether the role may read all rows of a table';
+COMMENT ON FUNCTION _clip_may_read(oid, oid, oid) IS 'internal: true if the role can read all rows of a table';
 
 CREATE VIEW @extschema@._clip_work_done WITH (security_barrier) AS
 SELECT a.* FROM _clip.activity AS a JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) a.relation
  WHERE @extschema@._clip_may_read(c.oid, c.relowner, c.relnamespace);
-COMMENT ON VIEW _clip_work_done IS 'internal: activity on tables that the role may read';
+COMMENT ON VIEW _clip_work_done IS 'internal: progress on tables that the role can read';
 
--- Nothing that SQL can call writes a failure or an activity: the triggers, workers and backfills do it themselves, of what they
--- have tried. An owner may forget what failed in a table.
+-- No SQL function records failures or progress. Triggers, workers and backfills record the rows that they have tried. The
+-- owner of a table can clear its failures.
 CREATE FUNCTION _clip_forget_failures(relation regclass, trigger_name text) RETURNS bigint
 	AS 'MODULE_PATHNAME', 'clip_forget_failures_wrapper' LANGUAGE C VOLATILE;
-COMMENT ON FUNCTION _clip_forget_failures(regclass, text) IS 'internal: forget the failures of a column, for the owner of its table';
+COMMENT ON FUNCTION _clip_forget_failures(regclass, text) IS 'internal: clear the failures of a column; only the owner of its table can';
 
 CREATE FUNCTION _clip_backfill_step(relation regclass, trigger_name text, batch_size integer, begins boolean)
 	RETURNS TABLE (embedded bigint, failed bigint, finished boolean)
 	AS 'MODULE_PATHNAME', 'clip_backfill_step_wrapper' LANGUAGE C VOLATILE ROWS 1;
-COMMENT ON FUNCTION _clip_backfill_step(regclass, text, integer, boolean) IS 'internal: begin a backfill, or embed its next batch';
+COMMENT ON FUNCTION _clip_backfill_step(regclass, text, integer, boolean) IS 'internal: start a backfill, or embed its next batch';
 
 CREATE FUNCTION _clip_backfill_rows(relation regclass, trigger_name text, batch_size integer) RETURNS bigint
 	AS 'MODULE_PATHNAME', 'clip_backfill_rows_wrapper' LANGUAGE C VOLATILE;
-COMMENT ON FUNCTION _clip_backfill_rows(regclass, text, integer) IS 'internal: embed some rows that have no vector';
+COMMENT ON FUNCTION _clip_backfill_rows(regclass, text, integer) IS 'internal: embed some pending rows';
 
 CREATE FUNCTION _clip_count_pending(relation regclass, trigger_name text) RETURNS bigint
 	AS 'MODULE_PATHNAME', 'clip_count_pending_wrapper' LANGUAGE C VOLATILE;
-COMMENT ON FUNCTION _clip_count_pending(regclass, text) IS 'internal: the number of rows that have a source and no vector';
+COMMENT ON FUNCTION _clip_count_pending(regclass, text) IS 'internal: number of pending rows';
 
 CREATE FUNCTION _clip_wake_worker() RETURNS void
 	AS 'MODULE_PATHNAME', 'clip_wake_worker_wrapper' LANGUAGE C VOLATILE;
-COMMENT ON FUNCTION _clip_wake_worker() IS 'internal: see to it that a worker runs once this transaction has committed';
+COMMENT ON FUNCTION _clip_wake_worker() IS 'internal: start a worker for this database when this transaction commits';
 
 CREATE FUNCTION _clip_require_no_transaction(what text, instead text) RETURNS void
 	AS 'MODULE_PATHNAME', 'clip_require_no_transaction_wrapper' LANGUAGE C VOLATILE STRICT;
-COMMENT ON FUNCTION _clip_require_no_transaction(text, text) IS 'internal: refuse to be in a transaction block, where nothing can be committed';
+COMMENT ON FUNCTION _clip_require_no_transaction(text, text) IS 'internal: raise an error inside a transaction block, where a procedure cannot commit';
 
 CREATE FUNCTION _clip_resolve_model(model text) RETURNS TABLE (name text, digest text, dimensions integer)
 	AS 'MODULE_PATHNAME', 'clip_resolve_model_wrapper' LANGUAGE C VOLATILE ROWS 1;
-COMMENT ON FUNCTION _clip_resolve_model(text) IS 'internal: the model of that name, or the default one';
+COMMENT ON FUNCTION _clip_resolve_model(text) IS 'internal: the model of that name, or the default model';
 
 CREATE FUNCTION _clip_max_bytes(image boolean) RETURNS bigint
 	AS 'MODULE_PATHNAME', 'clip_max_bytes_wrapper' LANGUAGE C STABLE STRICT;
-COMMENT ON FUNCTION _clip_max_bytes(boolean) IS 'internal: the largest image, or text, that is read at all';
+COMMENT ON FUNCTION _clip_max_bytes(boolean) IS 'internal: maximum size of an image, or of a text, in bytes';
 
 CREATE VIEW @extschema@.clip_failures WITH (security_barrier) AS
 SELECT f.relation, c.target, CASE WHEN f.key OPERATOR(pg_catalog.<>) 'null' THEN f.key END AS key, f.sqlstate, f.message, f.attempts,
@@ -88,30 +88,30 @@ SELECT f.relation, c.target, CASE WHEN f.key OPERATOR(pg_catalog.<>) 'null' THEN
   JOIN @extschema@._clip_columns AS c ON c.relation OPERATOR(pg_catalog.=) f.relation AND c.trigger_name OPERATOR(pg_catalog.=) f.trigger_name
   JOIN pg_catalog.pg_class AS t ON t.oid OPERATOR(pg_catalog.=) f.relation
  WHERE @extschema@._clip_may_read(t.oid, t.relowner, t.relnamespace);
-COMMENT ON VIEW clip_failures IS 'rows that could not be embedded, of tables that you may read';
+COMMENT ON VIEW clip_failures IS 'rows that could not be embedded, in tables that you can read';
 COMMENT ON COLUMN clip_failures.relation IS 'the table';
-COMMENT ON COLUMN clip_failures.target IS 'the column that has no vector';
-COMMENT ON COLUMN clip_failures.key IS 'the key of the row; NULL if the whole column fails, as when its model is missing';
+COMMENT ON COLUMN clip_failures.target IS 'the embedding column';
+COMMENT ON COLUMN clip_failures.key IS 'key of the row; NULL if the whole column fails, for example because its model is missing';
 COMMENT ON COLUMN clip_failures.sqlstate IS 'SQLSTATE of the last error';
-COMMENT ON COLUMN clip_failures.message IS 'message of the last error, with its detail where that is about the row';
-COMMENT ON COLUMN clip_failures.attempts IS 'how often it was tried';
-COMMENT ON COLUMN clip_failures.first_failed_at IS 'when it failed first';
-COMMENT ON COLUMN clip_failures.last_failed_at IS 'when it failed last';
-COMMENT ON COLUMN clip_failures.retry_at IS 'from when on it is tried again; NULL: after clip_retry, or when its source changes';
+COMMENT ON COLUMN clip_failures.message IS 'message of the last error, with its DETAIL if that is about the row';
+COMMENT ON COLUMN clip_failures.attempts IS 'number of attempts';
+COMMENT ON COLUMN clip_failures.first_failed_at IS 'time of the first failure';
+COMMENT ON COLUMN clip_failures.last_failed_at IS 'time of the last failure';
+COMMENT ON COLUMN clip_failures.retry_at IS 'time of the next automatic retry; NULL if the row is retried only after clip_retry or when its source changes';
 
--- Everybody may name this view, the one object of pg_clip that statements with others' rights need: a writer or a table's owner
--- need no rights on the extension's schema.
+-- All roles can use this view. It is the only object of pg_clip that statements with the rights of a writer or of a table's
+-- owner use, so these roles need no privilege on the extension's schema.
 CREATE VIEW _clip.failed WITH (security_barrier) AS
 SELECT f.relation, f.trigger_name, f.key, f.source_digest,
-       -- A clock that was set back leaves failures of the future: nothing waits for those.
+       -- After a clock was set back, some failures lie in the future: their rows are retried at once.
        f.retry_at OPERATOR(pg_catalog.>) pg_catalog.now()
        AND (f.last_failed_at OPERATOR(pg_catalog.<=) pg_catalog.now() OR f.retry_at OPERATOR(pg_catalog.=) 'infinity') AS waits
   FROM _clip.failures AS f
   JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) f.relation
  WHERE @extschema@._clip_may_read(c.oid, c.relowner, c.relnamespace);
-COMMENT ON VIEW _clip.failed IS 'internal: failures, and whether they are not to be tried again yet, unless the source has changed';
+COMMENT ON VIEW _clip.failed IS 'internal: failures; "waits" is true if a row is not retried yet unless its source has changed';
 
--- The key of rows under an alias, or of arguments of a statement, as the view clip_failures shows it.
+-- The key of rows under an alias as the JSON object that the view clip_failures shows.
 CREATE FUNCTION _clip_key_object(names name[], alias text) RETURNS text
 	LANGUAGE sql IMMUTABLE
 	SET search_path = pg_catalog, pg_temp
@@ -119,4 +119,4 @@ AS $$
 SELECT format('pg_catalog.jsonb_build_object(%s)', string_agg(format('%L, %s.%I', name, alias, name), ', ' ORDER BY i))
   FROM unnest(names) WITH ORDINALITY AS k (name, i)
 $$;
-COMMENT ON FUNCTION _clip_key_object(name[], text) IS 'internal: the key as the view clip_failures shows it';
+COMMENT ON FUNCTION _clip_key_object(name[], text) IS 'internal: expression for the key as the view clip_failures shows it';

@@ -1,5 +1,5 @@
--- The statements that fill the rows of a column. A key is given as the values of its columns, so that none is turned into text
--- and back; each name is qualified, as the statements run with the search_path of whoever fills.
+-- The statements that fill the pending rows of a column. They pass a key as the values of its columns, so that no value is
+-- converted to text and back. All names are schema-qualified, because the statements run under the caller's search_path.
 CREATE FUNCTION _clip_filling(relation regclass, trigger_name name, OUT owner oid, OUT mode text, OUT model text,
 	OUT digest text, OUT on_error text, OUT is_image boolean, OUT target_type oid, OUT key_types oid[], OUT is_ordered boolean,
 	OUT has_failures boolean, OUT inserted text, OUT updated text, OUT first_rows text, OUT next_rows text, OUT any_row text,
@@ -11,7 +11,7 @@ AS $$
 DECLARE
 	col @extschema@._clip_columns%ROWTYPE;
 	keys text;
-	-- The source, as text or bytea: a varchar is a text.
+	-- The source as text or bytea; a varchar is cast to text.
 	source text;
 	waiting text;
 	failed text;
@@ -47,9 +47,10 @@ BEGIN
 			ELSE format('pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(t.%I::pg_catalog.text, pg_catalog.getdatabaseencoding())), ''hex'')', col.source) END;
 		failed := format('FROM _clip.failed AS f WHERE f.relation::pg_catalog.oid OPERATOR(pg_catalog.=) %s::pg_catalog.oid '
 			'AND f.trigger_name OPERATOR(pg_catalog.=) %L::pg_catalog.name AND f.waits', col.relation::oid, col.trigger_name);
-		-- Sets that are made once: the view is a barrier, which no index is used behind. Only of rows that failed is the source read.
+		-- The subqueries are evaluated once, because no index is used behind a security_barrier view. The source is read only if
+		-- its row has failed before.
 		waiting := waiting || format(' AND CASE WHEN %1$s OPERATOR(pg_catalog.=) ANY (SELECT f.key %2$s) THEN '
-			-- What was too large to be read has no digest, and is left out as long as it is too large.
+			-- A source above the size limit has no digest. Its row is skipped as long as it is above the limit.
 			'NOT (pg_catalog.octet_length(t.%3$I)::pg_catalog.int8 OPERATOR(pg_catalog.>) %4$s::pg_catalog.int8 '
 			'AND %1$s OPERATOR(pg_catalog.=) ANY (SELECT f.key %2$s AND f.source_digest OPERATOR(pg_catalog.=) '''')) '
 			'AND NOT (CASE WHEN pg_catalog.octet_length(t.%3$I)::pg_catalog.int8 OPERATOR(pg_catalog.<=) %4$s::pg_catalog.int8 THEN ROW(%1$s, %5$s) '
@@ -61,7 +62,7 @@ BEGIN
 	next_rows := format('SELECT %s, %s%s AND ROW(%s) OPERATOR(pg_catalog.>) ROW(%s) ORDER BY %s LIMIT $1 FOR NO KEY UPDATE OF t SKIP LOCKED',
 		keys, source, waiting, keys, (SELECT string_agg('$' || i + 1, ', ' ORDER BY i) FROM generate_subscripts(col.key_names, 1) AS i), keys);
 	inserted := format('SELECT %s, %s FROM clip_new AS t WHERE t.%I IS NULL AND t.%I IS NOT NULL', keys, source, col.target, col.source);
-	-- What had no vector before, and has the same source, is left to a backfill.
+	-- Rows that were pending before the update, and whose source did not change, are left to a backfill.
 	updated := inserted || format(' AND NOT EXISTS (SELECT FROM clip_old AS o WHERE %s AND o.%I IS NULL AND o.%I OPERATOR(pg_catalog.=) t.%I)',
 		(SELECT string_agg(format('t.%I %s o.%I', name, operator, name), ' AND ' ORDER BY i)
 		   FROM unnest(col.key_names, col.key_operators) WITH ORDINALITY AS k (name, operator, i)),
@@ -73,9 +74,9 @@ BEGIN
 	  FROM unnest(col.key_names) WITH ORDINALITY AS k (name, i);
 END
 $$;
-COMMENT ON FUNCTION _clip_filling(regclass, name) IS 'internal: what it takes to fill the rows of a column; NULLs if it has no key or is gone';
+COMMENT ON FUNCTION _clip_filling(regclass, name) IS 'internal: the record and the statements to fill a column; NULLs if it has no key or does not exist';
 
 CREATE FUNCTION clip_auto_embed_statement() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'clip_auto_embed_statement_wrapper' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION clip_auto_embed_statement()
-	IS 'AFTER STATEMENT trigger that embeds all rows of a statement at once; its argument is the name of the table''s row trigger';
+	IS 'AFTER STATEMENT trigger that embeds all rows of a statement in batches; its argument is the name of the table''s row trigger';

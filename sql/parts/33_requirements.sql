@@ -1,6 +1,50 @@
--- Here and in what follows without a search_path of its own, each name is qualified and each operator fits its types
--- exactly: what others put into the caller's search_path is not found. Everywhere, the extension's functions are called
--- with all arguments and these of the very types: what others put beside them, where they may, does not fit better.
+-- In functions without a search_path of their own, here and below, each name is schema-qualified and each operator matches its
+-- argument types exactly, so that objects in the caller's search_path are never found. All functions call the extension's
+-- functions with all arguments, of exactly the declared types, so that functions which others create next to them never match
+-- better.
+
+CREATE FUNCTION _clip_require_names(relation regclass, target name) RETURNS void
+	LANGUAGE plpgsql IMMUTABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF relation IS NULL OR target IS NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'relation and target must not be null';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION _clip_require_names(regclass, name) IS 'internal: raise an error if the table or the column is NULL';
+
+CREATE FUNCTION _clip_require_column(relation regclass, column_name name, kind text, argument text, OUT type oid, OUT modifier integer,
+	OUT is_generated boolean)
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	SELECT a.atttypid, a.atttypmod, a.attgenerated <> '' INTO type, modifier, is_generated FROM pg_attribute AS a
+	 WHERE a.attrelid = relation AND a.attname = column_name AND a.attnum > 0 AND NOT a.attisdropped;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION USING ERRCODE = 'undefined_column', MESSAGE = format('column "%s" of table %s does not exist', column_name, relation),
+			HINT = format('Name %s: %s => ''name''.', kind, argument);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION _clip_require_column(regclass, name, text, text) IS 'internal: the type of a column, or an error if it does not exist';
+
+CREATE FUNCTION _clip_require_key(relation regclass, reason text, OUT names name[], OUT built_in boolean)
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	SELECT k.names, k.built_in INTO names, built_in FROM @extschema@._clip_key(relation) AS k;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('table %s has no primary key', relation),
+			DETAIL = reason, HINT = 'Add a primary key, or a unique index on columns that are NOT NULL.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION _clip_require_key(regclass, text) IS 'internal: the key of a table, or an error if it has none';
+
 CREATE FUNCTION _clip_column(relation regclass, target name) RETURNS _clip_columns
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
@@ -9,18 +53,16 @@ AS $$
 DECLARE
 	col @extschema@._clip_columns%ROWTYPE;
 BEGIN
-	IF relation IS NULL OR target IS NULL THEN
-		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'relation and target must not be null';
-	END IF;
+	PERFORM @extschema@._clip_require_names(relation, target);
 	SELECT * INTO col FROM @extschema@._clip_columns AS c WHERE c.relation = _clip_column.relation AND c.target = _clip_column.target;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = format('column "%s" of table %s has no model', target, relation),
-			HINT = 'The view clip_auto_embed_status lists the columns that have; clip_auto_embed makes one, clip_adopt stamps one.';
+			HINT = 'Columns that have a model: SELECT relation, target, model FROM clip_auto_embed_status. Call clip_auto_embed to add a column, or clip_adopt to register existing embeddings.';
 	END IF;
 	RETURN col;
 END
 $$;
-COMMENT ON FUNCTION _clip_column(regclass, name) IS 'internal: a column that has a model, or a clear error';
+COMMENT ON FUNCTION _clip_column(regclass, name) IS 'internal: a column that has a model, or an error';
 
 CREATE FUNCTION _clip_require_owner(relation regclass) RETURNS void
 	LANGUAGE plpgsql STABLE
@@ -32,10 +74,10 @@ BEGIN
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION _clip_require_owner(regclass) IS 'internal: refuse who does not own the table';
+COMMENT ON FUNCTION _clip_require_owner(regclass) IS 'internal: raise an error unless the role owns the table';
 
--- What is read of a table's columns and triggers stays so until the transaction ends: clip_reembed may be about to swap them.
--- Reading and writing go on. Whoever may not have the lock is told why by what follows.
+-- Prevents changes to a table's columns and triggers until the transaction ends, because clip_reembed may be about to swap
+-- them. Other sessions can still read and write the table. A role that may not take the lock gets an error from a later check.
 CREATE FUNCTION _clip_hold(relation regclass) RETURNS void
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
@@ -46,7 +88,7 @@ BEGIN
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION _clip_hold(regclass) IS 'internal: keep others from changing the columns and triggers of an owner''s table';
+COMMENT ON FUNCTION _clip_hold(regclass) IS 'internal: lock a table of the role against changes to its columns and triggers';
 
 CREATE FUNCTION _clip_pending_index(relation regclass, source name, target name) RETURNS regclass
 	LANGUAGE sql STABLE
@@ -57,10 +99,10 @@ SELECT i.indexrelid::regclass
  WHERE i.indrelid = relation AND pg_get_expr(i.indpred, i.indrelid) = format('((%I IS NULL) AND (%I IS NOT NULL))', target, source)
  ORDER BY i.indexrelid LIMIT 1
 $$;
-COMMENT ON FUNCTION _clip_pending_index(regclass, name, name) IS 'internal: the index of the rows that wait';
+COMMENT ON FUNCTION _clip_pending_index(regclass, name, name) IS 'internal: index of the pending rows';
 
--- Over the column itself, or over it as halfvec, which takes half the space; by a distance that orders vectors of length
--- one as the cosine does. Whole ones before partial ones.
+-- Finds an index on the column, or on the column cast to halfvec, which takes half the space. Its operator must order vectors
+-- of length one as the cosine distance does. Complete indexes come before partial ones.
 CREATE FUNCTION _clip_vector_index(relation regclass, target name) RETURNS regclass
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
@@ -82,4 +124,4 @@ BEGIN
          ORDER BY i.indpred IS NULL DESC, am.amname, i.indexrelid LIMIT 1);
 END
 $$;
-COMMENT ON FUNCTION _clip_vector_index(regclass, name) IS 'internal: the index that serves searches';
+COMMENT ON FUNCTION _clip_vector_index(regclass, name) IS 'internal: index that searches use';

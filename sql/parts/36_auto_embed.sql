@@ -7,10 +7,10 @@ AS $$
 #variable_conflict use_column
 DECLARE
 	vectors CONSTANT text := @extschema@._clip_vector_schema();
-	-- pgvector's limit for an index on vector.
-	most_indexed CONSTANT integer := 2000;
+	-- pgvector's limit for an index on a column of type vector.
+	max_indexed CONSTANT integer := 2000;
 	tab pg_class%ROWTYPE;
-	source_column pg_attribute%ROWTYPE;
+	source_column record;
 	target_column pg_attribute%ROWTYPE;
 	col @extschema@._clip_columns%ROWTYPE;
 	chosen record;
@@ -19,7 +19,7 @@ DECLARE
 	done text;
 BEGIN
 	IF relation IS NULL OR source IS NULL OR target IS NULL OR mode IS NULL OR create_index IS NULL OR dry_run IS NULL OR on_error IS NULL OR on_vector IS NULL THEN
-		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'only the argument model may be null';
+		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'only the argument "model" can be null';
 	END IF;
 	IF mode NOT IN ('row', 'statement', 'queue') THEN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('invalid value for parameter "mode": "%s"', mode),
@@ -32,7 +32,7 @@ BEGIN
 	END IF;
 	IF on_vector NOT IN ('replace', 'keep') THEN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('invalid value for parameter "on_vector": "%s"', on_vector),
-			HINT = 'Available values: "replace": the source decides; "keep": a vector that a statement writes is kept.';
+			HINT = 'Available values: "replace" computes every embedding from the source; "keep" keeps an embedding that a statement writes.';
 	END IF;
 	IF NOT dry_run THEN
 		PERFORM @extschema@._clip_hold(relation);
@@ -41,44 +41,43 @@ BEGIN
 	PERFORM @extschema@._clip_require_owner(relation);
 	IF tab.relkind NOT IN ('r', 'p') THEN
 		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('%s is not a table', relation),
-			HINT = 'Rows embed themselves in ordinary and partitioned tables; of a view, name the table below it.';
+			HINT = 'clip_auto_embed works on ordinary and partitioned tables. For a view, name the underlying table.';
 	END IF;
 	IF tab.relispartition THEN
 		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('%s is a partition', relation),
-			HINT = 'Name the partitioned table: its partitions follow.';
+			HINT = format('Name the partitioned table, which includes all partitions: SELECT clip_auto_embed(%L, %L, %L).', pg_partition_root(relation), source, target);
 	END IF;
-	SELECT * INTO source_column FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = source AND a.attnum > 0 AND NOT a.attisdropped;
-	IF NOT FOUND THEN
-		RAISE EXCEPTION USING ERRCODE = 'undefined_column', MESSAGE = format('column "%s" of table %s does not exist', source, relation);
+	SELECT * INTO source_column FROM @extschema@._clip_require_column(relation, source, 'the source column'::text, 'source'::text);
+	IF source_column.type NOT IN ('text'::regtype, 'varchar'::regtype, 'bytea'::regtype) THEN
+		RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch', MESSAGE = format('column "%s" has type %s', source, format_type(source_column.type, source_column.modifier)),
+			DETAIL = 'A source column has type text or varchar for texts, or bytea for the contents of image files.',
+			HINT = 'Name a column of one of these types.';
 	END IF;
-	IF source_column.atttypid NOT IN ('text'::regtype, 'varchar'::regtype, 'bytea'::regtype) THEN
-		RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch', MESSAGE = format('column "%s" has type %s', source, format_type(source_column.atttypid, source_column.atttypmod)),
-			HINT = 'Texts are text or varchar; pictures are the bytes of image files, in bytea.';
-	END IF;
-	IF source_column.attgenerated <> '' THEN
+	IF source_column.is_generated THEN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_column_reference', MESSAGE = format('column "%s" is generated', source),
-			DETAIL = 'Its value is not known yet when triggers run.',
-			HINT = 'Let a trigger fill an ordinary column instead; clip_auto_embed''s trigger runs after it.';
+			DETAIL = 'PostgreSQL computes its value after BEFORE triggers have run.',
+			HINT = 'Set an ordinary column in a BEFORE trigger instead. The trigger of clip_auto_embed runs after it.';
 	END IF;
 	SELECT * INTO target_column FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = target AND a.attnum > 0 AND NOT a.attisdropped;
 	SELECT * INTO col FROM @extschema@._clip_columns AS c WHERE c.relation = clip_auto_embed.relation AND c.target = clip_auto_embed.target;
 
-	-- The model, and what may not change.
+	-- The model. A managed column keeps its source and its model.
 	IF col.mode <> 'stamp' AND col.source <> source THEN
-		RAISE EXCEPTION USING ERRCODE = 'duplicate_object', MESSAGE = format('column "%s" of table %s is embedded from column "%s" already', target, relation, col.source),
-			HINT = 'Name another target, or call clip_auto_embed_drop first.';
+		RAISE EXCEPTION USING ERRCODE = 'duplicate_object', MESSAGE = format('column "%s" of table %s is already embedded from column "%s"', target, relation, col.source),
+			HINT = format('Name another target, or stop maintaining the column first: SELECT clip_auto_embed_drop(%L, %L).', relation, target);
 	END IF;
 	SELECT * INTO chosen FROM @extschema@._clip_resolve_model(COALESCE(model, col.model));
 	IF col.digest <> chosen.digest THEN
 		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-			MESSAGE = format('column "%s" of table %s holds vectors of model "%s"', target, relation, col.model),
-			DETAIL = format('Model "%s" is another: vectors of two models cannot be compared.', chosen.name),
-			HINT = 'CALL clip_reembed changes the model of a column while searches go on.';
+			MESSAGE = format('column "%s" of table %s has embeddings of model "%s"', target, relation, col.model),
+			DETAIL = CASE WHEN chosen.name = col.model THEN format('The column records the digest %s; the installed model has the digest %s.', col.digest, chosen.digest)
+				ELSE format('Embeddings of model "%s" cannot be compared with them.', chosen.name) END,
+			HINT = format('To change the model while searches continue: CALL clip_reembed(%L, %L, %L).', relation, target, chosen.name);
 	END IF;
 	IF model IS NULL AND col.model <> current_setting('clip.default_model') THEN
 		RAISE WARNING USING MESSAGE = format('column "%s" of table %s keeps model "%s"', target, relation, col.model),
 			DETAIL = format('The default model is now "%s".', current_setting('clip.default_model')),
-			HINT = 'CALL clip_reembed changes the model of a column.';
+			HINT = format('To change the model of the column: CALL clip_reembed(%L, %L, %L).', relation, target, current_setting('clip.default_model'));
 	END IF;
 
 	-- The column.
@@ -87,39 +86,37 @@ BEGIN
 	ELSIF target_column.atttypid <> format('%I.vector', vectors)::regtype OR target_column.atttypmod <> chosen.dimensions THEN
 		RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch',
 			MESSAGE = format('column "%s" has type %s', target, format_type(target_column.atttypid, target_column.atttypmod)),
-			DETAIL = format('Vectors of model "%s" are of type vector(%s).', chosen.name, chosen.dimensions),
-			HINT = 'Name another target: a column that does not exist is added.';
+			DETAIL = format('Embeddings of model "%s" have type vector(%s).', chosen.name, chosen.dimensions),
+			HINT = 'Name another target. clip_auto_embed adds a column that does not exist.';
 	ELSIF target_column.attgenerated <> '' THEN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_column_reference', MESSAGE = format('column "%s" is generated', target),
-			HINT = 'It embeds itself already. Name another target.';
+			DETAIL = 'A trigger cannot maintain a generated column.', HINT = 'Name another target.';
 	ELSIF target_column.attnotnull AND mode <> 'row' THEN
-		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('column "%s" of table %s must not be null', target, relation),
-			DETAIL = format('In mode "%s" a row is stored before it has a vector.', mode),
-			HINT = 'Drop the constraint NOT NULL, or use mode "row".';
+		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('column "%s" of table %s is NOT NULL', target, relation),
+			DETAIL = format('In mode "%s", rows are stored before they are embedded.', mode),
+			HINT = format('Use mode "row", or drop the constraint: ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL.', relation, target);
 	ELSIF col.model IS NULL THEN
 		EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE %I IS NOT NULL)', relation, target) INTO filled;
 		IF filled THEN
 			RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-				MESSAGE = format('column "%s" of table %s holds vectors of an unknown model', target, relation),
-				HINT = format('If model "%s" made them, say so: SELECT clip_adopt(''%s'', ''%s'', ''%s''). Else name another target.',
+				MESSAGE = format('column "%s" of table %s has embeddings of an unknown model', target, relation),
+				HINT = format('If model "%s" computed them, register them: SELECT clip_adopt(%L, %L, %L). Otherwise name another target.',
 					chosen.name, relation, target, chosen.name);
 		END IF;
 	END IF;
 
 	-- The triggers.
-	IF mode IN ('statement', 'queue') AND NOT EXISTS (SELECT FROM @extschema@._clip_key(relation)) THEN
-		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('table %s has no primary key', relation),
-			DETAIL = format('Mode "%s" finds rows again by their key.', mode),
-			HINT = 'Add a primary key, or a unique index over columns that are not null; or use mode "row".';
+	IF mode IN ('statement', 'queue') THEN
+		PERFORM @extschema@._clip_require_key(relation, format('Mode "%s" identifies rows by their key. Mode "row" works without a key.', mode));
 	END IF;
 	IF mode = 'queue' AND tab.relpersistence = 't' THEN
 		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('table %s is temporary', relation),
-			DETAIL = 'Workers do not see tables of other sessions.', HINT = 'Use mode "row" or "statement".';
+			DETAIL = 'A worker cannot read temporary tables of other sessions.', HINT = 'Use mode "row" or "statement".';
 	END IF;
 	IF (col.mode, col.on_error, col.on_vector) IS DISTINCT FROM (mode, on_error, on_vector) THEN
-		-- Those of a column whose source was dropped are left behind.
+		-- If a source column was dropped, the statement triggers of its embedding column still exist.
 		statements := statements || COALESCE(@extschema@._clip_drop_triggers(relation, COALESCE(col.trigger_name, @extschema@._clip_trigger_name(target))), '{}');
-		-- The name begins with zz because triggers fire in the order of their names: those that write the source come first.
+		-- Triggers fire in the order of their names. The prefix zz makes the application's triggers, which may write the source, fire first.
 		statements := statements || @extschema@._clip_create_triggers(relation, source, target, COALESCE(col.trigger_name, @extschema@._clip_trigger_name(target)),
 			mode, chosen.name, chosen.digest, on_error, on_vector);
 	END IF;
@@ -132,17 +129,18 @@ BEGIN
 		statements := statements || format('DROP INDEX %s', @extschema@._clip_pending_index(relation, source, target));
 	END IF;
 	IF create_index AND @extschema@._clip_vector_index(relation, target) IS NULL THEN
-		IF chosen.dimensions > most_indexed THEN
+		IF chosen.dimensions > max_indexed THEN
 			RAISE EXCEPTION USING ERRCODE = 'program_limit_exceeded', MESSAGE = format('vectors with %s dimensions cannot be indexed', chosen.dimensions),
-				DETAIL = format('The limit of pgvector is %s.', most_indexed), HINT = 'Pass create_index => false; an index on a cast to halfvec takes up to 4000.';
+				DETAIL = format('pgvector indexes columns of type vector with up to %s dimensions.', max_indexed),
+				HINT = 'Pass create_index => false. You can create an index on a cast to halfvec, which has up to 4000 dimensions.';
 		END IF;
 		statements := statements || format('CREATE INDEX ON %s USING hnsw (%I %I.vector_cosine_ops)', relation, target, vectors);
 	END IF;
-	PERFORM @extschema@._clip_notice_source(relation, source, source_column.atttypid);
+	PERFORM @extschema@._clip_notice_source(relation, source, source_column.type);
 
 	done := @extschema@._clip_execute(statements, dry_run);
-	IF NOT create_index AND chosen.dimensions <= most_indexed AND @extschema@._clip_vector_index(relation, target) IS NULL THEN
-		done := done || format(E'\n-- The index, while others write: CREATE INDEX CONCURRENTLY ON %s USING hnsw (%I %I.vector_cosine_ops)', relation, target, vectors);
+	IF NOT create_index AND chosen.dimensions <= max_indexed AND @extschema@._clip_vector_index(relation, target) IS NULL THEN
+		done := done || format(E'\n-- To create the index without blocking writers: CREATE INDEX CONCURRENTLY ON %s USING hnsw (%I %I.vector_cosine_ops)', relation, target, vectors);
 	END IF;
 	IF dry_run THEN
 		RETURN done;
@@ -154,9 +152,9 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION clip_auto_embed(regclass, name, name, text, text, boolean, boolean, text, text)
-	IS 'let the rows of a table embed themselves: adds the column, its triggers and its index; returns the statements it ran';
+	IS 'maintain an embedding column automatically: adds the column, its triggers and its index; returns the statements it ran';
 
--- A disabled trigger: it says whose the vectors are, and costs nothing.
+-- A disabled trigger records the model of a column and never runs.
 CREATE FUNCTION _clip_stamp(relation regclass, target name, trigger_name name, model text, digest text) RETURNS text[]
 	LANGUAGE sql STABLE
 	SET search_path = pg_catalog, pg_temp
@@ -165,7 +163,7 @@ SELECT ARRAY[format('CREATE TRIGGER %I BEFORE INSERT OR UPDATE ON %s FOR EACH RO
            'EXECUTE FUNCTION @extschema@.clip_auto_embed_row(%L, %L, %L, %L)', trigger_name, relation, target, 'stamp', model, digest, 'error'),
        format('ALTER TABLE %s DISABLE TRIGGER %I', relation, trigger_name)]
 $$;
-COMMENT ON FUNCTION _clip_stamp(regclass, name, name, text, text) IS 'internal: the DDL of the record of a column''s model';
+COMMENT ON FUNCTION _clip_stamp(regclass, name, name, text, text) IS 'internal: DDL that records the model of a column';
 
 CREATE FUNCTION clip_auto_embed_drop(relation regclass, target name DEFAULT 'embedding', keep_column boolean DEFAULT true) RETURNS text
 	LANGUAGE plpgsql VOLATILE
@@ -181,7 +179,7 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'keep_column must not be null';
 	END IF;
 	PERFORM @extschema@._clip_hold(relation);
-	-- Triggers without the one that names the columns are left where the source was dropped.
+	-- If the source column was dropped, the row trigger is gone, and other triggers of the column remain.
 	statements := @extschema@._clip_drop_triggers(relation, @extschema@._clip_trigger_name(target));
 	IF statements IS NULL OR EXISTS (SELECT FROM @extschema@._clip_columns AS c WHERE c.relation = clip_auto_embed_drop.relation AND c.target = clip_auto_embed_drop.target) THEN
 		SELECT * INTO col FROM @extschema@._clip_column(relation, target);
@@ -189,7 +187,7 @@ BEGIN
 	END IF;
 	PERFORM @extschema@._clip_require_owner(relation);
 	IF col.trigger_name IS NOT NULL THEN
-		-- The record of the model stays as long as the vectors do: clip_auto_embed takes the column over again.
+		-- The record of the model stays as long as the embeddings, so that clip_auto_embed can maintain the column again.
 		IF keep_column AND col.source IS NULL THEN
 			RETURN '-- nothing to do';
 		END IF;
@@ -211,4 +209,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION clip_auto_embed_drop(regclass, name, boolean)
-	IS 'end what clip_auto_embed or clip_adopt began; the column and its index stay, unless keep_column is false';
+	IS 'stop maintaining an embedding column; the column and its index stay unless keep_column is false';

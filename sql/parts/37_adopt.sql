@@ -6,7 +6,7 @@ AS $$
 DECLARE
 	col @extschema@._clip_columns%ROWTYPE;
 	chosen record;
-	target_column pg_attribute%ROWTYPE;
+	target_column record;
 	trigger_name name;
 	statements text[] := '{}';
 BEGIN
@@ -16,19 +16,16 @@ BEGIN
 	PERFORM @extschema@._clip_hold(relation);
 	PERFORM @extschema@._clip_require_owner(relation);
 	SELECT * INTO chosen FROM @extschema@._clip_resolve_model(model);
-	SELECT * INTO target_column FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = target AND a.attnum > 0 AND NOT a.attisdropped;
-	IF NOT FOUND THEN
-		RAISE EXCEPTION USING ERRCODE = 'undefined_column', MESSAGE = format('column "%s" of table %s does not exist', target, relation);
-	END IF;
-	IF target_column.atttypid <> format('%I.vector', @extschema@._clip_vector_schema())::regtype OR target_column.atttypmod NOT IN (-1, chosen.dimensions) THEN
+	SELECT * INTO target_column FROM @extschema@._clip_require_column(relation, target, 'the embedding column'::text, 'target'::text);
+	IF target_column.type <> @extschema@._clip_vector_type() OR target_column.modifier NOT IN (-1, chosen.dimensions) THEN
 		RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch',
-			MESSAGE = format('column "%s" has type %s', target, format_type(target_column.atttypid, target_column.atttypmod)),
-			DETAIL = format('Vectors of model "%s" are of type vector(%s).', chosen.name, chosen.dimensions);
+			MESSAGE = format('column "%s" has type %s', target, format_type(target_column.type, target_column.modifier)),
+			DETAIL = format('Embeddings of model "%s" have type vector(%s).', chosen.name, chosen.dimensions);
 	END IF;
 	SELECT * INTO col FROM @extschema@._clip_columns AS c WHERE c.relation = clip_adopt.relation AND c.target = clip_adopt.target;
 	IF col.mode <> 'stamp' THEN
-		RAISE EXCEPTION USING ERRCODE = 'duplicate_object', MESSAGE = format('column "%s" of table %s is embedded with model "%s"', target, relation, col.model),
-			HINT = 'CALL clip_reembed changes the model of a column.';
+		RAISE EXCEPTION USING ERRCODE = 'duplicate_object', MESSAGE = format('column "%s" of table %s is already embedded with model "%s"', target, relation, col.model),
+			HINT = format('To change its model: CALL clip_reembed(%L, %L, %L).', relation, target, chosen.name);
 	END IF;
 	IF col.digest IS DISTINCT FROM chosen.digest THEN
 		trigger_name := COALESCE(col.trigger_name, @extschema@._clip_trigger_name(target));
@@ -41,7 +38,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION clip_adopt(regclass, name, text)
-	IS 'record that a model made the vectors that a column holds already; returns the statements it ran';
+	IS 'record the model that computed the existing embeddings of a column; returns the statements it ran';
 
 CREATE FUNCTION clip_retry(relation regclass, target name DEFAULT 'embedding') RETURNS bigint
 	LANGUAGE plpgsql VOLATILE
@@ -59,4 +56,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION clip_retry(regclass, name)
-	IS 'forget the failures of a column, so that its worker or the next backfill tries them again; returns their number';
+	IS 'clear the failures of a column, so that a worker or the next backfill retries the rows; returns their number';

@@ -1,4 +1,3 @@
--- A column whose rows can be embedded later, or a clear error.
 CREATE FUNCTION _clip_fillable(relation regclass, target name, batch_size integer) RETURNS _clip_columns
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
@@ -11,22 +10,20 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'batch_size must be between 1 and 10000';
 	END IF;
 	IF col.source IS NULL THEN
-		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('column "%s" of table %s was adopted', target, relation),
-			DETAIL = 'It is not known from which column it is embedded.', HINT = 'Call clip_auto_embed, which takes it over.';
+		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('column "%s" of table %s has no source column', target, relation),
+			DETAIL = 'Its embeddings were registered by clip_adopt, or kept by clip_auto_embed_drop.',
+			HINT = format('Name the source column: SELECT clip_auto_embed(%L, ''source'', %L).', relation, target);
 	END IF;
-	IF col.key_names IS NULL THEN
-		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('table %s has no primary key', relation),
-			DETAIL = 'Rows are found again by their key.', HINT = 'Add a primary key, or a unique index over columns that are not null.';
-	END IF;
+	PERFORM @extschema@._clip_require_key(relation, 'A backfill identifies rows by their key.'::text);
 	RETURN col;
 END
 $$;
-COMMENT ON FUNCTION _clip_fillable(regclass, name, integer) IS 'internal: a column whose rows can be embedded later, or a clear error';
+COMMENT ON FUNCTION _clip_fillable(regclass, name, integer) IS 'internal: a column that a backfill can embed, or an error';
 
 CREATE FUNCTION _clip_rows(n bigint) RETURNS text
 	LANGUAGE sql IMMUTABLE
 RETURN n::pg_catalog.text OPERATOR(pg_catalog.||) CASE WHEN n OPERATOR(pg_catalog.=) 1::pg_catalog.int8 THEN ' row' ELSE ' rows' END;
-COMMENT ON FUNCTION _clip_rows(bigint) IS 'internal: a number of rows, in words';
+COMMENT ON FUNCTION _clip_rows(bigint) IS 'internal: a number of rows as text';
 
 CREATE FUNCTION clip_backfill_batch(relation regclass, target name DEFAULT 'embedding', batch_size integer DEFAULT 64) RETURNS bigint
 	LANGUAGE plpgsql VOLATILE
@@ -36,7 +33,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION clip_backfill_batch(regclass, name, integer)
-	IS 'embed up to batch_size rows that have no vector, in this transaction; returns how many, 0 when none is left';
+	IS 'embed up to batch_size pending rows in this transaction; returns the number of embedded rows, 0 if no row is left to embed';
 
 CREATE PROCEDURE clip_backfill(relation regclass, target name DEFAULT 'embedding', batch_size integer DEFAULT 64)
 	LANGUAGE plpgsql
@@ -47,7 +44,7 @@ DECLARE
 	embedded pg_catalog.int8 := 0;
 	failed pg_catalog.int8 := 0;
 BEGIN
-	PERFORM @extschema@._clip_require_no_transaction('CALL clip_backfill'::pg_catalog.text, 'In a transaction, call clip_backfill_batch until it returns 0.'::pg_catalog.text);
+	PERFORM @extschema@._clip_require_no_transaction('CALL clip_backfill'::pg_catalog.text, 'Inside a transaction block, call clip_backfill_batch until it returns 0.'::pg_catalog.text);
 	column_trigger := (@extschema@._clip_fillable(relation, target, batch_size)).trigger_name;
 	SELECT s.embedded, s.failed, s.finished INTO step FROM @extschema@._clip_backfill_step(relation, column_trigger, batch_size, true) AS s;
 	LOOP
@@ -59,11 +56,11 @@ BEGIN
 	END LOOP;
 	IF failed OPERATOR(pg_catalog.>) 0::pg_catalog.int8 THEN
 		RAISE WARNING USING MESSAGE = pg_catalog.format('%s of %s embedded, %s failed', @extschema@._clip_rows(embedded), relation::pg_catalog.text, failed::pg_catalog.text),
-			HINT = 'The view clip_failures says which, and why.';
+			HINT = 'To see the rows and the reasons: SELECT relation, key, message FROM clip_failures.';
 	ELSE
 		RAISE NOTICE '% of % embedded', @extschema@._clip_rows(embedded), relation;
 	END IF;
 END
 $$;
 COMMENT ON PROCEDURE clip_backfill(regclass, name, integer)
-	IS 'embed all rows that have no vector, batch by batch, with a commit after each; several can run at once';
+	IS 'embed all pending rows, with a commit after each batch; several sessions can run it at the same time';

@@ -1,4 +1,4 @@
--- The one index that clip_reembed can make anew: on the column alone, of pgvector.
+-- clip_reembed recreates pgvector indexes that have the embedding column as their only column and no condition.
 CREATE FUNCTION _clip_reembed_plan(relation regclass, target name, model text,
 	OUT shadow name, OUT shadow_trigger name, OUT same boolean, OUT index_names name[], OUT statements text[])
 	LANGUAGE plpgsql STABLE
@@ -21,13 +21,13 @@ BEGIN
 	END IF;
 	shadow := @extschema@._clip_shadow_name(target);
 	SELECT a.attnum INTO number FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = target;
-	-- What hangs on the column and cannot be carried over is said before the work, not after it.
+	-- Reports dependent objects that cannot be recreated before the work starts.
 	SELECT string_agg(pg_describe_object(d.classid, d.objid, d.objsubid), ', ') INTO obstacles
 	  FROM pg_depend AS d
 	 WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = relation AND d.refobjsubid = number
 	   AND NOT (d.classid = 'pg_trigger'::regclass AND EXISTS (
 	            SELECT FROM pg_trigger AS t WHERE t.oid = d.objid AND t.tgname IN (col.trigger_name, col.trigger_name || '_check')))
-	   -- NOT NULL, which is carried over, is a constraint of its own since PostgreSQL 18.
+	   -- NOT NULL, which is set again, is a constraint of its own since PostgreSQL 18.
 	   AND NOT (d.classid = 'pg_constraint'::regclass AND EXISTS (
 	            SELECT FROM pg_constraint AS k WHERE k.oid = d.objid AND k.contype = 'n'))
 	   AND NOT (d.classid = 'pg_class'::regclass AND EXISTS (
@@ -36,14 +36,14 @@ BEGIN
 	                    OR i.indnatts = 1 AND i.indexprs IS NULL AND i.indpred IS NULL)));
 	IF obstacles IS NOT NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'dependent_objects_still_exist', MESSAGE = format('column "%s" of table %s cannot be replaced', target, relation),
-			DETAIL = format('These depend on it: %s.', obstacles), HINT = 'Drop them, and create them again afterwards.';
+			DETAIL = format('These objects depend on it: %s.', obstacles), HINT = 'Drop these objects, and create them again afterwards.';
 	END IF;
 	SELECT array_agg(c.relname ORDER BY c.oid) INTO index_names
 	  FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
 	 WHERE i.indrelid = relation AND i.indnatts = 1 AND i.indkey[0] = number AND i.indpred IS NULL;
 	SELECT * INTO next_col FROM @extschema@._clip_columns AS c WHERE c.relation = _clip_reembed_plan.relation AND c.target = shadow;
 	IF next_col.digest = chosen.digest THEN
-		-- Left by one that was interrupted: go on where it stopped.
+		-- Created by an interrupted call, which this call resumes.
 		shadow_trigger := next_col.trigger_name;
 		statements := '{}';
 		IF (next_col.mode, next_col.on_error, next_col.on_vector) IS DISTINCT FROM (col.mode, col.on_error, col.on_vector) THEN
@@ -56,11 +56,12 @@ BEGIN
 		statements := @extschema@._clip_drop_triggers(relation, next_col.trigger_name) || format('ALTER TABLE %s DROP COLUMN %I', relation, shadow);
 	ELSIF EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = shadow) THEN
 		RAISE EXCEPTION USING ERRCODE = 'duplicate_column', MESSAGE = format('column "%s" of table %s already exists', shadow, relation),
-			HINT = 'The new vectors are built in a column of that name: rename or drop it.';
+			DETAIL = 'clip_reembed computes the new embeddings in a column of this name.',
+			HINT = format('Rename the column: ALTER TABLE %s RENAME COLUMN %I TO new_name. Or drop it.', relation, shadow);
 	ELSE
 		statements := '{}';
 	END IF;
-	-- Of two names the one that is free: the triggers that are made now stay.
+	-- The new triggers keep their name, so each re-embedding alternates between two names.
 	shadow_trigger := @extschema@._clip_trigger_name(target);
 	IF shadow_trigger = col.trigger_name THEN
 		shadow_trigger := shadow_trigger || '_reembed';
@@ -68,23 +69,23 @@ BEGIN
 	statements := statements
 		|| format('ALTER TABLE %s ADD COLUMN %I %I.vector(%s)', relation, shadow, @extschema@._clip_vector_schema(), chosen.dimensions)
 		|| @extschema@._clip_create_triggers(relation, col.source, shadow, shadow_trigger, col.mode, chosen.name, chosen.digest, col.on_error, col.on_vector)
-		-- Made while the column is empty and filled row by row: an index built at the end would stop all writing meanwhile.
+		-- Created while the column is empty and filled row by row, because building an index at the end would block all writers.
 		|| (SELECT COALESCE(array_agg(format('CREATE INDEX %I ON %s USING %I (%I %I.%I)%s', @extschema@._clip_shadow_name(c.relname), relation, am.amname, shadow,
 		                             n.nspname, oc.opcname, ' WITH (' || array_to_string(c.reloptions, ', ') || ')') ORDER BY c.oid), '{}')
 		      FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid JOIN pg_am AS am ON am.oid = c.relam
 		      JOIN pg_opclass AS oc ON oc.oid = i.indclass[0] JOIN pg_namespace AS n ON n.oid = oc.opcnamespace
 		     WHERE i.indrelid = relation AND i.indnatts = 1 AND i.indkey[0] = number AND i.indpred IS NULL);
-	-- In all modes: with it the last look, while nobody else can read the table, takes no time.
+	-- Created in all modes: with this index the last check, which runs under an exclusive lock, takes no time.
 	statements := statements || format('CREATE INDEX ON %s (%s) WHERE %I IS NULL AND %I IS NOT NULL', relation,
 		(SELECT string_agg(quote_ident(name), ', ' ORDER BY i) FROM unnest(col.key_names) WITH ORDINALITY AS k (name, i)), shadow, col.source);
 END
 $$;
-COMMENT ON FUNCTION _clip_reembed_plan(regclass, name, text) IS 'internal: what clip_reembed has to make, or why it cannot';
+COMMENT ON FUNCTION _clip_reembed_plan(regclass, name, text) IS 'internal: statements and names for clip_reembed, or an error if the column cannot be replaced';
 
 CREATE FUNCTION _clip_reembed_swap(relation regclass, target name, shadow name, index_names name[]) RETURNS boolean
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
-	-- Keys of failures are noted under these settings, and compared as texts.
+	-- Keys of failures are recorded under these settings and compared as texts.
 	SET datestyle = 'ISO, YMD' SET intervalstyle = postgres SET timezone = 'UTC' SET extra_float_digits = 1 SET bytea_output = hex
 	SET lc_monetary = 'C' SET xmlbinary = base64
 AS $$
@@ -104,7 +105,7 @@ BEGIN
 	SELECT * INTO old_col FROM @extschema@._clip_column(relation, target);
 	SELECT * INTO new_col FROM @extschema@._clip_column(relation, shadow);
 	SELECT * INTO old_attribute FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = target;
-	-- No row may lose a vector that it had, unless it is known to fail with the new model.
+	-- No row may lose its embedding, unless it has failed with the new model.
 	EXECUTE format('SELECT count(*) FROM %s AS t WHERE t.%I IS NOT NULL AND t.%I IS NOT NULL AND t.%I IS NULL '
 		'AND NOT EXISTS (SELECT FROM _clip.failed AS f WHERE f.relation = %s::oid AND f.trigger_name = %L AND f.waits AND f.key = %s)',
 		old_col.rows_of, old_col.source, target, shadow, relation::oid, new_col.trigger_name,
@@ -124,7 +125,7 @@ BEGIN
 	statements := statements
 		|| format('ALTER TABLE %s DROP COLUMN %I', relation, target)
 		|| format('ALTER TABLE %s RENAME COLUMN %I TO %I', relation, shadow, target);
-	-- Called meanwhile, clip_auto_embed has changed the old column's triggers.
+	-- A call of clip_auto_embed during the re-embedding may have changed the old column's triggers.
 	IF (new_col.mode, new_col.on_error, new_col.on_vector) IS DISTINCT FROM (old_col.mode, old_col.on_error, old_col.on_vector) THEN
 		statements := statements || @extschema@._clip_drop_triggers(relation, new_col.trigger_name)
 			|| @extschema@._clip_create_triggers(relation, old_col.source, target, new_col.trigger_name, old_col.mode, new_col.model, new_col.digest,
@@ -146,7 +147,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION _clip_reembed_swap(regclass, name, name, name[])
-	IS 'internal: let the new vectors take the place of the old; false if rows still lack theirs';
+	IS 'internal: replace the old column by the new one; false if rows have no new embedding yet';
 
 CREATE PROCEDURE clip_reembed(relation regclass, target name, model text, batch_size integer DEFAULT 64)
 	LANGUAGE plpgsql
@@ -154,25 +155,25 @@ AS $$
 DECLARE
 	plan record;
 BEGIN
-	PERFORM @extschema@._clip_require_no_transaction('CALL clip_reembed'::pg_catalog.text, 'Call it outside: it takes its time, and keeps what it has done.'::pg_catalog.text);
+	PERFORM @extschema@._clip_require_no_transaction('CALL clip_reembed'::pg_catalog.text, 'Run it outside a transaction block. An interrupted call can be resumed.'::pg_catalog.text);
 	PERFORM @extschema@._clip_hold(relation);
 	SELECT * INTO plan FROM @extschema@._clip_reembed_plan(relation, target, model);
 	IF plan.same THEN
-		RAISE NOTICE 'column "%" of table % holds vectors of that model already', target, relation;
+		RAISE NOTICE 'column "%" of table % already has embeddings of this model', target, relation;
 		RETURN;
 	END IF;
 	PERFORM @extschema@._clip_execute(plan.statements, false);
 	COMMIT;
-	-- From here on rows that are written get both vectors.
+	-- From now on, rows that are written get an embedding of both models.
 	LOOP
 		CALL @extschema@.clip_backfill(relation, plan.shadow, batch_size);
 		EXIT WHEN @extschema@._clip_reembed_swap(relation, target, plan.shadow, plan.index_names);
 		COMMIT;
-		-- Somebody else works on the rows that lack theirs.
+		-- Another session embeds the remaining rows.
 		PERFORM pg_catalog.pg_sleep(1);
 	END LOOP;
 	COMMIT;
 END
 $$;
 COMMENT ON PROCEDURE clip_reembed(regclass, name, text, integer)
-	IS 'change the model of a column: new vectors and index are built beside the old, which serve until they are replaced at once';
+	IS 'change the model of a column: builds a new column and index, and searches use the old ones until both are swapped at the end';

@@ -1,15 +1,15 @@
--- what is going on
+-- status and progress
 
 CREATE FUNCTION _clip_auto_embed_status()
 	RETURNS TABLE (relation regclass, source name, target name, model text, model_state text, mode text, on_error text, index regclass,
-		"rows" bigint, embedded bigint, pending bigint, failed bigint, oldest_pending timestamptz, rate real, time_left interval)
+		"rows" bigint, embedded bigint, pending bigint, failed bigint, oldest_pending timestamptz, rate real, time_left interval, on_vector text)
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-	-- Tables up to this many rows are counted; of larger ones, statistics tell.
-	most_counted CONSTANT bigint := 1000000;
+	-- Rows are counted in tables of up to this many rows. For larger tables, they are estimated from statistics.
+	max_counted CONSTANT bigint := 1000000;
 	col @extschema@._clip_columns%ROWTYPE;
 	estimate real;
 	empty_source real;
@@ -22,6 +22,7 @@ BEGIN
 		model := col.model;
 		mode := NULLIF(col.mode, 'stamp');
 		on_error := CASE WHEN col.source IS NOT NULL THEN col.on_error END;
+		on_vector := CASE WHEN col.source IS NOT NULL THEN col.on_vector END;
 		index := @extschema@._clip_vector_index(col.relation, col.target);
 		SELECT CASE WHEN m.digest = col.digest THEN 'ok' WHEN m.name IS NULL THEN 'missing' WHEN m.digest IS NULL THEN 'broken' ELSE 'another' END
 		  INTO model_state FROM (SELECT) AS one LEFT JOIN @extschema@.clip_models AS m ON m.name = col.model;
@@ -33,14 +34,11 @@ BEGIN
 		rate := NULL;
 		time_left := NULL;
 		IF has_table_privilege(col.relation, 'SELECT') AND (SELECT has_schema_privilege(c.relnamespace, 'USAGE') FROM pg_class AS c WHERE c.oid = col.relation) THEN
-			-- reltuples is -1 before the first ANALYZE: then pages tell whether the table is small.
-			SELECT sum(CASE WHEN c.reltuples >= 0 THEN c.reltuples ELSE pg_relation_size(c.oid) / 100 END) INTO estimate
-			  FROM pg_class AS c
-			 WHERE c.oid = col.relation AND c.relkind = 'r' OR c.oid IN (SELECT p.relid FROM pg_partition_tree(col.relation) AS p WHERE p.isleaf);
-			IF COALESCE(estimate, 0) <= most_counted THEN
+			estimate := @extschema@._clip_estimated_rows(col.relation);
+			IF estimate <= max_counted THEN
 				EXECUTE format('SELECT count(*), count(%1$I), count(*) FILTER (WHERE %1$I IS NULL AND %3$s) FROM %2$s',
 					col.target, col.rows_of, CASE WHEN col.source IS NULL THEN 'false' ELSE format('%I IS NOT NULL', col.source) END) INTO "rows", embedded, pending;
-				-- The owner may know what waits, though policies hide the rows from everybody.
+				-- The owner sees the number of pending rows even if policies hide the rows.
 				IF col.source IS NOT NULL AND pg_has_role(col.owner, 'USAGE') AND row_security_active(col.relation::oid) THEN
 					pending := @extschema@._clip_count_pending(col.relation, col.trigger_name::text);
 				END IF;
@@ -58,7 +56,7 @@ BEGIN
 				END IF;
 			END IF;
 			SELECT count(*) INTO failed FROM @extschema@.clip_failures AS f WHERE f.relation = col.relation AND f.target = col.target AND f.key IS NOT NULL;
-			-- Failed rows have no vector either, but nothing waits for them.
+			-- Failed rows have no embedding either, but are not pending.
 			pending := CASE WHEN pending > failed THEN pending - failed WHEN pending IS NOT NULL THEN 0 END;
 			SELECT max(a.reported_at) FILTER (WHERE a.pid = 0),
 			       sum(a.embedded / NULLIF(extract(epoch FROM a.reported_at - a.started_at), 0)) FILTER (WHERE a.pid <> 0 AND a.reported_at > now() - interval '10 seconds')
@@ -74,22 +72,23 @@ $$;
 COMMENT ON FUNCTION _clip_auto_embed_status() IS 'internal: rows of the view clip_auto_embed_status';
 
 CREATE VIEW @extschema@.clip_auto_embed_status AS SELECT * FROM @extschema@._clip_auto_embed_status();
-COMMENT ON VIEW clip_auto_embed_status IS 'columns that have a model, and how far they are; counts are NULL for tables that you may not read';
+COMMENT ON VIEW clip_auto_embed_status IS 'embedded columns, with model, mode and progress; counts are NULL for tables that you cannot read';
 COMMENT ON COLUMN clip_auto_embed_status.relation IS 'the table';
-COMMENT ON COLUMN clip_auto_embed_status.source IS 'the column of texts or images; NULL if the vectors were adopted';
-COMMENT ON COLUMN clip_auto_embed_status.target IS 'the column of vectors';
-COMMENT ON COLUMN clip_auto_embed_status.model IS 'the model that made the vectors';
-COMMENT ON COLUMN clip_auto_embed_status.model_state IS 'ok; missing; broken; or another, if the model of that name is not the one that made the vectors';
-COMMENT ON COLUMN clip_auto_embed_status.mode IS 'row, statement or queue; NULL if the vectors were adopted';
-COMMENT ON COLUMN clip_auto_embed_status.on_error IS 'what an error does: error, null or skip';
-COMMENT ON COLUMN clip_auto_embed_status.index IS 'the index that serves searches';
-COMMENT ON COLUMN clip_auto_embed_status."rows" IS 'rows of the table; an estimate above a million';
-COMMENT ON COLUMN clip_auto_embed_status.embedded IS 'rows that have a vector; an estimate above a million';
-COMMENT ON COLUMN clip_auto_embed_status.pending IS 'rows that have a source and no vector, and have not failed; of large tables counted in mode queue only';
-COMMENT ON COLUMN clip_auto_embed_status.failed IS 'rows in clip_failures';
-COMMENT ON COLUMN clip_auto_embed_status.oldest_pending IS 'when the queue was last seen empty: no row has waited longer';
+COMMENT ON COLUMN clip_auto_embed_status.source IS 'the source column; NULL if the embeddings were registered by clip_adopt';
+COMMENT ON COLUMN clip_auto_embed_status.target IS 'the embedding column';
+COMMENT ON COLUMN clip_auto_embed_status.model IS 'the model that computed the embeddings';
+COMMENT ON COLUMN clip_auto_embed_status.model_state IS 'ok; missing; broken; or another, if the installed model of that name has a different digest';
+COMMENT ON COLUMN clip_auto_embed_status.mode IS 'row, statement or queue; NULL if the embeddings were registered by clip_adopt';
+COMMENT ON COLUMN clip_auto_embed_status.on_error IS 'action on an error: error, null or skip; NULL if the embeddings were registered by clip_adopt';
+COMMENT ON COLUMN clip_auto_embed_status.index IS 'the index that searches use';
+COMMENT ON COLUMN clip_auto_embed_status."rows" IS 'number of rows of the table; estimated above a million';
+COMMENT ON COLUMN clip_auto_embed_status.embedded IS 'number of rows that have an embedding; estimated above a million';
+COMMENT ON COLUMN clip_auto_embed_status.pending IS 'number of rows that have a source and no embedding, and have not failed; above a million rows counted in mode queue, otherwise estimated';
+COMMENT ON COLUMN clip_auto_embed_status.failed IS 'number of rows in clip_failures';
+COMMENT ON COLUMN clip_auto_embed_status.oldest_pending IS 'time at which the queue was last seen empty; no row has been pending longer';
 COMMENT ON COLUMN clip_auto_embed_status.rate IS 'rows per second that workers and backfills embed now';
-COMMENT ON COLUMN clip_auto_embed_status.time_left IS 'pending rows at that rate';
+COMMENT ON COLUMN clip_auto_embed_status.time_left IS 'estimated time until no row is pending, at the current rate';
+COMMENT ON COLUMN clip_auto_embed_status.on_vector IS 'embeddings that a statement writes: replace or keep; NULL if the embeddings were registered by clip_adopt';
 
 CREATE VIEW @extschema@.clip_progress AS
 SELECT c.relation, c.target, a.pid, a.kind, a.started_at, a.total, a.embedded, a.failed,
@@ -100,17 +99,17 @@ SELECT c.relation, c.target, a.pid, a.kind, a.started_at, a.total, a.embedded, a
   JOIN @extschema@._clip_columns AS c ON c.relation OPERATOR(pg_catalog.=) a.relation AND c.trigger_name OPERATOR(pg_catalog.=) a.trigger_name
  CROSS JOIN LATERAL (SELECT CASE WHEN a.reported_at OPERATOR(pg_catalog.>) a.started_at
        THEN a.embedded OPERATOR(pg_catalog./) extract(epoch FROM a.reported_at OPERATOR(pg_catalog.-) a.started_at)::pg_catalog.float8 END) AS r (rate)
- -- Whoever works is in a transaction; a process that was killed left its entry behind.
+ -- A process that embeds is in a transaction. The entry of a killed process remains in the table.
  WHERE a.pid OPERATOR(pg_catalog.<>) 0 AND EXISTS (SELECT FROM pg_catalog.pg_locks AS l
        WHERE l.pid OPERATOR(pg_catalog.=) a.pid AND l.locktype OPERATOR(pg_catalog.=) 'virtualxid' AND l.granted);
-COMMENT ON VIEW clip_progress IS 'backfills and workers that are embedding now';
+COMMENT ON VIEW clip_progress IS 'backfills and workers that are running now';
 COMMENT ON COLUMN clip_progress.relation IS 'the table';
-COMMENT ON COLUMN clip_progress.target IS 'the column of vectors';
-COMMENT ON COLUMN clip_progress.pid IS 'the process';
+COMMENT ON COLUMN clip_progress.target IS 'the embedding column';
+COMMENT ON COLUMN clip_progress.pid IS 'process ID';
 COMMENT ON COLUMN clip_progress.kind IS 'backfill or worker';
-COMMENT ON COLUMN clip_progress.started_at IS 'when it began';
-COMMENT ON COLUMN clip_progress.total IS 'rows that had no vector then; NULL for a worker';
-COMMENT ON COLUMN clip_progress.embedded IS 'rows embedded by it since';
-COMMENT ON COLUMN clip_progress.failed IS 'rows that failed since';
+COMMENT ON COLUMN clip_progress.started_at IS 'time of its start';
+COMMENT ON COLUMN clip_progress.total IS 'number of pending rows at that time; NULL for a worker';
+COMMENT ON COLUMN clip_progress.embedded IS 'number of rows that it has embedded';
+COMMENT ON COLUMN clip_progress.failed IS 'number of rows that failed';
 COMMENT ON COLUMN clip_progress.rate IS 'rows per second';
-COMMENT ON COLUMN clip_progress.time_left IS 'what is left at that rate; NULL for a worker';
+COMMENT ON COLUMN clip_progress.time_left IS 'estimated time until it ends, at that rate; NULL for a worker';

@@ -1,14 +1,14 @@
 -- search
 --
--- A search is one statement, made from one description of its target. Rust runs it (src/search): with the caller's rights
--- and search_path, so that policies of row security hold and a filter means the same as in a statement of the caller's.
--- Each name in the statement is qualified, because it is read under the caller's search_path.
+-- A search is one statement, built from one description of its target. Rust (src/search) runs it with the caller's privileges
+-- and search_path, so that row-level security applies and a filter means the same as in the caller's own statement. All other
+-- names in the statement are schema-qualified, because it is parsed under the caller's search_path.
 
 CREATE FUNCTION _clip_require_expression(filter text) RETURNS void
 	AS 'MODULE_PATHNAME', 'clip_require_expression_wrapper' LANGUAGE C STABLE STRICT;
-COMMENT ON FUNCTION _clip_require_expression(text) IS 'internal: refuse a filter that is not one expression';
+COMMENT ON FUNCTION _clip_require_expression(text) IS 'internal: raise an error if a filter is not one expression';
 
--- The record of the model that made a column's vectors, if there is one. A partition's column is that of its table.
+-- The record of the model that computed a column's embeddings, if there is one. The record of a partition is that of its table.
 CREATE FUNCTION _clip_recorded(relation regclass, target name, OUT model text, OUT digest text, OUT mode text, OUT source name, OUT top regclass)
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
@@ -23,7 +23,7 @@ BEGIN
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION _clip_recorded(regclass, name) IS 'internal: the record of the model of a column, or of its partitioned table''s';
+COMMENT ON FUNCTION _clip_recorded(regclass, name) IS 'internal: recorded model of a column, from the partitioned table for a partition';
 
 CREATE FUNCTION _clip_require_vectors(relation regclass, target name) RETURNS void
 	LANGUAGE plpgsql STABLE
@@ -32,31 +32,26 @@ AS $$
 DECLARE
 	kind oid;
 BEGIN
-	IF relation IS NULL OR target IS NULL THEN
-		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'relation and target must not be null';
-	END IF;
+	PERFORM @extschema@._clip_require_names(relation, target);
 	IF NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = relation AND c.relkind IN ('r', 'p', 'v', 'm', 'f')) THEN
 		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('%s is not a table or view', relation);
 	END IF;
-	SELECT a.atttypid INTO kind FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = target AND a.attnum > 0 AND NOT a.attisdropped;
-	IF kind IS NULL THEN
-		RAISE EXCEPTION USING ERRCODE = 'undefined_column', MESSAGE = format('column "%s" of table %s does not exist', target, relation),
-			HINT = 'Name the column of vectors: target => ''name''.';
-	ELSIF kind <> @extschema@._clip_vector_type() THEN
+	kind := (@extschema@._clip_require_column(relation, target, 'the embedding column'::text, 'target'::text)).type;
+	IF kind <> @extschema@._clip_vector_type() THEN
 		RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch', MESSAGE = format('column "%s" has type %s', target, kind::regtype),
-			HINT = 'Name the column of vectors: target => ''name''.';
+			DETAIL = 'An embedding column has type vector.', HINT = 'Name the embedding column: target => ''name''.';
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION _clip_require_vectors(regclass, name) IS 'internal: refuse a column that does not exist, or holds no vectors';
+COMMENT ON FUNCTION _clip_require_vectors(regclass, name) IS 'internal: raise an error if a column does not exist or is no embedding column';
 
--- Bound when the extension is created, whatever search_path the caller has.
+-- Resolved when the extension is created, so the caller's search_path does not matter.
 CREATE FUNCTION _clip_vector_type() RETURNS oid
 	LANGUAGE sql STABLE
 RETURN 'vector'::pg_catalog.regtype::pg_catalog.oid;
-COMMENT ON FUNCTION _clip_vector_type() IS 'internal: the type of pgvector';
+COMMENT ON FUNCTION _clip_vector_type() IS 'internal: pgvector''s type';
 
--- The model that embeds a query which is compared with a column.
+-- The model for queries that are compared with a column.
 CREATE FUNCTION _clip_query_model(relation regclass, target name, required boolean, OUT model text, OUT digest text, OUT named text)
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
@@ -68,20 +63,24 @@ BEGIN
 		PERFORM @extschema@._clip_require_vectors(relation, target);
 		IF required THEN
 			RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('column "%s" of table %s has no model', target, relation),
-				DETAIL = 'It is not recorded which model made its vectors.',
+				DETAIL = 'The model that computed its embeddings is not recorded.',
 				HINT = CASE WHEN (SELECT c.relkind IN ('r', 'p') FROM pg_class AS c WHERE c.oid = relation)
-					THEN format('Record it: SELECT clip_adopt(%L, %L, ''model''). Or name it in the query: clip_embed_text(''...'', ''model'').', relation, target)
-					ELSE 'Name the table that holds the vectors, or name the model: clip_embed_text(''...'', ''model'').' END;
+					THEN format('Record the model: SELECT clip_adopt(%L, %L, ''model''). Or name it in the query: clip_embed_text(''...'', ''model'').', relation, target)
+					ELSE 'Name the table that contains the embeddings, or name the model: clip_embed_text(''...'', ''model'').' END;
 		END IF;
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION _clip_query_model(regclass, name, boolean) IS 'internal: the model of a column, or a clear error if one is required';
+COMMENT ON FUNCTION _clip_query_model(regclass, name, boolean) IS 'internal: the model of a column, or an error if one is required';
 
--- The description of a target, of which statements about a column of vectors are made. "present" is the condition that
--- there is a vector, "filtered" adds the filter. "distance" is the cosine distance to the expression "query". "place"
--- orders alike, in the form that the index serves; "exact_place" in a form that no index serves. "index" is NULL where none
--- is known, as of a view. "may_omit" says whether an index may be used that does not find all rows.
+-- The description of a target, from which statements about an embedding column are built.
+--   present      condition that the row has an embedding
+--   filtered     the filter, as an additional condition
+--   distance     cosine distance to the expression "query"
+--   place        expression that sorts in the same order, in the form that the index supports
+--   exact_place  the same, in a form that no index supports
+--   index        NULL if no usable index is known, for example for a view
+--   may_omit     true if the server may use an index that does not find all rows
 CREATE FUNCTION _clip_searched(relation regclass, target name, filter text, query text, OUT rows_of text, OUT alias text, OUT present text, OUT filtered text,
 	OUT distance text, OUT place text, OUT exact_place text, OUT index regclass, OUT may_omit boolean, OUT model text, OUT digest text)
 	LANGUAGE plpgsql STABLE
@@ -110,7 +109,7 @@ BEGIN
 	place := distance;
 	index := @extschema@._clip_vector_index(relation, target);
 	IF index IS NOT NULL THEN
-		-- Of vectors of length one, all three operators order alike. A cast to halfvec is part of the index.
+		-- For vectors of length one, all three operators sort in the same order. A cast to halfvec is part of the index.
 		SELECT format('OPERATOR(%I.%s)', n.nspname, o.oprname), oc.opcintype INTO operator, type
 		  FROM pg_index AS i
 		  JOIN pg_opclass AS oc ON oc.oid = i.indclass[0]
@@ -119,7 +118,7 @@ BEGIN
 		  JOIN pg_namespace AS n ON n.oid = o.oprnamespace
 		 WHERE i.indexrelid = index;
 		IF operator NOT LIKE '%.<=>)' AND model IS NULL THEN
-			-- Vectors of an unknown origin may have another length.
+			-- Vectors of an unknown model may not have length one.
 			index := NULL;
 		ELSIF type = @extschema@._clip_vector_type() THEN
 			place := format('%s %s %s', target_column, operator, query);
@@ -127,15 +126,15 @@ BEGIN
 			place := format('%s.%s %s %s::%s', alias, regexp_replace(pg_get_indexdef(index, 1, false), '^\(\((.*)\)(::.*)\)$', '\1\2'), operator, query, format_type(type, NULL));
 		END IF;
 	END IF;
-	-- No index has a sum.
+	-- No index supports a sum.
 	exact_place := format('(%s) OPERATOR(pg_catalog.+) 0::pg_catalog.float8', place);
 	may_omit := index IS NOT NULL OR tab.relhassubclass OR tab.relkind NOT IN ('r', 'm');
 END
 $$;
-COMMENT ON FUNCTION _clip_searched(regclass, name, text, text) IS 'internal: the description of a target of searches, or a clear error';
+COMMENT ON FUNCTION _clip_searched(regclass, name, text, text) IS 'internal: the description of a search target, or an error';
 
--- How a search names a row that it finds: the expressions of key, key_text, key_uuid and key_json. The key is that of
--- the table, or the column that is named, as of a view.
+-- The expressions for key, key_text, key_uuid and key_json of a search result. They use the key of the table, or "key_column" if
+-- the caller names it, for example for a view.
 CREATE FUNCTION _clip_search_key(relation regclass, alias text, key_column name) RETURNS text
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
@@ -150,13 +149,13 @@ BEGIN
 		names := (SELECT k.names FROM @extschema@._clip_key(relation) AS k);
 		IF names IS NULL THEN
 			RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('%s has no primary key', relation),
-				DETAIL = 'A search returns the keys of the rows that it finds.',
-				HINT = format('Name a column that identifies its rows: key_column => %L.', COALESCE(
+				DETAIL = 'A search returns the keys of rows.',
+				HINT = format('Name a column that identifies rows: key_column => %L.', COALESCE(
 					(SELECT a.attname FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
 						AND a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'uuid'::regtype) ORDER BY a.attname <> 'id', a.attnum LIMIT 1), 'id'));
 		END IF;
-	ELSIF NOT EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = key_column AND a.attnum > 0 AND NOT a.attisdropped) THEN
-		RAISE EXCEPTION USING ERRCODE = 'undefined_column', MESSAGE = format('column "%s" of table %s does not exist', key_column, relation);
+	ELSE
+		PERFORM @extschema@._clip_require_column(relation, key_column, 'the column that identifies rows'::text, 'key_column'::text);
 	END IF;
 	SELECT format('pg_catalog.jsonb_build_object(%s) AS key_json', string_agg(format('%L, %s.%I', k.name, alias, k.name), ', ' ORDER BY k.i)) INTO object
 	  FROM unnest(names) WITH ORDINALITY AS k (name, i);
@@ -177,10 +176,10 @@ BEGIN
 	RETURN 'NULL::pg_catalog.int8 AS key, NULL::pg_catalog.text AS key_text, NULL::pg_catalog.uuid AS key_uuid, ' || object;
 END
 $$;
-COMMENT ON FUNCTION _clip_search_key(regclass, text, name) IS 'internal: the expressions by which a search names a row';
+COMMENT ON FUNCTION _clip_search_key(regclass, text, name) IS 'internal: expressions for the keys of a search result';
 
--- How to read some rows of a table, at random if it is large. Whole blocks are sampled: so many that some are for certain,
--- and more rows than are wanted. A view is read from its beginning.
+-- A FROM clause and a LIMIT to read some rows of a table, at random if it is large. TABLESAMPLE reads whole blocks, so the
+-- clause asks for at least five times the wanted rows and for at least 5000. A view is read from its first row.
 CREATE FUNCTION _clip_sample(relation regclass, wanted integer, OUT source text, OUT most bigint)
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
@@ -196,17 +195,17 @@ BEGIN
 	  INTO source FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = relation;
 END
 $$;
-COMMENT ON FUNCTION _clip_sample(regclass, integer) IS 'internal: how to read some rows of a table';
+COMMENT ON FUNCTION _clip_sample(regclass, integer) IS 'internal: FROM clause and LIMIT for a sample of a table';
 
-CREATE FUNCTION _clip_require_number(name text, value integer, fewest integer) RETURNS void
+CREATE FUNCTION _clip_require_number(name text, value integer, minimum integer) RETURNS void
 	LANGUAGE plpgsql IMMUTABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	IF value IS NULL OR value < fewest THEN
+	IF value IS NULL OR value < minimum THEN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('invalid %s: %s', name, COALESCE(value::text, 'null')),
-			DETAIL = format('It is a number of rows, %s or more.', fewest);
+			DETAIL = format('Valid values are %s and larger.', minimum);
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION _clip_require_number(text, integer, integer) IS 'internal: refuse a number of rows that is too small';
+COMMENT ON FUNCTION _clip_require_number(text, integer, integer) IS 'internal: raise an error if a number of rows is too small';

@@ -1,4 +1,5 @@
--- The statement of a search, which returns keys, and the same in a form that no index serves: NULL if it would find the same.
+-- The statement of a search, which returns keys. "exact" is the same search in a form that no index supports, or NULL if it would
+-- find the same rows.
 CREATE FUNCTION _clip_search_statements(relation regclass, k integer, target name, filter text, key_column name,
 	OUT nearest text, OUT exact text, OUT candidates integer, OUT model text, OUT digest text, OUT named text)
 	LANGUAGE plpgsql STABLE
@@ -6,7 +7,7 @@ CREATE FUNCTION _clip_search_statements(relation regclass, k integer, target nam
 AS $$
 DECLARE
 	parts record;
-	-- In two steps: an index may yield rows slightly out of order, and finds more of them if it may.
+	-- Two steps, because an index scan in relaxed order finds more rows but returns them slightly out of order.
 	search CONSTANT text := E'WITH nearest AS MATERIALIZED (\nSELECT %s, %s AS distance\n  FROM %s\n WHERE %s\n ORDER BY %s\n LIMIT %s\n)\n'
 		'SELECT * FROM nearest ORDER BY distance';
 	columns text;
@@ -24,7 +25,7 @@ BEGIN
 	named := relation::text;
 END
 $$;
-COMMENT ON FUNCTION _clip_search_statements(regclass, integer, name, text, name) IS 'internal: the statements of a search, and the model of its column';
+COMMENT ON FUNCTION _clip_search_statements(regclass, integer, name, text, name) IS 'internal: statements of a search, and the model of its column';
 
 CREATE FUNCTION _clip_search_sql(relation regclass, k integer, target name, filter text) RETURNS text
 	LANGUAGE plpgsql STABLE
@@ -37,7 +38,7 @@ DECLARE
 BEGIN
 	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, '$1'::pg_catalog.text);
 	PERFORM @extschema@._clip_require_number('k'::pg_catalog.text, k, 1);
-	-- A name that no column of the table has.
+	-- Finds a name that no column of the table has.
 	WHILE EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = called) LOOP
 		called := 'clip_distance' || CASE number WHEN 1 THEN '' ELSE '_' || number END;
 		number := number + 1;
@@ -46,40 +47,41 @@ BEGIN
 		parts.alias, parts.distance, called, parts.rows_of, parts.present || parts.filtered, parts.place, k);
 END
 $$;
-COMMENT ON FUNCTION _clip_search_sql(regclass, integer, name, text) IS 'internal: a search as a statement that returns whole rows';
+COMMENT ON FUNCTION _clip_search_sql(regclass, integer, name, text) IS 'internal: search statement that returns complete rows';
 
 CREATE FUNCTION clip_search_sql(relation regclass, k integer DEFAULT 10, target name DEFAULT 'embedding', filter text DEFAULT NULL) RETURNS text
 	AS 'MODULE_PATHNAME', 'clip_search_sql_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION clip_search_sql(regclass, integer, name, text)
-	IS 'a search as a statement that returns whole rows; $1 is the vector that is searched by';
+	IS 'return a search statement that returns complete rows; $1 is the query vector';
 
 CREATE FUNCTION clip_query(relation regclass, query text, target name DEFAULT 'embedding') RETURNS vector
 	AS 'MODULE_PATHNAME', 'clip_query_wrapper' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION clip_query(regclass, text, name)
-	IS 'embed a text with the model that made a column''s vectors';
+	IS 'embed a text with the model that computed a column''s embeddings';
 
 CREATE FUNCTION clip_query_image(relation regclass, query bytea, target name DEFAULT 'embedding') RETURNS vector
 	AS 'MODULE_PATHNAME', 'clip_query_image_wrapper' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION clip_query_image(regclass, bytea, name)
-	IS 'embed an encoded image with the model that made a column''s vectors';
+	IS 'embed an encoded image with the model that computed a column''s embeddings';
 
 CREATE FUNCTION _clip_query(relation regclass, target name, query text, model text) RETURNS vector
 	AS 'MODULE_PATHNAME', 'clip_query_with_wrapper' LANGUAGE C STABLE COST 10000;
 COMMENT ON FUNCTION _clip_query(regclass, name, text, text)
-	IS 'internal: embed a text with the model that is named, or that made a column''s vectors, or the default one';
+	IS 'internal: embed a text with the named model, or with the column''s model, or with the default model';
 
--- Asked once per session and column: which statement finds rows that have a source and no vector. It reads the index of
--- pending rows, or a small table, or some blocks of a large one. "failed" is the number of rows that are known to fail.
+-- The statement that looks for pending rows, requested once per session and column. It reads the index of pending rows, or all of
+-- a small table, or some blocks of a large table. "failed" is the number of failures.
 CREATE FUNCTION _clip_pending_statement(role oid, relation regclass, target name, OUT statement text, OUT sampled boolean, OUT failed bigint, OUT queued boolean, OUT top regclass)
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
-	-- Pages of a table that is read whole, which takes some milliseconds; blocks of a larger one; and pages of one that is
-	-- too large even for choosing blocks.
+	-- A table of up to so many pages is read completely, which takes some milliseconds.
 	small CONSTANT bigint := 1000;
+	-- So many blocks of a larger table are read.
 	blocks CONSTANT integer := 64;
+	-- A table of more pages is not read, because even the choice of the blocks would take too long.
 	large CONSTANT bigint := 4000000;
 	col CONSTANT record := @extschema@._clip_recorded(relation, target);
 	pages bigint;
@@ -110,25 +112,25 @@ BEGIN
 	top := col.top;
 END
 $$;
-COMMENT ON FUNCTION _clip_pending_statement(oid, regclass, name) IS 'internal: how to look for rows that no search finds, because they have no vector';
+COMMENT ON FUNCTION _clip_pending_statement(oid, regclass, name) IS 'internal: statement that looks for pending rows, which searches do not find';
 
 CREATE FUNCTION clip_search(relation regclass, query text, k integer DEFAULT 10, target name DEFAULT 'embedding', filter text DEFAULT NULL,
 	model text DEFAULT NULL, key_column name DEFAULT NULL)
 	RETURNS TABLE (key bigint, key_text text, key_uuid uuid, key_json jsonb, distance double precision)
 	AS 'MODULE_PATHNAME', 'clip_search_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 10;
 COMMENT ON FUNCTION clip_search(regclass, text, integer, name, text, text, name)
-	IS 'the keys of the k rows of a table that match a filter and are nearest to a text, with the cosine distance';
+	IS 'search by a text: keys of the k most similar rows that match a filter, with the cosine distance';
 
 CREATE FUNCTION clip_search_image(relation regclass, query bytea, k integer DEFAULT 10, target name DEFAULT 'embedding', filter text DEFAULT NULL,
 	model text DEFAULT NULL, key_column name DEFAULT NULL)
 	RETURNS TABLE (key bigint, key_text text, key_uuid uuid, key_json jsonb, distance double precision)
 	AS 'MODULE_PATHNAME', 'clip_search_image_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 10;
 COMMENT ON FUNCTION clip_search_image(regclass, bytea, integer, name, text, text, name)
-	IS 'the keys of the k rows of a table that match a filter and are nearest to an encoded image, with the cosine distance';
+	IS 'search by an encoded image: keys of the k most similar rows that match a filter, with the cosine distance';
 
 CREATE FUNCTION clip_search_vector(relation regclass, query vector, k integer DEFAULT 10, target name DEFAULT 'embedding', filter text DEFAULT NULL,
 	key_column name DEFAULT NULL)
 	RETURNS TABLE (key bigint, key_text text, key_uuid uuid, key_json jsonb, distance double precision)
 	AS 'MODULE_PATHNAME', 'clip_search_vector_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 10;
 COMMENT ON FUNCTION clip_search_vector(regclass, vector, integer, name, text, name)
-	IS 'the keys of the k rows of a table that match a filter and are nearest to a vector, with the cosine distance';
+	IS 'search by a vector: keys of the k most similar rows that match a filter, with the cosine distance';

@@ -1,12 +1,13 @@
--- Two rankings become one by reciprocal ranks (Cormack et al. 2009). A row is the same on both sides if it is in the same
--- place, which holds within a statement. Subqueries, not WITH: a filter could name a table as we name a part.
+-- Combines two rankings by reciprocal rank fusion (Cormack et al. 2009). Rows of both rankings are joined by tableoid and ctid,
+-- which do not change within a statement. The statement uses subqueries, because a filter could use a table with the name of a
+-- WITH query.
 CREATE FUNCTION _clip_hybrid_statements(relation regclass, words name, k integer, target name, filter text, key_column name,
 	OUT nearest text, OUT exact text, OUT candidates integer, OUT model text, OUT digest text, OUT named text)
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	-- As the paper found it best; others use it too.
+	-- The best value of the paper, which others use, too.
 	smoothing CONSTANT integer := 60;
 	parts record;
 	kind text;
@@ -28,19 +29,16 @@ BEGIN
 	PERFORM @extschema@._clip_require_number('k'::pg_catalog.text, k, 1);
 	IF (SELECT c.relkind NOT IN ('r', 'p', 'm') FROM pg_class AS c WHERE c.oid = relation) THEN
 		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('%s is not a table', relation),
-			HINT = 'Search the table below it.';
+			HINT = 'Search the underlying table.';
 	END IF;
-	SELECT format_type(a.atttypid, NULL) INTO kind FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = words AND a.attnum > 0 AND NOT a.attisdropped;
-	IF kind IS NULL THEN
-		RAISE EXCEPTION USING ERRCODE = 'undefined_column', MESSAGE = format('column "%s" of table %s does not exist', words, relation),
-			HINT = 'Name the column of type tsvector.';
-	ELSIF kind <> 'tsvector' THEN
+	kind := format_type((@extschema@._clip_require_column(relation, words, 'a column of type tsvector'::text, 'words'::text)).type, NULL);
+	IF kind <> 'tsvector' THEN
 		RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch', MESSAGE = format('column "%s" has type %s', words, kind),
-			DETAIL = 'Words are searched in a column of type tsvector.',
-			HINT = 'Add one: ALTER TABLE ... ADD COLUMN words tsvector GENERATED ALWAYS AS (to_tsvector(''english'', title)) STORED, and a GIN index over it.';
+			DETAIL = 'Full-text search needs a column of type tsvector.',
+			HINT = format('Add a column, and a GIN index on it: ALTER TABLE %s ADD COLUMN words tsvector GENERATED ALWAYS AS (to_tsvector(''english'', title)) STORED.', relation);
 	END IF;
 	columns := @extschema@._clip_search_key(relation, parts.alias, key_column);
-	-- Rows that are ranked lower add little.
+	-- Rows with lower ranks contribute little.
 	candidates := greatest(100, least(2 * k::bigint, 1000000));
 	nearest := format(search, smoothing, columns, parts.alias, parts.distance, parts.rows_of, parts.present, parts.filtered, parts.place, candidates, words, k);
 	IF parts.may_omit THEN
@@ -51,11 +49,11 @@ BEGIN
 	named := relation::text;
 END
 $$;
-COMMENT ON FUNCTION _clip_hybrid_statements(regclass, name, integer, name, text, name) IS 'internal: the statements of a search by words and by vectors, and how many rows of each ranking count';
+COMMENT ON FUNCTION _clip_hybrid_statements(regclass, name, integer, name, text, name) IS 'internal: statements of a hybrid search, and the number of rows that each ranking contributes';
 
 CREATE FUNCTION clip_hybrid_search(relation regclass, query text, words name, k integer DEFAULT 10, target name DEFAULT 'embedding',
 	filter text DEFAULT NULL, configuration regconfig DEFAULT NULL, model text DEFAULT NULL, key_column name DEFAULT NULL)
 	RETURNS TABLE (key bigint, key_text text, key_uuid uuid, key_json jsonb, score double precision, vector_place integer, words_place integer)
 	AS 'MODULE_PATHNAME', 'clip_hybrid_search_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 10;
 COMMENT ON FUNCTION clip_hybrid_search(regclass, text, name, integer, name, text, regconfig, text, name)
-	IS 'the keys of the k rows that a full text search and a search by meaning rank highest together; words is a column of type tsvector';
+	IS 'full-text search combined with a search by embedding: keys of the k rows with the highest combined rank; words is a column of type tsvector';

@@ -1,5 +1,5 @@
--- The distance of rows to a text differs from model to model; how much nearer they are than a table's rows on the whole
--- carries over.
+-- Distances between rows and a text depend on the model. The number of standard deviations by which a row is closer than the
+-- average row can be compared between models.
 CREATE FUNCTION _clip_typical_distance(relation regclass, query text, target name, sample integer, model text, OUT mean double precision, OUT deviation double precision)
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
@@ -16,7 +16,7 @@ BEGIN
 		INTO mean, deviation USING @extschema@._clip_query(relation, target, query, model);
 END
 $$;
-COMMENT ON FUNCTION _clip_typical_distance(regclass, text, name, integer, text) IS 'internal: what clip_typical_distance returns';
+COMMENT ON FUNCTION _clip_typical_distance(regclass, text, name, integer, text) IS 'internal: result of clip_typical_distance';
 
 CREATE FUNCTION clip_typical_distance(relation regclass, query text, target name DEFAULT 'embedding', sample integer DEFAULT 1000,
 	model text DEFAULT NULL) RETURNS TABLE (mean double precision, deviation double precision)

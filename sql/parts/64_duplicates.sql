@@ -7,16 +7,11 @@ AS $$
 DECLARE
 	parts record;
 	key record;
-	-- Not the name of the table, which the rows that are near have.
+	-- An alias that differs from the name of the table, which the similar rows have as their alias.
 	one CONSTANT text := (SELECT CASE c.relname WHEN 'one' THEN 'this_one' ELSE 'one' END FROM pg_class AS c WHERE c.oid = relation);
 BEGIN
 	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, one || '.embedding'::pg_catalog.text);
-	SELECT * INTO key FROM @extschema@._clip_key(relation);
-	IF NOT FOUND THEN
-		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('table %s has no primary key', relation),
-			DETAIL = 'Duplicates are named by their keys.',
-			HINT = 'Add a primary key, or a unique index over columns that are not null.';
-	END IF;
+	SELECT * INTO key FROM @extschema@._clip_require_key(relation, 'Duplicates are identified by their keys.'::text);
 	PERFORM @extschema@._clip_require_number('neighbours'::pg_catalog.text, neighbours, 1);
 	IF max_distance IS NULL OR NOT max_distance BETWEEN 0 AND 2 THEN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('invalid max_distance: %s', COALESCE(max_distance::text, 'null')),
@@ -31,15 +26,15 @@ BEGIN
 		parts.distance, parts.filtered, parts.place, neighbours::bigint + 1, one);
 END
 $$;
-COMMENT ON FUNCTION _clip_duplicates_sql(regclass, name, text, double precision, integer) IS 'internal: the statement that finds near-duplicates';
+COMMENT ON FUNCTION _clip_duplicates_sql(regclass, name, text, double precision, integer) IS 'internal: statement that finds near-duplicates';
 
 CREATE FUNCTION clip_near_duplicates(relation regclass, target name DEFAULT 'embedding', max_distance double precision DEFAULT 0.01,
 	filter text DEFAULT NULL, neighbours integer DEFAULT 20) RETURNS TABLE (key jsonb, duplicate jsonb, distance double precision)
 	AS 'MODULE_PATHNAME', 'clip_near_duplicates_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 1000;
 COMMENT ON FUNCTION clip_near_duplicates(regclass, name, double precision, text, integer)
-	IS 'pairs of rows whose vectors are nearly the same, each once; only rows that match the filter are looked up, among all rows';
+	IS 'pairs of rows with nearly equal embeddings, each pair once; compares each row that matches the filter with all rows';
 
--- Which pairs hang together: of each of the numbers 1, 2, ... the smallest that it is joined with.
+-- Connected components of pairs of numbers: for each of the numbers 1, 2, … the smallest number of its component.
 CREATE FUNCTION _clip_components(ones integer[], others integer[]) RETURNS integer[]
 	LANGUAGE plpgsql IMMUTABLE
 	SET search_path = pg_catalog, pg_temp
@@ -63,14 +58,14 @@ BEGIN
 		END LOOP;
 		parents[greatest(one, other)] := least(one, other);
 	END LOOP;
-	-- A parent is never the larger one, so that one pass in order finds all roots.
+	-- A parent is never larger than its child, so one pass in ascending order finds all roots.
 	FOR i IN 1 .. COALESCE(most, 0) LOOP
 		parents[i] := parents[parents[i]];
 	END LOOP;
 	RETURN parents;
 END
 $$;
-COMMENT ON FUNCTION _clip_components(integer[], integer[]) IS 'internal: which pairs hang together';
+COMMENT ON FUNCTION _clip_components(integer[], integer[]) IS 'internal: connected components of pairs';
 
 CREATE FUNCTION _clip_duplicate_groups(relation regclass, target name, max_distance double precision, filter text, neighbours integer)
 	RETURNS TABLE (group_number integer, key jsonb)
@@ -87,10 +82,10 @@ WITH pairs AS MATERIALIZED (
 )
 SELECT (pg_catalog.dense_rank() OVER (ORDER BY r.of[k.n]))::integer, k.key FROM keys AS k CROSS JOIN roots AS r ORDER BY 1, 2;
 END;
-COMMENT ON FUNCTION _clip_duplicate_groups(regclass, name, double precision, text, integer) IS 'internal: what clip_duplicate_groups returns';
+COMMENT ON FUNCTION _clip_duplicate_groups(regclass, name, double precision, text, integer) IS 'internal: result of clip_duplicate_groups';
 
 CREATE FUNCTION clip_duplicate_groups(relation regclass, target name DEFAULT 'embedding', max_distance double precision DEFAULT 0.01,
 	filter text DEFAULT NULL, neighbours integer DEFAULT 20) RETURNS TABLE (group_number integer, key jsonb)
 	AS 'MODULE_PATHNAME', 'clip_duplicate_groups_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 1000;
 COMMENT ON FUNCTION clip_duplicate_groups(regclass, name, double precision, text, integer)
-	IS 'rows that are near-duplicates of one another, directly or through others, by group';
+	IS 'near-duplicates in groups; rows in a group are near-duplicates directly or through other rows';

@@ -1,16 +1,16 @@
--- how good an index is
+-- recall of an index
 
 CREATE TYPE @extschema@.clip_recall AS (ef_search integer, recall real, median_ms real, queries integer);
 COMMENT ON TYPE clip_recall IS 'a row of clip_index_recall';
 COMMENT ON COLUMN clip_recall.ef_search IS 'the setting hnsw.ef_search';
-COMMENT ON COLUMN clip_recall.recall IS 'part of the k nearest rows that the index finds, on average';
-COMMENT ON COLUMN clip_recall.median_ms IS 'milliseconds of a search';
-COMMENT ON COLUMN clip_recall.queries IS 'how many searches were measured before the time was up';
+COMMENT ON COLUMN clip_recall.recall IS 'average share of the k nearest rows that the index finds';
+COMMENT ON COLUMN clip_recall.median_ms IS 'median duration of a search in milliseconds';
+COMMENT ON COLUMN clip_recall.queries IS 'number of searches that were measured within the time limit';
 
 CREATE FUNCTION _clip_index_recall(relation regclass, target name, sample integer, k integer, ef_search integer[], queries text[], time_limit interval,
 	model text) RETURNS SETOF clip_recall
 	LANGUAGE plpgsql VOLATILE ROWS 4
-	-- What is measured is the index, with the settings of a search.
+	-- Measures the index with the settings of a search.
 	SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
 	SET hnsw.iterative_scan = 'relaxed_order' SET hnsw.ef_search = 40
 AS $$
@@ -19,7 +19,7 @@ DECLARE
 	begun CONSTANT timestamptz := clock_timestamp();
 	parts record;
 	drawn record;
-	-- The nearest rows but the one that is searched by.
+	-- The nearest rows, without the row whose embedding is the query.
 	search CONSTANT text := 'SELECT array_agg(n.distance ORDER BY n.distance) FROM (SELECT %1$s AS distance FROM %2$s '
 		'WHERE %3$s AND (%4$s.tableoid, %4$s.ctid) IS DISTINCT FROM ($2, $3) ORDER BY %5$s LIMIT %6$s) AS n';
 	by_index text;
@@ -41,9 +41,9 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'ef_search and time_limit must not be empty or null';
 	END IF;
 	IF parts.index IS NULL OR (SELECT am.amname <> 'hnsw' FROM pg_class AS c JOIN pg_am AS am ON am.oid = c.relam WHERE c.oid = parts.index) THEN
-		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('table %s has no HNSW index over column "%s"', relation, target),
-			DETAIL = 'Without one, searches are exact.',
-			HINT = 'Create one: clip_auto_embed does, or CREATE INDEX ... USING hnsw.';
+		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('table %s has no HNSW index on column "%s"', relation, target),
+			DETAIL = 'Searches without such an index are exact.',
+			HINT = format('Create an index: CREATE INDEX ON %s USING hnsw (%I vector_cosine_ops).', relation, target);
 	END IF;
 	by_index := format(search, parts.distance, parts.rows_of, parts.present, parts.alias, parts.place, k);
 	exactly := format(search, parts.distance, parts.rows_of, parts.present, parts.alias, parts.exact_place, k);
@@ -60,7 +60,7 @@ BEGIN
 		EXIT WHEN NOT FOUND OR clock_timestamp() > begun + time_limit;
 		EXECUTE exactly INTO best USING searched_by.vector, searched_by.t, searched_by.c;
 		CONTINUE WHEN best IS NULL;
-		-- The first search reads from disk what the others find in memory.
+		-- An unmeasured search reads the pages from disk, so that the measured ones find them in memory.
 		PERFORM set_config('hnsw.ef_search', (SELECT max(b) FROM unnest(ef_search) AS b)::text, true);
 		EXECUTE by_index INTO hits USING searched_by.vector, searched_by.t, searched_by.c;
 		FOREACH breadth IN ARRAY ef_search LOOP
@@ -69,7 +69,7 @@ BEGIN
 			EXECUTE by_index INTO hits USING searched_by.vector, searched_by.t, searched_by.c;
 			times := times || (extract(epoch FROM clock_timestamp() - started) * 1000)::real;
 			breadths := breadths || breadth;
-			-- Rows at the distance of the last one are as good as it.
+			-- Any row at the distance of the last of the k nearest rows counts as found.
 			recalls := recalls || ((SELECT count(*) FROM unnest(hits) AS d WHERE d <= best[cardinality(best)]) / cardinality(best)::real)::real;
 		END LOOP;
 	END LOOP;
@@ -78,11 +78,11 @@ BEGIN
 	  FROM unnest(breadths, recalls, times) AS m (breadth, recall, ms) GROUP BY m.breadth ORDER BY m.breadth;
 END
 $$;
-COMMENT ON FUNCTION _clip_index_recall(regclass, name, integer, integer, integer[], text[], interval, text) IS 'internal: what clip_index_recall returns';
+COMMENT ON FUNCTION _clip_index_recall(regclass, name, integer, integer, integer[], text[], interval, text) IS 'internal: result of clip_index_recall';
 
 CREATE FUNCTION clip_index_recall(relation regclass, target name DEFAULT 'embedding', sample integer DEFAULT 100, k integer DEFAULT 10,
 	ef_search integer[] DEFAULT ARRAY[40, 100, 200, 400], queries text[] DEFAULT NULL, time_limit interval DEFAULT '1 minute', model text DEFAULT NULL)
 	RETURNS SETOF clip_recall
 	AS 'MODULE_PATHNAME', 'clip_index_recall_wrapper' LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000 ROWS 4;
 COMMENT ON FUNCTION clip_index_recall(regclass, name, integer, integer, integer[], text[], interval, text)
-	IS 'how many of the k nearest rows the index finds, and how fast, searched by some of the table''s rows or by texts';
+	IS 'recall and speed of the index: compares index searches with exact searches, for a sample of the table''s rows or for texts';

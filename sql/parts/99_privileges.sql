@@ -4,15 +4,15 @@ GRANT SELECT ON @extschema@.clip_models, @extschema@.clip_loaded_models, @extsch
 	@extschema@.clip_progress TO PUBLIC;
 GRANT SELECT ON @extschema@._clip_columns, @extschema@._clip_work_done, _clip.failed TO PUBLIC;
 
--- Everybody may name the tables there, and nobody may read them but the owner of the database, who must be able to dump it:
--- keys are of tables that not all may read.
+-- All roles can name the tables in this schema. Only the owner of the database can read them, to dump the database, because
+-- they contain keys of tables that other roles may not be able to read.
 GRANT USAGE ON SCHEMA _clip TO PUBLIC;
 GRANT SELECT ON _clip.failures TO pg_database_owner;
 
--- Anybody may set these in a session that has loaded the library. A session that has not knows no such setting, and asks for
--- this privilege where a default is stored: ALTER DATABASE or ALTER ROLE by an owner who is no superuser. So the privilege gives
--- nothing but an order of doing things that is not surprising. It belongs to the whole server: DROP EXTENSION leaves it to other
--- databases, and a second CREATE EXTENSION finds it there, and has nothing to write that two databases could collide in.
+-- All roles can set these in a session that has loaded the library. A session that has not loaded it does not know the settings,
+-- and PostgreSQL checks this privilege when ALTER DATABASE or ALTER ROLE stores a default. The privilege only removes this
+-- difference, and gives no other rights. It belongs to the whole server: DROP EXTENSION keeps it for other databases. A second
+-- CREATE EXTENSION finds it and writes nothing, so that two databases cannot conflict.
 DO $$
 DECLARE
 	setting pg_catalog.text;
@@ -25,5 +25,5 @@ BEGIN
 END
 $$;
 
--- Nothing is revoked: these functions read nothing but their arguments and the models, change nothing but this
--- connection's memory, and show paths to superusers only. What a role must not change is a superuser's setting.
+-- No privilege is revoked from PUBLIC. These functions read only their arguments and the models, change only the memory of this
+-- session, and show paths only to superusers. Settings that protect the server can only be changed by superusers.

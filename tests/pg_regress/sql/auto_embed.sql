@@ -12,7 +12,7 @@ SELECT :digest FROM clip_auto_embed('note', 'body', dry_run => true) AS ddl;
 SELECT count(*) FROM pg_trigger WHERE tgrelid = 'note'::regclass;
 SELECT :digest FROM clip_auto_embed('note', 'body') AS ddl;
 SELECT clip_auto_embed('note', 'body');
-SELECT relation, source, target, model, model_state, mode, on_error, index, "rows", embedded, pending, failed FROM clip_auto_embed_status;
+SELECT relation, source, target, model, model_state, mode, on_error, index, "rows", embedded, pending, failed, on_vector FROM clip_auto_embed_status;
 
 -- A row embeds itself; what the statement writes is replaced; NULL stays NULL.
 INSERT INTO note VALUES (1, 'a cat'), (2, NULL), (3, 'a dog') RETURNING id, same(embedding, clip_embed_text(body));
