@@ -1,8 +1,7 @@
-//! Rows that could not be embedded, and what processes embed now: the tables behind `clip_failures`, `clip_progress` and
-//! `clip_auto_embed_status`.
+//! Failures and progress: the tables behind `clip_failures`, `clip_progress` and `clip_auto_embed_status`.
 //!
-//! Only the extension's owner may write there. No function that SQL can call writes a failure or an activity: only what
-//! really failed to embed, or really embeds, does.
+//! Only the extension's owner can write to these tables. No SQL function records a failure or progress: only the code that
+//! embeds a row does.
 
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys::panic::ErrorReport;
@@ -16,26 +15,26 @@ use crate::pg::summary::is_of_the_row;
 use crate::pg::text::Text;
 use crate::pg::varlena::Varlena;
 
-/// What is noted of a row that could not be embedded.
+/// A failure to record: a row that could not be embedded.
 pub struct Failure<'a> {
     pub trigger_name: DatumWithOid<'a>,
-    /// As jsonb, or as text that is JSON. Null is that of the whole column.
+    /// The key as jsonb, or as text that is JSON. JSON null stands for the whole column.
     pub key: DatumWithOid<'a>,
-    /// Empty where the source was not read.
+    /// Empty if the source was not read.
     pub source_digest: &'a str,
     pub sqlstate: &'a str,
     pub message: &'a str,
-    /// Whether it is tried again though it is the row that fails.
+    /// True if the row is retried even though the cause is the row itself.
     pub retry: bool,
 }
 
-/// Tells a source that failed from what it is changed to: its sha256, empty where it is too large to be read.
+/// Returns the SHA-256 of a source, which shows later if the source has changed. Empty if the source is above the size limit.
 pub fn source_digest(source: Varlena<'_>, is_image: bool) -> String {
     let limit = if is_image { settings::limits().bytes } else { clip::MAX_TEXT_BYTES as u64 };
     if source.len() <= limit { clip::digest(source.detoast()) } else { String::new() }
 }
 
-/// Note that a row could not be embedded.
+/// Records that a row could not be embedded.
 pub fn record(relation: pg_sys::Oid, failure: Failure<'_>) -> Result<(), ErrorReport> {
     let args = [
         relation.into(),
@@ -46,7 +45,7 @@ pub fn record(relation: pg_sys::Oid, failure: Failure<'_>) -> Result<(), ErrorRe
         Text(failure.message.into()).into(),
         (failure.retry || !is_of_the_row(failure.sqlstate)).into(),
     ];
-    // Another try after 2, 4, 8 … seconds, at most after an hour; or none.
+    // Retries follow after 2, 4, 8 … seconds, at most after an hour. Other rows are not retried.
     write(
         "INSERT INTO _clip.failures AS f VALUES ($1, $2, $3::jsonb, $4, $5, $6, 1, now(), now(), \
             CASE WHEN $7 THEN now() + interval '2 seconds' ELSE 'infinity' END) \
@@ -60,7 +59,7 @@ pub fn record(relation: pg_sys::Oid, failure: Failure<'_>) -> Result<(), ErrorRe
     Ok(())
 }
 
-/// Forget the failures of all rows of a column, for the owner of its table.
+/// Clears the failures of all rows of a column. Only the owner of the table can.
 #[pg_extern(sql = false)]
 fn clip_forget_failures(relation: Option<pg_sys::Oid>, trigger_name: Option<Varlena<'_>>) -> Result<i64, ErrorReport> {
     let (Some(relation), Some(trigger_name)) = (relation, trigger_name) else { return Ok(0) };
@@ -79,21 +78,21 @@ fn clip_forget_failures(relation: Option<pg_sys::Oid>, trigger_name: Option<Varl
     Ok(forgotten as i64)
 }
 
-/// Forget the failures of some rows. `keys` is an array of jsonb.
+/// Clears the failures of some rows. `keys` is an array of jsonb.
 pub fn forget(relation: pg_sys::Oid, trigger_name: Text, keys: DatumWithOid<'_>) -> Result<(), ErrorReport> {
     let arguments = [relation.into(), trigger_name.into(), keys];
     write("DELETE FROM _clip.failures WHERE relation = $1 AND trigger_name = $2 AND key = ANY ($3)", &arguments)?;
     Ok(())
 }
 
-/// Forget the failure of one row, whose key is given as jsonb, or as text that is JSON.
+/// Clears the failure of one row. `key` is jsonb, or text that is JSON.
 pub fn forget_one(relation: pg_sys::Oid, trigger_name: Text, key: DatumWithOid<'_>) -> Result<(), ErrorReport> {
     let arguments = [relation.into(), trigger_name.into(), key];
     write("DELETE FROM _clip.failures WHERE relation = $1 AND trigger_name = $2 AND key = $3::jsonb", &arguments)?;
     Ok(())
 }
 
-/// Forget what is known of tables that are gone.
+/// Deletes failures and progress of tables that no longer exist.
 pub fn sweep() -> Result<(), ErrorReport> {
     for statement in [
         "DELETE FROM _clip.failures AS f WHERE NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = f.relation)",
@@ -104,12 +103,12 @@ pub fn sweep() -> Result<(), ErrorReport> {
     Ok(())
 }
 
-/// What a process does to a column.
+/// The kind of a process that embeds a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activity {
     Worker,
     Backfill,
-    /// It has found that no row waits.
+    /// A worker has found that no row is pending.
     FoundEmpty,
 }
 
@@ -123,7 +122,7 @@ impl Activity {
     }
 }
 
-/// Begin to report what this process does to a column. `total` is how many rows wait.
+/// Starts to record the progress of this process. `total` is the number of pending rows.
 pub fn begin_activity(
     relation: pg_sys::Oid,
     trigger_name: &Text,
@@ -134,7 +133,7 @@ pub fn begin_activity(
     add_activity(relation, trigger_name, kind, Some(total), 0, 0)
 }
 
-/// Add to what this process has done to a column.
+/// Adds to the recorded progress of this process.
 pub fn add_activity(
     relation: pg_sys::Oid,
     trigger_name: &Text,
@@ -164,7 +163,7 @@ pub fn add_activity(
     Ok(())
 }
 
-/// This process does nothing to a column any more.
+/// Deletes the recorded progress of this process.
 pub fn end_activity(relation: pg_sys::Oid, trigger_name: &Text) -> Result<(), ErrorReport> {
     let arguments = [relation.into(), trigger_name.clone().into(), own_process().into()];
     write("DELETE FROM _clip.activity WHERE relation = $1 AND trigger_name = $2 AND pid = $3", &arguments)?;
@@ -176,12 +175,12 @@ fn own_process() -> i32 {
     unsafe { pg_sys::MyProcPid }
 }
 
-/// Run one statement on the extension's tables; returns the number of rows.
+/// Runs one statement on the extension's tables. Returns the number of rows.
 fn write(statement: &str, args: &[DatumWithOid<'_>]) -> Result<usize, ErrorReport> {
-    // Otherwise the first that a standby says is that it has no transaction numbers to give.
-    // SAFETY: raises an error in a transaction that only reads, and does nothing else.
+    // Without this check, a standby would raise a less clear error about transaction IDs.
+    // SAFETY: only raises an error in a read-only transaction.
     unsafe { pg_sys::PreventCommandIfReadOnly(c"INSERT".as_ptr()) };
-    let extension = Extension::find().ok_or_else(|| broken_extension("it is not there"))?;
+    let extension = Extension::find().ok_or_else(|| broken_extension("the extension does not exist"))?;
     extension.as_owner(|_| {
         Spi::connect_mut(|client| client.update(statement, None, args).map(|rows| rows.len()))
             .map_err(|error| broken_extension(&error.to_string()))

@@ -1,11 +1,12 @@
-//! pg_clip: texts and pictures become vectors inside PostgreSQL.
+//! pg_clip: embeddings of texts and images inside PostgreSQL.
 //!
-//! This crate adapts; it decides nothing about pixels, tokens or floats. Reading order: `functions`, `zero_shot`, `search` and `expression` (what SQL calls),
-//! `models` (what this backend has open), `settings`, `error` (SQLSTATEs), `datum` (values as Postgres holds them), `encoding` (its strings),
-//! `statements` (SPI), `rights`; then, for rows that embed themselves, `auto_embed` (triggers and fills), `failures`, `worker`.
+//! This crate connects PostgreSQL to the crate `clip`, which decodes images, tokenizes texts and runs models. Reading order:
+//! `functions` and `search` (the functions that SQL calls), `model_choice`, `model_cache` (the open models of this backend),
+//! `pg` (errors, settings, values, strings, statements, roles); then, for managed columns, `auto_embed` (triggers and fills),
+//! `failures`, `queue` (the rows that a worker embeds), `worker` (processes).
 //!
-//! Two worlds: here Postgres may raise an error at any call; inside `clip` nothing may, and no Postgres function is
-//! called. The border is the call into `clip`: arguments are borrowed across it, results are owned Rust data.
+//! Error handling: in this crate, any call into Postgres may raise an error (longjmp or unwind). The crate `clip` never calls
+//! Postgres and returns `Result`. Calls into `clip` borrow their arguments and return owned data.
 
 mod auto_embed;
 mod failures;
@@ -21,20 +22,20 @@ pgrx::pg_module_magic!(name, version);
 
 #[pgrx::pg_guard]
 extern "C-unwind" fn _PG_init() {
-    // The library is opened in backends, on first use: never here, which may be the postmaster.
+    // ONNX Runtime is loaded in backends, on first use. This function may run in the postmaster, so it does not load it.
     pg::environment::set();
     pg::settings::define();
     share_one_arena();
-    // SAFETY: variables of this process. While pg_upgrade runs a server, nobody else is to change anything in it.
+    // SAFETY: variables of this process. While pg_upgrade runs a server, no worker may change anything in it.
     if unsafe { pgrx::pg_sys::process_shared_preload_libraries_in_progress && !pgrx::pg_sys::IsBinaryUpgrade } {
         worker::launcher::register_launcher();
     }
 }
 
-/// One heap for all threads of a process: memory that one of them made sure of is there for the others. Each other heap would
-/// take 64 MiB of address space, too.
+/// Limits glibc's allocator to one arena. Memory that one thread has reserved is then available to all threads, and no
+/// further arenas of 64 MiB of address space are mapped.
 fn share_one_arena() {
-    // SAFETY: a parameter of the allocator, which takes effect when it would begin another heap.
+    // SAFETY: a parameter of the allocator, which it reads when it would create another arena.
     #[cfg(target_env = "gnu")]
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, 1);

@@ -1,7 +1,7 @@
-//! What this backend has open: models, the embeddings of texts and the sets of labels that were asked for before.
+//! The caches of this backend: open models, embeddings of recent texts, and recent label sets.
 //!
-//! Invariants: a backend has one thread, so a `thread_local` needs no lock; a model whose folder changed is another
-//! model; what is open is never dropped at exit, because ONNX Runtime's destructors are not safe there.
+//! Invariants: a backend has one thread, so a `thread_local` needs no lock. A model whose directory changed is opened again.
+//! Open models are never dropped at exit, because ONNX Runtime's destructors are not safe there.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -20,26 +20,26 @@ use crate::pg::interrupt::{end_with_postmaster, interrupted};
 use crate::pg::messages::warn;
 use crate::pg::settings;
 
-/// Texts longer than this are no queries; remembering them would let a few of them fill the memory.
+/// Longest text in bytes that is cached. Longer texts are documents and not queries; caching them could use too much memory.
 const MAX_CACHED_TEXT: usize = 4096;
 
-/// What the next table of the cache takes for each entry that there is.
+/// Bytes per entry to reserve before the cache's hash table grows, because it doubles its size at once.
 const CACHE_GROWTH: u64 = 64;
 
-/// Label sets that are remembered: 64 MiB, which holds ImageNet's 21,000 classes in 512 dimensions. The last
-/// one is remembered whatever its size.
+/// Size of the cached label sets in bytes: 64 MiB, which holds ImageNet's 21,000 classes in 512 dimensions. The last label
+/// set is cached whatever its size.
 const MAX_CACHED_LABELS: usize = 64 << 20;
 
-/// A model that is open, and what it was opened from.
+/// An open model and the version of its directory.
 pub struct Open {
     pub model: Model,
     pub cache_hits: u64,
-    /// Whether it was said that its weights are not shared.
+    /// True after the warning that its weights are not shared.
     warned: bool,
     stamp: Stamp,
 }
 
-/// Tells one version of a folder from another: the manifest is replaced by rename, never written in place.
+/// A version of a model directory. The manifest is replaced by rename and never written in place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Stamp {
     folder: PathBuf,
@@ -53,19 +53,19 @@ struct Query {
     text: String,
 }
 
-/// Labels and templates as SQL gave them, byte by byte, which compares in a microsecond.
+/// Labels and templates as the bytes of the SQL arrays, which compare in a microsecond.
 #[derive(Clone, Copy)]
 pub struct Arguments<'a> {
     pub labels: &'a [u8],
     pub templates: &'a [u8],
 }
 
-/// Labels that rows are classified by.
+/// Labels and their embeddings.
 pub struct LabelSet {
     pub names: Vec<String>,
     pub classifier: Classifier,
     digest: String,
-    /// The model's head is no part of its digest.
+    /// Logit scale and bias, which are not part of the model's digest.
     head: (Option<f64>, Option<f64>),
     overflow: Overflow,
     labels: Box<[u8]>,
@@ -74,7 +74,7 @@ pub struct LabelSet {
 
 struct Backend {
     open: BTreeMap<String, Open>,
-    /// The last used one last.
+    /// The most recently used label set comes last.
     label_sets: Vec<Rc<LabelSet>>,
     queries: LruCache<Query, TextEmbedding>,
 }
@@ -87,27 +87,27 @@ thread_local! {
     }));
 }
 
-/// Do something with the model `name`, opened if it is not yet.
+/// Runs `act` with the model `name`, and opens the model first if necessary.
 pub fn with<T>(name: &str, act: impl FnOnce(&mut Model, &Options) -> Result<T, Error>) -> Result<T, Error> {
     let done = BACKEND.with_borrow_mut(|backend| act(&mut backend.open(name)?.model, &settings::options()));
     warn_if_not_prepared(name);
     done
 }
 
-/// Embed one text, or remember its embedding.
+/// Embeds one text, or returns its cached embedding.
 pub fn embed_text(name: &str, text: &str) -> Result<Embedding, Error> {
     let embedding = BACKEND.with_borrow_mut(|backend| backend.embed_text(name, text));
     warn_if_not_prepared(name);
     embedding
 }
 
-/// Embed one image.
+/// Embeds one image.
 pub fn embed_image(name: &str, image: &[u8]) -> Result<Embedding, Error> {
     let embedded = with(name, |model, options| model.embed_images(&[image], options)).map_err(of_one)?;
-    embedded.into_iter().next().ok_or_else(|| unreachable!("one image gave no embedding. This is a bug."))
+    embedded.into_iter().next().ok_or_else(|| unreachable!("one image has no embedding. This is a bug."))
 }
 
-/// A set of labels that was asked for before.
+/// Returns a label set from the cache.
 pub fn known_labels(name: &str, arguments: Arguments<'_>) -> Result<Option<Rc<LabelSet>>, Error> {
     BACKEND.with_borrow_mut(|backend| {
         let manifest = backend.open(name)?.model.manifest();
@@ -130,7 +130,7 @@ pub fn known_labels(name: &str, arguments: Arguments<'_>) -> Result<Option<Rc<La
     })
 }
 
-/// Embed labels, and remember them.
+/// Embeds labels and caches the label set.
 pub fn embed_labels(
     name: &str,
     arguments: Arguments<'_>,
@@ -156,7 +156,7 @@ pub fn embed_labels(
     BACKEND.with_borrow_mut(|backend| {
         let sets = &mut backend.label_sets;
         sets.push(set.clone());
-        // The labels are there twice: as they were given, and as names.
+        // The labels are stored twice: as bytes of the array, and as names.
         let size = |set: &Rc<LabelSet>| set.classifier.size() + 2 * set.labels.len();
         while sets.len() > 1 && sets.iter().map(size).sum::<usize>() > MAX_CACHED_LABELS {
             sets.remove(0);
@@ -165,7 +165,8 @@ pub fn embed_labels(
     Ok(set)
 }
 
-/// Say once that a model's weights are not shared, if so: nothing is borrowed meanwhile, as Postgres is called.
+/// Warns once if a model's weights are not shared. Must not hold a borrow of the cache, because it calls Postgres, which may
+/// raise an error.
 fn warn_if_not_prepared(name: &str) {
     let reason = BACKEND.with_borrow_mut(|backend| {
         let open = backend.open.get_mut(name)?;
@@ -176,7 +177,7 @@ fn warn_if_not_prepared(name: &str) {
     }
 }
 
-/// Forget the towers and labels of one model, or of all, and say how many towers there were.
+/// Unloads the towers and label sets of one model, or of all models. Returns the number of unloaded towers.
 pub fn unload(name: Option<&str>) -> usize {
     BACKEND.with_borrow_mut(|backend| {
         let digest = name.and_then(|name| Some(backend.open.get(name)?.model.manifest().digest.clone()));
@@ -186,7 +187,7 @@ pub fn unload(name: Option<&str>) -> usize {
     })
 }
 
-/// Look at each model that is open.
+/// Calls `look` with each open model.
 pub fn for_each(mut look: impl FnMut(&str, &Open)) {
     BACKEND.with_borrow(|backend| backend.open.iter().for_each(|(name, open)| look(name, open)));
 }
@@ -200,7 +201,7 @@ impl Backend {
             let model = Model::open(&stamp.folder, name, interrupted)?;
             self.open.insert(name.into(), Open { model, cache_hits: 0, warned: false, stamp });
         }
-        self.open.get_mut(name).ok_or_else(|| unreachable!("a model is gone after it was opened. This is a bug."))
+        self.open.get_mut(name).ok_or_else(|| unreachable!("an open model is missing from the cache. This is a bug."))
     }
 
     fn embed_text(&mut self, name: &str, text: &str) -> Result<Embedding, Error> {
@@ -209,7 +210,7 @@ impl Backend {
         while self.queries.len() > capacity {
             self.queries.pop_lru();
         }
-        // A long text is not remembered, and not copied.
+        // A long text is not cached, and not copied.
         let query = match text.len() <= MAX_CACHED_TEXT {
             true => Some(Query { digest: self.open(name)?.model.manifest().digest.clone(), text: text.into() }),
             false => None,
@@ -221,14 +222,14 @@ impl Backend {
         }
         let embedded = self.open(name)?.model.embed_texts(&[text], &options).map_err(of_one)?;
         let Some(embedded) = embedded.into_iter().next() else {
-            unreachable!("one text gave no embedding. This is a bug.")
+            unreachable!("one text has no embedding. This is a bug.")
         };
         let embedding = embedded.embedding.clone();
         if let (Some(query), Some(capacity)) = (query, NonZeroUsize::new(capacity)) {
             while self.queries.len() >= capacity.get() {
                 self.queries.pop_lru();
             }
-            // The table of a cache that grows becomes twice as large at once.
+            // The hash table doubles its size at once.
             if clip::headroom(CACHE_GROWTH * self.queries.len() as u64).is_ok() {
                 self.queries.put(query, embedded);
             }

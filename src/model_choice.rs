@@ -1,4 +1,4 @@
-//! The model of a call that names none, and warnings about a model that is probably not the one of the column.
+//! The default model, and warnings about a model that is probably not the column's model.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -20,7 +20,7 @@ pub fn model_or_default(model: Option<Varlena<'_>>) -> Result<String, ErrorRepor
     model.map_or_else(|| Ok(default_model()), |model| Ok(model.text()?.into_owned()))
 }
 
-/// The model of `clip.default_model`. Says once in a session if that is the embedded one.
+/// Returns the default model (`clip.default_model`). Warns once per session if it is the embedded model.
 pub fn default_model() -> String {
     thread_local! {
         static WARNED: Cell<bool> = const { Cell::new(false) };
@@ -28,15 +28,16 @@ pub fn default_model() -> String {
     let name = settings::default_model();
     if name.as_bytes() == settings::EMBEDDED_MODEL.to_bytes() && !WARNED.replace(true) {
         let report = ErrorReport::new(PgSqlErrorCode::ERRCODE_WARNING, "using the embedded model \"emoji\"", "pg_clip")
-            .set_detail("It is there for a first try: it knows emoji, not photographs.")
-            .set_hint("For photographs, run \"pgclip pull openai/clip-vit-base-patch32\" on the server, and set \"clip.default_model\" to the model it adds.");
+            .set_detail("The embedded model is only for a first try: it knows emoji, not photos.")
+            .set_hint("For photos, run \"sudo pgclip pull openai/clip-vit-base-patch32\" on the server, and set \"clip.default_model\" to the model that it installs.");
         warn(report);
     }
     name
 }
 
-/// Warns once per session and model of a text that is likely compared with vectors of another model: no column of this
-/// database has this model, or, where nobody named the model, another column has another model of as many dimensions.
+/// Warns, once per session and model, if a query text will probably be compared with embeddings of another model. There are two
+/// cases. Either no column of this database has this model, although other columns have models. Or the caller named no model, and
+/// a column has another model with the same number of dimensions.
 pub fn warn_of_other_models(model: &str, is_default: bool) -> Result<(), ErrorReport> {
     thread_local! {
         static ASKED: RefCell<BTreeSet<(String, bool)>> = const { RefCell::new(BTreeSet::new()) };
@@ -52,8 +53,8 @@ pub fn warn_of_other_models(model: &str, is_default: bool) -> Result<(), ErrorRe
     };
     let (digest, dimensions) = model_cache::with(model, of_model).map_err(report)?;
     let Some(extension) = Extension::find() else { return Ok(()) };
-    // As the extension's owner: who inserts may have no right to use its schema, and a warning must never fail. Columns of
-    // no declared number of dimensions may have as many.
+    // Runs as the extension's owner, because the caller may not be able to use its schema, and a warning must not fail. A column
+    // without a declared number of dimensions may have the same number.
     let found = extension.as_owner(|schema| {
         let query = format!(
             "SELECT c.relation::pg_catalog.oid, c.target::pg_catalog.text, c.model, k.known FROM {schema}._clip_columns AS c \
@@ -68,7 +69,7 @@ pub fn warn_of_other_models(model: &str, is_default: bool) -> Result<(), ErrorRe
         })
     });
     let Ok(Some(((relation, target), Text(other), known))) = found else { return Ok(()) };
-    // Named as the caller's search_path has it.
+    // Qualified as the caller's search_path requires.
     let named = "SELECT pg_catalog.format('%s.%I', $1::pg_catalog.regclass, $2)";
     if let Ok(Some(Text(column))) = read(named, &[relation.into(), target.into()], |row| required::<Text>(row, 1)) {
         warn(match known {

@@ -1,4 +1,4 @@
-//! What `clip_backfill` and `clip_backfill_batch` do between their commits.
+//! The batches of `clip_backfill` and `clip_backfill_batch`.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -15,7 +15,7 @@ use crate::pg::spi::{read, required};
 use crate::pg::text::Text;
 use crate::pg::varlena::Varlena;
 
-/// How far the backfill of a column in this session has come.
+/// The progress of the backfill of a column in this session.
 #[derive(Default)]
 struct Pass {
     after: Option<Position>,
@@ -28,8 +28,8 @@ thread_local! {
 
 type Step = TableIterator<'static, (name!(embedded, i64), name!(failed, i64), name!(finished, bool))>;
 
-/// Begin a backfill, or embed its next batch. Rows that others have locked are left to them; what they leave is found by another
-/// pass, so that it is finished when a pass has embedded nothing.
+/// Starts a backfill, or embeds its next batch. Skips rows that other sessions have locked. If these sessions do not embed them,
+/// another pass does, so the backfill ends after a pass that has embedded no row.
 #[pg_extern(sql = false)]
 fn clip_backfill_step(
     relation: Option<pg_sys::Oid>,
@@ -70,7 +70,7 @@ fn clip_backfill_step(
     Ok(TableIterator::once((filled.embedded, filled.failed, finished)))
 }
 
-/// Embed up to `batch_size` rows in this transaction. None are embedded only if none are left that can be.
+/// Embeds up to `batch_size` rows in this transaction. Returns 0 only if no row is left that can be embedded.
 #[pg_extern(sql = false)]
 fn clip_backfill_rows(
     relation: Option<pg_sys::Oid>,
@@ -92,7 +92,7 @@ fn clip_backfill_rows(
     }
 }
 
-/// How many rows wait. The owner of the table counts all; others those that policies let them see.
+/// Counts the pending rows. The owner of the table counts all rows, other roles the rows that policies show them.
 #[pg_extern(sql = false)]
 fn clip_count_pending(
     relation: Option<pg_sys::Oid>,
@@ -103,7 +103,7 @@ fn clip_count_pending(
     filling.map(|filling| without_forced_policies(|| filling.ask(&filling.count_rows))).transpose()
 }
 
-/// The column, which is not changed meanwhile, for those who may write to its table.
+/// Finds and locks the column. Fails if the role may not write to its table.
 fn find(relation: pg_sys::Oid, trigger_name: &Text) -> Result<Option<Filling>, ErrorReport> {
     let question = "SELECT pg_catalog.has_any_column_privilege($1, 'UPDATE')";
     if read(question, &[relation.into()], |row| required(row, 1)) != Ok(Some(true)) {
@@ -112,7 +112,7 @@ fn find(relation: pg_sys::Oid, trigger_name: &Text) -> Result<Option<Filling>, E
             read(name, &[relation.into()], |row| required(row, 1)).ok().flatten().unwrap_or(Text(String::new()));
         return Err(not_writable(&label));
     }
-    // SAFETY: waits for the lock, which the transaction holds until it ends.
+    // SAFETY: waits for the lock, which the transaction holds until its end.
     unsafe { pg_sys::LockRelationOid(relation, pg_sys::RowExclusiveLock as i32) };
     Filling::find(relation, trigger_name)
 }

@@ -1,6 +1,6 @@
-//! `clip_auto_embed_check`, for tables with a BEFORE trigger that fires after ours: it may change a source whose vector is made.
+//! `clip_auto_embed_check`, for tables with a BEFORE trigger that fires after ours and may change an embedded source.
 //!
-//! Our trigger remembers which vectors it has let through beside which sources. What was stored is looked up among those.
+//! Our BEFORE trigger records each pair of source and embedding. This AFTER trigger looks up the stored pair among them.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
@@ -12,11 +12,12 @@ use pgrx::{PgXactCallbackEvent, register_xact_callback};
 use super::columns::Columns;
 use super::trigger_row::{Row, fires, trigger_named};
 use crate::pg::encoding::from_server;
+use crate::pg::finfo::declare_finfo;
 use crate::pg::messages::{broken_trigger, source_changed};
 use crate::pg::varlena::Varlena;
 
 thread_local! {
-    /// Digests of pairs, for as long as the transaction lasts.
+    /// Digests of the pairs of this transaction.
     static PASSED: RefCell<HashSet<String>> = RefCell::default();
     static ENDS: Cell<bool> = const { Cell::new(false) };
 }
@@ -26,7 +27,7 @@ fn digest_of(source: Varlena<'_>, vector: Varlena<'_>) -> String {
     clip::digest(&[source.as_bytes(), vector.detoast()].concat())
 }
 
-/// Remember that a vector belongs to a source.
+/// Records that an embedding matches a source.
 pub fn pass(source: Varlena<'_>, vector: Varlena<'_>) {
     if !ENDS.replace(true) {
         for event in [PgXactCallbackEvent::Commit, PgXactCallbackEvent::Abort, PgXactCallbackEvent::Prepare] {
@@ -39,21 +40,17 @@ pub fn pass(source: Varlena<'_>, vector: Varlena<'_>) {
     PASSED.with_borrow_mut(|passed| passed.insert(digest_of(source, vector)));
 }
 
-#[unsafe(no_mangle)]
-pub extern "C" fn pg_finfo_clip_auto_embed_check_wrapper() -> &'static pg_sys::Pg_finfo_record {
-    const CALLING_CONVENTION: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
-    &CALLING_CONVENTION
-}
+declare_finfo!(pg_finfo_clip_auto_embed_check_wrapper);
 
 /// # Safety
 ///
-/// Called by the server alone.
+/// Only the server may call this function.
 #[pg_guard]
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn clip_auto_embed_check_wrapper(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
     // SAFETY: the server's call.
     let row = unsafe { Row::stored_by(fcinfo) };
-    row.ok_or_else(|| broken_trigger("it is to be fired AFTER INSERT OR UPDATE, FOR EACH ROW"))
+    row.ok_or_else(|| broken_trigger("it must be an AFTER INSERT OR UPDATE trigger FOR EACH ROW"))
         .and_then(|row| check(&row))
         .unwrap_or_report();
     pg_sys::Datum::null()
@@ -64,10 +61,10 @@ fn check(row: &Row<'_>) -> Result<(), ErrorReport> {
     let Some(ours) = trigger_named(row.relation_data(), name).filter(|trigger| fires(trigger)) else { return Ok(()) };
     let columns = Columns::of(ours, row.relation_data())?;
     let Some(vector) = row.new_value(columns.target) else { return Ok(()) };
-    let belongs = row
+    let matches = row
         .new_value(columns.source)
         .is_some_and(|source| PASSED.with_borrow(|passed| passed.contains(&digest_of(source, vector))));
-    if belongs {
+    if matches {
         return Ok(());
     }
     Err(source_changed(from_server(name.to_bytes())?))

@@ -1,5 +1,5 @@
-//! The columns of a trigger, read from its condition. Statements that look into the catalogs would need rights that a writer
-//! may lack, and may see a table as it was before the lock that their statement waited for.
+//! The columns of a trigger, read from its condition. Catalog queries would need privileges that a writer may not have, and could
+//! see the table in a state before the lock that the statement waited for.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -10,7 +10,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::pg::messages::broken_trigger;
 
-/// Numbers and types of a trigger's columns in the table that it fires for.
+/// Numbers and types of a trigger's columns in the table for which it fires.
 #[derive(Clone, Copy)]
 pub struct Columns {
     pub source: i16,
@@ -19,22 +19,22 @@ pub struct Columns {
     target_type: pg_sys::Oid,
 }
 
-/// A trigger keeps its number when it is redefined, but not its condition, which names the columns. A partition's has its own
-/// number, and its own columns in the condition.
+/// OID and condition of a trigger. A redefined trigger keeps its OID, but not its condition, which names the columns. The trigger of
+/// a partition has its own OID, and the partition's columns in its condition.
 type Definition = (pg_sys::Oid, CString);
 
 thread_local! {
     static KNOWN: RefCell<HashMap<Definition, Columns>> = RefCell::new(HashMap::new());
 }
 
-/// More triggers than a session fires; beyond that, the map begins again.
+/// Size limit of the cache, more triggers than a session fires. The cache is cleared when it is full.
 const MAX_KNOWN: usize = 1000;
 
 impl Columns {
     pub fn of(trigger: &pg_sys::Trigger, relation: &pg_sys::RelationData) -> Result<Self, ErrorReport> {
         let condition = trigger.tgqual;
         if condition.is_null() {
-            return Err(broken_trigger("its condition names the columns, and it has none"));
+            return Err(broken_trigger("it has no condition, which must name the columns"));
         }
         // SAFETY: a null-terminated string that lives as long as the trigger.
         let condition = unsafe { CStr::from_ptr(condition) };
@@ -60,13 +60,13 @@ impl Columns {
         self.source_type == pg_sys::BYTEAOID
     }
 
-    /// Whether the relation has such columns.
+    /// Returns true if the relation has columns with these numbers and types.
     fn fits(self, relation: &pg_sys::RelationData) -> bool {
         kind_of(relation, self.source) == Some(self.source_type)
             && kind_of(relation, self.target) == Some(self.target_type)
     }
 
-    /// The one column of text or bytea and the one of pgvector's type that a condition asks for.
+    /// Finds the source column and the embedding column in a condition.
     fn in_condition(condition: &CStr) -> Option<Self> {
         let mut columns = variables(condition);
         columns.sort_unstable_by_key(|&(number, _)| number);
@@ -78,17 +78,17 @@ impl Columns {
     }
 }
 
-/// The type of a column, if there is one of that number.
+/// Returns the type of the column with this number, if it exists.
 pub fn kind_of(relation: &pg_sys::RelationData, column: i16) -> Option<pg_sys::Oid> {
-    // SAFETY: the relation's own description; of a number that it does not have, or no more, the type is invalid.
+    // SAFETY: the relation's own description. The type of a missing or dropped column is invalid.
     let kind = unsafe { pg_sys::SPI_gettypeid(relation.rd_att, i32::from(column)) };
     (column > 0 && kind != pg_sys::InvalidOid).then_some(kind)
 }
 
-/// Numbers and types of the columns that a stored expression refers to.
+/// Returns numbers and types of the columns in a stored expression.
 fn variables(condition: &CStr) -> Vec<(i16, pg_sys::Oid)> {
-    // SAFETY: the server stored the expression, and reads it back as nodes; the list has as many elements as it says, each of
-    // which is a Var, as no other kind is asked for.
+    // SAFETY: the server stored the expression and reads it back as nodes. The list has `length` elements, which are Vars,
+    // because no flag requests another kind.
     unsafe {
         let expression = pg_sys::stringToNode(condition.as_ptr());
         let Some(list) = pg_sys::pull_var_clause(expression.cast(), 0).as_ref() else { return Vec::new() };
@@ -97,9 +97,9 @@ fn variables(condition: &CStr) -> Vec<(i16, pg_sys::Oid)> {
     }
 }
 
-/// Whether a type is that of pgvector.
+/// Returns true if the type belongs to pgvector.
 fn is_vector(kind: pg_sys::Oid) -> bool {
-    // SAFETY: both look into the catalogs, and say so where there is nothing.
+    // SAFETY: both functions read the catalogs, and return an invalid OID if they find nothing.
     unsafe {
         let extension = pg_sys::get_extension_oid(c"vector".as_ptr(), true);
         extension != pg_sys::InvalidOid && pg_sys::getExtensionOfObject(pg_sys::TypeRelationId, kind) == extension

@@ -1,8 +1,8 @@
-//! `clip_ddl`, the event trigger: what statements that change tables mean for columns that embed themselves.
+//! `clip_ddl`, the event trigger that keeps managed columns consistent with statements that change their tables.
 //!
-//! Postgres refuses to change the type of a column that a trigger's condition names: before such a statement the triggers are
-//! dropped, after it they are created again. A trigger that fires after ours may change a source: then a check is added. What
-//! is known of dropped tables is forgotten.
+//! Postgres does not change the type of a column that a trigger's condition names. So the triggers are dropped before such a
+//! statement and created again after it. If a new trigger fires after ours and may change a source, the check trigger is added.
+//! Failures and progress of dropped tables are deleted.
 
 use std::cell::RefCell;
 use std::ffi::{CStr, CString};
@@ -12,34 +12,31 @@ use pgrx::prelude::*;
 
 use super::trigger_row::is_restore;
 use crate::failures::sweep;
+use crate::pg::finfo::declare_finfo;
 use crate::pg::messages::{broken_extension, broken_statement, not_an_event, vectors_cleared};
 use crate::pg::roles::{Extension, as_role, without_forced_policies};
 use crate::pg::spi::{Statement, prepared, read, required};
-use crate::pg::text::Raw;
+use crate::pg::text::ServerText;
 use crate::worker::wake::wake;
 
-/// What is to be done after a statement: by the owner of the table, and then by the extension's owner.
+/// Statements to run after an ALTER TABLE, first as the owner of the table, then as the extension's owner.
 struct After {
-    /// Tells the statement: it is there while it runs.
+    /// Identifies the statement. The pointer is valid while the statement runs.
     statement: *const pg_sys::Node,
-    /// With the owner of the table.
-    clear: Vec<(pg_sys::Oid, Raw)>,
-    create: Vec<Raw>,
+    /// Statements that clear embeddings, with the owner of the table.
+    clear: Vec<(pg_sys::Oid, ServerText)>,
+    create: Vec<ServerText>,
 }
 
 thread_local! {
     static AFTER: RefCell<Vec<After>> = const { RefCell::new(Vec::new()) };
 }
 
-#[unsafe(no_mangle)]
-pub extern "C" fn pg_finfo_clip_ddl_wrapper() -> &'static pg_sys::Pg_finfo_record {
-    const CALLING_CONVENTION: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
-    &CALLING_CONVENTION
-}
+declare_finfo!(pg_finfo_clip_ddl_wrapper);
 
 /// # Safety
 ///
-/// Called by the server alone.
+/// Only the server may call this function.
 #[pg_guard]
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn clip_ddl_wrapper(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
@@ -67,23 +64,23 @@ pub unsafe extern "C-unwind" fn clip_ddl_wrapper(fcinfo: pg_sys::FunctionCallInf
 
 /// # Safety
 ///
-/// The pointer must be of a statement that the parser made.
+/// The pointer must point to a statement from the parser.
 unsafe fn begin(statement: *mut pg_sys::Node) -> Result<(), ErrorReport> {
-    // One that failed may have been at the same place.
+    // A failed statement may have had the same address.
     AFTER.with_borrow_mut(|after| after.retain(|entry| entry.statement != statement.cast_const()));
     // SAFETY: by the caller's promise.
     let Some(alter) = (unsafe { statement_of::<pg_sys::AlterTableStmt>(statement, pg_sys::NodeTag::T_AlterTableStmt) })
     else {
         return Ok(());
     };
-    // SAFETY: the list has commands alone, and as many as it says.
+    // SAFETY: the list contains only commands.
     let commands = unsafe { elements(alter.cmds) }.map(|command| unsafe { &*command.cast::<pg_sys::AlterTableCmd>() });
     let changes: Vec<_> =
         commands.filter(|command| command.subtype == pg_sys::AlterTableType::AT_AlterColumnType).collect();
     if changes.is_empty() {
         return Ok(());
     }
-    // SAFETY: names are null-terminated; what such a command defines is a column.
+    // SAFETY: names are null-terminated. The definition of such a command is a column.
     let (names, computes) = unsafe {
         let names: Vec<CString> = changes.iter().map(|change| CStr::from_ptr(change.name).to_owned()).collect();
         let computes = changes.iter().any(|change| {
@@ -91,7 +88,7 @@ unsafe fn begin(statement: *mut pg_sys::Node) -> Result<(), ErrorReport> {
         });
         (names, computes)
     };
-    // SAFETY: the name is the statement's.
+    // SAFETY: the name belongs to the statement.
     let Some(relation) = (unsafe { relation_named(alter.relation) }) else { return Ok(()) };
     let names: Vec<String> = names.iter().map(|name| hex(name.to_bytes())).collect();
     // SAFETY: a number of this process.
@@ -107,7 +104,7 @@ unsafe fn begin(statement: *mut pg_sys::Node) -> Result<(), ErrorReport> {
             let rows = statement.run(&arguments, false, 0)?;
             for row in (0..rows.processed).filter_map(|number| rows.row(number)) {
                 let read = || Ok::<_, spi::Error>((required(&row, 1)?, required(&row, 2)?, required(&row, 3)?));
-                // The triggers are dropped by now: a statement that is passed over would leave the column without them.
+                // The triggers are already dropped: a skipped statement would leave the column without triggers.
                 let (clears, statement, owner) = read().map_err(|error| broken_statement(&error.to_string()))?;
                 if clears { after.clear.push((owner, statement)) } else { after.create.push(statement) }
             }
@@ -125,14 +122,14 @@ unsafe fn begin(statement: *mut pg_sys::Node) -> Result<(), ErrorReport> {
 
 /// # Safety
 ///
-/// The pointer must be of a statement that the parser made.
+/// The pointer must point to a statement from the parser.
 unsafe fn end(statement: *mut pg_sys::Node) -> Result<(), ErrorReport> {
     let pending = AFTER.with_borrow_mut(|after| {
-        let place = after.iter().rposition(|entry| entry.statement == statement.cast_const())?;
-        Some(after.remove(place))
+        let position = after.iter().rposition(|entry| entry.statement == statement.cast_const())?;
+        Some(after.remove(position))
     });
     if let Some(after) = pending {
-        // The table's own triggers run with its owner's rights, not with those of the role that changes it.
+        // The table's triggers run with the privileges of its owner, not with those of the role that changes it.
         for (owner, query) in &after.clear {
             let clear = || Spi::connect_mut(|_| Statement::prepare(query.bytes(), &[])?.run(&[], false, 0).map(drop));
             as_role(*owner, || without_forced_policies(clear))?;
@@ -148,7 +145,7 @@ unsafe fn end(statement: *mut pg_sys::Node) -> Result<(), ErrorReport> {
             Ok(())
         })?;
     }
-    // A dump has the check where it is needed, and creates it itself.
+    // A dump contains the check trigger if it is needed.
     if is_restore() {
         return Ok(());
     }
@@ -176,30 +173,30 @@ fn forget_dropped() -> Result<(), ErrorReport> {
 }
 
 fn as_extension<T>(run: impl FnOnce(&str) -> Result<T, ErrorReport>) -> Result<T, ErrorReport> {
-    Extension::find().ok_or_else(|| broken_extension("it is not there"))?.as_owner(run)
+    Extension::find().ok_or_else(|| broken_extension("the extension does not exist"))?.as_owner(run)
 }
 
-/// Names go to SQL as the bytes that they are.
+/// Encodes a name in the encoding of the database for SQL.
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// # Safety
 ///
-/// The pointer must be of a name in a statement, or null.
+/// The pointer must be null or point to a name in a statement.
 unsafe fn relation_named(name: *const pg_sys::RangeVar) -> Option<pg_sys::Oid> {
     if name.is_null() {
         return None;
     }
     let (flags, none) = (pg_sys::RVROption::RVR_MISSING_OK, std::ptr::null_mut());
-    // SAFETY: by the caller's promise. No lock is taken on behalf of somebody who may not have one.
+    // SAFETY: by the caller's promise. Takes no lock, because the role may not be allowed to take it.
     let relation = unsafe { pg_sys::RangeVarGetRelidExtended(name, pg_sys::NoLock as i32, flags, None, none) };
     (relation != pg_sys::InvalidOid).then_some(relation)
 }
 
 /// # Safety
 ///
-/// The pointer must be null or of a node, and `T` what the tag says.
+/// The pointer must be null or point to a node, and `T` must be the type of the tag.
 unsafe fn statement_of<'a, T>(node: *mut pg_sys::Node, tag: pg_sys::NodeTag) -> Option<&'a T> {
     // SAFETY: as the caller promises.
     unsafe { node.as_ref().filter(|node| node.type_ == tag).map(|_| &*node.cast::<T>()) }
@@ -207,9 +204,9 @@ unsafe fn statement_of<'a, T>(node: *mut pg_sys::Node, tag: pg_sys::NodeTag) -> 
 
 /// # Safety
 ///
-/// The pointer must be null or of a list of pointers.
+/// The pointer must be null or point to a list of pointers.
 unsafe fn elements(list: *mut pg_sys::List) -> impl Iterator<Item = *mut std::ffi::c_void> {
-    // SAFETY: as the caller promises; the list has as many elements as it says.
+    // SAFETY: as the caller promises. The list has `length` elements.
     let (start, length) =
         unsafe { list.as_ref().map_or((std::ptr::null_mut(), 0), |list| (list.elements, list.length as usize)) };
     // SAFETY: as above.

@@ -1,4 +1,4 @@
-//! Embedding for triggers, backfills and workers: some rows at once, with the model that made their column.
+//! Embeds rows in batches with the model of their column, for triggers, backfills and workers.
 
 use std::borrow::Cow;
 
@@ -15,7 +15,7 @@ use crate::pg::text::Text;
 use crate::pg::values::reserve;
 use crate::pg::varlena::Varlena;
 
-/// What is embedded: a text or an image, read.
+/// A detoasted source: a text or an image.
 pub enum Source<'a> {
     Text(Cow<'a, str>),
     Image(&'a [u8]),
@@ -30,7 +30,7 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Embed sources that are all texts or all images.
+/// Embeds sources that are all texts or all images.
 fn embed_all(sources: &[&Source<'_>], model: &mut Model, options: &Options) -> Result<Vec<Embedding>, Error> {
     let (mut texts, mut images) = (clip::reserve(sources.len())?, clip::reserve(sources.len())?);
     for source in sources {
@@ -45,14 +45,14 @@ fn embed_all(sources: &[&Source<'_>], model: &mut Model, options: &Options) -> R
     }
 }
 
-/// Refuse a model that is not the one that made the column.
+/// Fails if the installed model has another digest than the column records.
 pub fn check_digest(model: &str, digest: &str) -> Result<(), ErrorReport> {
     let found = model_cache::with(model, |model, _| Ok(model.manifest().digest.clone())).map_err(report)?;
     if found == digest { Ok(()) } else { Err(another_model(model, digest, &found)) }
 }
 
-/// Embed some rows of a column with the model that made it. Of a source that cannot be embedded there is the error, if the
-/// column tolerates it; else it ends the whole.
+/// Embeds some rows of a column with its model. If `tolerant`, the result of a source that cannot be embedded is its error.
+/// Otherwise the first error ends the call.
 pub fn embed_each(
     model: &str,
     digest: &str,
@@ -72,7 +72,7 @@ pub fn embed_each(
             Err(error) => return Err(error),
         }
     }
-    // A source that fails is left out, and the others are tried again without it.
+    // A source that fails is removed, and the others are embedded again without it.
     while !sources.is_empty() {
         pgrx::check_for_interrupts!();
         let mut live = reserve(sources.len())?;
@@ -95,7 +95,7 @@ pub fn embed_each(
 
 #[pg_extern(sql = false)]
 fn clip_max_bytes(image: bool) -> i64 {
-    // Neither limit is near the largest i64.
+    // Both limits are far below the largest i64.
     if image { settings::limits().bytes as i64 } else { clip::MAX_TEXT_BYTES as i64 }
 }
 

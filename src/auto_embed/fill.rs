@@ -1,7 +1,7 @@
-//! Fill rows that have no vector: read some, embed them together, store their vectors, note what failed.
+//! Fills pending rows: reads rows, embeds them in batches, stores the embeddings and records failures.
 //!
-//! Keys go from the query to the update as the values that they are. What is read is locked, or was written by the same
-//! statement, so that a vector is stored beside the source that it was computed from.
+//! Keys are passed from the query to the update as datums. The rows are locked, or were written by the same statement, so that an
+//! embedding is stored next to the source from which it was computed.
 
 use pgrx::PgMemoryContexts;
 use pgrx::datum::DatumWithOid;
@@ -16,46 +16,46 @@ use crate::failures::Failure;
 use crate::pg::roles::{with_fixed_output, with_settings};
 use crate::pg::spi::{Cursor, Row, Rows, Statement};
 use crate::pg::summary::summary_of;
-use crate::pg::text::Raw;
+use crate::pg::text::ServerText;
 use crate::pg::values::{OwnedValue, RawDatum, reserve};
 use crate::pg::varlena::Varlena;
 use crate::pg::vector::Vector;
 
-/// One run of an image tower; enough texts to find some of like length.
+/// One run of the image encoder, and enough texts to batch those of similar length.
 const MAX_IMAGES: usize = 8;
 const MAX_TEXTS: usize = 128;
 
-/// Images of one run are in memory together.
+/// Size of the sources of one run, which are in memory at the same time.
 const MAX_RUN_BYTES: u64 = 32 * 1024 * 1024;
 
-/// The key of a row: a pass goes on after it.
+/// The key of the last row of a batch, after which a pass continues.
 pub type Position = Vec<OwnedValue>;
 
-/// What came of some rows.
+/// The result of a batch.
 #[derive(Default)]
 pub struct Filled {
     pub embedded: i64,
     pub failed: i64,
-    /// Where the pass goes on; none at its end.
+    /// The position after which the pass continues. None at its end.
     pub last: Option<Position>,
 }
 
-/// How rows are filled.
+/// The mode of a fill.
 #[derive(Clone, Copy)]
 pub struct Manner {
-    /// What cannot be embedded is noted; else it is an error.
+    /// True if a failure is recorded, false if it is an error.
     pub tolerant: bool,
-    /// Nobody else can change the rows meanwhile.
+    /// True if the rows are locked against changes by other sessions.
     pub locked: bool,
 }
 
-/// Lock, embed and store the next rows that wait.
+/// Locks and embeds the next pending rows.
 pub fn fill_next(filling: &Filling, limit: i64, after: Option<Position>) -> Result<Filled, ErrorReport> {
     let (before, after) = if filling.is_ordered { (None, after) } else { (after, None) };
     let query = if after.is_some() { &filling.next_rows } else { &filling.first_rows };
     let mut arguments: Vec<DatumWithOid<'_>> = vec![limit.into()];
     arguments.extend(after.iter().flatten().map(OwnedValue::argument));
-    // In the order of the key, by its index, so that a pass reads the table once however many batches it takes.
+    // Reads rows in the order of the key, by its index, so that a pass of many batches reads the table once.
     let by_index =
         [(c"enable_seqscan", c"off"), (c"enable_bitmapscan", c"off"), (c"enable_sort", c"off"), (c"jit", c"off")];
     let mut filled = Spi::connect_mut(|_| {
@@ -68,20 +68,20 @@ pub fn fill_next(filling: &Filling, limit: i64, after: Option<Position>) -> Resu
         forget_gone(filling)?;
     }
     if filled.embedded == 0 && before.is_some() && filled.last == before {
-        // Without an order to go on in, rows come again that fail, to those who are not told that they have failed.
+        // Without an order, a batch can return the same failing rows again to a role that cannot see their failures.
         filled.last = None;
     }
     Ok(filled)
 }
 
-/// Embed the rows of a query, at most `limit`, and store their vectors. SPI must be connected.
+/// Embeds at most `limit` rows of a query and stores the embeddings. SPI must be connected.
 pub fn fill(filling: &Filling, rows: &mut Cursor, limit: usize, manner: Manner) -> Result<Filled, ErrorReport> {
     let stores = Statement::prepare(filling.store.bytes(), &filling.types_with(filling.target_type))?;
     let run = if filling.is_image { MAX_IMAGES } else { MAX_TEXTS };
     let mut filled = Filled::default();
     let mut seen = 0;
     while seen < limit {
-        // The query compares keys with those of failures as JSON: settings must not change its text.
+        // The query compares keys with those of failures as JSON, so settings must not change the text of values.
         let found = with_fixed_output(|| rows.fetch(run.min(limit - seen)));
         let count = found.processed;
         seen += count;
@@ -91,9 +91,9 @@ pub fn fill(filling: &Filling, rows: &mut Cursor, limit: usize, manner: Manner) 
         let mut begin = 0;
         while begin < count {
             let end = end_of_run(filling, &found, begin, count);
-            // Sources that are read from disk, and vectors, are given back after each run.
+            // Frees detoasted sources and embeddings after each run.
             let mut memory = PgMemoryContexts::new("pg_clip rows");
-            // SAFETY: nothing that is made within is used after it.
+            // SAFETY: no value allocated inside is used afterwards.
             unsafe { memory.switch_to(|_| fill_run(filling, &stores, &found, begin..end, manner, &mut filled)) }?;
             begin = end;
         }
@@ -105,7 +105,7 @@ pub fn fill(filling: &Filling, rows: &mut Cursor, limit: usize, manner: Manner) 
     Ok(filled)
 }
 
-/// The end of a run whose sources are in memory together.
+/// Returns the end of a run whose sources are at most `MAX_RUN_BYTES` together.
 fn end_of_run(filling: &Filling, found: &Rows<'_>, begin: usize, count: usize) -> usize {
     let mut bytes = 0;
     for number in begin..count {
@@ -118,7 +118,7 @@ fn end_of_run(filling: &Filling, found: &Rows<'_>, begin: usize, count: usize) -
     count
 }
 
-/// The source stands after the key.
+/// The source follows the columns of the key.
 fn source_column(filling: &Filling) -> usize {
     filling.key_types.len() + 1
 }
@@ -150,12 +150,12 @@ fn fill_run(
                     }
                     continue;
                 }
-                // A row that is gone or has a vector by now.
+                // The row was deleted, or has an embedding by now.
                 false if !manner.locked => continue,
-                // A locked row that was not stored would be tried again for ever: nobody else can have changed it.
+                // No other session can have changed a locked row. Without a failure, it would be retried forever.
                 false => (
                     "09000".into(),
-                    "could not store the vector: A trigger or a policy of the table prevents it.".into(),
+                    "could not store the embedding: A trigger or a policy of the table prevents it.".into(),
                 ),
             },
             Err(error) => summary_of(error),
@@ -175,7 +175,7 @@ fn fill_run(
     Ok(())
 }
 
-/// Whether the row has the vector now.
+/// Stores an embedding. Returns true if the row has an embedding now.
 fn store(
     filling: &Filling,
     stores: &Statement,
@@ -184,7 +184,7 @@ fn store(
     vector: Vector,
 ) -> Result<bool, ErrorReport> {
     let vector = vector.datum();
-    // SAFETY: a vector that was made just now; it is of the type that the column has, and lives as long as this call.
+    // SAFETY: the vector was created above. It has the type of the column, and lives as long as this call.
     let (argument, written) =
         unsafe { (DatumWithOid::new(RawDatum::new(vector), filling.target_type), Varlena::from_datum(vector)) };
     let arguments: Vec<_> = [argument].into_iter().chain(key.iter().map(OwnedValue::argument)).collect();
@@ -203,23 +203,23 @@ fn key_object(filling: &Filling, key: &Position) -> Result<OwnedValue, ErrorRepo
 
 fn one_value(statement: &Statement, arguments: &[DatumWithOid<'_>]) -> Result<OwnedValue, ErrorReport> {
     let rows = statement.run(arguments, false, 1)?;
-    rows.row(0).ok_or_else(|| crate::pg::messages::broken_statement("it gave no value"))?.owned(1)
+    rows.row(0).ok_or_else(|| crate::pg::messages::broken_statement("it returned no value"))?.owned(1)
 }
 
-/// With the failure of a row that has its vector now goes that of the whole column, if there was one.
+/// Clears the failure of a row that has an embedding now, and the failure of the whole column, if there is one.
 fn forget(filling: &Filling, key: &Position) -> Result<(), ErrorReport> {
     let object = key_object(filling, key)?;
     failures::forget_one(filling.relation, filling.trigger_name.clone(), object.argument())?;
     failures::forget_one(filling.relation, filling.trigger_name.clone(), "null".into())
 }
 
-/// Forget failures of rows that are gone, or have got a vector otherwise.
+/// Clears failures of rows that were deleted or have an embedding.
 fn forget_gone(filling: &Filling) -> Result<(), ErrorReport> {
     let keys = keys_of(&filling.gone)?;
     failures::forget(filling.relation, filling.trigger_name.clone(), keys.argument())
 }
 
-fn keys_of(query: &Raw) -> Result<OwnedValue, ErrorReport> {
+fn keys_of(query: &ServerText) -> Result<OwnedValue, ErrorReport> {
     Spi::connect(|_| {
         let statement = Statement::prepare(query.bytes(), &[])?;
         with_fixed_output(|| one_value(&statement, &[]))

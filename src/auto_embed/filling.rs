@@ -1,4 +1,4 @@
-//! What it takes to fill the rows of a column that have no vector: the column's record, and the statements for it.
+//! The record of a managed column, and the statements that fill its pending rows.
 
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys::panic::ErrorReport;
@@ -7,9 +7,9 @@ use pgrx::prelude::*;
 use crate::pg::messages::{broken_extension, broken_statement};
 use crate::pg::roles::Extension;
 use crate::pg::spi::{read, required};
-use crate::pg::text::{Raw, Text};
+use crate::pg::text::{ServerText, Text};
 
-/// A column whose rows are embedded later, as the catalogs have it now.
+/// A managed column with a key, as it is in the catalogs now.
 pub struct Filling {
     pub relation: pg_sys::Oid,
     pub trigger_name: Text,
@@ -21,30 +21,30 @@ pub struct Filling {
     pub is_image: bool,
     pub target_type: pg_sys::Oid,
     pub key_types: Vec<pg_sys::Oid>,
-    /// Whether rows can be read in the order of their keys, so that a pass goes on where a batch ended.
+    /// True if rows can be read in the order of their keys, so that a pass continues after the last batch.
     pub is_ordered: bool,
     pub has_failures: bool,
-    /// Key and source of the rows that an INSERT or an UPDATE has left without a vector, from its transition tables.
-    pub inserted: Raw,
-    pub updated: Raw,
-    /// Key and source of the first rows that wait ($1 of them), and of the next ones after a key ($2 and on); they are locked.
-    pub first_rows: Raw,
-    pub next_rows: Raw,
-    /// Whether a row waits, and how many do.
-    pub any_row: Raw,
-    pub count_rows: Raw,
-    /// Store a vector ($1) in the row of a key ($2 and on), if it has none. Says whether it has one then.
-    pub store: Raw,
-    /// A key ($1 and on) as the JSON object that the view clip_failures shows.
-    pub key_object: Raw,
-    /// The keys of failures of rows that do not wait any more.
-    pub gone: Raw,
+    /// Key and source of the pending rows of an INSERT or an UPDATE, from its transition tables.
+    pub inserted: ServerText,
+    pub updated: ServerText,
+    /// Key and source of the first $1 pending rows, and of the next rows after a key ($2 …). Both lock the rows.
+    pub first_rows: ServerText,
+    pub next_rows: ServerText,
+    /// True if a row is pending; the number of pending rows.
+    pub any_row: ServerText,
+    pub count_rows: ServerText,
+    /// Stores an embedding ($1) in the row of a key ($2 …), if it has none. Returns true if the row has an embedding then.
+    pub store: ServerText,
+    /// A key ($1 …) as the JSON object that the view clip_failures shows.
+    pub key_object: ServerText,
+    /// The keys of failures of rows that are no longer pending.
+    pub gone: ServerText,
 }
 
 impl Filling {
-    /// None if the table, or the column's trigger, is gone.
+    /// Finds the column. Returns None if the table or the column's trigger does not exist.
     pub fn find(relation: pg_sys::Oid, trigger_name: &Text) -> Result<Option<Self>, ErrorReport> {
-        let extension = Extension::find().ok_or_else(|| broken_extension("it is not there"))?;
+        let extension = Extension::find().ok_or_else(|| broken_extension("the extension does not exist"))?;
         let found = extension.as_owner(|schema| {
             let query = format!(
                 "SELECT f.owner, f.mode, f.model, f.digest, f.on_error, f.is_image, f.target_type, f.key_types, f.is_ordered, f.has_failures, \
@@ -81,19 +81,19 @@ impl Filling {
         found.map_err(|error| broken_statement(&error.to_string()))
     }
 
-    /// The types of a statement that takes something and a key.
+    /// Returns the argument types of a statement with one value and a key.
     pub fn types_with(&self, first: pg_sys::Oid) -> Vec<pg_sys::Oid> {
         [first].into_iter().chain(self.key_types.iter().copied()).collect()
     }
 
-    /// The one value of a query of the column's without arguments.
-    pub fn ask<T: FromDatum + IntoDatum>(&self, query: &Raw) -> Result<T, ErrorReport> {
+    /// Returns the value of a query of this column without arguments.
+    pub fn ask<T: FromDatum + IntoDatum>(&self, query: &ServerText) -> Result<T, ErrorReport> {
         let none: [DatumWithOid<'_>; 0] = [];
         Spi::connect(|_| {
             let statement = crate::pg::spi::Statement::prepare(query.bytes(), &[])?;
             let rows = statement.run(&none, false, 1)?;
             let value = rows.row(0).map(|row| required(&row, 1)).transpose();
-            value.ok().flatten().ok_or_else(|| broken_statement("it gave no value"))
+            value.ok().flatten().ok_or_else(|| broken_statement("it returned no value"))
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Rows that embed themselves: the triggers, and what fills the rows that they leave without a vector.
+//! Managed columns: their triggers, and the fills that embed pending rows.
 
 mod backfill;
 mod check;

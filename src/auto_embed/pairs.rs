@@ -1,13 +1,13 @@
-//! Pairs of source and vector that are known to belong together, though the vector was not computed now.
+//! Pairs of a source and an embedding that is known to match it, although the trigger did not compute it.
 //!
-//! The trigger does not believe a vector that a statement writes. There are two exceptions: a fill of this process, which stores
-//! the vector that it has computed, and the server, which inserts a row anew when an update moves it to another partition.
+//! The trigger replaces an embedding that a statement writes. There are two exceptions: a fill of this process, which stores an
+//! embedding that it has computed, and the server, which inserts a row again when an update moves it to another partition.
 
 use std::cell::RefCell;
 
 use crate::pg::varlena::{Fingerprint, Varlena};
 
-/// A pair that a fill stores.
+/// The pair that a fill stores.
 struct Pair {
     /// The digest of the model.
     digest: String,
@@ -15,8 +15,7 @@ struct Pair {
     vector: Box<[u8]>,
 }
 
-/// A pair that an update left as it was. Both values are compared as the server holds them, so that none is read from its
-/// TOAST table.
+/// A pair that an update did not change. Both values are compared by fingerprint, so that none is detoasted.
 #[derive(PartialEq)]
 struct Unchanged {
     digest: String,
@@ -47,7 +46,7 @@ impl Unchanged {
     }
 }
 
-/// Run a function that stores a vector which was computed from a source.
+/// Runs `run`, which stores an embedding that was computed from a source.
 pub fn while_storing<T>(digest: &str, source: Varlena<'_>, vector: Varlena<'_>, run: impl FnOnce() -> T) -> T {
     /// Restores the pair of the fill around this one, also on a panic.
     struct Before(Option<Pair>);
@@ -60,17 +59,17 @@ pub fn while_storing<T>(digest: &str, source: Varlena<'_>, vector: Varlena<'_>, 
     run()
 }
 
-/// Remember the pair of a partition's row that an update may move.
+/// Records the pair of a partition's row that an update may move.
 pub fn remember(digest: &str, source: Varlena<'_>, vector: Varlena<'_>) {
     MOVED.set(Some(Unchanged::new(digest, source, vector)));
 }
 
-/// Whether a fill stores this pair now.
+/// Returns true if a fill stores this pair now.
 pub fn are_stored(digest: &str, source: Varlena<'_>, vector: Varlena<'_>) -> bool {
     STORED.with_borrow(|pair| pair.as_ref().is_some_and(|pair| pair.is(digest, source, vector)))
 }
 
-/// Whether the last update of a partition's row had this pair: then the server moves that row.
+/// Returns true if the last update of a partition's row had this pair. Then the server moves that row.
 pub fn are_moved(digest: &str, source: Varlena<'_>, vector: Varlena<'_>) -> bool {
     MOVED.with_borrow(|pair| pair.as_ref().is_some_and(|pair| *pair == Unchanged::new(digest, source, vector)))
 }

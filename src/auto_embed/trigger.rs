@@ -1,8 +1,8 @@
-//! `clip_auto_embed_row`, the trigger that embeds rows or marks them for a worker.
+//! `clip_auto_embed_row`, the trigger that embeds rows or marks them as pending.
 //!
-//! The rule is the same in all modes: the source decides. Where it is new or has changed, or the vector was cleared, the row
-//! gets a vector (mode row) or none (modes statement and queue, whose rows without vector are the work that is left). A
-//! vector that a statement writes is replaced, unless the column was attached with on_vector => 'keep'.
+//! All modes use the same rule: the source decides. If the source is new or has changed, or if the embedding was cleared, mode
+//! row computes an embedding, and modes statement and queue set it to NULL, which makes the row pending. An embedding that a
+//! statement writes is replaced, unless the column was attached with on_vector => 'keep'.
 
 use std::cell::RefCell;
 use std::ffi::CStr;
@@ -21,6 +21,7 @@ use crate::failures;
 use crate::failures::Failure;
 use crate::model_cache;
 use crate::pg::error::report;
+use crate::pg::finfo::declare_finfo;
 use crate::pg::messages::{broken_trigger, trigger_fires_later};
 use crate::pg::roles::{Extension, with_fixed_output};
 use crate::pg::settings;
@@ -32,26 +33,22 @@ use crate::pg::varlena::Varlena;
 use crate::pg::vector::Vector;
 use crate::worker::wake::wake;
 
-#[unsafe(no_mangle)]
-pub extern "C" fn pg_finfo_clip_auto_embed_row_wrapper() -> &'static pg_sys::Pg_finfo_record {
-    const CALLING_CONVENTION: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
-    &CALLING_CONVENTION
-}
+declare_finfo!(pg_finfo_clip_auto_embed_row_wrapper);
 
 /// # Safety
 ///
-/// Called by the server alone.
+/// Only the server may call this function.
 #[pg_guard]
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn clip_auto_embed_row_wrapper(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
     // SAFETY: the server's call.
     let row = unsafe { Row::of(fcinfo) };
-    row.ok_or_else(|| broken_trigger("it is to be fired BEFORE INSERT OR UPDATE, FOR EACH ROW"))
+    row.ok_or_else(|| broken_trigger("it must be a BEFORE INSERT OR UPDATE trigger FOR EACH ROW"))
         .and_then(|row| embed_row(&row))
         .unwrap_or_report()
 }
 
-/// What becomes of the vector of a row.
+/// The embedding that the stored row gets.
 enum Decision<'a> {
     Keep(Option<Varlena<'a>>),
     Replace(Option<Varlena<'a>>),
@@ -62,7 +59,7 @@ fn embed_row(row: &Row<'_>) -> Result<pg_sys::Datum, ErrorReport> {
     let (mode, model, digest, on_error, on_vector) = match arguments.as_slice() {
         &[mode, model, digest, on_error] => (mode, model, digest, on_error, "replace"),
         &[mode, model, digest, on_error, on_vector] => (mode, model, digest, on_error, on_vector),
-        _ => return Err(broken_trigger("its arguments are mode, model, digest, on_error, on_vector")),
+        _ => return Err(broken_trigger("its arguments must be mode, model, digest, on_error, on_vector")),
     };
     if mode == "stamp" {
         return Ok(row.keep());
@@ -86,7 +83,7 @@ fn embed_row(row: &Row<'_>) -> Result<pg_sys::Datum, ErrorReport> {
     })
 }
 
-/// What the arguments of a trigger say.
+/// The arguments of a trigger.
 struct Recorded<'a> {
     mode: &'a str,
     model: &'a str,
@@ -110,7 +107,7 @@ fn decide<'a>(row: &Row<'a>, columns: Columns, column: &Recorded<'_>) -> Result<
     if row.is_update() && !changed(Some(source), columns.source) {
         match target {
             Some(vector) if !is_written => {
-                // What was written and kept may be of another source.
+                // With on_vector 'keep', the embedding may not match the source.
                 if row.is_in_partition() && column.on_vector != "keep" {
                     pairs::remember(column.digest, source, vector);
                 }
@@ -123,7 +120,7 @@ fn decide<'a>(row: &Row<'a>, columns: Columns, column: &Recorded<'_>) -> Result<
                 }
             }
             None if !is_written => return Ok(Decision::Keep(None)),
-            // It was cleared: a new one is asked for.
+            // The embedding was cleared, which requests a new one.
             None => (),
         }
     } else if let Some(vector) = target.filter(|_| !row.is_update())
@@ -141,7 +138,7 @@ fn decide<'a>(row: &Row<'a>, columns: Columns, column: &Recorded<'_>) -> Result<
                 if on_error == "null" && row.is_update() && row.old_value(columns.target).is_none() {
                     forget_failure(row)?;
                 }
-                // SAFETY: a vector that was made just now, in the memory of the row.
+                // SAFETY: the vector was created above, in the memory of the row.
                 Ok(Decision::Replace(Some(unsafe { Varlena::from_datum(vector.datum()) })))
             }
             (Err(error), "null") => {
@@ -154,15 +151,15 @@ fn decide<'a>(row: &Row<'a>, columns: Columns, column: &Recorded<'_>) -> Result<
     }
 }
 
-/// The error where the stored row could not be looked at.
+/// The error for a table with a later trigger and without the check trigger.
 fn fires_later(later: &pg_sys::Trigger) -> ErrorReport {
-    // SAFETY: names are null-terminated, and there as long as the trigger.
+    // SAFETY: names are null-terminated and live as long as the trigger.
     let name = unsafe { CStr::from_ptr(later.tgname) };
     trigger_fires_later(&name.to_string_lossy())
 }
 
-/// The image that the last row was embedded from. ON CONFLICT DO UPDATE fires the trigger twice with one source; texts are
-/// remembered as those of queries are.
+/// The image of the last embedded row. ON CONFLICT DO UPDATE fires the trigger twice with the same source. Texts are in the cache of
+/// query texts.
 struct LastImage {
     model: String,
     image: String,
@@ -177,7 +174,7 @@ fn embed(columns: Columns, source: Varlena<'_>, model: &str, digest: &str) -> Re
     };
     match embedded {
         Ok(embedding) => Vector::new(&embedding),
-        // Not a failure of the row: the statement ends here.
+        // An interrupt is no failure of the row: it ends the statement.
         Err(Error::Interrupted) => Err(report(Error::Interrupted)).unwrap_or_report(),
         Err(error) => Err(report(error)),
     }
@@ -200,27 +197,27 @@ fn embed_image(model: &str, digest: &str, image: &[u8]) -> Result<Embedding, Err
 fn record_failure(row: &Row<'_>, columns: Columns, source: Varlena<'_>, error: ErrorReport) -> Result<(), ErrorReport> {
     let (sqlstate, message) = summary_of(error);
     let source_digest = failures::source_digest(source, columns.is_image());
-    let keyed = Keyed::look_up(row)?;
-    // Rows without a key are told apart by their source.
-    let key = match keyed.key(row)? {
+    let row_key = RowKey::look_up(row)?;
+    // Rows without a key are identified by their source.
+    let key = match row_key.key(row)? {
         Some(key) => key,
         None => json_object(&["'source'".into()], &[Text(source_digest.clone()).into()])?,
     };
     let failure = Failure {
-        trigger_name: keyed.trigger_name.into(),
+        trigger_name: row_key.trigger_name.into(),
         key: key.argument(),
         source_digest: &source_digest,
         sqlstate: &sqlstate,
         message: &message,
         retry: false,
     };
-    failures::record(keyed.relation, failure)
+    failures::record(row_key.relation, failure)
 }
 
 fn forget_failure(row: &Row<'_>) -> Result<(), ErrorReport> {
-    let keyed = Keyed::look_up(row)?;
-    match keyed.key(row)? {
-        Some(key) => failures::forget_one(keyed.relation, keyed.trigger_name, key.argument()),
+    let row_key = RowKey::look_up(row)?;
+    match row_key.key(row)? {
+        Some(key) => failures::forget_one(row_key.relation, row_key.trigger_name, key.argument()),
         None => Ok(()),
     }
 }
@@ -229,21 +226,21 @@ fn failed(error: spi::Error) -> ErrorReport {
     broken_trigger(&error.to_string())
 }
 
-/// How a row of the table is named among the failures. Looked up each time, as a key may change while its trigger does not.
-struct Keyed {
-    /// Which table and trigger it was defined for: a partition's are copies.
+/// The key by which failures identify a row. Looked up each time, because a key may change while its trigger does not.
+struct RowKey {
+    /// The table and the trigger of the managed column, of which those of a partition are copies.
     relation: pg_sys::Oid,
     trigger_name: Text,
-    /// SQL expressions for the names of the key's columns, and their numbers.
+    /// SQL expressions for the names of the key's columns, and the numbers of the columns.
     names: Vec<String>,
     numbers: Vec<i16>,
 }
 
-impl Keyed {
+impl RowKey {
     fn look_up(row: &Row<'_>) -> Result<Self, ErrorReport> {
-        let extension = Extension::find().ok_or_else(|| broken_trigger("the extension is not there"))?;
-        let keyed = extension.as_owner(|schema| {
-            // The trigger of a partition is a copy of its table's, whose columns may have other numbers.
+        let extension = Extension::find().ok_or_else(|| broken_trigger("the extension does not exist"))?;
+        let row_key = extension.as_owner(|schema| {
+            // The trigger of a partition is a copy of its table's trigger. Columns of the table may have other numbers.
             let query = format!(
                 "WITH RECURSIVE up (oid, parent) AS ( \
                     SELECT t.oid, t.tgparentid FROM pg_trigger AS t WHERE t.oid = $1 \
@@ -267,22 +264,22 @@ impl Keyed {
                 })
             })
         });
-        keyed.map_err(failed)?.ok_or_else(|| broken_trigger("it is not among those of clip_auto_embed"))
+        row_key.map_err(failed)?.ok_or_else(|| broken_trigger("clip_auto_embed did not create it"))
     }
 
-    /// The key of a row as a JSON object, if it has one.
+    /// Returns the key of a row as a JSON object, if the table has a key.
     fn key(&self, row: &Row<'_>) -> Result<Option<OwnedValue>, ErrorReport> {
         let Some(values) = self.numbers.iter().map(|&number| row.argument(number)).collect::<Option<Vec<_>>>() else {
-            return Err(broken_trigger("the key of its table was changed meanwhile"));
+            return Err(broken_trigger("the key of its table has changed"));
         };
         if values.is_empty() { Ok(None) } else { json_object(&self.names, &values).map(Some) }
     }
 }
 
-/// Names, as SQL expressions, with their values. The same whatever a session has set.
+/// Builds a JSON object of names (SQL expressions) and values. Settings of the session do not change it.
 fn json_object(names: &[String], values: &[DatumWithOid<'_>]) -> Result<OwnedValue, ErrorReport> {
     let pairs: Vec<_> = names.iter().zip(1..).map(|(name, number)| format!("{name}, ${number}")).collect();
     let query = format!("SELECT pg_catalog.jsonb_build_object({})", pairs.join(", "));
     let object = with_fixed_output(|| read(&query, values, |row| Ok(row.owned(1))));
-    object.map_err(failed)?.unwrap_or_else(|| Err(broken_trigger("its key is no JSON")))
+    object.map_err(failed)?.unwrap_or_else(|| Err(broken_trigger("its key cannot be converted to JSON")))
 }

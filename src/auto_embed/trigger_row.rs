@@ -1,4 +1,4 @@
-//! The row that a BEFORE ROW trigger is about to store.
+//! The row of a call of a row trigger, with its old and new values.
 
 use std::ffi::{CStr, CString};
 
@@ -18,21 +18,21 @@ pub struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    /// The row of a call, if it is one of a BEFORE ROW trigger for INSERT or UPDATE.
+    /// Returns the row of a call, if the trigger is BEFORE INSERT OR UPDATE FOR EACH ROW.
     ///
     /// # Safety
     ///
-    /// `fcinfo` must be what the server calls a function with.
+    /// `fcinfo` must come from the server.
     pub unsafe fn of(fcinfo: pg_sys::FunctionCallInfo) -> Option<Self> {
         // SAFETY: by the caller's promise.
         unsafe { Self::at(fcinfo, pg_sys::TRIGGER_EVENT_BEFORE) }
     }
 
-    /// The row of a call, if it is one of an AFTER ROW trigger for INSERT or UPDATE.
+    /// Returns the row of a call, if the trigger is AFTER INSERT OR UPDATE FOR EACH ROW.
     ///
     /// # Safety
     ///
-    /// `fcinfo` must be what the server calls a function with.
+    /// `fcinfo` must come from the server.
     pub unsafe fn stored_by(fcinfo: pg_sys::FunctionCallInfo) -> Option<Self> {
         // SAFETY: by the caller's promise.
         unsafe { Self::at(fcinfo, pg_sys::TRIGGER_EVENT_AFTER) }
@@ -40,10 +40,10 @@ impl<'a> Row<'a> {
 
     /// # Safety
     ///
-    /// `fcinfo` must be what the server calls a function with.
+    /// `fcinfo` must come from the server.
     unsafe fn at(fcinfo: pg_sys::FunctionCallInfo, timing: u32) -> Option<Self> {
-        // SAFETY: the server's call; the context of a trigger's call is its TriggerData, whose trigger and relation are
-        // there while it lasts.
+        // SAFETY: the server's call. The context of a trigger's call is its TriggerData, whose trigger and relation live as
+        // long as the call.
         unsafe {
             if !pgrx::trigger_support::called_as_trigger(fcinfo) {
                 return None;
@@ -70,18 +70,18 @@ impl<'a> Row<'a> {
         self.relation
     }
 
-    /// The arguments of the trigger.
+    /// Returns the arguments of the trigger.
     pub fn arguments(&self) -> Vec<&'a str> {
         self.argument_strings().map(|argument| argument.to_str().unwrap_or_default()).collect()
     }
 
     pub fn argument_strings(&self) -> impl Iterator<Item = &'a CStr> {
         let (count, first) = (usize::try_from(self.trigger.tgnargs).unwrap_or_default(), self.trigger.tgargs);
-        // SAFETY: there are `tgnargs` null-terminated strings, which live as long as the trigger.
+        // SAFETY: the trigger has `tgnargs` null-terminated strings, which live as long as the trigger.
         (0..count).map(move |i| unsafe { CStr::from_ptr(*first.add(i)) })
     }
 
-    /// The triggers of others that may change the row after this one: by their order, those of later names.
+    /// Returns the triggers of the application that fire after this one and may change the row.
     pub fn later_triggers(&self) -> impl Iterator<Item = &'a pg_sys::Trigger> {
         let event = if self.is_update() { pg_sys::TRIGGER_TYPE_UPDATE } else { pg_sys::TRIGGER_TYPE_INSERT };
         let (own, function) = (self.trigger.tgoid, self.trigger.tgfoid);
@@ -92,15 +92,15 @@ impl<'a> Row<'a> {
         })
     }
 
-    /// The trigger that looks at what was stored, if there is one.
+    /// Returns true if the table has the check trigger.
     pub fn has_check(&self) -> bool {
-        // SAFETY: names are null-terminated, and there as long as the trigger.
+        // SAFETY: names are null-terminated and live as long as the trigger.
         let name = unsafe { CStr::from_ptr(self.trigger.tgname) };
         CString::new([name.to_bytes(), b"_check"].concat())
             .is_ok_and(|name| trigger_named(self.relation, &name).is_some())
     }
 
-    /// The columns that the trigger's condition names.
+    /// Returns the columns that the trigger's condition names.
     pub fn columns(&self) -> Result<Columns, ErrorReport> {
         Columns::of(self.trigger, self.relation)
     }
@@ -109,27 +109,27 @@ impl<'a> Row<'a> {
         self.data.tg_event & pg_sys::TRIGGER_EVENT_OPMASK == pg_sys::TRIGGER_EVENT_UPDATE
     }
 
-    /// Whether the row is of a partition, from which an update may move it to another.
+    /// Returns true if the row belongs to a partition, so that an update may move it to another partition.
     pub fn is_in_partition(&self) -> bool {
-        // SAFETY: the relation's own description in the catalogs, which is there as long as the relation is open.
+        // SAFETY: the relation's own catalog entry, which lives as long as the relation is open.
         unsafe { self.relation.rd_rel.as_ref() }.is_some_and(|relation| relation.relispartition)
     }
 
-    /// A value of the row as it will be. The column must be there and of a type with variable length: see [`Columns`].
+    /// Returns a new value. The column must exist and have a type with variable length: see [`Columns`].
     pub fn new_value(&self, column: i16) -> Option<Varlena<'a>> {
         self.value(self.tuple(), column)
     }
 
-    /// A value of the row as it was; none in an INSERT.
+    /// Returns an old value. None in an INSERT.
     pub fn old_value(&self, column: i16) -> Option<Varlena<'a>> {
         self.is_update().then(|| self.value(self.data.tg_trigtuple, column)).flatten()
     }
 
-    /// A value of the row as it will be, as an argument of an SQL statement; none if there is no such column.
+    /// Returns a new value as an argument of a statement. None if the column does not exist.
     pub fn argument(&self, column: i16) -> Option<DatumWithOid<'a>> {
         let kind = kind_of(self.relation, column)?;
         let mut is_null = false;
-        // SAFETY: tuple and description belong together; the column is there, and the type is the one that it has.
+        // SAFETY: tuple and description belong together. The column exists and has this type.
         unsafe {
             let datum = pg_sys::htup::heap_getattr(self.tuple(), i32::from(column), self.relation.rd_att, &mut is_null);
             let value = || DatumWithOid::new(RawDatum::new(datum), kind);
@@ -137,16 +137,16 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// Let the row be stored as it is.
+    /// Returns the unchanged new row.
     pub fn keep(&self) -> pg_sys::Datum {
         self.tuple().into()
     }
 
-    /// Let the row be stored with another value, or with none.
+    /// Returns the new row with another value, or with NULL.
     pub fn with_value(&self, column: i16, value: Option<pg_sys::Datum>) -> pg_sys::Datum {
         let (mut column, mut is_null) = (i32::from(column), value.is_none());
         let mut value = value.unwrap_or(pg_sys::Datum::null());
-        // SAFETY: one column of the tuple is replaced; the values are copied into the new tuple.
+        // SAFETY: replaces one column of the tuple. The values are copied into the new tuple.
         unsafe {
             let description = self.relation.rd_att;
             pg_sys::heap_modify_tuple_by_cols(self.tuple(), description, 1, &mut column, &mut value, &mut is_null)
@@ -160,7 +160,7 @@ impl<'a> Row<'a> {
 
     fn value(&self, tuple: pg_sys::HeapTuple, column: i16) -> Option<Varlena<'a>> {
         let mut is_null = false;
-        // SAFETY: tuple and description belong together. The column exists and has variable length, as its caller says.
+        // SAFETY: tuple and description belong together. By the caller's promise, the column exists and has variable length.
         unsafe {
             let datum = pg_sys::htup::heap_getattr(tuple, i32::from(column), self.relation.rd_att, &mut is_null);
             (!is_null).then(|| Varlena::from_datum(datum))
@@ -169,7 +169,7 @@ impl<'a> Row<'a> {
 }
 
 pub fn triggers_of(relation: &pg_sys::RelationData) -> &[pg_sys::Trigger] {
-    // SAFETY: null, or the relation's own list of triggers, which is there as long as the relation is open.
+    // SAFETY: null, or the relation's own list of triggers, which lives as long as the relation is open.
     unsafe {
         match relation.trigdesc.as_ref() {
             Some(list) if list.numtriggers > 0 => std::slice::from_raw_parts(list.triggers, list.numtriggers as usize),
@@ -179,18 +179,18 @@ pub fn triggers_of(relation: &pg_sys::RelationData) -> &[pg_sys::Trigger] {
 }
 
 pub fn trigger_named<'a>(relation: &'a pg_sys::RelationData, name: &CStr) -> Option<&'a pg_sys::Trigger> {
-    // SAFETY: names are null-terminated, and there as long as the triggers.
+    // SAFETY: names are null-terminated and live as long as the triggers.
     triggers_of(relation).iter().find(|trigger| unsafe { CStr::from_ptr(trigger.tgname) == name })
 }
 
-/// Whether a dump is restored: every dump of pg_dump begins with these settings, which no application has. What it brings belongs
-/// together already, and is stored without a model.
+/// Returns true if the session restores a dump. Every dump of pg_dump starts with these two settings, which no application uses
+/// together. The embeddings of a dump match their sources and are stored without running a model.
 pub fn is_restore() -> bool {
     // SAFETY: settings of this session.
     unsafe { !pg_sys::check_function_bodies && !pg_sys::row_security }
 }
 
-/// Whether a trigger fires in this session.
+/// Returns true if a trigger fires in this session.
 pub fn fires(trigger: &pg_sys::Trigger) -> bool {
     // SAFETY: a setting of this session.
     let is_replica = unsafe { pg_sys::SessionReplicationRole } == pg_sys::SESSION_REPLICATION_ROLE_REPLICA as i32;

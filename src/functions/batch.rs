@@ -1,4 +1,4 @@
-//! Arrays of texts or images, embedded window by window.
+//! `clip_embed_texts` and `clip_embed_images`, which embed an array in windows.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -20,12 +20,12 @@ fn clip_embed_texts<'a>(
     inputs: Option<VarlenaArray<'a>>,
     model: Option<Varlena<'a>>,
 ) -> Result<EmbeddingRows<'a>, ErrorReport> {
-    /// Enough to find texts of like length for one run, few enough to hold.
+    /// Elements at a time: enough to batch texts of similar length, and few enough to limit memory.
     const WINDOW: usize = 256;
     let embed = |model: &mut Model, inputs: &[Varlena<'a>], options: &Options| {
         let texts = inputs.iter().map(|input| input.text()).collect::<Result<Vec<_>, _>>()?;
         let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
-        let embedded = model.embed_texts(&texts, options).map_err(Failure::Clip)?;
+        let embedded = model.embed_texts(&texts, options).map_err(BatchError::Clip)?;
         Ok(embedded.into_iter().map(|text| text.embedding).collect())
     };
     batch(inputs, model, WINDOW, embed)
@@ -36,34 +36,35 @@ fn clip_embed_images<'a>(
     inputs: Option<VarlenaArray<'a>>,
     model: Option<Varlena<'a>>,
 ) -> Result<EmbeddingRows<'a>, ErrorReport> {
-    /// One run of an image tower.
+    /// Elements at a time: one run of the image encoder.
     const WINDOW: usize = 8;
     let embed = |model: &mut Model, inputs: &[Varlena<'a>], options: &Options| {
         let limit = options.limits.bytes;
         let images = inputs.iter().map(|input| input.image(limit)).collect::<Result<Vec<_>, _>>()?;
-        model.embed_images(&images, options).map_err(Failure::Clip)
+        model.embed_images(&images, options).map_err(BatchError::Clip)
     };
     batch(inputs, model, WINDOW, embed)
 }
 
-/// Why a window of a batch failed: in `clip`, or while its elements were read.
-enum Failure {
+/// The error of a window: from `clip`, or from reading its elements.
+enum BatchError {
     Clip(Error),
     Argument(ErrorReport),
 }
 
-impl From<ErrorReport> for Failure {
+impl From<ErrorReport> for BatchError {
     fn from(report: ErrorReport) -> Self {
         Self::Argument(report)
     }
 }
 
-/// Embed an array window by window, as the rows are asked for: memory holds one window, and a cancel waits for none.
+/// Embeds an array window by window, when the rows are fetched. So memory holds one window, and a query can be canceled
+/// between two windows.
 fn batch<'a>(
     inputs: Option<VarlenaArray<'a>>,
     model: Option<Varlena<'a>>,
     window: usize,
-    embed: impl Fn(&mut Model, &[Varlena<'a>], &Options) -> Result<Vec<Embedding>, Failure> + 'a,
+    embed: impl Fn(&mut Model, &[Varlena<'a>], &Options) -> Result<Vec<Embedding>, BatchError> + 'a,
 ) -> Result<EmbeddingRows<'a>, ErrorReport> {
     let name = model_or_default(model)?;
     let elements = inputs.map(VarlenaArray::into_elements).transpose()?.unwrap_or_default();
@@ -79,12 +80,12 @@ fn batch<'a>(
     })))
 }
 
-/// Embed the elements that are not null. `first` is the position of the window in the array.
+/// Embeds the elements that are not null. `first` is the position of the window in the array.
 fn embed_window<'a>(
     name: &str,
     elements: &[Option<Varlena<'a>>],
     first: usize,
-    embed: &impl Fn(&mut Model, &[Varlena<'a>], &Options) -> Result<Vec<Embedding>, Failure>,
+    embed: &impl Fn(&mut Model, &[Varlena<'a>], &Options) -> Result<Vec<Embedding>, BatchError>,
 ) -> Result<VecDeque<Option<Embedding>>, ErrorReport> {
     pgrx::check_for_interrupts!();
     let positions: Vec<usize> = (0..elements.len()).filter(|&position| elements[position].is_some()).collect();
@@ -96,11 +97,11 @@ fn embed_window<'a>(
     let argument = Cell::new(None);
     let embedded = model_cache::with(name, |model, options| match embed(model, &present, options) {
         Ok(embedded) => Ok(embedded),
-        Err(Failure::Clip(Error::Item { index, source })) => {
+        Err(BatchError::Clip(Error::Item { index, source })) => {
             Err(Error::Item { index: first + positions[index], source })
         }
-        Err(Failure::Clip(error)) => Err(error),
-        Err(Failure::Argument(report)) => {
+        Err(BatchError::Clip(error)) => Err(error),
+        Err(BatchError::Argument(report)) => {
             argument.set(Some(report));
             Ok(Vec::new())
         }

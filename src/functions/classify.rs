@@ -1,4 +1,4 @@
-//! What SQL asks of vectors that are there already: which label fits, and what lies between some of them.
+//! Functions of existing embeddings: probabilities of labels or candidates, and weighted sums.
 
 use std::rc::Rc;
 
@@ -115,7 +115,7 @@ fn label_set(
     Ok(set)
 }
 
-/// The labels with their probabilities, the likeliest first.
+/// Returns the labels with their probabilities in descending order.
 fn labelled(set: Rc<LabelSet>, embedding: &[f32]) -> Result<Labelled, ErrorReport> {
     let probabilities = set.classifier.probabilities(embedding).map_err(report)?;
     let mut found = reserve(probabilities.len())?;
@@ -127,12 +127,12 @@ fn labelled(set: Rc<LabelSet>, embedding: &[f32]) -> Result<Labelled, ErrorRepor
 }
 
 fn texts(array: VarlenaArray<'_>, name: &str) -> Result<Vec<String>, ErrorReport> {
-    /// What the allocator takes for a short one, and what a reference to it takes.
+    /// Bytes of the allocator for a short string, and of a reference to it.
     const MORE_PER_TEXT: usize = 32 + size_of::<&str>();
     let bytes = array.bytes().len();
     let elements = array.into_elements()?;
     let mut texts = reserve(elements.len())?;
-    // They are kept as they were given, too.
+    // The bytes of the array are kept, too.
     clip::headroom((2 * bytes + MORE_PER_TEXT * elements.len()) as u64).map_err(report)?;
     for text in elements {
         texts.push(text.ok_or_else(|| null_element(name))?.text()?.into_owned());

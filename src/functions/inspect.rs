@@ -1,4 +1,4 @@
-//! What is there and what is going on, as rows: `clip_models`, `clip_loaded_models`, `clip_diagnose()`.
+//! The rows of `clip_models`, `clip_loaded_models` and `clip_diagnose()`.
 
 use std::time::SystemTime;
 
@@ -29,7 +29,7 @@ fn clip_models() -> TableIterator<
 > {
     let (path, default, runtime) = (settings::model_path(), settings::default_model(), settings::onnxruntime_path());
     TableIterator::new(clip::store::names(&path).into_iter().map(move |name| {
-        // A folder that cannot be used is listed without what is unknown of it: using it says why.
+        // A model that cannot be used is listed with NULLs. Using it raises the error with the cause.
         let manifest =
             clip::store::folder_of(&path, &name).and_then(|folder| Model::open(&folder, &name, interrupted)).ok();
         let manifest = manifest.as_ref().map(Model::manifest);
@@ -93,7 +93,7 @@ fn clip_diagnose() -> TableIterator<'static, (name!(item, &'static str), name!(v
     let superuser = unsafe { pg_sys::superuser() };
     let path = |path: std::path::PathBuf| match superuser {
         true => path.display().to_string(),
-        false => "visible to superusers only".into(),
+        false => "visible only to superusers".into(),
     };
     let options = settings::options();
     let formats: Vec<_> = options.limits.formats.iter().map(|format| format.name()).collect();
@@ -127,7 +127,7 @@ fn telemetry() -> &'static str {
     }
 }
 
-/// Microseconds between 1970 and 2000, the beginnings of Unix's and of Postgres' time.
+/// Microseconds between 1970 and 2000, the epochs of Unix and of Postgres.
 const UNIX_TO_POSTGRES: i64 = 946_684_800_000_000;
 
 fn timestamp(time: SystemTime) -> TimestampWithTimeZone {

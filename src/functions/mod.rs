@@ -1,4 +1,4 @@
-//! The functions that SQL calls: read arguments, one check, one call, return.
+//! Functions that SQL calls. Each reads its arguments, makes one call into another module, and returns the result.
 
 mod batch;
 mod classify;

@@ -1,5 +1,5 @@
-//! Cancel, `statement_timeout`, `transaction_timeout`, terminate and the death of the postmaster, as seen from inside
-//! long work.
+//! Interrupts during long computations: cancel, `statement_timeout`, `transaction_timeout`, terminate, and the death of the
+//! postmaster.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
@@ -9,7 +9,7 @@ use pgrx::pg_sys;
 const POSTMASTER_DEATH: i32 = libc::SIGPWR;
 
 unsafe extern "C-unwind" {
-    /// The server's handler of SIGTERM. It only sets flags: pgrx's guard around it would be in the way of a signal.
+    /// The server's handler of SIGTERM. It only sets flags, so it needs no guard of pgrx, which is not safe in a handler.
     pub fn die(signal: i32);
 }
 
@@ -18,7 +18,7 @@ unsafe extern "C" {
     fn PostmasterIsAliveInternal() -> bool;
 }
 
-/// Whether Postgres wants this statement to end. Only reads memory: it is called from a second thread.
+/// Returns true if Postgres wants this statement to end. Only reads memory, because a second thread calls it.
 pub fn interrupted() -> bool {
     #[cfg(any(feature = "pg17", feature = "pg18"))]
     if pending(&raw mut pg_sys::TransactionTimeoutPending) {
@@ -29,17 +29,17 @@ pub fn interrupted() -> bool {
 
 /// Treats the death of the postmaster as a termination from now on.
 ///
-/// The server's own handler sets a flag that only waits look at. A process that computes does not wait: it would go on,
-/// and no server can start while a process of the last one is attached to its shared memory.
+/// The server's own handler sets a flag that is only checked in waits. A process that computes does not wait. It would continue,
+/// and no server can start while a process of the previous server is attached to its shared memory.
 pub fn end_with_postmaster() {
     static DONE: AtomicBool = AtomicBool::new(false);
     if DONE.swap(true, Ordering::Relaxed) {
         return;
     }
     handle_signal(POSTMASTER_DEATH, on_postmaster_death);
-    // SAFETY: reads a pipe that every process of a server has; the handler is one that may run at any time.
+    // SAFETY: reads a pipe that every process of a server has. The handler may run at any time.
     unsafe {
-        // It may have died before the handler was there.
+        // The postmaster may have died before the handler was set.
         if pg_sys::IsUnderPostmaster && !PostmasterIsAliveInternal() {
             on_postmaster_death(POSTMASTER_DEATH);
         }
@@ -47,14 +47,14 @@ pub fn end_with_postmaster() {
 }
 
 unsafe extern "C-unwind" fn on_postmaster_death(signal: i32) {
-    // SAFETY: what the server's own handler does, then what it does at SIGTERM: flags are set and a latch.
+    // SAFETY: sets the same flags and latch as the server's own handlers of this signal and of SIGTERM.
     unsafe {
         (&raw mut postmaster_possibly_dead).write_volatile(1);
         die(signal);
     }
 }
 
-/// Lets this process handle a signal as the server's processes do.
+/// Sets the handler of a signal, as the server's processes do.
 pub fn handle_signal(signal: i32, handler: unsafe extern "C-unwind" fn(i32)) {
     // SAFETY: the server's way to set a handler; each handler given here only sets flags and a latch.
     unsafe {
@@ -66,7 +66,7 @@ pub fn handle_signal(signal: i32, handler: unsafe extern "C-unwind" fn(i32)) {
 }
 
 fn pending(flag: *mut pg_sys::sig_atomic_t) -> bool {
-    // SAFETY: the flags are aligned `volatile int`s that live as long as the process; an atomic read of one races with
-    // nothing but the signal handler that sets it.
+    // SAFETY: the flags are aligned `volatile int`s that live as long as the process. Only the signal handler that sets a flag
+    // can run at the same time as the atomic read.
     unsafe { AtomicI32::from_ptr(flag) }.load(Ordering::Relaxed) != 0
 }

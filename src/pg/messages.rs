@@ -33,17 +33,17 @@ pub fn damaged_vector() -> ErrorReport {
         .set_hint("Check the source of the value. A page of the table may be damaged.")
 }
 
-/// NULL where it has no meaning.
+/// NULL for an argument that must not be NULL.
 pub fn null_argument(name: &str) -> ErrorReport {
     new(PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED, format!("{name} must not be null"))
 }
 
-/// NULL in an array where it has no meaning.
+/// NULL in an array that must not contain NULL.
 pub fn null_element(array: &str) -> ErrorReport {
     new(PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED, format!("{array} must not contain null"))
 }
 
-/// An array that must have as many elements as another, or any at all.
+/// An array with a wrong number of elements.
 pub fn wrong_length(array: &str, length: usize, expected: &str) -> ErrorReport {
     new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, format!("{array} must have {expected}"))
         .set_detail(format!("It has {length}."))
@@ -70,7 +70,7 @@ pub fn vectors_cleared() -> ErrorReport {
         .set_hint("In mode \"queue\" a background worker embeds the rows. In other modes, run CALL clip_backfill.")
 }
 
-/// A call of an event trigger's function by SQL.
+/// An SQL call of the function of an event trigger.
 pub fn not_an_event() -> ErrorReport {
     new(
         PgSqlErrorCode::ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED,
@@ -121,7 +121,7 @@ pub fn not_writable(label: &str) -> ErrorReport {
     )
 }
 
-/// A statement of ours that cannot run.
+/// An internal statement that cannot run.
 pub fn broken_statement(reason: &str) -> ErrorReport {
     new(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, "could not run a statement of pg_clip").set_detail(format!("{reason}."))
 }
@@ -143,7 +143,7 @@ pub fn in_transaction_block(what: &str, instead: &str) -> ErrorReport {
         .set_hint(instead)
 }
 
-/// A warning: a text was embedded with a model that made no column of this database.
+/// A warning: a text was embedded with a model that no column of this database has.
 pub fn text_of_another_model(model: &str, column: &str, other: &str) -> ErrorReport {
     let version = if model == other { ", another version" } else { "" };
     new(PgSqlErrorCode::ERRCODE_WARNING, format!("no column of this database has embeddings of model \"{model}\""))
@@ -153,7 +153,7 @@ pub fn text_of_another_model(model: &str, column: &str, other: &str) -> ErrorRep
         .set_hint(QUERY_OF_COLUMN)
 }
 
-/// A warning: the default model made one column, and another model made another column of as many dimensions.
+/// A warning: the default model is the model of one column, and another column has another model with the same number of dimensions.
 pub fn text_of_one_of_two_models(model: &str, column: &str, other: &str) -> ErrorReport {
     new(PgSqlErrorCode::ERRCODE_WARNING, format!("text embedded with the default model \"{model}\""))
         .set_detail(format!("Column {column} has embeddings of model \"{other}\" with the same number of dimensions. Comparing embeddings of different models gives meaningless results without an error."))

@@ -1,8 +1,9 @@
-//! The door to Postgres: values, strings, statements, roles, settings, errors, interrupts. Nothing here knows a model.
+//! Access to Postgres: values, strings, statements, roles, settings, errors, interrupts. Nothing here depends on a model.
 
 pub mod encoding;
 pub mod environment;
 pub mod error;
+pub mod finfo;
 pub mod interrupt;
 pub mod messages;
 pub mod roles;

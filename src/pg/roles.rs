@@ -1,4 +1,5 @@
-//! With whose rights SQL runs. Nothing here is SECURITY DEFINER: who calls is asked first, then a fixed statement runs.
+//! Role switching for internal SQL. No function is SECURITY DEFINER: the caller's privileges are checked first, then a fixed
+//! statement runs as the extension's owner.
 
 use std::ffi::CStr;
 
@@ -8,14 +9,14 @@ use super::encoding::identifier;
 use super::spi::{read, required};
 use super::text::Text;
 
-/// Where the extension is, quoted, and who owns it.
+/// The extension's schema, quoted, and its owner.
 pub struct Extension {
     pub schema: String,
     owner: pg_sys::Oid,
 }
 
 impl Extension {
-    /// None in a database that does not have the extension.
+    /// Finds the extension. Returns None if the database does not have it.
     pub fn find() -> Option<Self> {
         let query = "SELECT n.nspname::pg_catalog.text, e.extowner FROM pg_catalog.pg_extension AS e \
             JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) e.extnamespace \
@@ -28,7 +29,7 @@ impl Extension {
         .flatten()
     }
 
-    /// Run something as the owner of the extension, with a search_path that nobody else can write to.
+    /// Runs `run` as the owner of the extension, under a search_path without schemas of other roles.
     pub fn as_owner<T>(&self, run: impl FnOnce(&str) -> T) -> T {
         as_role(self.owner, || {
             pin_search_path();
@@ -37,20 +38,20 @@ impl Extension {
     }
 }
 
-/// Run something as a role that cannot be left from inside, as maintenance commands run what a table's owner wrote: what
-/// it sets is as it was afterwards, so that nothing of it is left for what the next role's tables do.
-/// After an error Postgres restores role and settings itself, when it aborts the transaction.
+/// Runs `run` as `role` in a security-restricted operation, as VACUUM and REINDEX do for functions of indexes. Settings that
+/// change inside are restored afterwards, so that nothing affects the work for the next role.
+/// After an error, Postgres restores the role and the settings when it aborts the transaction.
 pub fn as_role<T>(role: pg_sys::Oid, run: impl FnOnce() -> T) -> T {
     let (mut before, mut context) = (pg_sys::InvalidOid, 0);
     let flags = (pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION) as i32;
-    // SAFETY: these functions only read and write variables of this process. The level is ended below.
+    // SAFETY: these functions only read and write variables of this process. The nest level ends below.
     let level = unsafe {
         pg_sys::GetUserIdAndSecContext(&mut before, &mut context);
         pg_sys::SetUserIdAndSecContext(role, context | flags);
         pg_sys::NewGUCNestLevel()
     };
     let done = run();
-    // SAFETY: as above; levels that were begun inside have ended.
+    // SAFETY: as above. Nest levels that began inside have ended.
     unsafe {
         pg_sys::AtEOXact_GUC(false, level);
         pg_sys::SetUserIdAndSecContext(before, context);
@@ -58,8 +59,8 @@ pub fn as_role<T>(role: pg_sys::Oid, run: impl FnOnce() -> T) -> T {
     done
 }
 
-/// Run something for which FORCE ROW LEVEL SECURITY does not hold, as for the server's own checks of foreign keys: the owner
-/// of a table embeds all its rows. Policies hold for other roles.
+/// Runs `run` without FORCE ROW LEVEL SECURITY, as the server does for checks of foreign keys. So the owner of a table embeds all
+/// its rows. Policies still apply to other roles.
 pub fn without_forced_policies<T>(run: impl FnOnce() -> T) -> T {
     let (mut role, mut context) = (pg_sys::InvalidOid, 0);
     // SAFETY: these functions only read and write variables of this process.
@@ -68,25 +69,25 @@ pub fn without_forced_policies<T>(run: impl FnOnce() -> T) -> T {
         pg_sys::SetUserIdAndSecContext(role, context | pg_sys::SECURITY_NOFORCE_RLS as i32);
     }
     let done = run();
-    // SAFETY: as above. After an error the server restores them.
+    // SAFETY: as above. After an error, the server restores both.
     unsafe { pg_sys::SetUserIdAndSecContext(role, context) };
     done
 }
 
-/// Run something with settings that end with it.
+/// Runs `run` with settings that are restored afterwards.
 pub fn with_settings<T>(settings: &[(&CStr, &CStr)], run: impl FnOnce() -> T) -> T {
-    // SAFETY: only reads and writes variables of this process. The level is ended below.
+    // SAFETY: only reads and writes variables of this process. The nest level ends below.
     let level = unsafe { pg_sys::NewGUCNestLevel() };
     for &(name, value) in settings {
         set_in_level(name, value);
     }
     let done = run();
-    // SAFETY: as above; levels that were begun inside have ended. After an error the server ends them.
+    // SAFETY: as above. Nest levels that began inside have ended. After an error, the server ends them.
     unsafe { pg_sys::AtEOXact_GUC(false, level) };
     done
 }
 
-/// Run something that turns values into text: the same text whatever the session has set.
+/// Runs `run` with fixed output settings, so that values have the same text in every session.
 pub fn with_fixed_output<T>(run: impl FnOnce() -> T) -> T {
     let settings = [
         (c"DateStyle", c"ISO, YMD"),
@@ -100,13 +101,13 @@ pub fn with_fixed_output<T>(run: impl FnOnce() -> T) -> T {
     with_settings(&settings, run)
 }
 
-/// `search_path = pg_catalog, pg_temp` until the nest level of settings ends.
+/// Sets `search_path = pg_catalog, pg_temp` until the nest level of settings ends.
 fn pin_search_path() {
     set_in_level(c"search_path", c"pg_catalog, pg_temp");
 }
 
 fn set_in_level(name: &CStr, value: &CStr) {
-    // SAFETY: the strings are constants; the value is one that the setting takes.
+    // SAFETY: the strings are constants, and the setting accepts the value.
     unsafe {
         pg_sys::set_config_option(
             name.as_ptr(),

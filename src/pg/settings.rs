@@ -1,4 +1,4 @@
-//! Settings, all under the prefix `clip`. None of them changes a vector that a named model gives.
+//! The settings with the prefix `clip`. No setting changes the embedding that a named model computes.
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::path::PathBuf;
@@ -11,12 +11,12 @@ use pgrx::pg_sys;
 
 use super::interrupt::interrupted;
 
-/// The model that comes with the extension.
+/// The embedded model, which is installed with the extension.
 pub const EMBEDDED_MODEL: &CStr = c"emoji";
 
 static DEFAULT_MODEL: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(EMBEDDED_MODEL));
 
-/// A setting whose default is known only when the server runs: it depends on where the server is installed.
+/// A setting whose default depends on the directories of the running server.
 type InstalledPath = LazyLock<&'static GucSetting<Option<CString>>>;
 
 static MODEL_PATH: InstalledPath = LazyLock::new(|| installed(pg_sys::get_share_path, "pg_clip/models"));
@@ -24,44 +24,44 @@ static MODEL_PATH: InstalledPath = LazyLock::new(|| installed(pg_sys::get_share_
 static ONNXRUNTIME_PATH: InstalledPath =
     LazyLock::new(|| installed(pg_sys::get_pkglib_path, "pg_clip/libonnxruntime.so"));
 
-/// One core: connections are the parallelism of a database. ONNX Runtime starts no pool of threads then. Each run still has
-/// a second thread for as long as it takes: the one that ends it when the session is cancelled.
+/// One core by default, because a database runs many sessions in parallel. ONNX Runtime then starts no thread pool. During a run,
+/// a second thread waits to stop the run if the query is canceled.
 static THREADS: GucSetting<i32> = GucSetting::<i32>::new(1);
 static MAX_THREADS: GucSetting<i32> = GucSetting::<i32>::new(4);
-/// More threads than any CLIP can use.
-const MOST_THREADS: i32 = 64;
+/// More threads than any model can use.
+const THREADS_LIMIT: i32 = 64;
 
-/// The most that one run of a text tower takes; an image tower takes at most 8 whatever this says.
-static BATCH_SIZE: GucSetting<i32> = GucSetting::<i32>::new(MOST_BATCH_SIZE);
-const MOST_BATCH_SIZE: i32 = 32;
+/// Items in one run of the text encoder. The image encoder runs at most 8 images at a time.
+static BATCH_SIZE: GucSetting<i32> = GucSetting::<i32>::new(BATCH_SIZE_LIMIT);
+const BATCH_SIZE_LIMIT: i32 = 32;
 
-/// An index scan with LIMIT 10 asks for one text eleven times; 256 vectors are half a megabyte.
+/// An index scan with LIMIT 10 embeds its query text eleven times. 256 embeddings take half a megabyte.
 static QUERY_CACHE_SIZE: GucSetting<i32> = GucSetting::<i32>::new(256);
-const MOST_QUERY_CACHE_SIZE: i32 = 1_000_000;
+const QUERY_CACHE_SIZE_LIMIT: i32 = 1_000_000;
 
 static TEXT_OVERFLOW: GucSetting<TextOverflow> = GucSetting::<TextOverflow>::new(TextOverflow::Truncate);
 
-/// In kilobytes. A camera's largest JPEG has about 30 MB.
+/// In kilobytes. The largest JPEG files of cameras have about 30 MB.
 static MAX_IMAGE_BYTES: GucSetting<i32> = GucSetting::<i32>::new(32 * 1024);
-/// The largest value that Postgres can hold.
-const MOST_IMAGE_KILOBYTES: i32 = 1024 * 1024;
+/// 1 GB, the largest value that Postgres can store.
+const IMAGE_KILOBYTES_LIMIT: i32 = 1024 * 1024;
 
-/// 64 megapixels: a camera's largest picture; 192 MB when decoded.
+/// 64 megapixels, the largest images of cameras: 192 MB when decoded.
 static MAX_IMAGE_PIXELS: GucSetting<i32> = GucSetting::<i32>::new(64_000_000);
-/// A gigapixel: 3 GB when decoded.
-const MOST_IMAGE_PIXELS: i32 = 1_000_000_000;
+/// One gigapixel: 3 GB when decoded.
+const IMAGE_PIXELS_LIMIT: i32 = 1_000_000_000;
 
 static IMAGE_FORMATS: GucSetting<Option<CString>> =
     GucSetting::<Option<CString>>::new(Some(c"jpeg,png,webp,gif,bmp,tiff"));
 
-/// One core for rows that wait, whatever else the server does.
+/// One core for pending rows, independent of the load of the server.
 static MAX_WORKERS: GucSetting<i32> = GucSetting::<i32>::new(1);
-/// As many as threads: more than any server has cores to spare.
-const MOST_WORKERS: i32 = MOST_THREADS;
+/// Equal to the limit for threads, and more than the spare cores of any server.
+const WORKERS_LIMIT: i32 = THREADS_LIMIT;
 
 /// In seconds.
 static WORKER_NAPTIME: GucSetting<i32> = GucSetting::<i32>::new(60);
-const MOST_NAPTIME: i32 = 24 * 60 * 60;
+const NAPTIME_LIMIT: i32 = 24 * 60 * 60;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PostgresGucEnum)]
 pub enum TextOverflow {
@@ -74,16 +74,16 @@ pub enum TextOverflow {
 pub fn define() {
     GucRegistry::define_string_guc(
         c"clip.default_model",
-        c"Sets the model that functions use when none is named.",
-        c"The embedded model knows emoji, not photographs: set a model of your own for real use.",
+        c"Sets the model for functions that are called without a model.",
+        c"The embedded model knows emoji, not photos. Install another model for real use.",
         &DEFAULT_MODEL,
         GucContext::Userset,
         GucFlags::empty(),
     );
     GucRegistry::define_string_guc(
         c"clip.model_path",
-        c"Sets the directory that holds the model folders.",
-        c"Model files are code to the server: only its owner should be able to write there.",
+        c"Sets the directory of the installed models.",
+        c"The server runs model files like code. Only root or the server's user should be able to write to this directory.",
         &MODEL_PATH,
         GucContext::Suset,
         GucFlags::SUPERUSER_ONLY,
@@ -91,7 +91,7 @@ pub fn define() {
     GucRegistry::define_string_guc(
         c"clip.onnxruntime_path",
         c"Sets the absolute path of the ONNX Runtime library.",
-        c"A connection that has loaded the library keeps it.",
+        c"A session that has loaded the library keeps it.",
         &ONNXRUNTIME_PATH,
         GucContext::Suset,
         GucFlags::SUPERUSER_ONLY,
@@ -99,47 +99,47 @@ pub fn define() {
     GucRegistry::define_int_guc(
         c"clip.threads",
         c"Sets the number of cores that one call may use.",
-        c"More make one call faster and leave less to other connections. \"clip.max_threads\" caps it.",
+        c"More cores make one call faster and leave fewer cores to other sessions. \"clip.max_threads\" is the upper limit.",
         &THREADS,
         1,
-        MOST_THREADS,
+        THREADS_LIMIT,
         GucContext::Userset,
         GucFlags::empty(),
     );
     GucRegistry::define_int_guc(
         c"clip.max_threads",
-        c"Sets the largest number of cores that one call can be given.",
-        c"A larger \"clip.threads\" counts as this number.",
+        c"Sets the upper limit for \"clip.threads\".",
+        c"A larger value of \"clip.threads\" is reduced to this value.",
         &MAX_THREADS,
         1,
-        MOST_THREADS,
+        THREADS_LIMIT,
         GucContext::Suset,
         GucFlags::empty(),
     );
     GucRegistry::define_int_guc(
         c"clip.batch_size",
         c"Sets the largest number of texts or images in one run of a model.",
-        c"Fewer need less memory. More than 32 texts or 8 images are never run at once.",
+        c"Smaller batches need less memory. One run never has more than 32 texts or 8 images.",
         &BATCH_SIZE,
         1,
-        MOST_BATCH_SIZE,
+        BATCH_SIZE_LIMIT,
         GucContext::Userset,
         GucFlags::empty(),
     );
     GucRegistry::define_int_guc(
         c"clip.query_cache_size",
-        c"Sets the number of texts whose embeddings a connection remembers.",
-        c"An index scan asks for its query text once per row. 0 remembers none.",
+        c"Sets the number of text embeddings that each session caches.",
+        c"An index scan embeds its query text once per row, unless the embedding is cached. 0 disables the cache.",
         &QUERY_CACHE_SIZE,
         0,
-        MOST_QUERY_CACHE_SIZE,
+        QUERY_CACHE_SIZE_LIMIT,
         GucContext::Userset,
         GucFlags::empty(),
     );
     GucRegistry::define_enum_guc(
         c"clip.text_overflow",
-        c"Sets what becomes of a text with more tokens than the model reads.",
-        c"\"truncate\" cuts it as the reference implementation does; \"error\" refuses it.",
+        c"Sets the action for texts with more tokens than the model reads.",
+        c"\"truncate\" truncates the text as the reference implementation does. \"error\" raises an error.",
         &TEXT_OVERFLOW,
         GucContext::Userset,
         GucFlags::empty(),
@@ -147,40 +147,40 @@ pub fn define() {
     GucRegistry::define_int_guc(
         c"clip.max_image_bytes",
         c"Sets the largest encoded size of an image.",
-        c"Larger images are refused before they are read from disk.",
+        c"Larger images are rejected before they are read from disk.",
         &MAX_IMAGE_BYTES,
         1,
-        MOST_IMAGE_KILOBYTES,
+        IMAGE_KILOBYTES_LIMIT,
         GucContext::Suset,
         GucFlags::UNIT_KB,
     );
     GucRegistry::define_int_guc(
         c"clip.max_image_pixels",
         c"Sets the largest number of pixels of an image.",
-        c"Larger images are refused before they are decoded; decoding needs up to 16 bytes per pixel.",
+        c"Larger images are rejected before they are decoded. Decoding needs up to 16 bytes per pixel.",
         &MAX_IMAGE_PIXELS,
         1,
-        MOST_IMAGE_PIXELS,
+        IMAGE_PIXELS_LIMIT,
         GucContext::Suset,
         GucFlags::empty(),
     );
     GucRegistry::define_int_guc(
         c"clip.max_workers",
-        c"Sets the number of background workers that embed queued rows, of all databases together.",
-        c"Each uses one core, or \"clip.threads\". 0 stops them; rows wait then.",
+        c"Sets the number of background workers for mode \"queue\", in all databases together.",
+        c"Each worker uses \"clip.threads\" cores. 0 stops all workers, and rows stay pending.",
         &MAX_WORKERS,
         0,
-        MOST_WORKERS,
+        WORKERS_LIMIT,
         GucContext::Sighup,
         GucFlags::empty(),
     );
     GucRegistry::define_int_guc(
         c"clip.worker_naptime",
-        c"Sets the time between visits of the launcher to each database.",
-        c"The launcher runs if \"shared_preload_libraries\" has pg_clip. It finds rows that were left by a crash or a restore.",
+        c"Sets the interval at which the launcher checks each database for pending rows.",
+        c"The launcher runs if \"shared_preload_libraries\" contains pg_clip. It finds rows that are pending after a crash or a restore.",
         &WORKER_NAPTIME,
         1,
-        MOST_NAPTIME,
+        NAPTIME_LIMIT,
         GucContext::Sighup,
         GucFlags::UNIT_S,
     );
@@ -188,7 +188,7 @@ pub fn define() {
     unsafe {
         GucRegistry::define_string_guc_with_hooks(
             c"clip.image_formats",
-            c"Sets the image formats that may be decoded.",
+            c"Sets the allowed image formats.",
             c"A comma-separated list of jpeg, png, webp, gif, bmp and tiff.",
             &IMAGE_FORMATS,
             GucContext::Suset,
@@ -208,7 +208,7 @@ pub fn text_overflow() -> Overflow {
     }
 }
 
-/// How calls want their work done, as the settings stand now.
+/// The options for calls into `clip`, from the current settings.
 pub fn options() -> Options {
     Options {
         runtime: path(&ONNXRUNTIME_PATH),
@@ -276,7 +276,7 @@ unsafe extern "C-unwind" fn check_image_formats(
     list.to_str().is_ok_and(|list| parse_formats(list).is_some())
 }
 
-/// A setting whose default is `file` in one of the server's directories.
+/// Creates a setting whose default is `file` in one of the server's directories.
 fn installed(directory: unsafe fn(*const c_char, *mut c_char), file: &str) -> &'static GucSetting<Option<CString>> {
     let mut buffer = [0 as c_char; pg_sys::MAXPGPATH as usize];
     // SAFETY: `my_exec_path` is a null-terminated string in the server; the function writes at most MAXPGPATH bytes
@@ -286,7 +286,7 @@ fn installed(directory: unsafe fn(*const c_char, *mut c_char), file: &str) -> &'
         CStr::from_ptr(buffer.as_ptr())
     };
     let path = [directory.to_bytes(), b"/", file.as_bytes()].concat();
-    // Both parts come from strings that end at the first null, so there is none in the path.
+    // Both parts come from null-terminated strings, so the path contains no null.
     let path: &'static CStr = Box::leak(CString::new(path).unwrap_or_default().into_boxed_c_str());
     // Lives as long as the process, as the server's record of the setting does.
     Box::leak(Box::new(GucSetting::<Option<CString>>::new(Some(path))))

@@ -1,4 +1,4 @@
-//! Statements run through SPI. Values stay as the server holds them: none becomes text under somebody's DateStyle.
+//! Statements through SPI. Values stay datums, so that no setting such as DateStyle changes them on a way through text.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -16,29 +16,29 @@ use super::messages::broken_statement;
 use super::values::OwnedValue;
 use super::varlena::Varlena;
 
-/// A planned statement, of this session.
+/// A planned statement of this session.
 pub struct Statement(pg_sys::SPIPlanPtr);
 
 impl Statement {
-    /// Plan a statement. The text is in the encoding of the database. SPI must be connected.
+    /// Plans a statement. `text` is in the encoding of the database. SPI must be connected.
     pub fn prepare(text: &[u8], kinds: &[pg_sys::Oid]) -> Result<Self, ErrorReport> {
         let text = CString::new(text).map_err(|_| broken_statement("it contains a null byte"))?;
         let mut kinds = kinds.to_vec();
-        // SAFETY: the server reads the string and as many types as there are, and copies both.
+        // SAFETY: the server reads the string and `kinds.len()` types, and copies both.
         let plan = unsafe { pg_sys::SPI_prepare(text.as_ptr(), kinds.len() as i32, kinds.as_mut_ptr()) };
         if plan.is_null() {
             return Err(broken_statement("it could not be planned"));
         }
         let statement = Self(plan);
-        // SAFETY: the plan is one that was made just now.
+        // SAFETY: the plan was created above.
         unsafe { pg_sys::SPI_keepplan(plan) };
         Ok(statement)
     }
 
-    /// Run it, for at most `limit` rows, or for all if that is 0. `READ_ONLY` uses the active snapshot.
+    /// Runs the statement for at most `limit` rows, or for all rows if `limit` is 0. `read_only` uses the active snapshot.
     pub fn run(&self, arguments: &[DatumWithOid<'_>], read_only: bool, limit: c_long) -> Result<Rows<'_>, ErrorReport> {
         let (mut values, nulls) = as_arrays(arguments);
-        // SAFETY: the plan lives as long as `self`; there are as many values and nulls as it was planned for.
+        // SAFETY: the plan lives as long as `self`. The numbers of values and nulls are those of the plan.
         let code = unsafe { pg_sys::SPI_execute_plan(self.0, values.as_mut_ptr(), nulls.as_ptr(), read_only, limit) };
         Rows::of(code)
     }
@@ -46,7 +46,7 @@ impl Statement {
 
 impl Drop for Statement {
     fn drop(&mut self) {
-        // SAFETY: the plan was kept, and nothing refers to it any more.
+        // SAFETY: the plan was kept, and nothing refers to it anymore.
         unsafe { pg_sys::SPI_freeplan(self.0) };
     }
 }
@@ -57,10 +57,10 @@ fn as_arrays(arguments: &[DatumWithOid<'_>]) -> (Vec<pg_sys::Datum>, Vec<c_char>
     (datums.map(|datum| datum.unwrap_or(pg_sys::Datum::null())).collect(), nulls)
 }
 
-/// What a statement found, until it is dropped.
+/// The result rows of a statement.
 pub struct Rows<'a> {
     table: *mut pg_sys::SPITupleTable,
-    /// How many rows it read or changed.
+    /// Number of rows that the statement returned or changed.
     pub processed: usize,
     lives: PhantomData<&'a ()>,
 }
@@ -68,21 +68,21 @@ pub struct Rows<'a> {
 impl Rows<'_> {
     fn of(code: i32) -> Result<Self, ErrorReport> {
         if code < 0 {
-            return Err(broken_statement(&format!("SPI answers {code}")));
+            return Err(broken_statement(&format!("SPI returned {code}")));
         }
         Ok(Self::taken())
     }
 
-    /// The result of the last call of SPI.
+    /// Takes the result of the last call of SPI.
     fn taken() -> Self {
-        // SAFETY: variables of this process, which the call has set.
+        // SAFETY: variables of this process that the call has set.
         unsafe { Self { table: pg_sys::SPI_tuptable, processed: pg_sys::SPI_processed as usize, lives: PhantomData } }
     }
 
     pub fn row(&self, number: usize) -> Option<Row<'_>> {
         // SAFETY: null, or a table that lives until it is freed below.
         let table = unsafe { self.table.as_ref() }?;
-        // SAFETY: the table has as many rows as it says.
+        // SAFETY: the table has `numvals` rows.
         let tuple = (number < table.numvals as usize).then(|| unsafe { *table.vals.add(number) })?;
         Some(Row { tuple, description: table.tupdesc, lives: PhantomData })
     }
@@ -90,7 +90,7 @@ impl Rows<'_> {
 
 impl Drop for Rows<'_> {
     fn drop(&mut self) {
-        // SAFETY: the table of a call that this is the only owner of; SPI ignores one that it has freed itself.
+        // SAFETY: this is the only owner of the table. SPI ignores a table that it has freed itself.
         unsafe { pg_sys::SPI_freetuptable(self.table) };
     }
 }
@@ -106,29 +106,29 @@ pub struct Row<'a> {
 impl Row<'_> {
     fn value(&self, column: usize) -> (pg_sys::Datum, bool, pg_sys::Oid) {
         let (column, mut is_null) = (column as i32, false);
-        // SAFETY: tuple and description belong together; of a column that is not there, the value is null.
+        // SAFETY: tuple and description belong together. The value of a missing column is null.
         unsafe {
             let datum = pg_sys::SPI_getbinval(self.tuple, self.description, column, &mut is_null);
             (datum, is_null, pg_sys::SPI_gettypeid(self.description, column))
         }
     }
 
-    /// A value, by the number of its column, which begins with 1.
+    /// Returns the value of a column. Numbers of columns start at 1.
     pub fn get<T: FromDatum + IntoDatum>(&self, column: usize) -> spi::SpiResult<Option<T>> {
         let (datum, is_null, kind) = self.value(column);
         // SAFETY: value and type belong together.
         unsafe { T::try_from_datum(datum, is_null, kind) }.map_err(spi::SpiError::DatumError)
     }
 
-    /// A value of type text or bytea as it is, which is read where it is needed.
+    /// Returns a value of type text or bytea, not detoasted yet.
     pub fn varlena(&self, column: usize) -> Option<Varlena<'_>> {
         let (datum, is_null, kind) = self.value(column);
         let known = [pg_sys::TEXTOID, pg_sys::VARCHAROID, pg_sys::BYTEAOID].contains(&kind);
-        // SAFETY: the type was just looked at; the value lives as long as the rows.
+        // SAFETY: the type was checked, and the value lives as long as the rows.
         (known && !is_null).then(|| unsafe { Varlena::from_datum(datum) })
     }
 
-    /// A copy of a value that outlives the transaction.
+    /// Copies a value, so that it outlives the transaction.
     pub fn owned(&self, column: usize) -> Result<OwnedValue, ErrorReport> {
         let (datum, is_null, kind) = self.value(column);
         // SAFETY: value and type belong together.
@@ -136,18 +136,18 @@ impl Row<'_> {
     }
 }
 
-/// A value that is not NULL.
+/// Returns a value that must not be NULL.
 pub fn required<T: IntoDatum + FromDatum>(row: &Row<'_>, column: usize) -> spi::SpiResult<T> {
     row.get(column)?.ok_or(spi::SpiError::InvalidPosition)
 }
 
-/// Run a statement that is needed once and only reads, in the snapshot of the statement that calls. The text is in the
-/// encoding of the database. SPI must be connected.
+/// Runs a read-only statement once, in the snapshot of the calling statement. `text` is in the encoding of the database. SPI must
+/// be connected.
 pub fn select_once<'a>(text: &[u8], arguments: &[DatumWithOid<'a>]) -> Result<Rows<'a>, ErrorReport> {
     let text = CString::new(text).map_err(|_| broken_statement("it contains a null byte"))?;
     let mut kinds: Vec<_> = arguments.iter().map(DatumWithOid::oid).collect();
     let (mut values, nulls) = as_arrays(arguments);
-    // SAFETY: there are as many types, values and nulls; the server copies them.
+    // SAFETY: the numbers of types, values and nulls are equal. The server copies them.
     let code = unsafe {
         let count = kinds.len() as i32;
         pg_sys::SPI_execute_with_args(
@@ -163,16 +163,16 @@ pub fn select_once<'a>(text: &[u8], arguments: &[DatumWithOid<'a>]) -> Result<Ro
     Rows::of(code)
 }
 
-/// Rows of a query, some at a time.
+/// An open query, whose rows are fetched in batches.
 pub struct Cursor(pg_sys::Portal);
 
 impl Cursor {
-    /// Begin a query, which may lock rows. The text is in the encoding of the database.
+    /// Opens a query, which may lock rows. `text` is in the encoding of the database.
     pub fn open(text: &[u8], arguments: &[DatumWithOid<'_>], read_only: bool) -> Result<Self, ErrorReport> {
         let text = CString::new(text).map_err(|_| broken_statement("it contains a null byte"))?;
         let mut kinds: Vec<_> = arguments.iter().map(DatumWithOid::oid).collect();
         let (mut values, nulls) = as_arrays(arguments);
-        // SAFETY: there are as many types, values and nulls; the server copies them.
+        // SAFETY: the numbers of types, values and nulls are equal. The server copies them.
         let portal = unsafe {
             pg_sys::SPI_cursor_open_with_args(
                 ptr::null(),
@@ -195,23 +195,23 @@ impl Cursor {
     }
 
     pub fn close(self) {
-        // SAFETY: as above. After an error the server closes it.
+        // SAFETY: as above. After an error, the server closes it.
         unsafe { pg_sys::SPI_cursor_close(self.0) };
     }
 }
 
-/// Run something with the catalogs as they are now. A statement that waited for a lock has an older snapshot, in which a
-/// table is still what it was before the change that it waited for.
+/// Runs `run` with a new snapshot of the catalogs. A statement that waited for a lock has an older snapshot, in which a table is
+/// in the state before the change that it waited for.
 pub fn with_latest_snapshot<T>(run: impl FnOnce() -> T) -> T {
-    // SAFETY: asks for the state of this process; in a parallel query there is the query's snapshot alone.
+    // SAFETY: reads the state of this process. A parallel query can only use its own snapshot.
     let pushed = unsafe { !pg_sys::IsInParallelMode() };
     if pushed {
-        // SAFETY: a snapshot of the server's, which is taken off below, or by the server after an error.
+        // SAFETY: the snapshot is popped below, or by the server after an error.
         unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot()) };
     }
     let done = run();
     if pushed {
-        // SAFETY: the one that was put there above.
+        // SAFETY: the snapshot that was pushed above.
         unsafe { pg_sys::PopActiveSnapshot() };
     }
     done
@@ -221,15 +221,15 @@ pub fn with_latest_snapshot<T>(run: impl FnOnce() -> T) -> T {
 type Definition = (Vec<u8>, Vec<pg_sys::Oid>);
 
 thread_local! {
-    // Never dropped at exit, where the server has no memory contexts any more.
+    // Never dropped at exit, when the server has no memory contexts anymore.
     static STATEMENTS: RefCell<ManuallyDrop<HashMap<Definition, Rc<Statement>>>> = RefCell::default();
 }
 
-/// More than there are, but for those that name the key of a table.
+/// Upper limit of cached plans. There are fewer fixed statements; only statements with the key columns of a table exceed it.
 const MAX_STATEMENTS: usize = 200;
 
-/// The statement, planned once: planning those that read the catalogs takes milliseconds. Postgres plans it anew where what it
-/// reads was changed.
+/// Returns the statement from a cache of plans, because planning of catalog queries takes milliseconds. Postgres plans it again
+/// after a change of its tables.
 pub fn prepared(text: &[u8], arguments: &[DatumWithOid<'_>]) -> Result<Rc<Statement>, ErrorReport> {
     let definition = (text.to_owned(), arguments.iter().map(DatumWithOid::oid).collect::<Vec<_>>());
     if let Some(known) = STATEMENTS.with_borrow(|statements| statements.get(&definition).cloned()) {
@@ -245,8 +245,8 @@ pub fn prepared(text: &[u8], arguments: &[DatumWithOid<'_>]) -> Result<Rc<Statem
     Ok(statement)
 }
 
-/// The first row of a query that looks into the catalogs, as they are now. It needs no transaction number, and may run in a
-/// parallel query.
+/// Returns the first row of a catalog query with a new snapshot. The query assigns no transaction ID and can run in a parallel
+/// query.
 pub fn read<T>(
     query: &str,
     arguments: &[DatumWithOid<'_>],

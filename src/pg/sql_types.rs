@@ -4,12 +4,12 @@ use pgrx::pgrx_sql_entity_graph::metadata::{
     ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
 };
 
-use super::text::{Raw, Text};
+use super::text::{ServerText, Text};
 use super::values::RawDatum;
 use super::varlena::{Varlena, VarlenaArray};
 use super::vector::Vector;
 
-/// pgrx wants a name for each type, though the SQL is written by hand.
+/// Implements the trait that pgrx requires for each type. The SQL itself is written by hand.
 macro_rules! named_in_sql {
     ($($type:ty = $name:literal),*) => {
         $(
@@ -25,4 +25,4 @@ macro_rules! named_in_sql {
     };
 }
 
-named_in_sql!(Text = "text", Raw = "text", RawDatum = "internal", Varlena<'_> = "bytea", VarlenaArray<'_> = "bytea[]", Vector = "vector");
+named_in_sql!(Text = "text", ServerText = "text", RawDatum = "internal", Varlena<'_> = "bytea", VarlenaArray<'_> = "bytea[]", Vector = "vector");

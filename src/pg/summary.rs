@@ -1,13 +1,13 @@
-//! The SQLSTATE and the text of an error that is recorded instead of raised.
+//! SQLSTATE and text of an error that is recorded instead of raised.
 
 use std::panic::AssertUnwindSafe;
 
 use pgrx::pg_sys::panic::{CaughtError, ErrorReport};
 use pgrx::{PgLogLevel, PgSqlErrorCode, PgTryBuilder, pg_sys};
 
-/// SQLSTATE, and message with detail, of a failure that is noted instead of raised.
+/// Returns the SQLSTATE and the text of a report that is recorded instead of raised.
 pub fn summary_of(report: ErrorReport) -> (String, String) {
-    // Only a report that is raised tells its SQLSTATE. This one is caught at once.
+    // pgrx gives access to the SQLSTATE only after the report is raised. It is caught at once.
     PgTryBuilder::new(AssertUnwindSafe(|| {
         report.report(PgLogLevel::ERROR);
         (String::new(), String::new())
@@ -22,8 +22,8 @@ pub fn summary_of(report: ErrorReport) -> (String, String) {
     .execute()
 }
 
-/// SQLSTATE and message, to be kept for others to read: with the detail where it is about the row. What it says of the
-/// server may be for superusers, and what others say of a row may repeat it.
+/// Returns SQLSTATE and message to store in `clip_failures`. The DETAIL is included only for errors about the row. Other details
+/// may show server paths, and errors raised by other code may quote the row's data.
 pub fn summary(code: PgSqlErrorCode, message: &str, detail: Option<&str>) -> (String, String) {
     // SAFETY: the function writes into a buffer of its own; SQLSTATEs are five ASCII characters.
     let sqlstate = unsafe { std::ffi::CStr::from_ptr(pg_sys::unpack_sql_state(code as i32)) };
@@ -32,12 +32,12 @@ pub fn summary(code: PgSqlErrorCode, message: &str, detail: Option<&str>) -> (St
         Some(detail) => format!("{message}: {detail}"),
         None => message.to_owned(),
     };
-    // pgrx puts this where Postgres' own text is not UTF-8, and no other encoding has it.
+    // pgrx replaces text of Postgres that is not UTF-8 by this character, which other encodings do not have.
     (sqlstate, message.replace(char::REPLACEMENT_CHARACTER, "?"))
 }
 
-/// Whether it is the row that cannot be embedded, so that it fails again until it is changed. Memory or a model that are
-/// not there may be there the next time.
+/// Returns true if the cause is the row itself, so that it fails again until the row changes. Missing memory or a missing model
+/// may be available at the next attempt.
 pub fn is_of_the_row(sqlstate: &str) -> bool {
     matches!(sqlstate, "09000" | "22021" | "22P03" | "38000" | "54000")
 }

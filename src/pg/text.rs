@@ -1,4 +1,4 @@
-//! Values of type text: converted to UTF-8 ([`Text`]) or in the encoding of the database ([`Raw`]).
+//! Values of type text, in UTF-8 ([`Text`]) or in the encoding of the database ([`ServerText`]).
 //!
 //! pgrx's own conversions accept UTF-8 only, or store wrong bytes in a database with another encoding.
 
@@ -38,8 +38,8 @@ unsafe impl BoxRet for Text {
 
 impl IntoDatum for Text {
     fn into_datum(self) -> Option<pg_sys::Datum> {
-        // SAFETY: the pointer and length are of one string; what comes back is that, or a new null-terminated one, and is
-        // copied into a value of the current memory context. A character that the database cannot hold raises an error.
+        // SAFETY: the pointer and length are of one string. The server returns the same string or a new null-terminated one,
+        // which is copied into the current memory context. A character that the encoding lacks raises an error.
         unsafe {
             let (start, length) = (self.0.as_ptr().cast::<c_char>(), self.0.len() as i32);
             let converted = pg_sys::pg_any_to_server(start, length, pg_sys::pg_enc::PG_UTF8 as i32);
@@ -55,18 +55,17 @@ impl IntoDatum for Text {
     }
 }
 
-/// A value of type text, or of another type with variable length, as the database has it: whatever the encoding, it is what
-/// it was when it is given back.
+/// A text value in the database's own encoding, or a value of another type with variable length. It is passed through unchanged.
 #[derive(Clone)]
-pub struct Raw(Vec<u8>);
+pub struct ServerText(Vec<u8>);
 
-impl Raw {
+impl ServerText {
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }
 }
 
-impl FromDatum for Raw {
+impl FromDatum for ServerText {
     unsafe fn from_polymorphic_datum(datum: pg_sys::Datum, is_null: bool, _: pg_sys::Oid) -> Option<Self> {
         // SAFETY: callers read columns of type text, which is a varlena.
         (!is_null).then(|| Self(unsafe { Varlena::from_datum(datum) }.detoast().to_vec()))
@@ -74,7 +73,7 @@ impl FromDatum for Raw {
 }
 
 // SAFETY: the datum points to a value in the memory context of the call.
-unsafe impl BoxRet for Raw {
+unsafe impl BoxRet for ServerText {
     unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> Datum<'fcx> {
         let datum = self.into_datum().unwrap_or(pg_sys::Datum::null());
         // SAFETY: the SQL declarations say that such functions return text.
@@ -82,7 +81,7 @@ unsafe impl BoxRet for Raw {
     }
 }
 
-impl IntoDatum for Raw {
+impl IntoDatum for ServerText {
     fn into_datum(self) -> Option<pg_sys::Datum> {
         // SAFETY: the pointer and length are of one slice, which is copied into a value of the current memory context.
         let text = unsafe { pg_sys::cstring_to_text_with_len(self.0.as_ptr().cast::<c_char>(), self.0.len() as i32) };
@@ -93,7 +92,7 @@ impl IntoDatum for Raw {
         pg_sys::TEXTOID
     }
 
-    /// Types that are laid out as text is: a length and bytes.
+    /// Types with the layout of text: a length and bytes.
     fn is_compatible_with(kind: pg_sys::Oid) -> bool {
         [pg_sys::TEXTOID, pg_sys::JSONBOID, pg_sys::TSQUERYOID].contains(&kind)
     }

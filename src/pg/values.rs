@@ -1,4 +1,4 @@
-//! Values of any type: a datum that is passed on, and a copy that outlives its transaction.
+//! Values of any type: a datum that is passed on, or a copy that outlives its transaction.
 
 use pgrx::callconv::{Arg, ArgAbi};
 use pgrx::datum::DatumWithOid;
@@ -7,12 +7,12 @@ use pgrx::{IntoDatum, pg_sys, varlena};
 
 use super::{error, messages};
 
-/// A vector with room for as many elements as an argument has, or an error: Rust's own answer ends the server.
+/// Allocates like `Vec::with_capacity`, but returns an error instead of aborting the process, which would crash the server.
 pub fn reserve<T>(length: usize) -> Result<Vec<T>, ErrorReport> {
     clip::reserve(length).map_err(error::report)
 }
 
-/// A datum as it is: reading it is left for later, or for a statement that it is passed on to.
+/// An unread datum, to read later or to pass to a statement.
 pub struct RawDatum(pg_sys::Datum);
 
 impl RawDatum {
@@ -20,7 +20,7 @@ impl RawDatum {
         Self(datum)
     }
 
-    /// The datum of an argument that must not be null. Postgres also calls functions that are not STRICT with nulls.
+    /// Returns the datum of an argument, or raises an error if it is null. Postgres calls functions that are not STRICT with nulls.
     pub fn required(datum: Option<Self>) -> pg_sys::Datum {
         datum.ok_or_else(|| messages::null_argument("an argument of this internal function")).unwrap_or_report().0
     }
@@ -40,7 +40,7 @@ unsafe impl<'fcx> ArgAbi<'fcx> for RawDatum {
     }
 }
 
-/// A copy of a value of any type, which is no part of a transaction.
+/// A copy of a value of any type, which outlives its transaction.
 #[derive(PartialEq)]
 pub struct OwnedValue {
     kind: pg_sys::Oid,
@@ -51,7 +51,7 @@ pub struct OwnedValue {
 enum Stored {
     Null,
     ByValue(pg_sys::Datum),
-    /// Aligned as any type of the server's may want it.
+    /// Aligned for all types of the server.
     ByReference(Box<[u64]>),
 }
 
@@ -64,7 +64,7 @@ impl OwnedValue {
             return Ok(Self { kind, stored: Stored::Null });
         }
         let (mut length, mut by_value) = (0, false);
-        // SAFETY: the type exists, as there is a value of it.
+        // SAFETY: the type exists, because the value has it.
         unsafe { pg_sys::get_typlenbyval(kind, &mut length, &mut by_value) };
         if by_value {
             return Ok(Self { kind, stored: Stored::ByValue(datum) });
@@ -91,7 +91,7 @@ impl OwnedValue {
         Ok(Self { kind, stored: Stored::ByReference(words.into()) })
     }
 
-    /// As an argument of a statement.
+    /// Returns the value as an argument of a statement.
     pub fn argument(&self) -> DatumWithOid<'_> {
         let datum = match &self.stored {
             Stored::Null => return DatumWithOid::null_oid(self.kind),
@@ -108,7 +108,7 @@ impl IntoDatum for RawDatum {
         Some(self.0)
     }
 
-    /// Who makes an argument of it says which type it has.
+    /// Unknown here: the code that creates an argument passes the type.
     fn type_oid() -> pg_sys::Oid {
         pg_sys::InvalidOid
     }

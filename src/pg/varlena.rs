@@ -21,12 +21,12 @@ pub struct Varlena<'a> {
     lives: PhantomData<&'a [u8]>,
 }
 
-/// What tells a value from others. The same value has another fingerprint where it is stored anew.
+/// Identifies a value without detoasting it. The same value, stored again, has a different fingerprint.
 #[derive(PartialEq)]
 pub enum Fingerprint {
-    /// The value is in a TOAST table: no two values there have the same pointer.
+    /// The TOAST pointer, which is unique per value.
     Pointer(Box<[u8]>),
-    /// The value is in the row itself: its digest.
+    /// The digest of a value that is stored in the row itself.
     Content(String),
 }
 
@@ -38,18 +38,18 @@ impl<'a> Varlena<'a> {
         Self { datum, lives: PhantomData }
     }
 
-    /// As the server holds it.
+    /// The datum of the server.
     pub fn datum(self) -> pg_sys::Datum {
         self.datum
     }
 
-    /// Compare two values. Equal TOAST pointers are equal without detoasting.
+    /// Compares two values. Equal TOAST pointers mean equal values, without detoasting.
     pub fn same_as(self, other: Self) -> bool {
         let same_pointer = self.toast_pointer().is_some_and(|pointer| other.toast_pointer() == Some(pointer));
         same_pointer || self.len() == other.len() && self.detoast() == other.detoast()
     }
 
-    /// What tells the value from others without reading it from its TOAST table.
+    /// Returns the fingerprint, without reading the value from its TOAST table.
     pub fn fingerprint(self) -> Fingerprint {
         match self.toast_pointer() {
             Some(pointer) => Fingerprint::Pointer(pointer.into()),
@@ -57,7 +57,7 @@ impl<'a> Varlena<'a> {
         }
     }
 
-    /// The pointer to the value, if its TOAST table holds it.
+    /// Returns the TOAST pointer, if the value is stored in a TOAST table.
     fn toast_pointer(self) -> Option<&'a [u8]> {
         // SAFETY: the datum is a varlena by this type's invariant; a pointer into a TOAST table has a fixed size.
         unsafe {
@@ -68,24 +68,24 @@ impl<'a> Varlena<'a> {
         }
     }
 
-    /// As an argument of an SQL statement.
+    /// Returns the value as an argument of a statement.
     ///
     /// # Safety
     ///
-    /// The value must be of the type `kind`: functions of the server trust the layout that the type has.
+    /// The value must be of the type `kind`, because functions of the server rely on its layout.
     pub unsafe fn argument(self, kind: pg_sys::Oid) -> DatumWithOid<'a> {
         // SAFETY: by the caller's promise; the value lives as long as the argument.
         unsafe { DatumWithOid::new(self, kind) }
     }
 
-    /// The size of the value, known without reading it from disk or decompressing it.
+    /// Returns the size of the value without reading it from disk or decompressing it.
     pub fn len(self) -> u64 {
         // SAFETY: the datum is a varlena by this type's invariant; the size counts a header of four bytes.
         let size = unsafe { pg_sys::toast_raw_datum_size(self.datum) };
         size.saturating_sub(pg_sys::VARHDRSZ) as u64
     }
 
-    /// The bytes of an image, unless there are more than `limit`: then nothing is read.
+    /// Detoasts an image. Fails before it reads the image if that is larger than `limit` bytes.
     pub fn image(self, limit: u64) -> Result<&'a [u8], ErrorReport> {
         match self.len() {
             bytes if bytes > limit => Err(error::report(Error::ImageBytesExceeded { bytes, limit })),
@@ -93,7 +93,7 @@ impl<'a> Varlena<'a> {
         }
     }
 
-    /// The text in UTF-8, which is what tokenizers read.
+    /// Detoasts a text and converts it to UTF-8, the encoding of tokenizers. Fails before it reads a text above the size limit.
     pub fn text(self) -> Result<Cow<'a, str>, ErrorReport> {
         let (bytes, limit) = (self.len(), clip::MAX_TEXT_BYTES as u64);
         if bytes > limit {
@@ -102,10 +102,10 @@ impl<'a> Varlena<'a> {
         encoding::from_server(self.detoast()).map(Cow::Borrowed)
     }
 
-    /// The elements of a `vector`, or an error if the value has not the layout of one.
+    /// Returns the elements of a `vector`. Fails if the value does not have pgvector's layout.
     pub fn vector(self) -> Result<&'a [f32], ErrorReport> {
-        // SAFETY: the datum is a varlena; detoasted with its long header it is as long as that says, aligned as int, and
-        // lives as long as the argument.
+        // SAFETY: the datum is a varlena. After detoasting with a long header, the header has its length, it is aligned as int,
+        // and it lives as long as the argument.
         let value = unsafe {
             let start = pg_sys::pg_detoast_datum(self.datum.cast_mut_ptr()).cast::<u8>();
             std::slice::from_raw_parts(start, varlena::varsize_4b(start.cast()))
@@ -113,10 +113,10 @@ impl<'a> Varlena<'a> {
         elements_of_vector(value).ok_or_else(messages::damaged_vector)
     }
 
-    /// The value as it is: a text in the encoding of the database.
+    /// Detoasts the value. A text is in the encoding of the database.
     pub fn detoast(self) -> &'a [u8] {
-        // SAFETY: the datum is a varlena; what comes back is the value itself or a copy in the current memory context,
-        // both of which live as long as the argument.
+        // SAFETY: the datum is a varlena. The server returns the value itself or a copy in the current memory context. Both
+        // live as long as the argument.
         unsafe { varlena::varlena_to_byte_slice(pg_sys::pg_detoast_datum_packed(self.datum.cast_mut_ptr())) }
     }
 }
@@ -124,7 +124,7 @@ impl<'a> Varlena<'a> {
 /// pgvector's layout: varlena header, `int16 dim`, `int16 unused`, then `float x[dim]`.
 pub const VECTOR_HEADER: usize = 8;
 
-/// The elements of a detoasted value, if it is laid out as a `vector`: as long as its number of dimensions says.
+/// Returns the elements of a detoasted value, if its length matches the number of dimensions in its header.
 fn elements_of_vector(value: &[u8]) -> Option<&[f32]> {
     let (header, elements) = value.split_at_checked(VECTOR_HEADER)?;
     let number = |at: usize| i16::from_ne_bytes([header[at], header[at + 1]]);
@@ -133,7 +133,7 @@ fn elements_of_vector(value: &[u8]) -> Option<&[f32]> {
     if elements.len() != dimensions * size_of::<f32>() || !start.is_aligned() {
         return None;
     }
-    // SAFETY: so many bytes are there, aligned; any four of them are a number.
+    // SAFETY: the length and the alignment were checked, and any four bytes are a valid f32.
     Some(unsafe { std::slice::from_raw_parts(start, dimensions) })
 }
 
@@ -141,12 +141,12 @@ fn elements_of_vector(value: &[u8]) -> Option<&[f32]> {
 pub struct VarlenaArray<'a>(&'a [u8]);
 
 impl<'a> VarlenaArray<'a> {
-    /// All of it as the server lays it out: equal bytes are equal arrays.
+    /// The bytes of the array in the server's layout. Equal bytes mean equal arrays.
     pub fn bytes(&self) -> &'a [u8] {
         self.0
     }
 
-    /// Its elements in order.
+    /// Returns the elements in order.
     pub fn into_elements(self) -> Result<Vec<Option<Varlena<'a>>>, ErrorReport> {
         let (mut elements, mut nulls, mut length) = (ptr::null_mut(), ptr::null_mut(), 0);
         // SAFETY: the bytes are an array whose elements are varlenas, aligned as int; the server fills in both arrays
@@ -169,7 +169,7 @@ impl<'a> VarlenaArray<'a> {
 // SAFETY: the SQL declarations give such arguments the types text or bytea, which are varlenas.
 unsafe impl<'fcx> ArgAbi<'fcx> for Varlena<'fcx> {
     unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
-        // SAFETY: whatever the type, the datum is taken as it is.
+        // SAFETY: the datum is passed on unread, whatever its type.
         let datum = unsafe { arg.unbox_arg_using_from_datum::<RawDatum>() };
         Self { datum: RawDatum::required(datum), lives: PhantomData }
     }
@@ -178,8 +178,8 @@ unsafe impl<'fcx> ArgAbi<'fcx> for Varlena<'fcx> {
 // SAFETY: the SQL declarations give such arguments the types text[], bytea[] or vector[].
 unsafe impl<'fcx> ArgAbi<'fcx> for VarlenaArray<'fcx> {
     unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
-        // SAFETY: see `Varlena`; the datum is an array, which detoasted with its long header is as long as that says, aligned,
-        // and lives as long as the argument.
+        // SAFETY: see `Varlena`. The datum is an array. After detoasting with a long header, the header has its length, it is
+        // aligned, and it lives as long as the argument.
         unsafe {
             let datum = RawDatum::required(arg.unbox_arg_using_from_datum::<RawDatum>());
             let array = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast::<u8>();
@@ -193,7 +193,7 @@ impl IntoDatum for Varlena<'_> {
         Some(self.datum)
     }
 
-    /// Text or bytea: who makes an argument of it says which.
+    /// Unknown here: the code that creates an argument passes text or bytea.
     fn type_oid() -> pg_sys::Oid {
         pg_sys::InvalidOid
     }

@@ -1,4 +1,4 @@
-//! pgvector's `vector`, as functions return it.
+//! Return values of pgvector's type `vector`.
 
 use std::ptr;
 
@@ -11,7 +11,7 @@ use pgrx::{IntoDatum, pg_sys, varlena};
 use super::messages;
 use super::varlena::VECTOR_HEADER;
 
-/// pgvector's `vector`.
+/// A value of pgvector's type `vector`.
 pub struct Vector(pg_sys::Datum);
 
 /// pgvector's limit, `VECTOR_MAX_DIM`.
@@ -28,7 +28,7 @@ impl Vector {
             return Err(messages::too_many_dimensions(values.len(), MAX_DIMENSIONS));
         }
         let size = VECTOR_HEADER + size_of_val(values);
-        // SAFETY: palloc gives `size` bytes, aligned for any type, or raises an error; all of them are written.
+        // SAFETY: palloc returns `size` bytes, aligned for any type, or raises an error. All of them are written.
         unsafe {
             let start = pg_sys::palloc(size).cast::<u8>();
             varlena::set_varsize_4b(start.cast(), size as i32);
@@ -39,7 +39,7 @@ impl Vector {
         }
     }
 
-    /// For iterators, which cannot return an error: raise it.
+    /// Raises an error instead of returning it, for iterators, which cannot return one.
     pub fn new_or_raise(embedding: &Embedding) -> Self {
         Self::new(embedding).unwrap_or_report()
     }
@@ -58,7 +58,7 @@ impl IntoDatum for Vector {
         Some(self.0)
     }
 
-    /// Not known and not asked for: rows take their types from the SQL declaration.
+    /// Unknown here, and not used: rows take their types from the SQL declaration.
     fn type_oid() -> pg_sys::Oid {
         pg_sys::InvalidOid
     }

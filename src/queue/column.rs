@@ -1,31 +1,31 @@
-//! The columns in mode "queue" that a worker embeds.
+//! Columns in mode "queue", which workers embed.
 
 use pgrx::pg_sys::panic::ErrorReportable;
 use pgrx::prelude::*;
 
 use crate::auto_embed::{Filled, Filling, Position, fill_next};
-use crate::failures::{self, Activity, add_activity};
+use crate::failures::{self, Activity, Failure, add_activity};
 use crate::pg::roles::{Extension, as_role, with_fixed_output, with_settings, without_forced_policies};
 use crate::pg::spi::{read, required};
 use crate::pg::text::Text;
-use crate::worker::process::{Failure, in_transaction};
+use crate::worker::process::{TransactionError, in_transaction};
 
 /// A column of this database in mode "queue".
 #[derive(Clone)]
-pub struct Column {
+pub struct QueueColumn {
     relation: pg_sys::Oid,
     trigger_name: Text,
     pub label: String,
 }
 
-/// What is to be done in this database.
+/// The columns to embed in this database.
 pub struct Work {
-    pub columns: Vec<Column>,
-    /// Something failed that is to be tried again before this worker would leave.
+    pub columns: Vec<QueueColumn>,
+    /// True if a failure is due for a retry before this worker would exit.
     pub retry_soon: bool,
 }
 
-impl Column {
+impl QueueColumn {
     pub fn has_work(&self) -> bool {
         let look = || {
             let Some(filling) = self.filling() else { return false };
@@ -36,8 +36,8 @@ impl Column {
         matches!(in_transaction(look), Ok(true))
     }
 
-    /// Embed a batch.
-    pub fn step(&self, limit: i64, after: Option<Position>) -> Result<Filled, Failure> {
+    /// Embeds a batch.
+    pub fn step(&self, limit: i64, after: Option<Position>) -> Result<Filled, TransactionError> {
         in_transaction(|| {
             let Some(filling) = self.filling() else { return Filled::default() };
             let filled = as_role(filling.owner, || without_forced_policies(|| fill_next(&filling, limit, after)));
@@ -48,56 +48,57 @@ impl Column {
         })
     }
 
-    /// The column as it is now; it stays so until the transaction ends. None if it is gone.
+    /// Locks and returns the column. None if it does not exist.
     fn filling(&self) -> Option<Filling> {
-        // SAFETY: waits for the lock, which the transaction holds until it ends.
+        // SAFETY: waits for the lock, which the transaction holds until its end.
         unsafe { pg_sys::LockRelationOid(self.relation, pg_sys::RowExclusiveLock as i32) };
         Filling::find(self.relation, &self.trigger_name).unwrap_or_report()
     }
 
-    pub fn note_empty(&self) {
-        let note = || {
+    /// Records that no row of the column is pending.
+    pub fn record_empty(&self) {
+        let record = || {
             if self.filling().is_some() {
                 add_activity(self.relation, &self.trigger_name, Activity::FoundEmpty, None, 0, 0).unwrap_or_report();
             }
         };
-        // Information only: if the table is gone by now, there is nothing to say.
-        in_transaction(note).ok();
+        // Information only, so an error is ignored: the table may have been dropped.
+        in_transaction(record).ok();
     }
 
-    /// The whole column failed: note why, so that it is left alone for a while. False if that failed too.
-    pub fn note_failure(&self, failure: &Failure) -> bool {
-        log!("pg_clip: could not embed {}: {}", self.label, failure.message);
+    /// Records a failure of the whole column, so that workers skip it for a while. Returns false if that failed, too.
+    pub fn record_failure(&self, error: &TransactionError) -> bool {
+        log!("pg_clip: could not embed {}: {}", self.label, error.message);
         let exists = "SELECT EXISTS (SELECT FROM pg_catalog.pg_class AS c WHERE c.oid OPERATOR(pg_catalog.=) $1)";
-        let noted = in_transaction(|| {
-            // Of a table that is gone there is nothing to note.
+        let recorded = in_transaction(|| {
+            // The table may have been dropped.
             if read(exists, &[self.relation.into()], |row| required(row, 1)) == Ok(Some(false)) {
                 return Ok(());
             }
-            let failure = failures::Failure {
+            let failure = Failure {
                 trigger_name: self.trigger_name.clone().into(),
                 key: "null".into(),
                 source_digest: "",
-                sqlstate: &failure.sqlstate,
-                message: &failure.message,
+                sqlstate: &error.sqlstate,
+                message: &error.message,
                 retry: true,
             };
             failures::record(self.relation, failure)
         });
-        let noted = matches!(noted, Ok(Ok(())));
-        if !noted {
-            log!("pg_clip: could not note that {} failed", self.label);
+        let recorded = matches!(recorded, Ok(Ok(())));
+        if !recorded {
+            log!("pg_clip: could not record the failure of {}", self.label);
         }
-        noted
+        recorded
     }
 }
 
-/// The columns in mode "queue" that may be worked on now. None where the extension is not, or is about to go.
+/// Returns the columns in mode "queue" to embed now. None if the database has no extension, or is about to be dropped.
 pub fn work() -> Option<Work> {
     let look = |schema: &str| {
         let failures = "SELECT EXISTS (SELECT FROM _clip.failures \
             WHERE retry_at > now() AND retry_at < now() + interval '15 seconds')";
-        // A subscriber's rows are embedded where they come from.
+        // Rows of a subscription are embedded by the publisher.
         let columns = format!(
             "SELECT c.relation::oid, c.trigger_name::text, c.relation::text || '.' || c.target FROM {schema}._clip_columns AS c \
              WHERE c.mode = 'queue' AND c.source IS NOT NULL AND c.key_names IS NOT NULL \
@@ -111,7 +112,7 @@ pub fn work() -> Option<Work> {
             for row in client.select(&columns, None, &[])? {
                 if let (Some(relation), Some(trigger_name), Some(Text(label))) = (row.get(1)?, row.get(2)?, row.get(3)?)
                 {
-                    found.push(Column { relation, trigger_name, label });
+                    found.push(QueueColumn { relation, trigger_name, label });
                 }
             }
             let retry_soon = client.select(failures, Some(1), &[])?.first().get_one()?.unwrap_or(false);
@@ -122,7 +123,7 @@ pub fn work() -> Option<Work> {
     work.ok().flatten().and_then(Result::ok).filter(|_| !is_leaving())
 }
 
-/// Whether somebody waits to drop, rename or copy this database: that needs all others to be gone.
+/// Returns true if a session waits to drop, rename or copy this database, which needs all other sessions to end.
 pub fn is_leaving() -> bool {
     let query = "SELECT EXISTS (SELECT FROM pg_catalog.pg_locks AS l JOIN pg_catalog.pg_database AS d \
         ON d.oid OPERATOR(pg_catalog.=) l.objid AND d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database() \

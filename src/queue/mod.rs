@@ -1,9 +1,9 @@
-//! Workers of the mode "queue": they embed rows that wait, and leave when nothing does.
+//! Workers of mode "queue". They embed pending rows, and exit when no row is pending.
 //!
-//! A row that waits is a row whose vector is NULL: there is no other queue, so nothing can be lost or done twice. Whoever
-//! commits such a row sees to it that a worker of its database runs; with `shared_preload_libraries` a launcher visits
-//! every database after a start, and then every `clip.worker_naptime`. A worker holds no transaction while it waits, works
-//! in transactions of about half a second, and does what it does to a table with the rights of the table's owner.
+//! The table itself is the queue: a row is pending while its embedding is NULL. So no work can be lost or repeated. A session that
+//! commits a pending row starts a worker for its database. With `shared_preload_libraries`, a launcher checks every database after a
+//! start of the server, and then every `clip.worker_naptime`. A worker is in no transaction while it waits, works in transactions
+//! of about half a second, and writes to a table with the privileges of the table's owner.
 
 mod column;
 
@@ -13,24 +13,24 @@ use pgrx::bgworkers::BackgroundWorker;
 use pgrx::prelude::*;
 
 use crate::pg::settings;
-use crate::worker::locks::Slot;
-use crate::worker::process::{HELP, VISIT, attach_signals, nap, reload_settings, report, set_defaults, start};
-use column::{Column, is_leaving, work};
+use crate::worker::locks::WorkerLock;
+use crate::worker::process::{HELP, VISIT, attach_signals, nap, reload_settings, report_activity, set_defaults, start};
+use column::{QueueColumn, is_leaving, work};
 
-/// How long a worker looks for more before it leaves.
+/// Time for which an idle worker checks for pending rows before it exits.
 const LINGER: Duration = Duration::from_secs(10);
 
-/// How often it looks.
+/// Interval between two checks.
 const POLL: Duration = Duration::from_millis(250);
 
-/// How long a worker goes on while others wait for its place.
+/// Time for which a worker keeps its worker slot while other workers wait for one.
 const TURN: Duration = Duration::from_secs(10);
 
-/// Rows in one transaction: at first, and at most.
+/// Rows in the first transaction of a pass, and maximum number of rows in one transaction.
 const FIRST_BATCH: i64 = 16;
-const MOST_BATCH: i64 = 1024;
+const MAX_BATCH: i64 = 1024;
 
-/// A transaction holds the locks of its rows: this long, more or less.
+/// Target duration of a transaction, because it holds the locks of its rows.
 const TRANSACTION: Duration = Duration::from_millis(500);
 
 #[pg_guard]
@@ -41,35 +41,35 @@ pub extern "C-unwind" fn clip_worker_main(argument: pg_sys::Datum) {
     let database = pg_sys::Oid::from(argument as u32);
     BackgroundWorker::connect_worker_to_spi_by_oid(Some(database), None);
     set_defaults();
-    let slot = Slot::Database(database);
+    let database_lock = WorkerLock::Database(database);
     let helps = argument & HELP != 0;
-    if !helps && !slot.take() {
+    if !helps && !database_lock.take() {
         return;
     }
     let linger = if argument & (VISIT | HELP) != 0 { Duration::ZERO } else { LINGER };
-    let mut worker = Worker { database, helps, idle_since: Instant::now(), place: None };
+    let mut worker = Worker { database, helps, idle_since: Instant::now(), slot: None };
     loop {
-        let done = worker.round();
-        if done.leave || settings::max_workers() == 0 {
+        let round = worker.round();
+        if round.exit || settings::max_workers() == 0 {
             return;
         }
-        if done.embedded > 0 || done.retry_soon {
+        if round.embedded > 0 || round.retry_soon {
             worker.idle_since = Instant::now();
         }
-        let idle = done.embedded == 0 && worker.idle_since.elapsed() >= linger;
+        let idle = round.embedded == 0 && worker.idle_since.elapsed() >= linger;
         if idle && helps {
             return;
         }
         if idle {
-            // Whoever commits from here on starts another worker; what was committed before is seen by the last look.
-            slot.release();
-            if work().is_none_or(|work| !work.columns.iter().any(Column::has_work)) || !slot.take() {
+            // Sessions that commit from now on start another worker. The last check sees rows that were committed before.
+            database_lock.release();
+            if work().is_none_or(|work| !work.columns.iter().any(QueueColumn::has_work)) || !database_lock.take() {
                 return;
             }
             worker.idle_since = Instant::now();
         }
-        if done.embedded == 0 {
-            worker.give_up_place();
+        if round.embedded == 0 {
+            worker.release_slot();
             nap(POLL);
         }
     }
@@ -79,58 +79,58 @@ struct Worker {
     database: pg_sys::Oid,
     helps: bool,
     idle_since: Instant,
-    /// The slot of the server that this worker has, and since when.
-    place: Option<(Slot, Instant)>,
+    /// The worker slot of this worker, and the time since it has the slot.
+    slot: Option<(WorkerLock, Instant)>,
 }
 
 #[derive(Default)]
-struct Done {
+struct RoundResult {
     embedded: i64,
     retry_soon: bool,
-    /// The extension is gone, or the database is about to be, or no worker is wanted.
-    leave: bool,
+    /// True if the worker must exit: the extension or the database is being dropped, or workers are disabled.
+    exit: bool,
 }
 
 impl Worker {
-    /// Go over all columns once.
-    fn round(&mut self) -> Done {
-        let Some(work) = work() else { return Done { leave: true, ..Done::default() } };
-        let mut done = Done { retry_soon: work.retry_soon, ..Done::default() };
+    /// Embeds the pending rows of all columns once.
+    fn round(&mut self) -> RoundResult {
+        let Some(work) = work() else { return RoundResult { exit: true, ..RoundResult::default() } };
+        let mut result = RoundResult { retry_soon: work.retry_soon, ..RoundResult::default() };
         for column in work.columns.iter().filter(|column| column.has_work()) {
-            if !self.take_place() {
-                return Done { leave: self.helps, retry_soon: true, ..done };
+            if !self.acquire_slot() {
+                return RoundResult { exit: self.helps, retry_soon: true, ..result };
             }
             match self.pass(column) {
-                Some(embedded) => done.embedded += embedded,
-                None => return Done { leave: true, ..done },
+                Some(embedded) => result.embedded += embedded,
+                None => return RoundResult { exit: true, ..result },
             }
-            report(None);
+            report_activity(None);
         }
-        done
+        result
     }
 
-    /// Embed all rows of a column that wait. None when the worker is to leave.
-    fn pass(&mut self, column: &Column) -> Option<i64> {
-        report(Some(&format!("embedding {}", column.label)));
+    /// Embeds all pending rows of a column. Returns None if the worker must exit.
+    fn pass(&mut self, column: &QueueColumn) -> Option<i64> {
+        report_activity(Some(&format!("embedding {}", column.label)));
         let (mut batch, mut after, mut total, begun) = (FIRST_BATCH, None, 0, Instant::now());
         let mut called_help = self.helps;
         loop {
             let started = Instant::now();
             let filled = match column.step(batch, after.take()) {
                 Ok(filled) => filled,
-                // What cannot be noted would be tried again at once, and for ever.
-                Err(failure) => return column.note_failure(&failure).then_some(total),
+                // If the failure cannot be recorded, the worker exits. Otherwise it would retry at once, forever.
+                Err(error) => return column.record_failure(&error).then_some(total),
             };
             total += filled.embedded;
             if filled.last.is_none() {
                 if !column.has_work() {
-                    column.note_empty();
+                    column.record_empty();
                 }
                 return Some(total);
             }
             after = filled.last;
             match started.elapsed() {
-                time if time < TRANSACTION / 2 => batch = (batch * 2).min(MOST_BATCH),
+                time if time < TRANSACTION / 2 => batch = (batch * 2).min(MAX_BATCH),
                 time if time > TRANSACTION * 2 => batch = (batch / 2).max(1),
                 _ => (),
             }
@@ -144,42 +144,43 @@ impl Worker {
                     start(self.database, HELP);
                 }
             }
-            if self.place.is_some_and(|(_, since)| since.elapsed() > TURN) && Slot::Waiting.is_taken() {
-                self.give_up_place();
-                // The others look every POLL.
+            if self.slot.is_some_and(|(_, since)| since.elapsed() > TURN) && WorkerLock::Waiting.is_taken() {
+                self.release_slot();
+                // The other workers check every POLL.
                 nap(POLL * 4);
-                if !self.take_place() {
+                if !self.acquire_slot() {
                     return Some(total);
                 }
             }
         }
     }
 
-    /// Have a slot of the server. False where there is none for a helper, or where this worker is to look anew.
-    fn take_place(&mut self) -> bool {
-        if self.place.is_some() {
+    /// Acquires one of the `clip.max_workers` worker slots. The primary worker of a database waits for a free slot; a helper does
+    /// not wait. Returns false if no slot was acquired; then the worker checks its database again.
+    fn acquire_slot(&mut self) -> bool {
+        if self.slot.is_some() {
             return true;
         }
-        let free = || (0..settings::max_workers()).map(Slot::Server).find(|slot| slot.take());
+        let free = || (0..settings::max_workers()).map(WorkerLock::Slot).find(|slot| slot.take());
         let mut found = free();
         if found.is_none() && !self.helps {
-            report(Some("waiting for one of clip.max_workers"));
-            let shares = Slot::Waiting.share();
+            report_activity(Some("waiting for one of clip.max_workers"));
+            let shares = WorkerLock::Waiting.share();
             while found.is_none() && !is_leaving() && settings::max_workers() > 0 {
                 nap(POLL);
                 found = free();
             }
             if shares {
-                Slot::Waiting.unshare();
+                WorkerLock::Waiting.unshare();
             }
-            report(None);
+            report_activity(None);
         }
-        self.place = found.map(|slot| (slot, Instant::now()));
+        self.slot = found.map(|slot| (slot, Instant::now()));
         found.is_some()
     }
 
-    fn give_up_place(&mut self) {
-        if let Some((slot, _)) = self.place.take() {
+    fn release_slot(&mut self) {
+        if let Some((slot, _)) = self.slot.take() {
             slot.release();
         }
     }

@@ -1,4 +1,4 @@
-//! The column that is searched, and the model that made it.
+//! The embedding column of a search, and its recorded model.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -14,12 +14,12 @@ use crate::pg::spi::read;
 use crate::pg::text::Text;
 use crate::pg::varlena::Varlena;
 
-/// A column of vectors, and the model that made it if that is recorded.
-pub struct Column<'a> {
+/// An embedding column, and its model if that is recorded.
+pub struct SearchColumn<'a> {
     pub relation: pg_sys::Oid,
     pub target: &'a CStr,
     pub made_by: Option<Model>,
-    /// The table as messages name it.
+    /// The name of the table in messages.
     pub named: String,
 }
 
@@ -29,34 +29,34 @@ pub struct Model {
     pub digest: String,
 }
 
-/// A table and the name of a column of vectors.
+/// A table and the name of its embedding column.
 pub type Key = (pg_sys::Oid, Vec<u8>);
 
-/// A model, and its table as messages name it.
+/// A model, and the name of the table in messages.
 type Made = (Model, String);
 
 thread_local! {
-    /// Columns whose models were looked up. A query without a subquery asks for one once per row.
+    /// Cached models of columns. A query without a subquery looks up its model once per row.
     static KNOWN: RefCell<HashMap<Key, Made>> = RefCell::default();
-    /// Whether any table was changed since: a model is recorded in a trigger.
+    /// True if any table has changed since, because models are recorded in triggers.
     static CHANGED: Cell<bool> = const { Cell::new(false) };
     static IS_REGISTERED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The server calls it whenever the description of a table may have changed.
+/// Called by the server whenever the description of a table may have changed.
 #[pg_guard]
 extern "C-unwind" fn forget_columns(_argument: pg_sys::Datum, _relation: pg_sys::Oid) {
     CHANGED.set(true);
 }
 
-impl<'a> Column<'a> {
-    /// The column, with its model if that is recorded; an error if it must be and is not.
+impl<'a> SearchColumn<'a> {
+    /// Finds the column with its recorded model. Fails if `is_required` and no model is recorded.
     pub fn find(
         relation: Option<pg_sys::Oid>,
         target: Option<&'a CStr>,
         is_required: bool,
     ) -> Result<Self, ErrorReport> {
-        const MOST_COLUMNS: usize = 1000;
+        const MAX_COLUMNS: usize = 1000;
         let relation = relation.ok_or_else(|| null_argument("relation"))?;
         let target = target.ok_or_else(|| null_argument("target"))?;
         if !IS_REGISTERED.replace(true) {
@@ -70,8 +70,8 @@ impl<'a> Column<'a> {
         if let Some((model, named)) = KNOWN.with_borrow(|known| known.get(&key).cloned()) {
             return Ok(Self { relation, target, made_by: Some(model), named });
         }
-        let extension = Extension::find().ok_or_else(|| broken_extension("it is not there"))?;
-        // As the extension's owner: a role that cannot name our functions may use a view that calls one. Only catalogs are read.
+        let extension = Extension::find().ok_or_else(|| broken_extension("the extension does not exist"))?;
+        // Runs as the extension's owner, because a role that uses a view may not be able to use our schema. Reads only catalogs.
         let found = extension.as_owner(|schema| {
             let question =
                 format!("SELECT m.model, m.digest, m.named FROM {schema}._clip_query_model($1, $2, $3) AS m");
@@ -84,7 +84,7 @@ impl<'a> Column<'a> {
         let made_by = Model::new(model, digest);
         if let Some(model) = &made_by {
             KNOWN.with_borrow_mut(|known| {
-                if known.len() >= MOST_COLUMNS {
+                if known.len() >= MAX_COLUMNS {
                     known.clear();
                 }
                 known.insert(key, (model.clone(), named.clone()));
@@ -100,13 +100,13 @@ impl Model {
     }
 }
 
-/// A relation as an argument of a function.
+/// Returns a relation as an argument of a statement.
 pub fn regclass<'a>(relation: pg_sys::Oid) -> DatumWithOid<'a> {
-    // SAFETY: both types are an OID.
+    // SAFETY: both types are OIDs.
     unsafe { DatumWithOid::new(relation, pg_sys::REGCLASSOID) }
 }
 
-/// An argument of type name, passed on.
+/// Returns a name as an argument of a statement.
 pub fn name(name: &CStr) -> DatumWithOid<'_> {
     struct Name<'a>(&'a CStr);
     impl IntoDatum for Name<'_> {
@@ -118,12 +118,12 @@ pub fn name(name: &CStr) -> DatumWithOid<'_> {
             pg_sys::NAMEOID
         }
     }
-    // SAFETY: callers pass an argument whose SQL declaration is name, which has 64 bytes.
+    // SAFETY: callers pass arguments whose SQL type is name, which has 64 bytes.
     unsafe { DatumWithOid::new(Name(name), pg_sys::NAMEOID) }
 }
 
-/// An argument of type text, passed on.
+/// Returns a text as an argument of a statement.
 pub fn text(text: Option<Varlena<'_>>) -> DatumWithOid<'_> {
-    // SAFETY: callers pass arguments whose SQL declaration is text.
+    // SAFETY: callers pass arguments whose SQL type is text.
     text.map_or(DatumWithOid::null_oid(pg_sys::TEXTOID), |text| unsafe { text.argument(pg_sys::TEXTOID) })
 }

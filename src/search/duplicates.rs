@@ -1,4 +1,4 @@
-//! Near-duplicates, and how good an index is.
+//! Near-duplicates, and the recall of an index.
 
 use std::ffi::CStr;
 
@@ -12,12 +12,14 @@ use super::{forward, settings};
 use crate::pg::messages::{broken_extension, null_argument};
 use crate::pg::roles::{Extension, with_settings};
 use crate::pg::spi::read;
-use crate::pg::text::Raw;
+use crate::pg::text::ServerText;
 use crate::pg::values::RawDatum;
 use crate::pg::varlena::Varlena;
 
-type Pairs =
-    TableIterator<'static, (name!(key, Option<Raw>), name!(duplicate, Option<Raw>), name!(distance, Option<f64>))>;
+type Pairs = TableIterator<
+    'static,
+    (name!(key, Option<ServerText>), name!(duplicate, Option<ServerText>), name!(distance, Option<f64>)),
+>;
 
 #[pg_extern(sql = false)]
 fn clip_near_duplicates(
@@ -27,13 +29,14 @@ fn clip_near_duplicates(
     filter: Option<Varlena<'_>>,
     neighbours: Option<i32>,
 ) -> Result<Pairs, ErrorReport> {
-    let extension = Extension::find().ok_or_else(|| broken_extension("it is not there"))?;
+    let extension = Extension::find().ok_or_else(|| broken_extension("the extension does not exist"))?;
     let arguments = arguments(relation, target, max_distance, filter, neighbours)?;
     let found = extension.as_owner(|schema| {
         let question = format!("SELECT {schema}._clip_duplicates_sql($1, $2, $4, $3, $5)");
-        read(&question, &arguments, |row| row.get::<Raw>(1))
+        read(&question, &arguments, |row| row.get::<ServerText>(1))
     });
-    let statement = found.ok().flatten().flatten().ok_or_else(|| broken_extension("it gave no statement"))?;
+    let statement =
+        found.ok().flatten().flatten().ok_or_else(|| broken_extension("a function returned no statement"))?;
     let ef_search = ef_search(neighbours.unwrap_or_default().saturating_mul(2));
     let pairs = with_settings(&settings(&ef_search), || {
         select(statement.bytes(), &[max_distance.into()], |row| Ok((row.get(1)?, row.get(2)?, row.get(3)?)))
@@ -49,7 +52,7 @@ fn clip_duplicate_groups(
     max_distance: Option<f64>,
     filter: Option<Varlena<'_>>,
     neighbours: Option<i32>,
-) -> Result<TableIterator<'static, (name!(group_number, Option<i32>), name!(key, Option<Raw>))>, ErrorReport> {
+) -> Result<TableIterator<'static, (name!(group_number, Option<i32>), name!(key, Option<ServerText>))>, ErrorReport> {
     let arguments = arguments(relation, target, max_distance, filter, neighbours)?;
     let rows = forward("_clip_duplicate_groups($1, $2, $3, $4, $5)", &arguments, |row| Ok((row.get(1)?, row.get(2)?)))?;
     Ok(TableIterator::new(rows))

@@ -1,7 +1,7 @@
-//! Searches, as SQL calls them: read arguments, ask for the statement, embed the query, run the statement.
+//! The search functions of SQL. Each reads its arguments, gets the statement, embeds the query and runs the statement.
 //!
-//! SQL makes the statements, from one description of the target. Here they are run: with the rights and the search_path of
-//! the caller, in the caller's snapshot, under the settings of a search.
+//! SQL functions build the statements from one description of the target. This module runs them with the privileges and the
+//! search_path of the caller, in the caller's snapshot, and with the settings of a search.
 
 mod column;
 mod duplicates;
@@ -19,9 +19,9 @@ use pgrx::prelude::*;
 use crate::pg::messages::{broken_extension, null_argument};
 use crate::pg::roles::{Extension, with_settings};
 use crate::pg::spi::{Row, read, required};
-use crate::pg::text::{Raw, Text};
+use crate::pg::text::{ServerText, Text};
 use crate::pg::varlena::Varlena;
-use column::{Column, Model, name, regclass, text};
+use column::{Model, SearchColumn, name, regclass, text};
 use query::Query;
 use select::{ef_search, select};
 
@@ -29,9 +29,9 @@ type Found = TableIterator<
     'static,
     (
         name!(key, Option<i64>),
-        name!(key_text, Option<Raw>),
+        name!(key_text, Option<ServerText>),
         name!(key_uuid, Option<Uuid>),
-        name!(key_json, Option<Raw>),
+        name!(key_json, Option<ServerText>),
         name!(distance, Option<f64>),
     ),
 >;
@@ -40,16 +40,16 @@ type FoundTogether = TableIterator<
     'static,
     (
         name!(key, Option<i64>),
-        name!(key_text, Option<Raw>),
+        name!(key_text, Option<ServerText>),
         name!(key_uuid, Option<Uuid>),
-        name!(key_json, Option<Raw>),
+        name!(key_json, Option<ServerText>),
         name!(score, Option<f64>),
         name!(vector_place, Option<i32>),
         name!(words_place, Option<i32>),
     ),
 >;
 
-/// The arguments that all searches have.
+/// The common arguments of all searches.
 struct Search<'a> {
     relation: Option<pg_sys::Oid>,
     k: Option<i32>,
@@ -58,25 +58,25 @@ struct Search<'a> {
     key_column: Option<&'a CStr>,
 }
 
-/// A search that is known to be possible.
+/// A validated search with its statements.
 struct Prepared<'a> {
     extension: Extension,
-    column: Column<'a>,
+    column: SearchColumn<'a>,
     k: usize,
-    nearest: Raw,
-    /// In a form that no index serves, where an index may leave rows out.
-    exact: Option<Raw>,
-    /// How many rows an index is to yield.
+    nearest: ServerText,
+    /// The same search in a form that no index supports. None if no index can omit rows.
+    exact: Option<ServerText>,
+    /// Number of rows that an index should return.
     candidates: i32,
 }
 
 impl<'a> Search<'a> {
-    /// Asks for the statements: as the extension's owner, because whoever may call a search through a view may not be able
-    /// to name our functions. Only catalogs are read.
+    /// Gets the statements as the extension's owner, because a role that searches through a view may not be able to use our schema.
+    /// Reads only catalogs.
     fn prepare(self, words: Option<&CStr>) -> Result<Prepared<'a>, ErrorReport> {
         let relation = self.relation.ok_or_else(|| null_argument("relation"))?;
         let target = self.target.ok_or_else(|| null_argument("target"))?;
-        let extension = Extension::find().ok_or_else(|| broken_extension("it is not there"))?;
+        let extension = Extension::find().ok_or_else(|| broken_extension("the extension does not exist"))?;
         let filter = text(self.filter);
         let key_column = self.key_column.map_or(DatumWithOid::null_oid(pg_sys::NAMEOID), name);
         let mut arguments = vec![regclass(relation), self.k.into(), name(target), filter, key_column];
@@ -91,12 +91,12 @@ impl<'a> Search<'a> {
             let columns = "s.nearest, s.exact, s.candidates, s.model, s.digest, s.named";
             read(&format!("SELECT {columns} FROM {schema}.{function} AS s"), &arguments, |row| {
                 let Text(named) = required(row, 6)?;
-                let column = Column { relation, target, made_by: Model::new(row.get(4)?, row.get(5)?), named };
+                let column = SearchColumn { relation, target, made_by: Model::new(row.get(4)?, row.get(5)?), named };
                 Ok((column, row.get(1)?, row.get(2)?, required(row, 3)?))
             })
         });
         let Ok(Some((column, Some(nearest), exact, candidates))) = found else {
-            return Err(broken_extension("it gave no statement"));
+            return Err(broken_extension("a function returned no statement"));
         };
         let k = self.k.and_then(|k| usize::try_from(k).ok()).unwrap_or_default();
         Ok(Prepared { extension, column, k, nearest, exact, candidates })
@@ -104,7 +104,7 @@ impl<'a> Search<'a> {
 }
 
 impl Prepared<'_> {
-    /// Runs the search with settings that make the index find k rows if k rows match; without the index, if it still finds fewer.
+    /// Runs the search with settings that make the index find k rows if k rows match. If it finds fewer, runs the exact search.
     fn run<T>(
         self,
         arguments: &[DatumWithOid<'_>],
@@ -123,7 +123,7 @@ impl Prepared<'_> {
     }
 }
 
-/// Iterative scans replace rows that the filter leaves out. Keys as jsonb keep all digits.
+/// The settings of a search. Iterative scans replace rows that the filter removes. Keys as jsonb keep all digits.
 fn settings(ef_search: &CStr) -> [(&'static CStr, &CStr); 4] {
     [
         (c"extra_float_digits", c"1"),
@@ -133,12 +133,12 @@ fn settings(ef_search: &CStr) -> [(&'static CStr, &CStr); 4] {
     ]
 }
 
-/// The type of pgvector.
+/// Returns pgvector's type.
 fn vector_type(extension: &Extension) -> Result<pg_sys::Oid, ErrorReport> {
     let question = |schema: &str| {
         read(&format!("SELECT {schema}._clip_vector_type()"), &[], |row| required::<pg_sys::Oid>(row, 1))
     };
-    extension.as_owner(question).ok().flatten().ok_or_else(|| broken_extension("there is no type vector"))
+    extension.as_owner(question).ok().flatten().ok_or_else(|| broken_extension("the type vector does not exist"))
 }
 
 fn search(search: Search<'_>, query: Option<Query<'_>>, model: Option<Varlena<'_>>) -> Result<Found, ErrorReport> {
@@ -226,23 +226,23 @@ fn clip_hybrid_search(
     let asked = select(
         b"SELECT pg_catalog.websearch_to_tsquery(COALESCE($1, pg_catalog.get_current_ts_config()), $2)",
         &[configuration, text],
-        |row| row.get::<Raw>(1),
+        |row| row.get::<ServerText>(1),
     )?;
     let Some(asked) = asked.into_iter().next().flatten() else { return Ok(TableIterator::empty()) };
-    // SAFETY: the bytes are those of a tsquery.
+    // SAFETY: the bytes come from a tsquery.
     let asked = unsafe { DatumWithOid::new(asked, pg_sys::TSQUERYOID) };
     let read =
         |row: &Row<'_>| Ok((row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?, row.get(7)?));
     Ok(TableIterator::new(prepared.run(&[vector, asked], read)?))
 }
 
-/// Runs a function of ours that SQL defines, for its rows, so that its errors reach the client without its queries.
+/// Runs one of our SQL functions and returns its rows. Its errors reach the client without the context of its queries.
 fn forward<T>(
     call: &str,
     arguments: &[DatumWithOid<'_>],
     read: impl Fn(&Row<'_>) -> spi::SpiResult<T>,
 ) -> Result<Vec<T>, ErrorReport> {
-    let extension = Extension::find().ok_or_else(|| broken_extension("it is not there"))?;
+    let extension = Extension::find().ok_or_else(|| broken_extension("the extension does not exist"))?;
     select(format!("SELECT * FROM {}.{call}", extension.schema).as_bytes(), arguments, read)
 }
 
@@ -252,7 +252,7 @@ fn clip_search_sql(
     k: Option<i32>,
     target: Option<&CStr>,
     filter: Option<Varlena<'_>>,
-) -> Result<Option<Raw>, ErrorReport> {
+) -> Result<Option<ServerText>, ErrorReport> {
     let target = target.ok_or_else(|| null_argument("target"))?;
     let arguments =
         [regclass(relation.ok_or_else(|| null_argument("relation"))?), k.into(), name(target), text(filter)];

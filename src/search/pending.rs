@@ -1,4 +1,4 @@
-//! Rows without a vector, which no search finds: a session is told of them once.
+//! The notice about pending rows, which searches do not find.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -8,20 +8,21 @@ use std::time::{Duration, Instant};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use super::column::{Column, Key, name, regclass};
+use super::column::{Key, SearchColumn, name, regclass};
 use super::select::select;
 use crate::pg::messages::{new, notice};
 use crate::pg::roles::{Extension, with_settings};
 use crate::pg::spi::{read, required};
-use crate::pg::text::{Raw, Text};
+use crate::pg::text::{ServerText, Text};
 
-impl Column<'_> {
-    /// Says once per session that rows have no vector yet, so that no search finds them. Looks again after a minute.
+impl SearchColumn<'_> {
+    /// Raises a notice, once per session and column, if rows are pending, because searches do not find them. Checks again after a
+    /// minute.
     pub fn notice_pending(&self) {
         const LOOK_AGAIN: Duration = Duration::from_secs(60);
-        const MOST_COLUMNS: usize = 1000;
+        const MAX_COLUMNS: usize = 1000;
         thread_local! {
-            // When it was looked at last; None where there is nothing more to say.
+            // The time of the last check. None after the notice.
             static LOOKED: RefCell<HashMap<Key, Option<Instant>>> = RefCell::default();
         }
         // SAFETY: an integer that the server sets before any of our code runs.
@@ -33,9 +34,9 @@ impl Column<'_> {
         if last.is_some_and(|last| last.is_none_or(|last| last.elapsed() < LOOK_AGAIN)) {
             return;
         }
-        // Before looking, which may run a policy's functions, and they this one.
+        // Recorded before the check, because the check may run functions of a policy, which may search in turn.
         LOOKED.with_borrow_mut(|looked| {
-            if looked.len() >= MOST_COLUMNS {
+            if looked.len() >= MAX_COLUMNS {
                 looked.clear();
             }
             looked.insert(column.clone(), Some(Instant::now()));
@@ -51,15 +52,15 @@ impl Column<'_> {
 /// Rows that have a source and no vector.
 pub struct Pending {
     pub rows: i64,
-    /// Whether they are of a sample of the table.
+    /// True if they were counted in a sample of the table.
     pub is_sample: bool,
-    /// Whether a worker fills them.
+    /// True if a worker embeds them.
     pub is_queued: bool,
-    /// The table that the model is recorded of, which a partition is part of.
+    /// The table that records the model: for a partition, the partitioned table.
     top: pg_sys::Oid,
 }
 
-/// A table as the caller's search_path has it, and as a literal.
+/// Returns the name of a table, qualified as the caller's search_path requires, and the name as a literal.
 fn named(relation: pg_sys::Oid) -> Option<(Text, Text)> {
     let question = "SELECT r.n, pg_catalog.quote_literal(r.n) FROM (SELECT $1::pg_catalog.text) AS r (n)";
     read(question, &[regclass(relation)], |row| Ok((required(row, 1)?, required(row, 2)?))).ok().flatten()
@@ -73,34 +74,36 @@ fn pending(relation: pg_sys::Oid, target: &CStr) -> Option<Pending> {
             "SELECT p.statement, p.sampled, p.failed, p.queued, p.top::pg_catalog.oid FROM {schema}._clip_pending_statement($1, $2, $3) AS p"
         );
         read(&question, &[role.into(), regclass(relation), name(target)], |row| {
-            Ok((row.get::<Raw>(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
+            Ok((row.get::<ServerText>(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
         })
     });
     let Ok(Some((Some(statement), Some(is_sample), Some(failed), Some(is_queued), Some(top)))) = found else {
         return None;
     };
     let (failed, top): (i64, pg_sys::Oid) = (failed, top);
-    // An index of pending rows is used even where statistics, which are older, say that it is worth nothing.
+    // Uses an index of pending rows even if old statistics make it look useless.
     let settings = [(c"enable_seqscan", c"off"), (c"jit", c"off")];
     let rows =
         with_settings(&settings, || select(statement.bytes(), &[], |row| row.get::<i64>(1))).ok()?.pop().flatten()?;
-    // Failed rows have no vector either, and are reported elsewhere.
+    // Failed rows have no embedding either, and are in clip_failures.
     (rows > failed).then_some(Pending { rows, is_sample, is_queued, top })
 }
 
-/// A notice: rows that a search cannot find.
+/// The notice about pending rows.
 fn pending_rows(target: &str, relation: &str, literal: &str, pending: &Pending) -> ErrorReport {
     let detail = match (pending.is_sample, pending.rows) {
-        (true, _) => "A sample of the table has rows with a source and no vector: searches do not find them.".into(),
-        (false, 1) => "1 row has a source and no vector: searches do not find it.".into(),
-        (false, 1001..) => "More than 1000 rows have a source and no vector: searches do not find them.".into(),
-        (false, rows) => format!("{rows} rows have a source and no vector: searches do not find them."),
+        (true, _) => {
+            "A sample of the table contains rows that have a source and no embedding. Searches do not find them.".into()
+        }
+        (false, 1) => "1 row has a source and no embedding. Searches do not find it.".into(),
+        (false, 1001..) => "More than 1000 rows have a source and no embedding. Searches do not find them.".into(),
+        (false, rows) => format!("{rows} rows have a source and no embedding. Searches do not find them."),
     };
     let hint = match (pending.is_queued, target) {
-        (true, _) => "A background worker fills them: the view clip_auto_embed_status shows how far it is.".into(),
-        (false, "embedding") => format!("Fill them: CALL clip_backfill({literal})."),
-        (false, _) => format!("Fill them: CALL clip_backfill({literal}, '{}').", target.replace('\'', "''")),
+        (true, _) => "A background worker embeds them. To see the progress: SELECT relation, target, embedded, pending FROM clip_auto_embed_status.".into(),
+        (false, "embedding") => format!("To embed them: CALL clip_backfill({literal})."),
+        (false, _) => format!("To embed them: CALL clip_backfill({literal}, '{}').", target.replace('\'', "''")),
     };
-    let message = format!("column \"{target}\" of table {relation} has rows without a vector");
+    let message = format!("column \"{target}\" of table {relation} has rows without an embedding");
     new(PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION, message).set_detail(detail).set_hint(hint)
 }

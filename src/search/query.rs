@@ -1,11 +1,11 @@
-//! What is searched by: a text or an image as a vector of the model that made the column.
+//! The query of a search: a text or an image, embedded with the column's model.
 
 use std::ffi::CStr;
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use super::column::Column;
+use super::column::SearchColumn;
 use super::errors::column_of_another_model;
 use crate::model_cache;
 use crate::model_choice::{model_or_default, warn_of_other_models};
@@ -15,15 +15,15 @@ use crate::pg::settings;
 use crate::pg::varlena::Varlena;
 use crate::pg::vector::Vector;
 
-/// What a query is before it is a vector.
+/// A query that is not embedded yet.
 #[derive(Clone, Copy)]
 pub enum Query<'a> {
     Text(Varlena<'a>),
     Image(Varlena<'a>),
 }
 
-impl Column<'_> {
-    /// Embeds a query: by the model that is named, or by the column's, or by the default one.
+impl SearchColumn<'_> {
+    /// Embeds a query with the named model, or with the column's model, or with the default model.
     pub fn embed(&self, query: Query<'_>, named: Option<Varlena<'_>>) -> Result<Vector, ErrorReport> {
         let is_named = named.is_some();
         let model = match (&self.made_by, named) {
@@ -72,7 +72,7 @@ fn query_of_column(
     query: Option<Query<'_>>,
     target: Option<&CStr>,
 ) -> Result<Option<Vector>, ErrorReport> {
-    let column = Column::find(relation, target, true)?;
+    let column = SearchColumn::find(relation, target, true)?;
     let Some(query) = query else { return Ok(None) };
     let vector = column.embed(query, None)?;
     column.notice_pending();
@@ -87,5 +87,5 @@ fn clip_query_with(
     model: Option<Varlena<'_>>,
 ) -> Result<Option<Vector>, ErrorReport> {
     let query = query.ok_or_else(|| null_argument("query"))?;
-    Column::find(relation, target, false)?.embed(Query::Text(query), model).map(Some)
+    SearchColumn::find(relation, target, false)?.embed(Query::Text(query), model).map(Some)
 }

@@ -1,5 +1,5 @@
-//! Statements that only read, run in the snapshot of the statement that calls: what a search finds can be joined with the
-//! table. An error in one reaches the client without our statement, because pgrx passes on message, DETAIL and HINT only.
+//! Read-only statements, which run in the snapshot of the calling statement, so that results of a search can be joined with the
+//! table. Their errors reach the client without our statement, because pgrx passes on only message, DETAIL and HINT.
 
 use std::ffi::{CStr, CString};
 
@@ -10,7 +10,8 @@ use pgrx::prelude::*;
 use crate::pg::messages::broken_statement;
 use crate::pg::spi::{Row, select_once};
 
-/// Runs a statement with the caller's rights and search_path, and reads all its rows. It is in the encoding of the database.
+/// Runs a statement with the caller's privileges and search_path, and returns all its rows. `statement` is in the encoding of the
+/// database.
 pub fn select<T>(
     statement: &[u8],
     arguments: &[DatumWithOid<'_>],
@@ -23,15 +24,15 @@ pub fn select<T>(
     })
 }
 
-/// `hnsw.ef_search` for a search that wants so many rows: the caller's where that is larger, within pgvector's limits.
+/// Returns `hnsw.ef_search` for a search of `candidates` rows. A larger value of the caller is kept, within pgvector's limits.
 pub fn ef_search(candidates: i32) -> CString {
-    /// pgvector's default, for a session that has not loaded it yet, and its limit.
+    /// pgvector's default, for a session that has not loaded pgvector, and its upper limit.
     const DEFAULT: i32 = 40;
-    const MOST: i32 = 1000;
-    // SAFETY: reads a setting by its name; the string is copied at once.
+    const MAX: i32 = 1000;
+    // SAFETY: reads a setting by its name. The string is copied at once.
     let set = unsafe {
         let value = pg_sys::GetConfigOption(c"hnsw.ef_search".as_ptr(), true, false);
         (!value.is_null()).then(|| CStr::from_ptr(value).to_string_lossy().parse().ok()).flatten()
     };
-    CString::new(candidates.max(set.unwrap_or(DEFAULT)).min(MOST).to_string()).unwrap_or_default()
+    CString::new(candidates.max(set.unwrap_or(DEFAULT)).min(MAX).to_string()).unwrap_or_default()
 }

@@ -1,20 +1,20 @@
-//! The launcher, which visits every database now and then.
+//! The launcher, which checks every database at intervals.
 
 use std::time::{Duration, Instant};
 
 use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerStatus};
 use pgrx::prelude::*;
 
-use super::locks::Slot;
+use super::locks::WorkerLock;
 use super::process::{VISIT, attach_signals, builder, nap, start};
 use crate::pg::settings;
 
-/// Called while the server starts.
+/// Registers the launcher while the server starts.
 pub fn register_launcher() {
     builder("pg_clip launcher", "clip_launcher_main").set_restart_time(Some(Duration::from_secs(5))).load();
 }
 
-/// Visit every database, now and then.
+/// Starts a worker in every database, every `clip.worker_naptime`.
 #[pg_guard]
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn clip_launcher_main(_argument: pg_sys::Datum) {
@@ -22,10 +22,11 @@ pub extern "C-unwind" fn clip_launcher_main(_argument: pg_sys::Datum) {
     BackgroundWorker::connect_worker_to_spi(None, None);
     loop {
         for database in databases() {
-            if settings::max_workers() == 0 || Slot::Database(database).is_taken() {
+            if settings::max_workers() == 0 || WorkerLock::Database(database).is_taken() {
                 continue;
             }
-            // One at a time: each leaves at once where nothing waits. One that finds work stays, and is not waited for.
+            // One database at a time. A worker exits at once if no row is pending. If it finds pending rows, the launcher continues
+            // after two seconds.
             let Some(visitor) = start(database, VISIT) else { break };
             let begun = Instant::now();
             while !matches!(visitor.pid(), Err(BackgroundWorkerStatus::Stopped))
@@ -38,14 +39,14 @@ pub extern "C-unwind" fn clip_launcher_main(_argument: pg_sys::Datum) {
     }
 }
 
-/// The mark of a database whose DROP DATABASE was interrupted (`DATCONNLIMIT_INVALID_DB`). It takes no connection.
+/// The mark of a database whose DROP DATABASE was interrupted (`DATCONNLIMIT_INVALID_DB`). It accepts no connections.
 const INVALID_DATABASE: i32 = -2;
 
-/// The databases that take connections, templates apart.
+/// Returns the databases that accept connections, except templates.
 fn databases() -> Vec<pg_sys::Oid> {
     let mut found = Vec::new();
-    // SAFETY: a scan of a shared catalog in a transaction of its own, as the launcher of autovacuum does it: without a
-    // database there is no SQL. The tuples are of the catalog that the struct describes.
+    // SAFETY: scans a shared catalog in a transaction of its own, as the autovacuum launcher does, because a process without
+    // a database cannot run SQL. The struct describes the tuples of this catalog.
     unsafe {
         pg_sys::StartTransactionCommand();
         pg_sys::GetTransactionSnapshot();

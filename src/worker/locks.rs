@@ -1,32 +1,32 @@
-//! Session locks that mark running workers, kept in the server's own lock table: they end with the process that holds
-//! them. Looking at one takes a microsecond and cannot fail, so that the end of a commit may do it.
+//! Session advisory locks that mark running workers. The server releases them when the process ends. Checking a lock takes a
+//! microsecond and cannot raise an error, so it is safe in a post-commit callback.
 
 use pgrx::pg_sys;
 
-/// "clip": tells these locks from those of others in the space of advisory locks.
+/// "clip", which separates these locks from other advisory locks.
 const SPACE: u32 = u32::from_be_bytes(*b"clip");
 
-/// pg_advisory_lock uses 1 and 2 here.
+/// Lock kind in the fourth field. pg_advisory_lock uses 1 and 2.
 const KIND: u16 = 3;
 
-/// Something that one process at a time can have.
+/// A lock of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Slot {
-    /// To be the worker that sees to it that a database is served.
+pub enum WorkerLock {
+    /// Held by the primary worker of a database.
     Database(pg_sys::Oid),
-    /// To be one of `clip.max_workers`.
-    Server(i32),
-    /// To wait for a slot of the server: shared by all who do.
+    /// Held by each of at most `clip.max_workers` working workers.
+    Slot(i32),
+    /// Shared by all workers that wait for a worker slot.
     Waiting,
 }
 
-impl Slot {
-    /// Take it, if nobody has it. It stays taken until it is released or the process ends.
+impl WorkerLock {
+    /// Takes the lock if it is free. Returns true on success. The lock is held until it is released or the process ends.
     pub fn take(self) -> bool {
         self.try_lock(pg_sys::ExclusiveLock)
     }
 
-    /// Be one of those who share it.
+    /// Takes the lock in shared mode.
     pub fn share(self) -> bool {
         self.try_lock(pg_sys::ShareLock)
     }
@@ -39,8 +39,8 @@ impl Slot {
         self.unlock(pg_sys::ShareLock);
     }
 
-    /// Returns true if any process, this one included, has it or waits for it. Counting takes nothing, so that nobody's
-    /// [`Slot::take`] fails because of it; it allocates nothing and raises nothing, so that a commit may do it.
+    /// Returns true if any process, this one included, holds the lock or waits for it. The check takes no lock, so that no
+    /// [`WorkerLock::take`] fails because of it. It does not allocate and raises no error, so it is safe after a commit.
     pub fn is_taken(self) -> bool {
         // SAFETY: reads an entry of the server's lock table under the lightweight lock that protects it.
         unsafe { pg_sys::LockWaiterCount(&self.tag()) > 0 }
@@ -49,7 +49,7 @@ impl Slot {
     fn tag(self) -> pg_sys::LOCKTAG {
         let (database, number) = match self {
             Self::Database(database) => (database.to_u32(), 0),
-            Self::Server(number) => (0, number as u32),
+            Self::Slot(number) => (0, number as u32),
             Self::Waiting => (0, u32::MAX),
         };
         pg_sys::LOCKTAG {
@@ -63,7 +63,7 @@ impl Slot {
     }
 
     fn try_lock(self, mode: u32) -> bool {
-        // SAFETY: a lock of the session, asked for without waiting; a full lock table is told as "not available".
+        // SAFETY: requests a session lock without waiting. A full lock table is reported as "not available".
         let result = unsafe {
             pg_sys::LockAcquireExtended(
                 &self.tag(),
@@ -80,7 +80,7 @@ impl Slot {
     }
 
     fn unlock(self, mode: u32) {
-        // SAFETY: a lock that this session has; releasing one that it has not is a warning.
+        // SAFETY: a lock of this session. The release of a lock that is not held is only a warning.
         unsafe { pg_sys::LockRelease(&self.tag(), mode as i32, true) };
     }
 }

@@ -1,4 +1,4 @@
-//! Background workers as processes: who starts them, which slots they take, how they run transactions.
+//! Background workers as processes: their start, their locks, their transactions.
 
 pub mod launcher;
 pub mod locks;

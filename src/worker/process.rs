@@ -1,4 +1,4 @@
-//! A background worker as a process of the server: its start, its signals, its settings, its transactions.
+//! A background worker as a process of the server: start, signals, settings, transactions.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -10,19 +10,20 @@ use pgrx::prelude::*;
 use crate::pg::interrupt;
 use crate::pg::summary::summary;
 
-/// The argument of a worker beside its database: come, look, and leave.
+/// Flag in the worker's argument, next to the database OID: started by the launcher. Such a worker exits as soon as no row is
+/// pending.
 pub const VISIT: u64 = 1 << 32;
-/// Help the worker that is there.
+/// Flag of a helper, which embeds rows in addition to the primary worker of a database.
 pub const HELP: u64 = 1 << 33;
 
-/// Starts a worker of a database. None if the server has no process to spare.
+/// Starts a worker for a database. Returns None if all of `max_worker_processes` are in use.
 pub fn start(database: pg_sys::Oid, how: u64) -> Option<DynamicBackgroundWorker> {
     // SAFETY: a number of this process.
     let own = unsafe { pg_sys::MyProcPid };
     worker(database, how).set_notify_pid(own).load_dynamic().ok()
 }
 
-/// The same worker as the server wants it described, for a start that must not allocate.
+/// Returns the description of a worker for the server, for a start that must not allocate.
 pub fn description(database: pg_sys::Oid, how: u64) -> pg_sys::BackgroundWorker {
     (&worker(database, how)).into()
 }
@@ -35,11 +36,11 @@ pub fn builder(name: &str, function: &str) -> BackgroundWorkerBuilder {
     BackgroundWorkerBuilder::new(name).set_type(name).set_library("pg_clip").set_function(function).enable_spi_access()
 }
 
-/// Wait, unless a signal comes first. A termination ends the process here, and so does the death of the postmaster.
+/// Waits for a time or a signal. Exits if the process is terminated or the postmaster dies.
 pub fn nap(time: Duration) {
     const EVENTS: u32 = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
-    // SAFETY: the latch of this process, waited for and reset as in every process of the server. The longest time is a
-    // day, which the number of milliseconds holds.
+    // SAFETY: waits for the latch of this process and resets it, as every process of the server does. The longest time is a
+    // day, which fits into the number of milliseconds.
     unsafe {
         pg_sys::WaitLatch(pg_sys::MyLatch, EVENTS as i32, time.as_millis() as i64, pg_sys::PG_WAIT_EXTENSION);
         pg_sys::ResetLatch(pg_sys::MyLatch);
@@ -49,7 +50,7 @@ pub fn nap(time: Duration) {
 }
 
 pub fn reload_settings() {
-    // SAFETY: a flag that the handler of SIGHUP sets; files are read outside of transactions, as in any process.
+    // SAFETY: the handler of SIGHUP sets the flag. Files are read outside of transactions, as in every process.
     unsafe {
         if (&raw const pg_sys::ConfigReloadPending).read_volatile() != 0 {
             (&raw mut pg_sys::ConfigReloadPending).write_volatile(0);
@@ -59,20 +60,20 @@ pub fn reload_settings() {
 }
 
 unsafe extern "C-unwind" {
-    // The server's own handler. It only sets flags: pgrx's guard around it would be in the way of a signal.
+    // The server's own handler. It only sets flags, so it needs no guard of pgrx, which is not safe in a handler.
     fn SignalHandlerForConfigReload(signal: i32);
 }
 
-/// Interruptible at any time, as a backend is.
+/// Sets the signal handlers, so that the worker can be interrupted like a backend.
 pub fn attach_signals() {
     interrupt::handle_signal(libc::SIGTERM, interrupt::die);
     interrupt::handle_signal(libc::SIGHUP, SignalHandlerForConfigReload);
     interrupt::end_with_postmaster();
-    // SAFETY: handlers are in place.
+    // SAFETY: the handlers are set.
     unsafe { pg_sys::BackgroundWorkerUnblockSignals() };
 }
 
-/// What a database may set for its applications is not meant for its worker.
+/// Resets settings that a database may set for its applications, because they must not affect the worker.
 pub fn set_defaults() {
     for (name, value) in [
         (c"default_transaction_read_only", c"off"),
@@ -83,7 +84,7 @@ pub fn set_defaults() {
         #[cfg(any(feature = "pg17", feature = "pg18"))]
         (c"transaction_timeout", c"0"),
     ] {
-        // SAFETY: settings that the server has, with values that they take, outside of a transaction.
+        // SAFETY: the server has these settings and accepts the values, outside of a transaction.
         unsafe {
             pg_sys::SetConfigOption(
                 name.as_ptr(),
@@ -95,20 +96,20 @@ pub fn set_defaults() {
     }
 }
 
-/// Why a transaction was aborted.
-pub struct Failure {
+/// The error that aborted a transaction.
+pub struct TransactionError {
     pub sqlstate: String,
     pub message: String,
 }
 
-/// Run something in a transaction of its own. An error aborts that transaction, not the worker.
-pub fn in_transaction<T>(run: impl FnOnce() -> T) -> Result<T, Failure> {
+/// Runs `run` in a transaction of its own. An error aborts that transaction, not the worker.
+pub fn in_transaction<T>(run: impl FnOnce() -> T) -> Result<T, TransactionError> {
     let failed = |error: CaughtError| match error {
         CaughtError::PostgresError(report)
         | CaughtError::ErrorReport(report)
         | CaughtError::RustPanic { ereport: report, .. } => {
             let (sqlstate, message) = summary(report.sql_error_code(), report.message(), report.detail());
-            Err(Failure { sqlstate, message })
+            Err(TransactionError { sqlstate, message })
         }
     };
     let run = AssertUnwindSafe(run);
@@ -117,16 +118,16 @@ pub fn in_transaction<T>(run: impl FnOnce() -> T) -> Result<T, Failure> {
         .catch_rust_panic(failed)
         .execute();
     if done.is_err() {
-        // SAFETY: what every process of the server does after an error; it restores roles and settings too.
+        // SAFETY: every process of the server calls this after an error. It restores roles and settings, too.
         unsafe { pg_sys::AbortCurrentTransaction() };
     }
     done
 }
 
-/// Tell pg_stat_activity what is done; none when nothing is.
-pub fn report(activity: Option<&str>) {
+/// Shows an activity in pg_stat_activity. None means idle.
+pub fn report_activity(activity: Option<&str>) {
     let text = std::ffi::CString::new(activity.unwrap_or_default()).unwrap_or_default();
     let state = if activity.is_some() { pg_sys::BackendState::STATE_RUNNING } else { pg_sys::BackendState::STATE_IDLE };
-    // SAFETY: the server copies the string; without one it leaves the former in place.
+    // SAFETY: the server copies the string. Without a string, it keeps the previous one.
     unsafe { pg_sys::pgstat_report_activity(state, activity.map_or(std::ptr::null(), |_| text.as_ptr())) };
 }

@@ -1,7 +1,7 @@
-//! The commit of a pending row starts a worker of its database.
+//! Starts a worker for the database after the commit of a pending row.
 //!
-//! An error after a commit is a panic of the whole server. So the code that runs there allocates nothing and raises
-//! nothing: the start is prepared when the row is written.
+//! An error after a commit would crash the whole server. So the code that runs there does not allocate and raises no error: the
+//! start is prepared when the row is written.
 
 use std::cell::Cell;
 use std::ffi::c_void;
@@ -11,27 +11,26 @@ use std::time::{Duration, Instant};
 use pgrx::pg_sys::panic::ErrorReportable;
 use pgrx::prelude::*;
 
-use super::locks::Slot;
+use super::locks::WorkerLock;
 use super::process::description;
 use crate::pg::error::report;
 use crate::pg::settings;
 
-/// How long after a start another is not tried by the same session: as long as a worker needs to take its slot.
+/// Minimum time between two starts by the same session: the time that a worker needs to take its lock.
 const BETWEEN_STARTS: Duration = Duration::from_millis(100);
 
-/// A worker that exits keeps its process after its last look for rows: for some milliseconds, and for a tenth of a second and
-/// more with ten processes waiting for each core. A start that is refused meanwhile is repeated this often, and so many times.
+/// Interval and number of retries of a start. An exiting worker occupies its process after its last check for rows: for some
+/// milliseconds, or for a tenth of a second and more if ten processes wait for each core.
 const RETRY_EVERY: Duration = Duration::from_millis(2);
 const RETRIES: u32 = 250;
 
-/// How long a session does not repeat its starts after all of that was in vain: other processes fill the server then, and
-/// commits are not to wait for them.
+/// Time without retries after all retries have failed. Then other processes occupy the server, and commits should not wait for them.
 const AFTER_REFUSAL: Duration = Duration::from_secs(60);
 
-/// More than the description of a worker and its names take.
+/// More bytes than the description of a worker needs.
 const BYTES_TO_PREPARE: u64 = 64 * 1024;
 
-/// Whether the server had no process to spare for the last start.
+/// The state of the last start: whether the server had no free process, and whether this was logged.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Refusal {
     No,
@@ -40,24 +39,26 @@ enum Refusal {
 }
 
 thread_local! {
-    /// Whether this transaction wants a worker.
+    /// True if this transaction has requested a worker.
     static ASKED: Cell<bool> = const { Cell::new(false) };
-    /// The worker that is to be started. It lives as long as the process, as its database does.
+    /// The description of the worker to start. It lives as long as the process, which never changes its database.
     static PREPARED: Cell<*mut pg_sys::BackgroundWorker> = const { Cell::new(ptr::null_mut()) };
     static NO_START_BEFORE: Cell<Option<Instant>> = const { Cell::new(None) };
     static NO_RETRY_BEFORE: Cell<Option<Instant>> = const { Cell::new(None) };
     static REFUSAL: Cell<Refusal> = const { Cell::new(Refusal::No) };
 }
 
-/// Starts a worker of this database when this transaction commits, unless one runs.
+/// Starts a worker for this database when this transaction commits, unless one is running.
 pub fn wake() {
     if REFUSAL.get() == Refusal::Unreported {
         REFUSAL.set(Refusal::Reported);
-        log!("pg_clip: no background worker could be started: rows wait. Raise \"max_worker_processes\".");
+        log!(
+            "pg_clip: could not start a background worker, so rows stay pending. Raise the setting \"max_worker_processes\"."
+        );
     }
     if PREPARED.get().is_null() {
         clip::headroom(BYTES_TO_PREPARE).map_err(report).unwrap_or_report();
-        // SAFETY: a number of this process, and a function that may be called at the end of each transaction from now on.
+        // SAFETY: a number of this process, and a function that can run at the end of every transaction from now on.
         unsafe {
             let worker = Box::new(description(pg_sys::MyDatabaseId, 0));
             pg_sys::RegisterXactCallback(Some(at_end_of_transaction), ptr::null_mut());
@@ -81,19 +82,19 @@ unsafe extern "C-unwind" fn at_end_of_transaction(event: pg_sys::XactEvent::Type
     }
 }
 
-/// Called after a commit: it must not fail, and must not allocate.
+/// Starts the prepared worker. Runs after a commit, so it must not raise an error and must not allocate.
 fn start_prepared() {
     let now = Instant::now();
     let later = |time: Option<Instant>| time.is_some_and(|time| now < time);
     // SAFETY: a number of this process.
-    let slot = Slot::Database(unsafe { pg_sys::MyDatabaseId });
+    let lock = WorkerLock::Database(unsafe { pg_sys::MyDatabaseId });
     if settings::max_workers() == 0 || later(NO_START_BEFORE.get()) {
         return;
     }
     let mut retries = if later(NO_RETRY_BEFORE.get()) { 0 } else { RETRIES };
-    // A worker that takes the slot from here on finds the row.
-    while !slot.is_taken() {
-        // SAFETY: the description lives as long as the process. Without a handle the server allocates nothing.
+    // A worker that takes the lock from now on finds the row.
+    while !lock.is_taken() {
+        // SAFETY: the description lives as long as the process. Without a handle, the server does not allocate.
         if unsafe { pg_sys::RegisterDynamicBackgroundWorker(PREPARED.get(), ptr::null_mut()) } {
             NO_START_BEFORE.set(Some(now + BETWEEN_STARTS));
             REFUSAL.set(Refusal::No);
