@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::Error;
 use crate::memory::reserve;
-use crate::watch::Interrupted;
+use crate::threads::Interrupted;
 
 /// Configuration files are a few kilobytes; a tokenizer's vocabulary can reach tens of megabytes.
 const MAX_JSON_BYTES: u64 = 128 * 1024 * 1024;

@@ -6,13 +6,13 @@
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use crate::config::Configuration;
 use crate::folder::Folder;
-use crate::manifest::{MANIFEST_FILE, Manifest};
+use crate::import::config::Configuration;
 use crate::onnx::Onnx;
 use crate::pixels::{Format, Limits, image_info, image_tensor};
-use crate::spec::ImageSpec;
-use crate::tokens::{self, Tokens};
+use crate::recipe::ImageSpec;
+use crate::store::manifest::{MANIFEST_FILE, Manifest};
+use crate::tokenizer::{self, TextTokenizer};
 
 /// Ends a file where several are in one input: UTF-8 has no such byte.
 const END: u8 = 0xff;
@@ -111,24 +111,24 @@ pub fn config(bytes: &[u8]) {
         }
     }
     let path = scratch();
-    lend(tokens::TOKENIZER);
+    lend(tokenizer::TOKENIZER);
     if let Ok(config) = Configuration::read(folder(&path)) {
         let defect = config.image.defect();
-        if let Ok((spec, _)) = tokens::describe(folder(&path), &config)
+        if let Ok((spec, _)) = tokenizer::describe(folder(&path), &config)
             && defect.is_none()
         {
-            drop(Tokens::open(folder(&path), &spec));
+            drop(TextTokenizer::open(folder(&path), &spec));
         }
     }
 }
 
 pub fn text(bytes: &[u8]) {
-    static TOKENIZERS: OnceLock<Vec<Tokens>> = OnceLock::new();
+    static TOKENIZERS: OnceLock<Vec<TextTokenizer>> = OnceLock::new();
     let open = |name| {
         let path = fixtures().join(name);
         let config = Configuration::read(folder(&path)).expect("a fixture");
-        let (spec, _) = tokens::describe(folder(&path), &config).expect("a fixture");
-        Tokens::open(folder(&path), &spec).expect("a fixture")
+        let (spec, _) = tokenizer::describe(folder(&path), &config).expect("a fixture");
+        TextTokenizer::open(folder(&path), &spec).expect("a fixture")
     };
     let tokenizers = TOKENIZERS.get_or_init(|| ["wide", "narrow", "bidirectional"].map(open).into());
     let Ok(text) = std::str::from_utf8(bytes) else { return };
@@ -140,14 +140,14 @@ pub fn text(bytes: &[u8]) {
 
 pub fn tokenizer(bytes: &[u8]) {
     let mut parts = bytes.splitn(2, |&byte| byte == END);
-    write(tokens::TOKENIZER, parts.next().unwrap_or_default());
+    write(tokenizer::TOKENIZER, parts.next().unwrap_or_default());
     lend("config.json");
     lend("preprocessor_config.json");
     let path = scratch();
     let Ok(config) = Configuration::read(folder(&path)) else { return };
-    let Ok((spec, _)) = tokens::describe(folder(&path), &config) else { return };
+    let Ok((spec, _)) = tokenizer::describe(folder(&path), &config) else { return };
     let text = String::from_utf8_lossy(parts.next().unwrap_or(b"a red bicycle"));
-    if let Ok(tokens) = Tokens::open(folder(&path), &spec)
+    if let Ok(tokens) = TextTokenizer::open(folder(&path), &spec)
         && let Ok(encoded) = tokens.encode(&text)
     {
         assert!(encoded.ids.len() <= encoded.count);

@@ -9,14 +9,14 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::embedding::Embedding;
 use crate::error::{Error, Tower};
 use crate::folder::Folder;
-use crate::manifest::Manifest;
 use crate::memory::{HEADROOM, Memory, headroom, reserve};
 use crate::pixels::{self, Limits};
-use crate::prepared;
+use crate::recipe::{GraphSpec, Levels};
 use crate::runtime::{Form, Graph, Runtime};
-use crate::spec::{GraphSpec, Levels};
-use crate::tokens::{self, Encoded, Tokens};
-use crate::watch::{self, Interrupted};
+use crate::store::manifest::Manifest;
+use crate::store::prepared;
+use crate::threads::{self, Interrupted};
+use crate::tokenizer::{self, Encoded, TextTokenizer};
 
 /// How the caller wants the work done. None of it changes a vector.
 #[derive(Clone, Debug)]
@@ -58,7 +58,7 @@ pub struct Model {
     path: PathBuf,
     manifest: Manifest,
     levels: Levels,
-    tokens: Option<Tokens>,
+    tokens: Option<TextTokenizer>,
     text: Option<Loaded>,
     image: Option<Loaded>,
     /// Why a tower that is loaded does not share its weights.
@@ -203,7 +203,7 @@ impl Model {
                 false => spec.context_length,
             };
             let texts: Vec<&[u32]> = batch.iter().map(|&index| encoded[index].ids.as_slice()).collect();
-            let (ids, mask) = tokens::rows(&texts, length, spec.pad_id, spec.pad_left)?;
+            let (ids, mask) = tokenizer::rows(&texts, length, spec.pad_id, spec.pad_left)?;
             let rows = loaded.graph.run_texts(batch.len(), &ids, &mask, options.interrupted)?;
             for (row, &index) in rows.iter().zip(batch) {
                 let embedding = self.manifest.embedding(row, Tower::Text).map_err(|error| error.at(index))?;
@@ -235,7 +235,7 @@ impl Model {
                     true => (threads, Memory::Granted),
                     false => (1, Memory::Unasked),
                 };
-            watch::in_parallel(threads, jobs, |(index, (image, tensor))| {
+            threads::in_parallel(threads, jobs, |(index, (image, tensor))| {
                 if (options.interrupted)() {
                     return Err(Error::Interrupted);
                 }
@@ -257,13 +257,13 @@ impl Model {
         Ok(embeddings)
     }
 
-    fn tokens(&mut self, options: &Options) -> Result<&Tokens, Error> {
+    fn tokens(&mut self, options: &Options) -> Result<&TextTokenizer, Error> {
         let folder = Folder { path: &self.path, model: &self.manifest.name };
         match &mut self.tokens {
             Some(tokens) => Ok(tokens),
             none => {
                 self.manifest.verify(folder, &self.manifest.text.tokenizer, options.interrupted)?;
-                Ok(none.insert(Tokens::open(folder, &self.manifest.text)?))
+                Ok(none.insert(TextTokenizer::open(folder, &self.manifest.text)?))
             }
         }
     }

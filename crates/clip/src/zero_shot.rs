@@ -2,10 +2,10 @@
 
 use crate::embedding::{self, Embedding};
 use crate::error::Error;
-use crate::manifest::Manifest;
 use crate::memory::{headroom, reserve};
 use crate::model::{Model, Options};
-use crate::tokens::MAX_TEXT_BYTES;
+use crate::store::manifest::Manifest;
+use crate::tokenizer::MAX_TEXT_BYTES;
 
 /// Where the label goes in a template.
 const PLACE: &str = "{}";

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 /// A word, and the files that may contain it.
 const DOORS: [(&str, &[&str]); 20] = [
-    ("ort::", &["runtime.rs"]),
+    ("ort::", &["mod.rs"]),
     ("object::", &["library.rs"]),
-    ("tokenizers::", &["tokens.rs"]),
+    ("tokenizers::", &["tokenizer.rs"]),
     ("image::", &["decode.rs", "decoder.rs", "header.rs"]),
     ("image_webp::", &["header.rs"]),
     ("flate2::", &["png.rs", "compression.rs"]),
@@ -18,11 +18,11 @@ const DOORS: [(&str, &[&str]); 20] = [
     ("use fax::", &["bits.rs", "runs.rs"]),
     ("crc32fast::", &["png.rs"]),
     ("safe_arch::", &["sse2.rs"]),
-    ("nix::", &["folder.rs", "watch.rs"]),
-    ("prost::", &["onnx.rs", "quantize.rs"]),
-    ("half::", &["runtime.rs"]),
+    ("nix::", &["folder.rs", "threads.rs"]),
+    ("prost::", &["mod.rs", "quantize.rs"]),
+    ("half::", &["mod.rs"]),
     ("sha2::", &["manifest.rs"]),
-    ("serde_json", &["config.rs", "folder.rs", "logits.rs", "manifest.rs", "prepared.rs", "tokens.rs"]),
+    ("serde_json", &["config.rs", "folder.rs", "logit_scale.rs", "manifest.rs", "prepared.rs", "tokenizer.rs"]),
     ("pgrx", &[]),
     ("std::env::var", &[]),
     ("println!", &[]),

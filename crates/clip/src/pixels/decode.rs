@@ -7,15 +7,15 @@ use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, RgbImage};
 
 use crate::error::Error;
-use crate::foreign::calm;
 use crate::memory::{Memory, reserve};
+use crate::panics::catch_panic;
 use crate::pixels::Rgb;
 use crate::pixels::container::{bytes_to_open, defect, webp_code_bytes};
 use crate::pixels::header::{self, Format, Limits, undecodable};
 use crate::pixels::jpeg::Jpeg;
 use crate::pixels::orientation::orientation;
 use crate::pixels::tiff::Tiff;
-use crate::spec::ImageSpec;
+use crate::recipe::ImageSpec;
 
 /// Bytes that a decoder takes beside the samples that it gives: decoders allocate as they please, and before one starts, that
 /// much must be there to be had.
@@ -38,7 +38,7 @@ pub(super) fn bytes_to_decode(bytes: &[u8], limits: &Limits, spec: &ImageSpec) -
     /// Of a sample's part in those of the result, for each row and column.
     const WEIGHTS: u64 = 128;
     let Ok(format) = header::sniff(bytes) else { return 0 };
-    let decoding = calm(|| {
+    let decoding = catch_panic(|| {
         let (format, decoder) = header::open(bytes, limits, Memory::Unasked).ok()?;
         let (width, height) = decoder.dimensions();
         let long = u64::from(width.max(height));
@@ -63,7 +63,7 @@ fn budget(decoder: &impl ImageDecoder, bytes: &[u8], format: Format) -> u64 {
 /// Decode the first frame of `bytes`, upright if `orient`.
 pub(super) fn decode(bytes: &[u8], limits: &Limits, orient: bool, memory: Memory) -> Result<Rgb, Error> {
     // Decoders panic on some malicious files. Nothing that a caller can see is left half-changed by that.
-    calm(|| decode_or_panic(bytes, limits, orient, memory)).unwrap_or_else(|| {
+    catch_panic(|| decode_or_panic(bytes, limits, orient, memory)).unwrap_or_else(|| {
         let format = header::sniff(bytes)?;
         Err(undecodable(format, "the decoder does not understand the file"))
     })

@@ -24,10 +24,10 @@ pub use header::{Format, ImageInfo, Limits};
 pub use resample::Filter;
 
 use crate::error::Error;
-use crate::foreign::calm;
 use crate::memory::{Memory, headroom, reserve};
-use crate::spec::{ImageSpec, Levels, Resize};
-use crate::watch::Interrupted;
+use crate::panics::catch_panic;
+use crate::recipe::{ImageSpec, Levels, Resize};
+use crate::threads::Interrupted;
 use resample::Window;
 
 /// Rows of three bytes a pixel, without padding.
@@ -46,7 +46,7 @@ impl Rgb {
 
 /// Read what the header of a picture says. Its pixels are not decoded.
 pub fn image_info(bytes: &[u8], limits: &Limits) -> Result<ImageInfo, Error> {
-    calm(|| header::info(bytes, limits)).unwrap_or_else(|| {
+    catch_panic(|| header::info(bytes, limits)).unwrap_or_else(|| {
         Err(header::undecodable(header::sniff(bytes)?, "the decoder does not understand the header"))
     })
 }
@@ -201,7 +201,7 @@ mod tests {
 
     fn spec(folder: &std::path::Path) -> ImageSpec {
         let folder = crate::folder::Folder { path: folder, model: "test" };
-        crate::config::Configuration::read(folder).unwrap().image
+        crate::import::config::Configuration::read(folder).unwrap().image
     }
 
     fn limits() -> Limits {

@@ -3,27 +3,31 @@
 //! Invariants: what is examined is what is published, byte for byte; a folder appears and disappears by one rename;
 //! whatever a killed process leaves has a name that is no model's, and the next one that adds or removes sweeps it up.
 
+pub(crate) mod manifest;
+pub(crate) mod prepared;
+pub(crate) mod staging;
+
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::config::Configuration;
+use crate::admin::logit_scale;
+use crate::admin::probe::{Choices, examine, try_tower};
 use crate::error::{Error, Tower};
-use crate::examine::{Choices, examine, try_tower};
 use crate::folder::{Folder, files_of};
-use crate::layout::Layout;
-use crate::logits;
-use crate::manifest::{MANIFEST_FILE, Manifest, digest_file};
+use crate::import::config::Configuration;
+use crate::import::layout::Layout;
 use crate::model::Options;
 use crate::onnx::Onnx;
-use crate::prepared::{self, PREPARED, RECORD, is_prepared};
-use crate::quantize;
+use crate::onnx::quantize;
 use crate::runtime::Runtime;
-use crate::tokens;
-use crate::watch::Interrupted;
-use crate::work::{Copy, MAX_FILE_BYTES, UNFINISHED, Work, make_folder, store_error, sweep};
+use crate::store::manifest::{MANIFEST_FILE, Manifest, digest_file};
+use crate::store::prepared::{self, PREPARED, RECORD, is_prepared};
+use crate::store::staging::{Copy, MAX_FILE_BYTES, UNFINISHED, Work, make_folder, store_error, sweep};
+use crate::threads::Interrupted;
+use crate::tokenizer;
 
-pub use crate::work::Progress;
+pub use crate::store::staging::Progress;
 
 /// Longest name of a folder that is also comfortable in a message.
 const MAX_NAME: usize = 100;
@@ -92,10 +96,10 @@ pub fn add(
     check_free(model_path, name)?;
     let from = Folder { path: source, model: name };
     let published = Configuration::read(from)?;
-    let (_, tokenizer_files) = tokens::describe(from, &published)?;
+    let (_, tokenizer_files) = tokenizer::describe(from, &published)?;
     let mut layout = Layout::find_in(from, choices)?;
 
-    let work = Work::begin(model_path, name)?;
+    let work = StagingDir::begin(model_path, name)?;
     let into = Folder { path: &work.path, model: name };
     let mut copy = Copy { from, into: &work, interrupted: options.interrupted, progress };
     for file in published.files.iter().chain(&tokenizer_files) {
@@ -104,12 +108,12 @@ pub fn add(
     // Of the copy: what is published might change meanwhile.
     let config = Configuration::read(into)?;
     let mut choices = choices.clone();
-    choices.learn(logits::from_safetensors(from)?);
+    choices.learn(logit_scale::from_safetensors(from)?);
     if layout.is_whole() {
         let whole = layout.text.clone();
         layout = copy.towers(&whole)?;
         if choices.logit_scale.is_none() {
-            choices.learn(logits::measure(into, &whole, &config, options)?);
+            choices.learn(logit_scale::measure(into, &whole, &config, options)?);
         }
         work.discard(&whole)?;
     } else {
@@ -145,7 +149,7 @@ pub fn prepare(model_path: &Path, name: &str, options: &Options) -> Result<bool,
     if prepared::check(folder, &manifest, runtime).is_ok() {
         return Ok(false);
     }
-    let work = Work::begin(model_path, name)?;
+    let work = StagingDir::begin(model_path, name)?;
     let target = Folder { path: &work.path, model: name };
     for tower in Tower::BOTH {
         for file in prepared::save(folder, &manifest, tower, target.path, options)? {
@@ -188,7 +192,7 @@ pub fn quantize(
     for file in stored.files.keys() {
         stored.verify(from, file, options.interrupted)?;
     }
-    let work = Work::begin(model_path, new_name)?;
+    let work = StagingDir::begin(model_path, new_name)?;
     let into = Folder { path: &work.path, model: new_name };
     let mut manifest =
         Manifest { name: new_name.into(), quantized_from: Some(stored.digest.clone()), ..stored.clone() };

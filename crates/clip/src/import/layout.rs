@@ -1,9 +1,9 @@
 //! Where in a folder the graphs are: the names under which CLIP models are published.
 
-use crate::config;
+use crate::admin::probe::Choices;
 use crate::error::Error;
-use crate::examine::Choices;
 use crate::folder::{Folder, files_of};
+use crate::import::config;
 use crate::onnx::Onnx;
 
 /// Stems of the files, in the layouts of transformers.js and optimum, of immich, and of sentence-transformers.

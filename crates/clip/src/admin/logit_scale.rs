@@ -8,12 +8,12 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use serde_json::Value;
 
-use crate::config::Configuration;
 use crate::error::Error;
 use crate::folder::Folder;
+use crate::import::config::Configuration;
 use crate::model::Options;
 use crate::runtime::{Graph, Runtime};
-use crate::tokens::{self, Tokens};
+use crate::tokenizer::{self, TextTokenizer};
 
 const WEIGHTS: &str = "model.safetensors";
 
@@ -70,12 +70,12 @@ pub(crate) fn measure(
     config: &Configuration,
     options: &Options,
 ) -> Result<Option<Logits>, Error> {
-    let (text, _) = tokens::describe(folder, config)?;
+    let (text, _) = tokenizer::describe(folder, config)?;
     let image = &config.image;
-    let tokens = Tokens::open(folder, &text)?;
+    let tokens = TextTokenizer::open(folder, &text)?;
     let texts = TEXTS.map(|text| tokens.encode(text).map(|encoded| encoded.ids));
     let texts = texts.into_iter().collect::<Result<Vec<_>, _>>()?;
-    let (ids, mask) = tokens::rows(&texts, text.context_length, text.pad_id, text.pad_left)?;
+    let (ids, mask) = tokenizer::rows(&texts, text.context_length, text.pad_id, text.pad_left)?;
     let pixels: Vec<f32> = (0..image.samples()).map(|place| if place % 7 < 3 { 1.0 } else { -0.5 }).collect();
 
     let runtime = Runtime::load(&options.runtime)?;

@@ -3,6 +3,8 @@
 //! Only the few fields that matter are decoded; nodes, weights and the rest are kept as the bytes that they are.
 //! External crate: `prost`.
 
+pub(crate) mod quantize;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use prost::Message;

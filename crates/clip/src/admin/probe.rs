@@ -2,19 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use crate::config::Configuration;
+use crate::admin::logit_scale::Logits;
 use crate::embedding::Embedding;
 use crate::error::{Error, Tower};
 use crate::folder::Folder;
-use crate::layout::{Layout, beside};
-use crate::logits::Logits;
-use crate::manifest::{Manifest, Source, digest_file, shown};
+use crate::import::config::Configuration;
+use crate::import::layout::{Layout, beside};
 use crate::memory::reserve;
 use crate::model::Options;
 use crate::onnx::Onnx;
+use crate::recipe::{GraphSpec, Pooling};
 use crate::runtime::{Form, Graph, Output, Rows, Runtime};
-use crate::spec::{GraphSpec, Pooling};
-use crate::tokens::{self, Tokens};
+use crate::store::manifest::{Manifest, Source, digest_file, shown};
+use crate::tokenizer::{self, TextTokenizer};
 
 /// What an administrator decides about a model that is added. Nothing means: what the folder says.
 #[derive(Clone, Debug, Default)]
@@ -76,7 +76,7 @@ pub(crate) fn examine(
     choices: &Choices,
     options: &Options,
 ) -> Result<Manifest, Error> {
-    let (mut text, tokenizer_files) = tokens::describe(folder, &config)?;
+    let (mut text, tokenizer_files) = tokenizer::describe(folder, &config)?;
     let mut image = config.image.clone();
     image.exif_orientation = !choices.ignore_exif_orientation;
     let probe = |choices, pooling| Probe { folder, family: &config.family, choices, pooling, options };
@@ -88,10 +88,10 @@ pub(crate) fn examine(
         text.context_length = length;
     }
     text.graph.alone |= is_single(&shape, folder, &layout.text)?;
-    let tokens = Tokens::open(folder, &text)?;
+    let tokens = TextTokenizer::open(folder, &text)?;
     let dimensions = {
         let mut run = |texts: &[&[u32]], length: usize| {
-            let (ids, mask) = tokens::rows(texts, length, text.pad_id, text.pad_left)?;
+            let (ids, mask) = tokenizer::rows(texts, length, text.pad_id, text.pad_left)?;
             let rows = graph.run_texts(texts.len(), &ids, &mask, options.interrupted)?;
             embeddings(&rows, folder, Tower::Text)
         };
@@ -242,8 +242,8 @@ pub(crate) fn probe(
     let rows = match tower {
         Tower::Text => {
             let spec = &manifest.text;
-            let ids = Tokens::open(folder, spec)?.encode(PROBES[0])?.ids;
-            let (ids, mask) = tokens::rows(&[&ids], spec.context_length, spec.pad_id, spec.pad_left)?;
+            let ids = TextTokenizer::open(folder, spec)?.encode(PROBES[0])?.ids;
+            let (ids, mask) = tokenizer::rows(&[&ids], spec.context_length, spec.pad_id, spec.pad_left)?;
             graph.run_texts(1, &ids, &mask, options.interrupted)?
         }
         Tower::Image => {

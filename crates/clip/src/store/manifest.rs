@@ -9,8 +9,8 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Tower};
 use crate::folder::{Folder, is_inside};
-use crate::spec::{GraphSpec, ImageSpec, TextSpec};
-use crate::watch::Interrupted;
+use crate::recipe::{GraphSpec, ImageSpec, TextSpec};
+use crate::threads::Interrupted;
 
 pub const MANIFEST_FILE: &str = "pg_clip.json";
 

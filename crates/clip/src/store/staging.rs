@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 use crate::folder::{Folder, is_inside};
-use crate::layout::{Layout, beside};
+use crate::import::layout::{Layout, beside};
 use crate::onnx::Onnx;
-use crate::watch::Interrupted;
+use crate::threads::Interrupted;
 
 /// What is written or removed right now has such a name, which no model has.
 pub(crate) const UNFINISHED: &str = ".unfinished-";
@@ -48,14 +48,14 @@ pub(crate) fn sweep(model_path: &Path) -> Result<File, Error> {
 }
 
 /// A folder on its way to become a model: removed when dropped, unless it was published.
-pub(crate) struct Work {
+pub(crate) struct StagingDir {
     pub path: PathBuf,
     /// Says to others that this process is alive.
     _lock: File,
     models: PathBuf,
 }
 
-impl Work {
+impl StagingDir {
     pub(crate) fn begin(model_path: &Path, name: &str) -> Result<Self, Error> {
         let failed = |error: io::Error| store_error(model_path, &error);
         DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(model_path).map_err(failed)?;
@@ -119,7 +119,7 @@ impl Work {
     }
 }
 
-impl Drop for Work {
+impl Drop for StagingDir {
     fn drop(&mut self) {
         // After a publication there is nothing; whatever else cannot be removed, the next sweep tries again.
         fs::remove_dir_all(&self.path).ok();
@@ -139,7 +139,7 @@ pub(crate) fn store_error(path: &Path, error: &io::Error) -> Error {
 /// Copies files of a model that is not trusted yet.
 pub(crate) struct Copy<'a, 'p> {
     pub from: Folder<'a>,
-    pub into: &'a Work,
+    pub into: &'a StagingDir,
     pub interrupted: Interrupted,
     pub progress: Progress<'p>,
 }

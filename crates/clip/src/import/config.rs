@@ -7,8 +7,8 @@ use serde_json::Value;
 use crate::error::Error;
 use crate::folder::Folder;
 use crate::pixels::Filter;
-use crate::spec::{GraphSpec, ImageSpec, Pooling, Resize};
-use crate::tokens;
+use crate::recipe::{GraphSpec, ImageSpec, Pooling, Resize};
+use crate::tokenizer;
 
 const CONFIG: &str = "config.json";
 const OPEN_CLIP: &str = "open_clip_config.json";
@@ -31,8 +31,8 @@ pub(crate) fn paths() -> impl Iterator<Item = String> {
         OPEN_CLIP_PREPROCESSOR,
         MODULES,
         POOLING,
-        tokens::TOKENIZER,
-        tokens::TOKENIZER_CONFIG,
+        tokenizer::TOKENIZER,
+        tokenizer::TOKENIZER_CONFIG,
     ];
     names.into_iter().flat_map(|name| PLACES.map(|place| format!("{place}{name}")))
 }

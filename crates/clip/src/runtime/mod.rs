@@ -2,8 +2,11 @@
 //!
 //! Invariants: the library is loaded once, on first use, from an absolute path; with one thread it starts no pool, and
 //! pools are born with all signals blocked; a run or a load ends soon after the caller wants it to, because a thread of
-//! [`watch`] lives as long as it and looks; what is loaded is never unloaded, because its destructors are not safe at
+//! [`threads`] lives as long as it and looks; what is loaded is never unloaded, because its destructors are not safe at
 //! process exit. External crates: `ort`, `half`.
+
+pub(crate) mod cpu;
+pub(crate) mod library;
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -18,10 +21,10 @@ use ort::session::{RunOptions, Session, SessionInputValue, SessionOutputs};
 use ort::value::{DynValue, Outlet, Tensor, TensorElementType, TensorRef, ValueType};
 
 use crate::error::{Error, Tower};
-use crate::library;
 use crate::memory::{HEADROOM, headroom, reserve};
-use crate::spec::Pooling;
-use crate::watch::{self, Interrupted};
+use crate::recipe::Pooling;
+use crate::runtime::library;
+use crate::threads::{self, Interrupted};
 
 /// Official builds of the library since 1.29 report usage to their maker unless these variables of the environment are "1"
 /// before it is loaded: the documented one, and an earlier spelling.
@@ -98,7 +101,7 @@ impl ThreadManager for Pool {
     type Thread = JoinHandle<()>;
 
     fn create(&self, work: impl FnOnce() + Send + 'static) -> ort::Result<Self::Thread> {
-        watch::spawn(work).map_err(ort::Error::wrap)
+        threads::spawn(work).map_err(ort::Error::wrap)
     }
 
     fn join(thread: Self::Thread) -> ort::Result<()> {
@@ -361,7 +364,7 @@ impl Graph {
         run.unterminate().map_err(|error| failed(error.message()))?;
         let run = &*run;
         let outputs =
-            watch::interruptible(interrupted, || drop(run.terminate()), || session.run_with_options(inputs, run))?
+            threads::interruptible(interrupted, || drop(run.terminate()), || session.run_with_options(inputs, run))?
                 .map_err(|error| failed(error.message()))?;
         make(&outputs).map_err(|reason| failed(&reason))
     }
@@ -388,7 +391,7 @@ fn open_session(
     let builder = || -> ort::Result<_> {
         Ok(options(Session::builder(&runtime.environment)?)?
             // With a pool that cannot be had, the library opens nothing at all.
-            .with_intra_threads(watch::startable(threads))?
+            .with_intra_threads(threads::startable(threads))?
             .with_intra_op_spinning(false)?
             .with_thread_manager(Pool)?
             .with_log_level(LogLevel::Fatal)?
@@ -401,7 +404,7 @@ fn open_session(
     let mut builder = builder().map_err(failed)?;
     let canceler = builder.canceler();
     let stop = || drop(canceler.cancel());
-    let session = watch::interruptible(interrupted, stop, || builder.commit_from_file(file))?.map_err(|error| {
+    let session = threads::interruptible(interrupted, stop, || builder.commit_from_file(file))?.map_err(|error| {
         if is_about_memory(error.message()) {
             return Error::OutOfMemory { bytes: None };
         }

@@ -12,16 +12,16 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cpu::cpu_features;
+use crate::admin::probe::{SAME, probe, try_tower};
 use crate::error::{Error, Tower};
-use crate::examine::{SAME, probe, try_tower};
 use crate::folder::{Folder, files_of};
-use crate::manifest::{FileDigest, Manifest, digest, digest_file};
 use crate::model::Options;
 use crate::onnx::{Onnx, Piece};
+use crate::recipe::GraphSpec;
+use crate::runtime::cpu::cpu_features;
 use crate::runtime::{Form, Graph, Runtime};
-use crate::spec::GraphSpec;
-use crate::watch::Interrupted;
+use crate::store::manifest::{FileDigest, Manifest, digest, digest_file};
+use crate::threads::Interrupted;
 
 /// Where they are in a model's folder; in it, a folder per key.
 pub(crate) const PREPARED: &str = "prepared";

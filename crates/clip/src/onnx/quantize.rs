@@ -12,7 +12,7 @@ use prost::Message;
 use prost::bytes::Bytes;
 
 use crate::folder::Folder;
-use crate::layout::beside;
+use crate::import::layout::beside;
 use crate::memory::reserve;
 use crate::onnx::{
     AttributeProto, ModelProto, NodeProto, Onnx, Piece, Refusal, SCALED_BY_CONTENT, TensorProto, decode,
@@ -283,7 +283,11 @@ mod tests {
                 assert!(!tensors.contains_key(name), "{tower}: {name} is there twice");
                 for (what, digest) in ["quantized", "scale"].into_iter().zip(digests.as_array().unwrap()) {
                     let raw = tensors[&format!("{name}_{what}")].raw_data.clone().unwrap();
-                    assert_eq!(crate::manifest::digest(&raw), digest.as_str().unwrap(), "{tower}: {name}_{what}");
+                    assert_eq!(
+                        crate::store::manifest::digest(&raw),
+                        digest.as_str().unwrap(),
+                        "{tower}: {name}_{what}"
+                    );
                 }
             }
             let facts = made.facts().unwrap();

@@ -5,14 +5,14 @@ use std::panic::{self, AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::sync::Once;
 
 thread_local! {
-    /// Whether this thread is inside [`calm`], where a panic is an answer.
+    /// Whether this thread is inside [`catch_panic`], where a panic is an answer.
     static CALM: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Returns the result of `work`, or nothing if it panicked. It must leave nothing half-changed that outlives it.
 ///
 /// Nothing is printed: a panic in a thread of ours would otherwise go to the process's standard error, a server's log.
-pub(crate) fn calm<T>(work: impl FnOnce() -> T) -> Option<T> {
+pub(crate) fn catch_panic<T>(work: impl FnOnce() -> T) -> Option<T> {
     static QUIET: Once = Once::new();
     QUIET.call_once(|| {
         let former = panic::take_hook();
@@ -34,7 +34,7 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::watch::in_parallel;
+    use crate::threads::in_parallel;
 
     const THREADS: usize = 2;
 
@@ -42,7 +42,7 @@ mod tests {
     #[test]
     fn panics_print_nothing_in_any_thread() {
         let this = std::env::current_exe().unwrap();
-        let test = "foreign::tests::panics_become_nothing";
+        let test = "panics::tests::panics_become_nothing";
         let output = Command::new(this).args([test, "--exact", "--nocapture"]).output().unwrap();
         let printed = [output.stdout, output.stderr].concat();
         let printed = String::from_utf8_lossy(&printed);
@@ -57,18 +57,18 @@ mod tests {
         in_parallel(THREADS, 0..THREADS, |job| {
             // One job for each thread.
             both.wait();
-            let result = calm(|| if job < THREADS { panic!("of a decoder") } else { job });
+            let result = catch_panic(|| if job < THREADS { panic!("of a decoder") } else { job });
             results.lock().unwrap().push(result);
             Ok(())
         })
         .unwrap();
         assert_eq!(results.into_inner().unwrap(), [None; THREADS]);
-        assert_eq!(calm(|| calm(|| 7)), Some(Some(7)));
+        assert_eq!(catch_panic(|| catch_panic(|| 7)), Some(Some(7)));
     }
 
     #[test]
     fn other_panics_are_reported_after_a_calm_one() {
-        assert_eq!(calm(|| -> u8 { panic!("of a decoder") }), None);
+        assert_eq!(catch_panic(|| -> u8 { panic!("of a decoder") }), None);
         assert!(!CALM.get());
     }
 }

@@ -13,12 +13,12 @@ use tokenizers::{
     PreTokenizerWrapper, Tokenizer, TokenizerImpl, TruncationDirection,
 };
 
-use crate::config::{self, Configuration};
 use crate::error::{Error, Tower};
 use crate::folder::Folder;
-use crate::foreign::calm;
+use crate::import::config::{self, Configuration};
 use crate::memory::{HEADROOM, headroom, reserve};
-use crate::spec::{GraphSpec, MAX_CONTEXT_LENGTH, TextSpec};
+use crate::panics::catch_panic;
+use crate::recipe::{GraphSpec, MAX_CONTEXT_LENGTH, TextSpec};
 
 /// A context holds some dozens of tokens; a megabyte is a novel. Tokenising cannot be interrupted, so it is bounded.
 pub const MAX_TEXT_BYTES: usize = 1024 * 1024;
@@ -32,7 +32,7 @@ const TOKENIZER_COPIES: u64 = 16;
 pub(crate) const TOKENIZER: &str = "tokenizer.json";
 pub(crate) const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 
-pub(crate) struct Tokens {
+pub(crate) struct TextTokenizer {
     tokenizer: Tokenizer,
     context_length: usize,
     model: String,
@@ -45,7 +45,7 @@ pub(crate) struct Encoded {
     pub count: usize,
 }
 
-impl Tokens {
+impl TextTokenizer {
     pub(crate) fn open(folder: Folder<'_>, spec: &TextSpec) -> Result<Self, Error> {
         let mut tokenizer = read(folder, &spec.tokenizer)?;
         let invalid = |reason: String| Error::invalid(folder.model, &spec.tokenizer, reason);
@@ -72,7 +72,7 @@ impl Tokens {
             return Err(Error::TextBytesExceeded { bytes: text.len() as u64, limit: MAX_TEXT_BYTES as u64 });
         }
         headroom(BYTES_PER_BYTE * text.len() as u64 + HEADROOM)?;
-        calm(|| self.encode_or_panic(text))
+        catch_panic(|| self.encode_or_panic(text))
             .unwrap_or_else(|| Err(self.failed("the tokenizer does not understand the text")))
     }
 
@@ -145,7 +145,7 @@ pub(crate) fn describe(folder: Folder<'_>, config: &Configuration) -> Result<(Te
         (None, Some(padding)) => matches!(padding.direction, PaddingDirection::Left),
         (None, None) => false,
     };
-    let lowercase = calm(|| lowercase(&tokenizer, &settings, config.clean.as_deref()))
+    let lowercase = catch_panic(|| lowercase(&tokenizer, &settings, config.clean.as_deref()))
         .unwrap_or_else(|| Err("the tokenizer does not understand the letter A".into()))
         .map_err(|reason| invalid(&reason))?;
     let graph = GraphSpec::unknown();
@@ -157,7 +157,7 @@ fn read(folder: Folder<'_>, file: &str) -> Result<Tokenizer, Error> {
     let bytes = folder.read(file)?;
     headroom(TOKENIZER_COPIES * bytes.len() as u64 + HEADROOM)?;
     // Whatever is odd is left to the library, whose answer counts. It panics on some files that are no JSON.
-    let tokenizer = calm(|| match read_typed(&bytes) {
+    let tokenizer = catch_panic(|| match read_typed(&bytes) {
         Some(tokenizer) => Ok(tokenizer),
         None => Tokenizer::from_bytes(&bytes),
     });
@@ -230,10 +230,10 @@ mod tests {
 
     use super::*;
 
-    fn open(path: &Path) -> Tokens {
+    fn open(path: &Path) -> TextTokenizer {
         let folder = Folder { path, model: "test" };
         let (spec, _) = describe(folder, &Configuration::read(folder).unwrap()).unwrap();
-        Tokens::open(folder, &spec).unwrap()
+        TextTokenizer::open(folder, &spec).unwrap()
     }
 
     fn ids(value: &Value) -> Vec<u32> {
@@ -274,7 +274,7 @@ mod tests {
         let config = Configuration::read(Folder { path: wide, model: "test" }).unwrap();
         let (spec, _) = describe(folder, &config).unwrap();
         assert_eq!((spec.context_length, spec.pad_id, spec.lowercase), (77, 49407, false));
-        let tokens = Tokens::open(folder, &spec).unwrap();
+        let tokens = TextTokenizer::open(folder, &spec).unwrap();
         let golden = json(&data.join("reference/token_ids.json"));
         let cases = golden["cases"].as_array().unwrap();
         assert_eq!(cases.len(), 46);
