@@ -5,8 +5,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::pixels::Filter;
-
 /// Larger sides than any CLIP has; keeps a broken file from asking for gigabytes.
 const MAX_IMAGE_SIDE: u32 = 4096;
 
@@ -81,6 +79,33 @@ pub struct ImageSpec {
     pub rescale_factor: f64,
     pub mean: [f64; 3],
     pub std: [f64; 3],
+}
+
+/// An interpolation of Pillow, numbered as `resample` in `preprocessor_config.json`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Filter {
+    Nearest,
+    Lanczos,
+    Bilinear,
+    Bicubic,
+    Box,
+    Hamming,
+}
+
+impl Filter {
+    /// Returns the interpolation of that number.
+    pub(crate) fn from_pillow(number: i64) -> Option<Self> {
+        Some(match number {
+            0 => Self::Nearest,
+            1 => Self::Lanczos,
+            2 => Self::Bilinear,
+            3 => Self::Bicubic,
+            4 => Self::Box,
+            5 => Self::Hamming,
+            _ => return None,
+        })
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]

@@ -6,8 +6,7 @@ use serde_json::Value;
 
 use crate::error::Error;
 use crate::folder::Folder;
-use crate::pixels::Filter;
-use crate::recipe::{GraphSpec, ImageSpec, Pooling, Resize};
+use crate::recipe::{Filter, GraphSpec, ImageSpec, Pooling, Resize};
 use crate::tokenizer;
 
 const CONFIG: &str = "config.json";

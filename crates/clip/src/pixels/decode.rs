@@ -9,35 +9,21 @@ use image::{ColorType, DynamicImage, ImageDecoder, RgbImage};
 use crate::error::Error;
 use crate::memory::{Memory, reserve};
 use crate::panics::catch_panic;
-use crate::pixels::Rgb;
-use crate::pixels::container::{bytes_to_open, defect, webp_code_bytes};
-use crate::pixels::header::{self, Format, Limits, undecodable};
-use crate::pixels::jpeg::Jpeg;
+use crate::pixels::budget::{budget, bytes_to_open, pixels};
+use crate::pixels::format::{CUT_SHORT, Format, Limits, undecodable};
+use crate::pixels::header;
 use crate::pixels::orientation::orientation;
+use crate::pixels::rgb::Rgb;
+use crate::pixels::sniff::sniff;
 use crate::pixels::tiff::Tiff;
+use crate::pixels::webp;
 use crate::recipe::ImageSpec;
-
-/// Bytes that a decoder takes beside the samples that it gives: decoders allocate as they please, and before one starts, that
-/// much must be there to be had.
-fn bytes_beside(bytes: &[u8], format: Format, color: ColorType, pixels: u64) -> u64 {
-    match (format, color) {
-        (Format::Jpeg, _) => Jpeg::open(bytes).map_or(0, |jpeg| jpeg.bytes()),
-        // A frame and its canvas.
-        (Format::WebP, _) => 12 * pixels + webp_code_bytes(bytes),
-        (Format::Tiff, _) => Tiff(bytes).bytes_to_decode(),
-        // Another copy.
-        _ => u64::from(color.bytes_per_pixel()) * pixels,
-    }
-}
-
-/// A decoder's own tables and buffers, whatever the picture's size.
-const DECODER_BYTES: u64 = 64 * 1024 * 1024;
 
 /// The most that making a tensor of `bytes` takes at any time.
 pub(super) fn bytes_to_decode(bytes: &[u8], limits: &Limits, spec: &ImageSpec) -> u64 {
     /// Of a sample's part in those of the result, for each row and column.
     const WEIGHTS: u64 = 128;
-    let Ok(format) = header::sniff(bytes) else { return 0 };
+    let Ok(format) = sniff(bytes) else { return 0 };
     let decoding = catch_panic(|| {
         let (format, decoder) = header::open(bytes, limits, Memory::Unasked).ok()?;
         let (width, height) = decoder.dimensions();
@@ -49,22 +35,11 @@ pub(super) fn bytes_to_decode(bytes: &[u8], limits: &Limits, spec: &ImageSpec) -
     bytes_to_open(bytes, format).saturating_add(decoding.flatten().unwrap_or(0))
 }
 
-fn pixels(decoder: &impl ImageDecoder) -> u64 {
-    let (width, height) = decoder.dimensions();
-    u64::from(width) * u64::from(height)
-}
-
-/// The samples, and what the decoder takes beside them.
-fn budget(decoder: &impl ImageDecoder, bytes: &[u8], format: Format) -> u64 {
-    let beside = bytes_beside(bytes, format, decoder.color_type(), pixels(decoder));
-    decoder.total_bytes().saturating_add(beside).saturating_add(DECODER_BYTES)
-}
-
 /// Decode the first frame of `bytes`, upright if `orient`.
 pub(super) fn decode(bytes: &[u8], limits: &Limits, orient: bool, memory: Memory) -> Result<Rgb, Error> {
     // Decoders panic on some malicious files. Nothing that a caller can see is left half-changed by that.
     catch_panic(|| decode_or_panic(bytes, limits, orient, memory)).unwrap_or_else(|| {
-        let format = header::sniff(bytes)?;
+        let format = sniff(bytes)?;
         Err(undecodable(format, "the decoder does not understand the file"))
     })
 }
@@ -92,6 +67,16 @@ fn decode_or_panic(bytes: &[u8], limits: &Limits, orient: bool, memory: Memory) 
     decoder.read_image_boxed(&mut samples).map_err(|error| undecodable(format, error))?;
     let bytes = to_rgb(samples, color, format)?;
     upright(Rgb { width, height, bytes }, orientation, memory)
+}
+
+/// Returns why an image is rejected although its header is in order: its content would cost far more than the header says.
+fn defect(bytes: &[u8], format: Format, size: (u64, u64), max_pixels: u64) -> Option<&'static str> {
+    match format {
+        Format::WebP if !webp::is_whole(bytes) => Some(CUT_SHORT),
+        Format::WebP => (!webp::is_within(bytes, size)).then_some("a frame is larger than the picture"),
+        Format::Tiff => Tiff(bytes).defect(size, max_pixels),
+        Format::Jpeg | Format::Png | Format::Gif | Format::Bmp => None,
+    }
 }
 
 /// Reduce the decoder's samples to three bytes a pixel.

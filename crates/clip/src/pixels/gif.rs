@@ -12,7 +12,7 @@ use weezl::{BitOrder, LzwStatus, decode};
 
 use crate::error::Error;
 use crate::memory::reserve;
-use crate::pixels::header::{CUT_SHORT, Format, undecodable};
+use crate::pixels::format::{CUT_SHORT, Format, undecodable};
 
 type Palette = [[u8; 3]; 256];
 

@@ -1,7 +1,6 @@
-//! What a picture's header says, before a pixel is decoded.
-//!
-//! External crates: `image`, and `image-webp` beneath it for counting frames.
+//! The header of an image, read before a pixel is decoded. External crate: `image`.
 
+use std::borrow::Cow;
 use std::io::Cursor;
 
 use image::{ImageDecoder, ImageFormat, ImageReader};
@@ -9,53 +8,14 @@ use image::{ImageDecoder, ImageFormat, ImageReader};
 use crate::error::Error;
 use crate::memory::Memory;
 use crate::pixels::bmp::Bmp;
-use crate::pixels::container::{HEADER_BYTES, bytes_to_open, repaired};
+use crate::pixels::budget::{HEADER_BYTES, bytes_to_open};
+use crate::pixels::format::{Format, Limits, undecodable};
 use crate::pixels::gif::{self, Gif};
 use crate::pixels::jpeg::Jpeg;
 use crate::pixels::orientation::orientation;
+use crate::pixels::sniff::sniff;
 use crate::pixels::tiff::{Page, Tiff};
-use crate::pixels::{png, unsupported};
-
-/// A format that can be decoded, by pure-Rust decoders only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    Jpeg,
-    Png,
-    WebP,
-    Gif,
-    Bmp,
-    Tiff,
-}
-
-impl Format {
-    pub const ALL: [Self; 6] = [Self::Jpeg, Self::Png, Self::WebP, Self::Gif, Self::Bmp, Self::Tiff];
-
-    /// The name in lower case, as settings spell it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Jpeg => "jpeg",
-            Self::Png => "png",
-            Self::WebP => "webp",
-            Self::Gif => "gif",
-            Self::Bmp => "bmp",
-            Self::Tiff => "tiff",
-        }
-    }
-
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|format| format.name() == name)
-    }
-}
-
-/// What may be decoded.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Encoded size in bytes.
-    pub bytes: u64,
-    /// Width times height.
-    pub pixels: u64,
-    pub formats: Vec<Format>,
-}
+use crate::pixels::{png, webp};
 
 /// What the header of a picture says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,25 +29,6 @@ pub struct ImageInfo {
     pub orientation: u8,
     /// Frames of an animation, pages of a TIFF; 1 for a still picture.
     pub frames: u32,
-}
-
-/// Tell the format from the first bytes.
-pub(super) fn sniff(bytes: &[u8]) -> Result<Format, Error> {
-    let starts = |offset: usize, magic: &[u8]| bytes.get(offset..).is_some_and(|rest| rest.starts_with(magic));
-    Ok(match bytes {
-        [] => return Err(Error::EmptyImage),
-        _ if starts(0, b"\xff\xd8\xff") => Format::Jpeg,
-        _ if starts(0, b"\x89PNG\r\n\x1a\n") => Format::Png,
-        _ if starts(0, b"RIFF") && starts(8, b"WEBP") => Format::WebP,
-        _ if starts(0, b"GIF8") => Format::Gif,
-        _ if starts(0, b"BM") => Format::Bmp,
-        _ if Tiff::is_one(bytes) => Format::Tiff,
-        _ => {
-            return Err(
-                unsupported::name(bytes).map_or(Error::UnknownFormat, |format| Error::UnsupportedFormat { format })
-            );
-        }
-    })
 }
 
 /// Check size and format, read the header and check its dimensions.
@@ -137,18 +78,14 @@ fn foreign(bytes: &[u8], format: Format, kind: ImageFormat) -> Result<Box<dyn Im
     Ok(Box::new(reader.into_decoder().map_err(|error| undecodable(format, error))?))
 }
 
-/// Why a file is refused of which the end is missing, as where an upload broke off.
-pub(super) const CUT_SHORT: &str = "it is cut short";
-
-pub(super) fn undecodable(format: Format, reason: impl std::fmt::Display) -> Error {
-    // Decoders write several lines, and some end with a full stop: DETAIL is one line and puts its own.
-    let reason = reason
-        .to_string()
-        .split(|c: char| c.is_whitespace() || c.is_control())
-        .filter(|word| !word.is_empty())
-        .collect::<Vec<_>>()
-        .join(" ");
-    Error::UndecodableImage { format: format.name(), reason: reason.trim_end_matches(['.', ' ']).into() }
+/// Returns the file without damage that the reference ignores and the decoder does not. A copy is no larger than the memory
+/// that [`bytes_to_open`] asks for.
+fn repaired(bytes: &[u8], format: Format) -> Result<Cow<'_, [u8]>, Error> {
+    Ok(match format {
+        Format::Png => png::plain(bytes)?.into(),
+        Format::WebP => webp::repaired(bytes),
+        Format::Jpeg | Format::Gif | Format::Bmp | Format::Tiff => bytes.into(),
+    })
 }
 
 pub(super) fn info(bytes: &[u8], limits: &Limits) -> Result<ImageInfo, Error> {
@@ -165,14 +102,9 @@ fn frames(bytes: &[u8], format: Format) -> u32 {
     let counted = match format {
         Format::Jpeg | Format::Bmp => 1,
         Format::Png => png::frames(bytes),
-        Format::WebP => webp_frames(bytes),
+        Format::WebP => webp::frames(bytes),
         Format::Gif => gif::frames(bytes),
         Format::Tiff => Tiff(bytes).pages(),
     };
     counted.max(1)
-}
-
-fn webp_frames(bytes: &[u8]) -> u32 {
-    let Ok(bytes) = repaired(bytes, Format::WebP) else { return 1 };
-    image_webp::WebPDecoder::new(Cursor::new(bytes)).map_or(1, |decoder| decoder.num_frames())
 }

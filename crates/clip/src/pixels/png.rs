@@ -9,8 +9,8 @@ use flate2::read::ZlibDecoder;
 
 use crate::error::Error;
 use crate::memory::reserve;
-use crate::pixels::header::{CUT_SHORT, Format, undecodable};
-use crate::pixels::orientation::{Exif, Metadata};
+use crate::pixels::format::{CUT_SHORT, Format, undecodable};
+use crate::pixels::metadata::{Exif, Metadata};
 
 const SIGNATURE: usize = 8;
 /// The length and the kind in front of a chunk's content.

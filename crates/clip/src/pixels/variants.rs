@@ -5,7 +5,7 @@ use base64::prelude::BASE64_STANDARD;
 
 use crate::error::Error;
 use crate::memory::Memory;
-use crate::pixels::header::undecodable;
+use crate::pixels::format::undecodable;
 use crate::pixels::{Format, Limits, decode, image_info};
 
 #[test]

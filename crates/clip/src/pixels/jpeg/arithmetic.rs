@@ -1,10 +1,11 @@
 //! Blocks by arithmetic coding, sequential and progressive (ITU-T T.81, F.2.4 and G.1.3).
 
-use super::Result;
+use super::block::{Block, NATURAL};
+use super::entropy::Entropy;
+use super::error::Result;
 use super::frame::{Frame, Grid, Scan};
-use super::markers::{NATURAL, Reader};
 use super::probabilities::{Decisions, EVEN, Estimate};
-use super::scan::{Block, Entropy};
+use super::reader::Reader;
 use super::sequential::owners;
 
 pub(super) struct Arithmetic {
@@ -26,8 +27,6 @@ pub(super) struct Arithmetic {
     low: u8,
     even: Estimate,
     decisions: Decisions,
-    interval: u16,
-    due: u16,
 }
 
 impl Arithmetic {
@@ -50,18 +49,7 @@ impl Arithmetic {
             low: if is_progressive { scan.low } else { 0 },
             even: EVEN,
             decisions: Decisions::new(),
-            interval: tables.restart_interval,
-            due: tables.restart_interval,
         }
-    }
-
-    fn restart(&mut self, reader: &mut Reader) -> Result<()> {
-        reader.restart()?;
-        self.dc.fill([0; 64]);
-        self.ac.fill([0; 256]);
-        (self.predictions, self.contexts) = ([0; 4], [0; 4]);
-        self.decisions = Decisions::new();
-        Ok(())
     }
 
     /// The bits of a magnitude of which the category is known.
@@ -220,14 +208,16 @@ impl Entropy for Arithmetic {
         false
     }
 
+    fn restart(&mut self, reader: &mut Reader) -> Result<()> {
+        reader.restart()?;
+        self.dc.fill([0; 64]);
+        self.ac.fill([0; 256]);
+        (self.predictions, self.contexts) = ([0; 4], [0; 4]);
+        self.decisions = Decisions::new();
+        Ok(())
+    }
+
     fn decode(&mut self, reader: &mut Reader, blocks: &mut [Block]) -> Result<()> {
-        if self.interval > 0 {
-            if self.due == 0 {
-                self.restart(reader)?;
-                self.due = self.interval;
-            }
-            self.due -= 1;
-        }
         if self.is_progressive && self.first == 0 && self.is_refined {
             for block in blocks {
                 if self.decisions.decide(reader, &mut self.even)? {

@@ -2,9 +2,10 @@
 //!
 //! They are fetched when libjpeg fetches them: where a file is cut, that decides whether the picture can still be read.
 
-use super::Result;
+use super::block::NATURAL;
+use super::error::Result;
 use super::huffman::{SHORT, Table, WITH_VALUE, extend};
-use super::markers::{NATURAL, Reader};
+use super::reader::Reader;
 
 /// Whether one of the bytes is 0xff.
 fn has_marker(word: u64) -> bool {

@@ -1,12 +1,13 @@
 //! Coefficients of a picture in several scans, which are all read before the first sample can be made.
 
+use super::block::{Block, Steps};
+use super::error::{NO_FRAME, Result, reserve};
 use super::frame::{Frame, Scan};
-use super::markers::{Next, Reader};
+use super::markers::Next;
 use super::planes::Planes;
-use super::scan::{self, Block, Budget};
+use super::reader::Reader;
+use super::scan::{self, Budget};
 use super::smoothing::{self, Known};
-use super::{NO_FRAME, Result, reserve};
-use crate::pixels::jpeg::idct::Steps;
 
 pub(super) struct Coefficients {
     /// For each component, rows of blocks.
@@ -62,7 +63,7 @@ impl Coefficients {
     }
 
     fn scan(&mut self, reader: &mut Reader, frame: &mut Frame, scan: &Scan, number: u32) -> Result<()> {
-        let (grid, mut entropy) = scan::begin(reader, frame, scan)?;
+        let (grid, mut mcus) = scan::begin(reader, frame, scan)?;
         for &component in &scan.components {
             let (known, before) = (&mut self.known[component], &mut self.known_before[component]);
             smoothing::note(known, before, scan, number);
@@ -71,7 +72,7 @@ impl Coefficients {
         for mcu_row in 0..frame.mcu_rows {
             for row in 0..grid.rows(frame, mcu_row) {
                 for column in 0..grid.columns {
-                    if !entropy.is_empty() {
+                    if !mcus.is_empty() {
                         self.last_good_row = mcu_row;
                     }
                     if let [only] = &grid.parts[..]
@@ -79,7 +80,7 @@ impl Coefficients {
                     {
                         let component = &frame.components[only.component];
                         let at = (mcu_row * component.vertical + row) * component.stored_columns + column;
-                        entropy.decode(reader, &mut self.blocks[only.component][at..=at])?;
+                        mcus.decode(reader, &mut self.blocks[only.component][at..=at])?;
                         continue;
                     }
                     let mut count = 0;
@@ -93,7 +94,7 @@ impl Coefficients {
                             .copy_from_slice(&self.blocks[part.component][at..at + part.columns]);
                         count += part.columns;
                     }
-                    entropy.decode(reader, &mut mcu)?;
+                    mcus.decode(reader, &mut mcu)?;
                     count = 0;
                     for (part, at) in places {
                         self.blocks[part.component][at..at + part.columns]

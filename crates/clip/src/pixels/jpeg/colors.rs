@@ -1,7 +1,7 @@
 //! Colours of a JPEG: which ones its components are, by libjpeg's rules, and as RGB, by libjpeg's and Pillow's.
 
 use super::frame::Frame;
-use super::markers::Segments;
+use super::reader::Segments;
 
 /// What the samples that are made are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,14 +65,13 @@ impl Stored {
                     pixel.copy_from_slice(&[red, green, blue]);
                 }
             }
-            #[cfg(target_arch = "x86_64")]
             (Self::Ycc, [luma, blue, red]) => {
-                super::sse2::rgb_row(luma, blue, red, pixels);
-            }
-            #[cfg(not(target_arch = "x86_64"))]
-            (Self::Ycc, [luma, blue, red]) => {
-                for (pixel, ((&luma, &blue), &red)) in pixels.chunks_exact_mut(3).zip(luma.iter().zip(*blue).zip(*red))
-                {
+                #[cfg(target_arch = "x86_64")]
+                let done = super::sse2::rgb_row(luma, blue, red, pixels);
+                #[cfg(not(target_arch = "x86_64"))]
+                let done = 0;
+                let rest = luma[done..].iter().zip(&blue[done..]).zip(&red[done..]);
+                for (pixel, ((&luma, &blue), &red)) in pixels[3 * done..].chunks_exact_mut(3).zip(rest) {
                     pixel.copy_from_slice(&rgb(luma, blue, red));
                 }
             }
@@ -101,7 +100,7 @@ impl Stored {
 
 /// RGB of YCbCr, in fixed point with 16 bits.
 #[inline(always)]
-pub(super) fn rgb(luma: u8, blue: u8, red: u8) -> [u8; 3] {
+fn rgb(luma: u8, blue: u8, red: u8) -> [u8; 3] {
     let (luma, blue, red) = (i32::from(luma), i32::from(blue) - 128, i32::from(red) - 128);
     let half = 1 << 15;
     let levels = [

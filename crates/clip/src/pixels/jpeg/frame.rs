@@ -1,6 +1,6 @@
 //! The frame of a JPEG and its scans: sizes of its components in samples and in blocks.
 
-use super::Result;
+use super::error::Result;
 
 /// How the samples are coded. Nothing set: sequential, by Huffman codes.
 #[derive(Clone, Copy, Default)]

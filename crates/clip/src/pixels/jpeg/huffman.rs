@@ -1,6 +1,6 @@
 //! Huffman codes: as a file defines them, and as they are looked up.
 
-use super::Result;
+use super::error::Result;
 
 /// Codes up to this length are looked up at once.
 pub(super) const SHORT: u32 = 8;

@@ -3,16 +3,7 @@
 
 use std::num::Wrapping;
 
-use super::scan::Block;
-
-/// What coefficients are multiplied by.
-pub(super) struct Steps(pub [i16; 64]);
-
-impl Steps {
-    pub fn new(steps: &[u16; 64]) -> Self {
-        Self(steps.map(|step| step as i16))
-    }
-}
+use super::block::{Block, Steps};
 
 /// Eight columns at once.
 type Lanes = [i16; 8];

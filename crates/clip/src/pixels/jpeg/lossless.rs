@@ -1,13 +1,15 @@
 //! Lossless pictures (ITU-T T.81, annex H): each sample is a difference from its neighbours.
 
 use super::bits::Bits;
-use super::frame::{Frame, Grid, Scan};
+use super::entropy::Interval;
+use super::error::{NO_FRAME, Result, reserve};
+use super::frame::{Component, Frame, Grid, Scan};
 use super::huffman::Table;
-use super::markers::{Next, Reader};
+use super::markers::Next;
 use super::planes::{Plane, Planes};
+use super::reader::Reader;
 use super::scan::Budget;
 use super::sequential::table;
-use super::{NO_FRAME, Result, reserve};
 
 /// The largest size of a difference, which has no bits of its own.
 const MOST: u8 = 16;
@@ -47,17 +49,13 @@ fn read_scan(reader: &mut Reader, frame: &Frame, scan: &Scan, planes: &mut Plane
     for part in &grid.parts {
         rows.push(Rows::new(&frame.components[part.component], scan)?);
     }
-    let (rows_between, mut due) = (interval / grid.columns, interval / grid.columns);
+    let mut interval = Interval::new(interval / grid.columns);
     let mut bits = Bits::default();
     for mcu_row in 0..frame.mcu_rows {
         for row in 0..grid.rows(frame, mcu_row) {
-            if interval > 0 {
-                if due == 0 {
-                    bits.restart(reader)?;
-                    rows.iter_mut().for_each(Rows::restart);
-                    due = rows_between;
-                }
-                due -= 1;
+            if interval.next() {
+                bits.restart(reader)?;
+                rows.iter_mut().for_each(Rows::restart);
             }
             differences(reader, &grid, &tables, &mut bits, &mut rows, row)?;
         }
@@ -117,7 +115,7 @@ struct Rows {
 }
 
 impl Rows {
-    fn new(component: &super::frame::Component, scan: &Scan) -> Result<Self> {
+    fn new(component: &Component, scan: &Scan) -> Result<Self> {
         let (stride, rows) = (component.stored_columns, component.vertical);
         let (mut differences, mut previous) = (reserve(stride * rows)?, reserve(stride)?);
         differences.resize(stride * rows, 0);

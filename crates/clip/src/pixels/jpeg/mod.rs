@@ -6,10 +6,14 @@
 
 mod arithmetic;
 mod bits;
+mod block;
 mod coefficients;
 mod colors;
 mod cost;
 mod decoder;
+mod definitions;
+mod entropy;
+mod error;
 mod frame;
 mod huffman;
 mod idct;
@@ -18,6 +22,7 @@ mod markers;
 mod planes;
 mod probabilities;
 mod progressive;
+mod reader;
 mod scan;
 mod sequential;
 mod smoothing;
@@ -31,24 +36,15 @@ mod upsampling;
 pub(super) use colors::Colors;
 pub(super) use cost::{MAX_SCANNED_PIXELS, scanned_pixels};
 
+use block::Steps;
 use coefficients::Coefficients;
 use colors::Stored;
+use error::{NO_FRAME, Result};
 use frame::{Frame, Scan};
-use idct::Steps;
-use markers::{Next, Reader};
+use markers::Next;
 use planes::Planes;
+use reader::Reader;
 use upsampling::Upsampling;
-
-use crate::pixels::header::CUT_SHORT;
-
-/// Why a JPEG cannot be read.
-type Result<T> = std::result::Result<T, &'static str>;
-
-const NO_FRAME: &str = "it has no frame";
-
-fn reserve<T>(length: usize) -> Result<Vec<T>> {
-    crate::memory::reserve(length).map_err(|_| "there is not enough memory for it")
-}
 
 /// A JPEG of which the headers are read, up to the first scan.
 pub(super) struct Jpeg<'a> {
@@ -163,7 +159,7 @@ fn read_at_once(
     output: &mut Output,
 ) -> Result<()> {
     scan::Budget::default().spend(frame, scan)?;
-    let (grid, mut entropy) = scan::begin(reader, frame, scan)?;
+    let (grid, mut mcus) = scan::begin(reader, frame, scan)?;
     let steps: Vec<Steps> =
         frame.components.iter().filter_map(|component| component.steps.as_ref()).map(Steps::new).collect();
     let mut mcu = [[0; 64]; 10];
@@ -173,7 +169,7 @@ fn read_at_once(
         for row in 0..grid.rows(frame, mcu_row) {
             for column in 0..grid.columns {
                 mcu.fill([0; 64]);
-                entropy.decode(reader, mcu)?;
+                mcus.decode(reader, mcu)?;
                 let mut blocks = mcu.iter();
                 for part in &grid.parts {
                     let component = &frame.components[part.component];

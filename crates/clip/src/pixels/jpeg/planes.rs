@@ -1,9 +1,9 @@
 //! Samples of the components: of two rows of MCUs, the current one and the one before, or of a whole picture.
 
+use super::block::{Block, Steps};
+use super::error::{Result, reserve};
 use super::frame::Frame;
-use super::idct::{Steps, idct};
-use super::scan::Block;
-use super::{Result, reserve};
+use super::idct::idct;
 
 pub(super) struct Planes(pub Vec<Plane>);
 

@@ -1,7 +1,7 @@
 //! Binary decisions by arithmetic coding (ITU-T T.81, annex D), in the form of libjpeg.
 
-use super::Result;
-use super::markers::Reader;
+use super::error::Result;
+use super::reader::Reader;
 
 /// An estimate: a state, and in the highest bit the value that is expected.
 pub(super) type Estimate = u8;

@@ -1,11 +1,12 @@
 //! Blocks of sequential scans by Huffman codes: each has all of its coefficients.
 
 use super::bits::{Bits, Fast};
-use super::frame::{Frame, Grid};
+use super::block::{Block, NATURAL};
+use super::entropy::Entropy;
+use super::error::Result;
+use super::frame::{Frame, Grid, Scan};
 use super::huffman::{Codes, Table};
-use super::markers::{NATURAL, Reader};
-use super::scan::{Block, Entropy};
-use super::{Result, frame};
+use super::reader::Reader;
 
 pub(super) struct Sequential {
     /// For each component of the scan.
@@ -14,9 +15,6 @@ pub(super) struct Sequential {
     /// The component that each block of an MCU is of.
     owners: Vec<usize>,
     bits: Bits,
-    interval: u16,
-    /// MCUs up to the next restart marker.
-    due: u16,
 }
 
 /// The largest size of a difference.
@@ -43,15 +41,14 @@ pub(super) fn owners(grid: &Grid) -> Vec<usize> {
 }
 
 impl Sequential {
-    pub fn new(reader: &Reader, frame: &Frame, scan: &frame::Scan, grid: &Grid) -> Result<Self> {
+    pub fn new(reader: &Reader, frame: &Frame, scan: &Scan, grid: &Grid) -> Result<Self> {
         let pair = |&component: &usize| {
             let (dc, ac) = frame.components[component].tables;
             let tables = &reader.tables;
             Ok((table(&tables.dc, dc, MOST)?, table(&tables.ac, ac, u8::MAX)?.with_values()))
         };
         let tables = scan.components.iter().map(pair).collect::<Result<_>>()?;
-        let interval = reader.tables.restart_interval;
-        Ok(Self { tables, predictions: [0; 4], owners: owners(grid), bits: Bits::default(), interval, due: interval })
+        Ok(Self { tables, predictions: [0; 4], owners: owners(grid), bits: Bits::default() })
     }
 
     /// Nothing where the MCU is near a marker or the end.
@@ -102,15 +99,12 @@ impl Entropy for Sequential {
         self.bits.is_empty
     }
 
+    fn restart(&mut self, reader: &mut Reader) -> Result<()> {
+        self.predictions = [0; 4];
+        self.bits.restart(reader)
+    }
+
     fn decode(&mut self, reader: &mut Reader, blocks: &mut [Block]) -> Result<()> {
-        if self.interval > 0 {
-            if self.due == 0 {
-                self.bits.restart(reader)?;
-                self.predictions = [0; 4];
-                self.due = self.interval;
-            }
-            self.due -= 1;
-        }
         if !self.bits.is_empty && self.fast(reader, blocks).is_none() {
             self.careful(reader, blocks)?;
         }

@@ -1,9 +1,8 @@
 //! Coefficients of a progressive picture that its scans leave open, estimated from the blocks around: as libjpeg does where a
 //! picture ends before its last scans.
 
+use super::block::{Block, NATURAL};
 use super::frame::{Component, Frame, Scan};
-use super::markers::NATURAL;
-use super::scan::Block;
 
 /// What is known of each coefficient: nothing (-1), or all bits but so many.
 pub(super) type Known = [i8; 64];

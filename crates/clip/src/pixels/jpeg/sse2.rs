@@ -3,9 +3,7 @@
 
 use safe_arch::*;
 
-use super::colors::rgb;
-use super::idct::Steps;
-use super::scan::Block;
+use super::block::{Block, Steps};
 
 #[inline(always)]
 fn load(values: &[i16; 8]) -> m128i {
@@ -146,9 +144,9 @@ pub(super) fn idct(block: &Block, Steps(steps): &Steps) -> [[u8; 8]; 8] {
     samples
 }
 
-/// RGB of a row of YCbCr.
-pub(super) fn rgb_row(luma: &[u8], blue: &[u8], red: &[u8], pixels: &mut [u8]) {
-    let (pixels, rest) = pixels.as_chunks_mut::<24>();
+/// Converts a row of YCbCr to RGB, in groups of eight pixels, and returns how many pixels were converted.
+pub(super) fn rgb_row(luma: &[u8], blue: &[u8], red: &[u8], pixels: &mut [u8]) -> usize {
+    let (pixels, _) = pixels.as_chunks_mut::<24>();
     let done = pixels.len() * 8;
     let lumas = luma.as_chunks::<8>().0.iter();
     for (pixels, (luma, (blue, red))) in
@@ -156,10 +154,7 @@ pub(super) fn rgb_row(luma: &[u8], blue: &[u8], red: &[u8], pixels: &mut [u8]) {
     {
         eight(luma, blue, red, pixels);
     }
-    let colours = luma[done..].iter().zip(&blue[done..]).zip(&red[done..]);
-    for (pixel, ((&luma, &blue), &red)) in rest.chunks_exact_mut(3).zip(colours) {
-        pixel.copy_from_slice(&rgb(luma, blue, red));
-    }
+    done
 }
 
 /// Eight pixels. Factors above 16 bits are taken apart: 1.402 is 1 + 0.402, 1.772 is 2 - 0.228, and 0.714 is 1 - 0.286.

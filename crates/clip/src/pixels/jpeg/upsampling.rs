@@ -1,9 +1,9 @@
 //! Components of fewer samples, brought to the size of the picture: as libjpeg does, between the samples where the factor is
 //! two, and by repeating them where it is another.
 
+use super::error::{Result, reserve};
 use super::frame::{Component, Frame};
 use super::planes::Plane;
-use super::{Result, reserve};
 
 enum Method {
     /// There are as many as pixels.

@@ -1,10 +1,7 @@
 //! The strips or tiles of a page: where they are in the picture and in the file.
 
-use crate::pixels::jpeg::{MAX_SCANNED_PIXELS, scanned_pixels};
-use crate::pixels::tiff::Result;
-use crate::pixels::tiff::compression::Compression;
 use crate::pixels::tiff::directory::{Entry, Tiff, tag};
-use crate::pixels::tiff::jpeg;
+use crate::pixels::tiff::error::Result;
 
 /// The chunks of a page, all of one size: row by row, and plane after plane.
 pub(in crate::pixels) struct Chunks<'a> {
@@ -14,8 +11,8 @@ pub(in crate::pixels) struct Chunks<'a> {
     pub height: u32,
     /// Rows of a tile as it is stored.
     pub stored_height: u32,
-    across: u64,
-    down: u64,
+    pub across: u64,
+    pub down: u64,
     places: Entry<'a>,
     lengths: Option<Entry<'a>>,
 }
@@ -105,45 +102,5 @@ impl<'a> Chunks<'a> {
         };
         let length = length.and_then(|length| usize::try_from(length).ok()).unwrap_or(usize::MAX);
         Ok(rest.get(..length).unwrap_or(rest))
-    }
-
-    /// Checks that decoding costs no more than such a picture may cost.
-    pub(super) fn check(
-        &self,
-        size: (u64, u64),
-        planes: u32,
-        compression: Compression,
-        most_pixels: u64,
-    ) -> Result<()> {
-        const LONGEST_TILE: u64 = 1 << 16;
-        /// Enough for the largest pictures in tiles of 16 x 16. To start a decoder takes up to four microseconds.
-        const MOST_CHUNKS: u64 = 1 << 18;
-        let (width, height) = (u64::from(self.width), u64::from(self.stored_height));
-        let decoded = (self.across * width).saturating_mul(self.down * height);
-        if width > size.0.max(LONGEST_TILE) || height > size.1.max(LONGEST_TILE) || decoded > 2 * most_pixels {
-            return Err("its tiles are much larger than it is");
-        }
-        let count = self.count().saturating_mul(planes.into());
-        if count > MOST_CHUNKS {
-            return Err("it has too many strips or tiles");
-        }
-        if compression == Compression::None {
-            return Ok(());
-        }
-        let (mut stored, mut scanned) = (0, 0);
-        for index in 0..count {
-            let bytes = self.bytes(index)?;
-            stored += bytes.len();
-            if stored > 2 * self.file.0.len() {
-                return Err("its strips or tiles lie in one another");
-            }
-            if compression == Compression::Jpeg {
-                scanned += scanned_pixels(bytes, jpeg::most(self))?;
-                if scanned > MAX_SCANNED_PIXELS {
-                    return Err("it has too many scans for its size");
-                }
-            }
-        }
-        Ok(())
     }
 }

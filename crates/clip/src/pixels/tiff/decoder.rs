@@ -4,7 +4,7 @@ use std::io;
 
 use crate::pixels::decoder::{ColorType, ImageDecoder, ImageError, ImageResult};
 
-use crate::pixels::tiff::Page;
+use crate::pixels::tiff::page::Page;
 
 impl ImageDecoder for Page<'_> {
     fn dimensions(&self) -> (u32, u32) {

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::pixels::tiff::Result;
+use crate::pixels::tiff::error::Result;
 
 /// The bytes of a TIFF, in either byte order.
 #[derive(Clone, Copy)]

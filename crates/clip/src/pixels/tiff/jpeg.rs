@@ -3,8 +3,8 @@
 use crate::pixels::jpeg::{Colors, Jpeg};
 use crate::pixels::tiff::chunks::Chunks;
 use crate::pixels::tiff::directory::tag;
+use crate::pixels::tiff::error::{Result, reserve};
 use crate::pixels::tiff::page::Page;
-use crate::pixels::tiff::{Result, reserve};
 
 /// How the JPEG streams of a page are decoded.
 pub(super) struct Streams<'a> {

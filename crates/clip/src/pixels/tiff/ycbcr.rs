@@ -3,9 +3,9 @@
 //! Two conversions exist, because Pillow has two: its own for uncompressed files, and libtiff's for the others. They differ
 //! in the last bits.
 
-use crate::pixels::tiff::Result;
 use crate::pixels::tiff::compression::Compression;
 use crate::pixels::tiff::directory::{Tiff, tag};
+use crate::pixels::tiff::error::Result;
 
 /// Levels of luma by code, and the parts of red, green and blue by codes of chroma.
 pub(in crate::pixels) struct YCbCr {

@@ -5,8 +5,7 @@
 mod bits;
 mod runs;
 
-use crate::pixels::tiff::Result;
-use crate::pixels::tiff::compression::SHORT;
+use crate::pixels::tiff::error::{Result, SHORT};
 use bits::{Bits, End};
 use runs::Runs;
 

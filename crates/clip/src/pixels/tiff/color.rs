@@ -1,17 +1,17 @@
 //! Samples to RGB, by Pillow's rules: samples of more than eight bits become their high byte, and alpha is dropped.
 
-use crate::pixels::tiff::Result;
 use crate::pixels::tiff::directory::{Tiff, tag};
+use crate::pixels::tiff::error::Result;
 use crate::pixels::tiff::ycbcr::YCbCr;
 
 /// What the samples of a pixel mean. Samples that follow are not used.
-pub(in crate::pixels) enum Colour {
+pub(in crate::pixels) enum Color {
     /// One level, and the alpha that it was multiplied by.
     Grey {
         is_inverted: bool,
         is_premultiplied: bool,
     },
-    /// One number of a colour.
+    /// One number of a color.
     Palette(Box<[[u8; 3]; 256]>),
     /// Three levels, and the alpha that they were multiplied by.
     Rgb {
@@ -22,14 +22,14 @@ pub(in crate::pixels) enum Colour {
     YCbCr(Box<YCbCr>),
 }
 
-impl Colour {
-    /// Colours that the file does not give are black.
+impl Color {
+    /// Colors that the file does not give are black.
     pub(super) fn palette(file: Tiff, bits: u32) -> Result<Self> {
         let entry = file.entry(tag::PALETTE).ok_or("it has no palette")?;
         let plane = entry.length / 3;
         let mut palette = Box::new([[0; 3]; 256]);
-        for (colour, index) in palette.iter_mut().zip(0..plane.min(1 << bits)) {
-            for (level, channel) in colour.iter_mut().zip(0..) {
+        for (color, index) in palette.iter_mut().zip(0..plane.min(1 << bits)) {
+            for (level, channel) in color.iter_mut().zip(0..) {
                 *level = (entry.value(channel * plane + index)? >> 8) as u8;
             }
         }

@@ -1,51 +1,22 @@
-//! The containers of pictures, walked without their decoders: what these would set aside before a pixel is decoded, and
-//! what they would walk for ever.
+//! WebP files as chunks: repairs for the decoder, memory estimates, and checks before decoding. External crate: `image-webp`,
+//! for counting frames.
 
 use std::borrow::Cow;
-
-use crate::error::Error;
-use crate::pixels::header::{CUT_SHORT, Format};
-use crate::pixels::png;
-use crate::pixels::tiff::Tiff;
-
-/// Memory for what comes before the pixels: colour profiles, EXIF and text, which can be compressed bombs.
-pub(super) const HEADER_BYTES: u64 = 16 * 1024 * 1024;
-
-/// The most that a decoder takes to read a header. Decoders allocate as they please.
-pub(super) fn bytes_to_open(bytes: &[u8], format: Format) -> u64 {
-    /// A chunk of a WebP: its place in a table that grows.
-    const WEBP_CHUNK: u64 = 128;
-    let listed = match format {
-        Format::WebP => WEBP_CHUNK * all_webp_chunks(bytes).count() as u64,
-        Format::Jpeg | Format::Png | Format::Gif | Format::Bmp | Format::Tiff => 0,
-    };
-    // What is read whole, or in pieces that come to no more, is copied once more as it is handed on.
-    2 * (bytes.len() as u64 + HEADER_BYTES) + listed
-}
-
-/// The file without damage that the reference reads over and the decoder does not. A copy is no larger than what opening it
-/// takes.
-pub(super) fn repaired(bytes: &[u8], format: Format) -> Result<Cow<'_, [u8]>, Error> {
-    Ok(match format {
-        Format::Png => png::plain(bytes)?.into(),
-        Format::WebP => repaired_webp(bytes),
-        Format::Jpeg | Format::Gif | Format::Bmp | Format::Tiff => bytes.into(),
-    })
-}
+use std::io::Cursor;
 
 /// A WebP whose flags announce only chunks that it has, and whose first frame is not blended with an empty canvas, which costs
 /// its decoder a level. libwebp takes the flags for a hint, and does not blend such a frame.
-fn repaired_webp(bytes: &[u8]) -> Cow<'_, [u8]> {
+pub(super) fn repaired(bytes: &[u8]) -> Cow<'_, [u8]> {
     const ANNOUNCED: [(u8, &[u8]); 3] = [(0x10, b"ALPH"), (8, b"EXIF"), (4, b"XMP ")];
     const FRAME_FLAGS: usize = 15;
     const UNBLENDED: u8 = 2;
-    let Some(flags) = webp_flags(bytes) else { return bytes.into() };
-    let has = |kind: &[u8]| all_webp_chunks(bytes).any(|(found, _)| found == kind);
+    let Some(announced) = flags(bytes) else { return bytes.into() };
+    let has = |kind: &[u8]| all_chunks(bytes).any(|(found, _)| found == kind);
     // Alpha is part of lossless pixels, and of the frames of an animation.
-    let has_alpha = flags & WEBP_ANIMATION != 0 || has(b"VP8L");
+    let has_alpha = announced & ANIMATION != 0 || has(b"VP8L");
     let missing = ANNOUNCED.into_iter().filter(|(_, kind)| !(has(kind) || *kind == b"ALPH" && has_alpha));
-    let flags = (WEBP_FLAGS, missing.fold(flags, |flags, (flag, _)| flags & !flag));
-    let frame = all_webp_chunks(bytes).find(|(kind, _)| *kind == b"ANMF").and_then(|(_, content)| content);
+    let flags = (FLAGS, missing.fold(announced, |flags, (flag, _)| flags & !flag));
+    let frame = all_chunks(bytes).find(|(kind, _)| *kind == b"ANMF").and_then(|(_, content)| content);
     let blending = frame.and_then(|frame| {
         let at = frame.as_ptr().addr() - bytes.as_ptr().addr() + FRAME_FLAGS;
         Some((at, frame.get(FRAME_FLAGS)? | UNBLENDED))
@@ -60,7 +31,7 @@ fn repaired_webp(bytes: &[u8]) -> Cow<'_, [u8]> {
 }
 
 /// The chunks of a WebP, or of a frame of one: their kind and content, nothing where that does not end within it.
-fn webp_chunks(bytes: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+fn chunks(bytes: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
     const KIND: usize = 4;
     let mut rest = bytes;
     std::iter::from_fn(move || {
@@ -74,9 +45,9 @@ fn webp_chunks(bytes: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
 }
 
 /// The chunks of a whole WebP.
-fn all_webp_chunks(bytes: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+pub(super) fn all_chunks(bytes: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
     const CONTAINER: usize = 12;
-    webp_chunks(bytes.get(CONTAINER..).unwrap_or_default())
+    chunks(bytes.get(CONTAINER..).unwrap_or_default())
 }
 
 /// The chunks of a WebP as far as it says that it goes. Others may follow, which libwebp does not read.
@@ -84,52 +55,52 @@ pub(super) fn chunks_within(bytes: &[u8]) -> impl Iterator<Item = (&[u8], Option
     const HEAD: usize = 8;
     let length =
         bytes.get(4..).and_then(|rest| rest.first_chunk()).map_or(0, |&length| u32::from_le_bytes(length) as usize);
-    all_webp_chunks(&bytes[..length.saturating_add(HEAD).min(bytes.len())])
+    all_chunks(&bytes[..length.saturating_add(HEAD).min(bytes.len())])
 }
 
 /// Where a WebP of the extended format has its flags, and the one of animations.
-const WEBP_FLAGS: usize = 20;
-const WEBP_ANIMATION: u8 = 2;
+const FLAGS: usize = 20;
+const ANIMATION: u8 = 2;
 
 /// The flags of a WebP of the extended format.
-pub(super) fn webp_flags(bytes: &[u8]) -> Option<u8> {
+pub(super) fn flags(bytes: &[u8]) -> Option<u8> {
     const KIND: std::ops::Range<usize> = 12..16;
-    bytes.get(WEBP_FLAGS).copied().filter(|_| &bytes[KIND] == b"VP8X")
+    bytes.get(FLAGS).copied().filter(|_| &bytes[KIND] == b"VP8X")
 }
 
 /// The chunks that hold pixels, those of an animation's frames included.
-fn webp_pixels(bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+fn pixel_chunks(bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     const FRAME: usize = 16;
-    all_webp_chunks(bytes).flat_map(|(kind, content)| {
+    all_chunks(bytes).flat_map(|(kind, content)| {
         let content = content.unwrap_or_default();
         let is_frame = kind == b"ANMF";
         let inner = if is_frame { content.get(FRAME..).unwrap_or_default() } else { &[] };
         let plain = (!is_frame).then_some((kind, content));
-        plain.into_iter().chain(webp_chunks(inner).map(|(kind, content)| (kind, content.unwrap_or_default())))
+        plain.into_iter().chain(chunks(inner).map(|(kind, content)| (kind, content.unwrap_or_default())))
     })
 }
 
 /// Whether a WebP is as long as it says. Shorter ones are refused by libwebp, even where the first frame is there.
-fn is_webp_whole(bytes: &[u8]) -> bool {
+pub(super) fn is_whole(bytes: &[u8]) -> bool {
     const HEAD: usize = 4;
     let said = bytes.get(HEAD..).and_then(|rest| rest.split_first_chunk());
     said.is_some_and(|(&length, content)| content.len() >= u32::from_le_bytes(length) as usize)
 }
 
 /// What lossless parts of a WebP may take for their codes: a table of 4 kB for each ten bytes, and five for each group.
-pub(super) fn webp_code_bytes(bytes: &[u8]) -> u64 {
+pub(super) fn code_bytes(bytes: &[u8]) -> u64 {
     const TABLE: u64 = 4200;
     const LEAST: u64 = 10;
     const GROUPS: u64 = 1 << 16;
-    let lossless = webp_pixels(bytes).filter(|(kind, _)| matches!(*kind, b"VP8L" | b"ALPH"));
+    let lossless = pixel_chunks(bytes).filter(|(kind, _)| matches!(*kind, b"VP8L" | b"ALPH"));
     let longest = lossless.map(|(_, content)| content.len() as u64).max().unwrap_or(0);
     TABLE * (longest / LEAST).min(5 * GROUPS)
 }
 
 /// Whether all frames of a WebP, by what they say themselves, are within the picture.
-fn is_webp_within(bytes: &[u8], (width, height): (u64, u64)) -> bool {
+pub(super) fn is_within(bytes: &[u8], (width, height): (u64, u64)) -> bool {
     const SIZE: u64 = (1 << 14) - 1;
-    webp_pixels(bytes).all(|(kind, content)| {
+    pixel_chunks(bytes).all(|(kind, content)| {
         let size = match (kind, content) {
             (b"VP8 ", [_, _, _, _, _, _, w0, w1, h0, h1, ..]) => {
                 [[*w0, *w1], [*h0, *h1]].map(|side| u64::from(u16::from_le_bytes(side)) & SIZE)
@@ -144,12 +115,7 @@ fn is_webp_within(bytes: &[u8], (width, height): (u64, u64)) -> bool {
     })
 }
 
-/// Why a picture is not decoded, though its header is in order: where what is inside would cost more than such a picture does.
-pub(super) fn defect(bytes: &[u8], format: Format, size: (u64, u64), most_pixels: u64) -> Option<&'static str> {
-    match format {
-        Format::WebP if !is_webp_whole(bytes) => Some(CUT_SHORT),
-        Format::WebP => (!is_webp_within(bytes, size)).then_some("a frame is larger than the picture"),
-        Format::Tiff => Tiff(bytes).defect(size, most_pixels),
-        Format::Jpeg | Format::Png | Format::Gif | Format::Bmp => None,
-    }
+/// Returns the number of frames, or 1 if they cannot be counted.
+pub(super) fn frames(bytes: &[u8]) -> u32 {
+    image_webp::WebPDecoder::new(Cursor::new(repaired(bytes))).map_or(1, |decoder| decoder.num_frames())
 }

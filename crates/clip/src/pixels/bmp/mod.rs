@@ -2,15 +2,17 @@
 //!
 //! External crate: `image` for its trait.
 
+mod runs;
+
 use crate::pixels::decoder::{
     ColorType, DecodingError, ImageDecoder, ImageError, ImageFormat, ImageFormatHint, ImageResult,
 };
 
 use crate::error::Error;
-use crate::pixels::bmp_runs;
-use crate::pixels::header::{CUT_SHORT, Format, undecodable};
+use crate::pixels::format::{CUT_SHORT, Format, undecodable};
+use runs::Runs;
 
-pub(super) type Palette = [[u8; 3]; 256];
+type Palette = [[u8; 3]; 256];
 
 /// A BMP whose header is read.
 pub(super) struct Bmp<'a> {
@@ -124,7 +126,7 @@ impl<'a> Bmp<'a> {
             }
             Coding::Runs { bits, palette } => {
                 canvas.fill(palette[0]);
-                let mut runs = bmp_runs::Runs::new(self.bytes, self.offset, *bits == 4, width, height);
+                let mut runs = Runs::new(self.bytes, self.offset, *bits == 4, width, height);
                 while let Some((at, index)) = runs.next_pixel()? {
                     canvas[place(at / width) * width + at % width] = palette[usize::from(index)];
                 }

@@ -4,91 +4,16 @@
 //! Pillow's order, rounded to bytes in between, with 22-bit fixed-point weights. Only what the crop window needs is
 //! computed, which changes no value.
 
-use serde::{Deserialize, Serialize};
+mod filter;
+mod weights;
 
 use std::ops::Range;
 
 use crate::error::Error;
 use crate::memory::reserve;
-use crate::pixels::Rgb;
-
-/// Fixed-point bits of a weight: 32 bits less 8 of the sample and 2 of headroom, as in Pillow.
-const PRECISION_BITS: u32 = 32 - 8 - 2;
-
-/// An interpolation of Pillow, numbered as `resample` in `preprocessor_config.json`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Filter {
-    Nearest,
-    Lanczos,
-    Bilinear,
-    Bicubic,
-    Box,
-    Hamming,
-}
-
-impl Filter {
-    pub(crate) fn from_pillow(number: i64) -> Option<Self> {
-        Some(match number {
-            0 => Self::Nearest,
-            1 => Self::Lanczos,
-            2 => Self::Bilinear,
-            3 => Self::Bicubic,
-            4 => Self::Box,
-            5 => Self::Hamming,
-            _ => return None,
-        })
-    }
-
-    /// How far from its centre, in output pixels, the kernel reaches.
-    fn support(self) -> f64 {
-        match self {
-            Self::Nearest => 0.0,
-            Self::Box => 0.5,
-            Self::Bilinear | Self::Hamming => 1.0,
-            Self::Bicubic => 2.0,
-            Self::Lanczos => 3.0,
-        }
-    }
-
-    fn weight(self, x: f64) -> f64 {
-        let sinc = |x: f64| {
-            if x == 0.0 {
-                return 1.0;
-            }
-            let x = x * std::f64::consts::PI;
-            x.sin() / x
-        };
-        match self {
-            Self::Nearest => 1.0,
-            Self::Box => f64::from(x > -0.5 && x <= 0.5),
-            Self::Bilinear => (1.0 - x.abs()).max(0.0),
-            Self::Hamming => match x.abs() {
-                0.0 => 1.0,
-                x if x >= 1.0 => 0.0,
-                x => {
-                    let x = x * std::f64::consts::PI;
-                    x.sin() / x * (0.54 + 0.46 * x.cos())
-                }
-            },
-            Self::Bicubic => {
-                const A: f64 = -0.5;
-                match x.abs() {
-                    x if x < 1.0 => ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0,
-                    x if x < 2.0 => (((x - 5.0) * x + 8.0) * x - 4.0) * A,
-                    _ => 0.0,
-                }
-            }
-            Self::Lanczos => {
-                if (-3.0..3.0).contains(&x) {
-                    sinc(x) * sinc(x / 3.0)
-                } else {
-                    0.0
-                }
-            }
-        }
-    }
-}
+use crate::pixels::rgb::Rgb;
+use crate::recipe::Filter;
+use weights::{HALF, Weights, to_byte};
 
 /// The part of the resized picture that is wanted, in its pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,77 +55,6 @@ fn vertical_first(image: &Rgb, width: u64, height: u64) -> bool {
     let removed_rows = i128::from(image.height) - i128::from(height);
     removed_rows > 0 && removed_rows > 2 * removed_columns
 }
-
-/// For each wanted output sample: where its inputs begin, and their weights.
-struct Weights {
-    starts: Vec<u32>,
-    /// Numbers of inputs, one per output sample.
-    lengths: Vec<u32>,
-    /// `stride` weights per output sample.
-    weights: Vec<i32>,
-    stride: usize,
-}
-
-impl Weights {
-    fn new(from: u32, to: u64, (first, count): (u64, u32), filter: Filter) -> Result<Self, Error> {
-        let outputs = count as usize;
-        if u64::from(from) == to {
-            let mut starts = reserve(outputs)?;
-            starts.extend((0..count).map(|i| first as u32 + i));
-            return Ok(Self {
-                starts,
-                lengths: vec![1; outputs],
-                weights: vec![1 << PRECISION_BITS; outputs],
-                stride: 1,
-            });
-        }
-        let scale = f64::from(from) / to as f64;
-        let filter_scale = scale.max(1.0);
-        let support = filter.support() * filter_scale;
-        let stride = (support.ceil() as usize * 2 + 1).min(from as usize);
-        let mut starts = reserve(outputs)?;
-        let mut lengths = reserve(outputs)?;
-        let mut weights: Vec<i32> = reserve(outputs.saturating_mul(stride))?;
-        let mut row: Vec<f64> = reserve(stride)?;
-        for output in first..first + u64::from(count) {
-            let centre = (output as f64 + 0.5) * scale;
-            let start = ((centre - support + 0.5) as i64).max(0);
-            let end = ((centre + support + 0.5) as i64).min(i64::from(from));
-            row.clear();
-            row.extend((start..end).map(|x| filter.weight((x as f64 - centre + 0.5) * (1.0 / filter_scale))));
-            let sum: f64 = row.iter().sum();
-            starts.push(start as u32);
-            lengths.push(row.len() as u32);
-            weights.extend(row.iter().map(|&w| fixed_point(if sum == 0.0 { w } else { w / sum })));
-            weights.resize(starts.len() * stride, 0);
-        }
-        Ok(Self { starts, lengths, weights, stride })
-    }
-
-    /// The input samples that are needed.
-    fn reach(&self) -> Range<u32> {
-        let first = self.starts.first().copied().unwrap_or(0);
-        let last = self.starts.iter().zip(&self.lengths).map(|(start, length)| start + length).max();
-        first..last.unwrap_or(first)
-    }
-
-    fn outputs(&self) -> impl Iterator<Item = (usize, &[i32])> {
-        let rows = self.weights.chunks_exact(self.stride.max(1));
-        self.starts.iter().zip(&self.lengths).zip(rows).map(|((&start, &n), row)| (start as usize, &row[..n as usize]))
-    }
-}
-
-/// Round half away from zero, as Pillow does.
-fn fixed_point(weight: f64) -> i32 {
-    let scaled = weight * f64::from(1 << PRECISION_BITS);
-    (scaled + if weight < 0.0 { -0.5 } else { 0.5 }) as i32
-}
-
-fn to_byte(sum: i32) -> u8 {
-    (sum >> PRECISION_BITS).clamp(0, 255) as u8
-}
-
-const HALF: i32 = 1 << (PRECISION_BITS - 1);
 
 /// Resample `rows` of an image whose first column is column `left` of the picture that the weights speak of.
 fn horizontal(image: &Rgb, weights: &Weights, rows: Range<u32>, left: u32) -> Result<Rgb, Error> {

@@ -1,6 +1,6 @@
 //! The runs of a compressed BMP, by Pillow's rules for lines that are too long and for jumps.
 
-use crate::pixels::header::CUT_SHORT;
+use crate::pixels::format::CUT_SHORT;
 
 /// Pixels in the order in which they are stored. A jump leaves those that it passes over at index 0.
 pub(super) struct Runs<'a> {
