@@ -61,6 +61,12 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     sums.iter().sum::<f32>() + rest
 }
 
+/// Returns the cosine of two vectors of any length other than zero, in double precision.
+pub(crate) fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}
+
 /// The length of a vector that has a direction: NaN, infinities and the zero vector have none. Squares are summed in f64:
 /// a sum of 1,000 in f32 would lose the last digits.
 pub(crate) fn length(vector: &[f32]) -> Result<f64, Error> {

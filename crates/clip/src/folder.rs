@@ -172,3 +172,22 @@ pub(crate) fn files_of(folder: &Path) -> io::Result<Vec<String>> {
     found.sort();
     Ok(found)
 }
+
+/// Returns the path, within the folder, of a file that the graph names relative to itself.
+pub(crate) fn beside(graph: &str, data: &str) -> String {
+    match graph.rsplit_once('/') {
+        Some((folder, _)) => format!("{folder}/{data}"),
+        None => data.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_are_next_to_their_graph() {
+        assert_eq!(beside("onnx/model.onnx", "model.onnx_data"), "onnx/model.onnx_data");
+        assert_eq!(beside("model.onnx", "model.onnx_data"), "model.onnx_data");
+    }
+}

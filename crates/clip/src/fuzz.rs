@@ -8,11 +8,13 @@ use std::sync::OnceLock;
 
 use crate::folder::Folder;
 use crate::import::config::Configuration;
-use crate::onnx::Onnx;
+use crate::import::describe;
+use crate::import::files::TOKENIZER;
+use crate::onnx::file::Onnx;
 use crate::pixels::{Format, Limits, image_info, image_tensor};
 use crate::recipe::ImageSpec;
 use crate::store::manifest::{MANIFEST_FILE, Manifest};
-use crate::tokenizer::{self, TextTokenizer};
+use crate::tokenizer::TextTokenizer;
 
 /// Ends a file where several are in one input: UTF-8 has no such byte.
 const END: u8 = 0xff;
@@ -111,10 +113,10 @@ pub fn config(bytes: &[u8]) {
         }
     }
     let path = scratch();
-    lend(tokenizer::TOKENIZER);
+    lend(TOKENIZER);
     if let Ok(config) = Configuration::read(folder(&path)) {
         let defect = config.image.defect();
-        if let Ok((spec, _)) = tokenizer::describe(folder(&path), &config)
+        if let Ok((spec, _)) = describe(folder(&path), &config)
             && defect.is_none()
         {
             drop(TextTokenizer::open(folder(&path), &spec));
@@ -127,7 +129,7 @@ pub fn text(bytes: &[u8]) {
     let open = |name| {
         let path = fixtures().join(name);
         let config = Configuration::read(folder(&path)).expect("a fixture");
-        let (spec, _) = tokenizer::describe(folder(&path), &config).expect("a fixture");
+        let (spec, _) = describe(folder(&path), &config).expect("a fixture");
         TextTokenizer::open(folder(&path), &spec).expect("a fixture")
     };
     let tokenizers = TOKENIZERS.get_or_init(|| ["wide", "narrow", "bidirectional"].map(open).into());
@@ -140,12 +142,12 @@ pub fn text(bytes: &[u8]) {
 
 pub fn tokenizer(bytes: &[u8]) {
     let mut parts = bytes.splitn(2, |&byte| byte == END);
-    write(tokenizer::TOKENIZER, parts.next().unwrap_or_default());
+    write(TOKENIZER, parts.next().unwrap_or_default());
     lend("config.json");
     lend("preprocessor_config.json");
     let path = scratch();
     let Ok(config) = Configuration::read(folder(&path)) else { return };
-    let Ok((spec, _)) = tokenizer::describe(folder(&path), &config) else { return };
+    let Ok((spec, _)) = describe(folder(&path), &config) else { return };
     let text = String::from_utf8_lossy(parts.next().unwrap_or(b"a red bicycle"));
     if let Ok(tokens) = TextTokenizer::open(folder(&path), &spec)
         && let Ok(encoded) = tokens.encode(&text)

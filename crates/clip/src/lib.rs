@@ -9,7 +9,7 @@
 
 #![forbid(unsafe_code)]
 
-mod admin;
+pub mod admin;
 mod embedding;
 mod error;
 mod folder;
@@ -19,6 +19,7 @@ mod import;
 mod memory;
 mod model;
 mod onnx;
+mod options;
 mod panics;
 mod pixels;
 mod recipe;
@@ -26,18 +27,20 @@ mod runtime;
 pub mod store;
 mod threads;
 mod tokenizer;
+mod tower;
 mod zero_shot;
 
-pub use admin::probe::{Choices, TowerChoices};
 pub use embedding::Embedding;
 pub use error::{Error, Tower, of_one};
+pub use import::choices::{Choices, TowerChoices};
 pub use import::layout::{wanted, weights_of};
 pub use memory::{headroom, reserve};
-pub use model::{Model, Options, Overflow, TextEmbedding, Usage};
+pub use model::{Model, TextEmbedding, Usage};
+pub use options::{MAX_IMAGE_BATCH, MAX_TEXT_BATCH, Options, Overflow, TEXT_WINDOW};
 pub use pixels::{Format, ImageInfo, Limits, image_info, image_tensor};
 pub use recipe::{Filter, GraphSpec, ImageSpec, Pooling, Resize, TextSpec};
 pub use runtime::cpu::cpu_features;
-pub use runtime::{Runtime, TELEMETRY_OFF};
+pub use runtime::library::{Runtime, TELEMETRY_OFF};
 pub use store::manifest::{FileDigest, MANIFEST_FILE, Manifest, Source, digest};
 pub use threads::Interrupted;
 pub use tokenizer::MAX_TEXT_BYTES;

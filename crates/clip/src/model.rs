@@ -10,36 +10,15 @@ use crate::embedding::Embedding;
 use crate::error::{Error, Tower};
 use crate::folder::Folder;
 use crate::memory::{HEADROOM, Memory, headroom, reserve};
-use crate::pixels::{self, Limits};
-use crate::recipe::{GraphSpec, Levels};
-use crate::runtime::{Form, Graph, Runtime};
+use crate::options::{MAX_IMAGE_BATCH, MAX_TEXT_BATCH, Options, Overflow};
+use crate::pixels;
+use crate::recipe::Levels;
+use crate::runtime::library::Runtime;
+use crate::runtime::session::Graph;
 use crate::store::manifest::Manifest;
-use crate::store::prepared;
 use crate::threads::{self, Interrupted};
 use crate::tokenizer::{self, Encoded, TextTokenizer};
-
-/// How the caller wants the work done. None of it changes a vector.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The ONNX Runtime library.
-    pub runtime: PathBuf,
-    /// Cores that one call may use.
-    pub threads: usize,
-    /// Texts or pictures in one run of a graph.
-    pub batch_size: usize,
-    pub overflow: Overflow,
-    pub limits: Limits,
-    pub interrupted: Interrupted,
-}
-
-/// What becomes of a text with more tokens than the model reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Overflow {
-    /// Cut it, keeping the end token, as the reference does.
-    Truncate,
-    /// Refuse it.
-    Error,
-}
+use crate::tower;
 
 /// The embedding of a text, and how many tokens the text had before a cut.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,12 +26,6 @@ pub struct TextEmbedding {
     pub embedding: Embedding,
     pub tokens: usize,
 }
-
-/// More pictures than this in one run gain nothing (1.2 times at 8), cost memory and delay a cancel.
-const MAX_IMAGE_BATCH: usize = 8;
-
-/// More texts than this in one run gain nothing.
-const MAX_TEXT_BATCH: usize = 32;
 
 pub struct Model {
     path: PathBuf,
@@ -130,13 +103,13 @@ impl Model {
         let started = Instant::now();
         let folder = Folder { path: &self.path, model: &self.manifest.name };
         let runtime = Runtime::load(&options.runtime)?;
-        let (graph, shared) = match prepared::open(folder, &self.manifest, tower, runtime, options) {
+        let (graph, shared) = match tower::open_prepared(folder, &self.manifest, tower, runtime, options) {
             Ok((graph, bytes)) => (graph, bytes > 0),
             Err(reason @ Error::NotPrepared { .. }) => {
                 if self.manifest.tower_bytes(tower) >= SHARING_PAYS {
                     self.not_prepared = Some(reason);
                 }
-                (self.manifest.open_published(folder, tower, runtime, options)?, false)
+                (tower::open_published(folder, &self.manifest, tower, runtime, options)?, false)
             }
             Err(error) => return Err(error),
         };
@@ -178,7 +151,7 @@ impl Model {
                 return Err(Error::Interrupted);
             }
             let text = tokens.encode(text).map_err(|error| error.at(index))?;
-            check_overflow(text.count, context_length, options.overflow).map_err(|error| error.at(index))?;
+            options.overflow.check(text.count, context_length).map_err(|error| error.at(index))?;
             encoded.push(text);
         }
         self.embed_encoded(&encoded, options)
@@ -197,7 +170,7 @@ impl Model {
         let started = Instant::now();
         let mut embeddings: Vec<Option<TextEmbedding>> = reserve(encoded.len())?;
         embeddings.resize(encoded.len(), None);
-        for batch in order.chunks(batch_size(options, &spec.graph, MAX_TEXT_BATCH)) {
+        for batch in order.chunks(options.batch(&spec.graph, MAX_TEXT_BATCH)) {
             let length = match spec.natural_length {
                 true => batch.iter().map(|&index| encoded[index].ids.len()).max().unwrap_or(0),
                 false => spec.context_length,
@@ -206,7 +179,7 @@ impl Model {
             let (ids, mask) = tokenizer::rows(&texts, length, spec.pad_id, spec.pad_left)?;
             let rows = loaded.graph.run_texts(batch.len(), &ids, &mask, options.interrupted)?;
             for (row, &index) in rows.iter().zip(batch) {
-                let embedding = self.manifest.embedding(row, Tower::Text).map_err(|error| error.at(index))?;
+                let embedding = tower::embedding(&self.manifest, row, Tower::Text).map_err(|error| error.at(index))?;
                 embeddings[index] = Some(TextEmbedding { embedding, tokens: encoded[index].count });
             }
         }
@@ -217,7 +190,7 @@ impl Model {
     /// Embed pictures, in their order.
     pub fn embed_images(&mut self, images: &[&[u8]], options: &Options) -> Result<Vec<Embedding>, Error> {
         let size = (self.manifest.image.width, self.manifest.image.height);
-        let batch_size = batch_size(options, &self.manifest.image.graph, MAX_IMAGE_BATCH);
+        let batch_size = options.batch(&self.manifest.image.graph, MAX_IMAGE_BATCH);
         let samples = self.manifest.image.samples();
         let mut embeddings = reserve(images.len())?;
         let mut pixels = reserve(batch_size.min(images.len()) * samples)?;
@@ -247,7 +220,8 @@ impl Model {
             };
             let rows = loaded.graph.run_images(batch.len(), &pixels, size, options.interrupted)?;
             for (index, row) in rows.iter().enumerate() {
-                let embedding = self.manifest.embedding(row, Tower::Image).map_err(|error| error.at(first + index))?;
+                let embedding =
+                    tower::embedding(&self.manifest, row, Tower::Image).map_err(|error| error.at(first + index))?;
                 embeddings.push(embedding);
             }
         }
@@ -269,23 +243,10 @@ impl Model {
     }
 }
 
-/// How many texts or pictures go into one run.
-fn batch_size(options: &Options, graph: &GraphSpec, most: usize) -> usize {
-    if graph.alone { 1 } else { options.batch_size.clamp(1, most) }
-}
-
-/// Refuse a text that would be cut, if that is what the caller wants.
-fn check_overflow(tokens: usize, limit: usize, overflow: Overflow) -> Result<(), Error> {
-    match overflow {
-        Overflow::Error if tokens > limit => Err(Error::TooManyTokens { tokens, limit }),
-        Overflow::Error | Overflow::Truncate => Ok(()),
-    }
-}
-
 impl TextEmbedding {
     /// The embedding, unless the text was cut and that is not wanted.
     pub fn checked(&self, limit: usize, overflow: Overflow) -> Result<&Embedding, Error> {
-        check_overflow(self.tokens, limit, overflow).map(|()| &self.embedding)
+        overflow.check(self.tokens, limit).map(|()| &self.embedding)
     }
 }
 
@@ -294,44 +255,5 @@ impl Usage {
         self.calls += 1;
         self.items += items as u64;
         self.total_time += time;
-    }
-}
-
-impl Manifest {
-    /// Open a tower in one of its forms.
-    pub(crate) fn open(
-        &self,
-        tower: Tower,
-        form: Form<'_>,
-        runtime: &Runtime,
-        options: &Options,
-    ) -> Result<Graph, Error> {
-        let spec = self.graph(tower);
-        let output = (spec.output.clone(), spec.pooling);
-        Graph::open(runtime, form, (&self.name, tower), output, options.threads, options.interrupted)
-    }
-
-    /// Open a tower as it was published, after reading all of it to see that it is.
-    fn open_published(
-        &self,
-        folder: Folder<'_>,
-        tower: Tower,
-        runtime: &Runtime,
-        options: &Options,
-    ) -> Result<Graph, Error> {
-        let spec = self.graph(tower);
-        for file in spec.files() {
-            self.verify(folder, file, options.interrupted)?;
-        }
-        self.open(tower, Form::Published(&folder.path.join(&spec.file)), runtime, options)
-    }
-
-    /// Make an embedding of a row, which must have as many dimensions as the manifest says.
-    pub(crate) fn embedding(&self, row: &[f32], tower: Tower) -> Result<Embedding, Error> {
-        if row.len() != self.dimensions {
-            let reason = format!("it gave {} dimensions, expected {}", row.len(), self.dimensions);
-            return Err(Error::Inference { model: self.name.clone(), tower, reason });
-        }
-        Embedding::normalise(row, &self.name, tower)
     }
 }

@@ -117,6 +117,22 @@ pub enum Resize {
     Exact { width: u32, height: u32 },
 }
 
+/// The loss that a model was trained with. It decides how cosines become probabilities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// Softmax over all labels.
+    Softmax,
+    /// A sigmoid for each label, with a learned logit bias.
+    Sigmoid,
+}
+
+impl Loss {
+    /// Returns the loss of a family of models. The manifest pins the family, so this is the only place that decides.
+    pub(crate) fn of_family(family: &str) -> Self {
+        if family.starts_with("siglip") { Self::Sigmoid } else { Self::Softmax }
+    }
+}
+
 fn is_false(value: &bool) -> bool {
     !value
 }

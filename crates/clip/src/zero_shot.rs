@@ -3,15 +3,14 @@
 use crate::embedding::{self, Embedding};
 use crate::error::Error;
 use crate::memory::{headroom, reserve};
-use crate::model::{Model, Options};
+use crate::model::Model;
+use crate::options::{Options, TEXT_WINDOW};
+use crate::recipe::Loss;
 use crate::store::manifest::Manifest;
 use crate::tokenizer::MAX_TEXT_BYTES;
 
 /// Where the label goes in a template.
 const PLACE: &str = "{}";
-
-/// Texts that are embedded together: enough to find some of like length for a run.
-const WINDOW: usize = 256;
 
 /// Templates at most: published ensembles have eighty.
 pub const MAX_TEMPLATES: usize = 1000;
@@ -38,7 +37,7 @@ impl Head {
     fn of(manifest: &Manifest) -> Result<Self, Error> {
         let lacking = |what| Error::NoHead { model: manifest.name.clone(), lacking: what };
         let scale = manifest.logit_scale.ok_or_else(|| lacking("logit scale"))?;
-        if manifest.family.starts_with("siglip") && manifest.logit_bias.is_none() {
+        if Loss::of_family(&manifest.family) == Loss::Sigmoid && manifest.logit_bias.is_none() {
             return Err(lacking("logit bias"));
         }
         Self::new(scale, manifest.logit_bias).ok_or_else(|| lacking("logit scale"))
@@ -74,7 +73,7 @@ impl Classifier {
             return Err(Error::TemplateWithoutPlace { index });
         }
         let mut vectors = reserve(labels.len().saturating_mul(dimensions))?;
-        let at_once = (WINDOW / templates.len().max(1)).max(1);
+        let at_once = (TEXT_WINDOW / templates.len().max(1)).max(1);
         for labels in labels.chunks(at_once) {
             // A label stands in each place of each template: what that comes to is known before it is written.
             let mut bytes = 0;

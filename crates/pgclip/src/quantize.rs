@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use clip::{Embedding, Error, Format, Limits, Model, Options, Tower, store};
+use clip::{Embedding, Error, Format, Limits, Model, Options, Tower, admin};
 use serde::Serialize;
 
 use crate::cli::{QuantizeArguments, TowerArgument};
@@ -67,7 +67,7 @@ impl Session {
         let texts = wanted.texts.as_deref().map_or_else(|| Ok(TEXTS.map(Into::into).into()), texts)?;
         let images = if wanted.images.is_empty() { (0..DRAWN).map(drawn).collect() } else { images(&wanted.images)? };
         let mut bar = Bar::new();
-        let made = store::quantize(&models, name, &new_name, towers, &options, &mut |file, size, done| {
+        let made = admin::quantize(&models, name, &new_name, towers, &options, &mut |file, size, done| {
             bar.set(file, size, done);
         });
         bar.finish();

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use clip::{Choices, Error, Format, Limits, MANIFEST_FILE, Manifest, Options, Overflow, Resize, store};
+use clip::{Choices, Error, Format, Limits, MANIFEST_FILE, Manifest, Options, Overflow, Resize, admin, store};
 use serde_json::json;
 
 use crate::catalog::CATALOG;
@@ -36,7 +36,7 @@ impl Session {
         let mut bar = Bar::new();
         let options = options(&self.place)?;
         let added =
-            store::add(folder, &models, name, choices, &options, &mut |file, size, done| bar.set(file, size, done));
+            admin::add(folder, &models, name, choices, &options, &mut |file, size, done| bar.set(file, size, done));
         bar.finish();
         let manifest = added?;
         let prepared = prepare_added(&models, name, &options)?;
@@ -148,7 +148,7 @@ impl Session {
         let mut prepared = Vec::new();
         let mut failures = Vec::new();
         for name in &names {
-            match store::prepare(&models, name, &options) {
+            match admin::prepare(&models, name, &options) {
                 Ok(done) => {
                     if !self.json {
                         report::line(&format!("{name}: {}", if done { "prepared" } else { "was prepared already" }))?;
@@ -207,7 +207,7 @@ impl Session {
 
 /// Let connections share a model that was just added. It is there and works, whatever becomes of this.
 pub fn prepare_added(models: &Path, name: &str, options: &Options) -> Result<bool, Failure> {
-    match store::prepare(models, name, options) {
+    match admin::prepare(models, name, options) {
         Ok(_) => Ok(true),
         Err(Error::Interrupted) => {
             Err(Failure::from(Error::Interrupted)

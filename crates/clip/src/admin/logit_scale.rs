@@ -1,5 +1,5 @@
-//! What a model learned to multiply with the cosine and to add to it: found in its weights, or measured where one graph
-//! computes it. The value in the configuration is where training began, not where it ended, so it is never taken.
+//! The learned logit scale and logit bias: read from the weights, or measured with a graph that computes logits. The values in
+//! the configuration are those at the beginning of the training, so they are never used.
 //!
 //! External crate: `serde_json`.
 
@@ -8,27 +8,30 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use serde_json::Value;
 
+use crate::admin::self_test::stripes;
+use crate::embedding::cosine;
 use crate::error::Error;
 use crate::folder::Folder;
+use crate::import::choices::Logits;
 use crate::import::config::Configuration;
-use crate::model::Options;
-use crate::runtime::{Graph, Runtime};
+use crate::import::tokenizer::describe;
+use crate::options::Options;
+use crate::recipe::Loss;
+use crate::runtime::library::Runtime;
+use crate::runtime::session::Graph;
 use crate::tokenizer::{self, TextTokenizer};
 
 const WEIGHTS: &str = "model.safetensors";
 
-/// Headers of CLIP models have some hundred kilobytes.
+/// Largest header of a weights file. Those of CLIP models have some hundred kilobytes.
 const MAX_HEADER_BYTES: u64 = 16 * 1024 * 1024;
 
 const LOGITS: &str = "logits_per_text";
 
-/// Texts whose cosines to one picture differ enough to fit a line through.
+/// Texts whose cosines with one image differ enough to fit a line.
 const TEXTS: [&str; 6] = ["a photo of a cat", "two dogs", "", "night", "a red car in the street", "42"];
 
-/// Factor and summand.
-pub(crate) type Logits = (f64, Option<f64>);
-
-/// The values among the weights of the original model, if its file is in the folder.
+/// Returns the values from the weights of the original model, if its file is in the folder.
 pub(crate) fn from_safetensors(folder: Folder<'_>) -> Result<Option<Logits>, Error> {
     if !folder.has(WEIGHTS) {
         return Ok(None);
@@ -38,7 +41,7 @@ pub(crate) fn from_safetensors(folder: Folder<'_>) -> Result<Option<Logits>, Err
     Ok(scale.map(|scale| (scale.exp(), bias)))
 }
 
-/// `logit_scale` and `logit_bias`, where they are single-precision scalars.
+/// Returns `logit_scale` and `logit_bias`, where they are single-precision scalars.
 fn read_scalars(folder: Folder<'_>) -> io::Result<[Option<f64>; 2]> {
     let mut file = File::open(folder.path.join(WEIGHTS))?;
     let mut length = [0; 8];
@@ -63,20 +66,20 @@ fn read_scalars(folder: Folder<'_>) -> io::Result<[Option<f64>; 2]> {
     Ok([scalar("logit_scale")?, scalar("logit_bias")?])
 }
 
-/// Measure them by a graph that has both towers and what follows; nothing if it has no logits.
+/// Measures the values with a graph that has both towers. Returns None if it has no output with logits.
 pub(crate) fn measure(
     folder: Folder<'_>,
     whole: &str,
     config: &Configuration,
     options: &Options,
 ) -> Result<Option<Logits>, Error> {
-    let (text, _) = tokenizer::describe(folder, config)?;
+    let (text, _) = describe(folder, config)?;
     let image = &config.image;
     let tokens = TextTokenizer::open(folder, &text)?;
     let texts = TEXTS.map(|text| tokens.encode(text).map(|encoded| encoded.ids));
     let texts = texts.into_iter().collect::<Result<Vec<_>, _>>()?;
     let (ids, mask) = tokenizer::rows(&texts, text.context_length, text.pad_id, text.pad_left)?;
-    let pixels: Vec<f32> = (0..image.samples()).map(|place| if place % 7 < 3 { 1.0 } else { -0.5 }).collect();
+    let pixels = stripes(image.samples())?;
 
     let runtime = Runtime::load(&options.runtime)?;
     let path = folder.path.join(whole);
@@ -87,32 +90,27 @@ pub(crate) fn measure(
     let size = (image.width, image.height);
     let outputs = ["text_embeds", "image_embeds", LOGITS];
     let found = graph.run_whole((texts.len(), &ids, &mask), (&pixels, size), &outputs, options.interrupted)?;
-    let [texts, pictures, logits] = found.as_slice() else { return Ok(None) };
-    let Some(picture) = pictures.iter().next() else { return Ok(None) };
+    let [texts, images, logits] = found.as_slice() else { return Ok(None) };
+    let Some(image) = images.iter().next() else { return Ok(None) };
     let points: Vec<_> = texts
         .iter()
         .zip(logits.iter())
-        .map(|(text, logit)| (cosine(text, picture), logit.first().copied().map_or(f64::NAN, f64::from)))
+        .map(|(text, logit)| (cosine(text, image), logit.first().copied().map_or(f64::NAN, f64::from)))
         .collect();
-    let (scale, bias) = match config.family.starts_with("siglip") {
-        true => fit_line(&points),
-        false => (fit_factor(&points), None),
+    let (scale, bias) = match Loss::of_family(&config.family) {
+        Loss::Sigmoid => fit_line(&points),
+        Loss::Softmax => (fit_factor(&points), None),
     };
     Ok(Some((scale, bias)).filter(|(scale, _)| scale.is_finite()))
 }
 
-fn cosine(a: &[f32], b: &[f32]) -> f64 {
-    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
-    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
-}
-
-/// The least squares' factor of `y = factor * x`.
+/// Returns the factor of `y = factor * x` by least squares.
 fn fit_factor(points: &[(f64, f64)]) -> f64 {
     let sum = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>();
     sum(|(x, y)| x * y) / sum(|(x, _)| x * x)
 }
 
-/// The least squares' factor and summand of `y = factor * x + summand`.
+/// Returns the factor and the summand of `y = factor * x + summand` by least squares.
 fn fit_line(points: &[(f64, f64)]) -> (f64, Option<f64>) {
     let count = points.len() as f64;
     let mean_x = points.iter().map(|(x, _)| x).sum::<f64>() / count;

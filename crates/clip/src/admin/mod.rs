@@ -1,4 +1,14 @@
-//! Administration of the model directory. Only `pgclip` enters here: a server process never does.
+//! Administration of the model directory. Only `pgclip` uses it; server processes do not.
 
-pub(crate) mod logit_scale;
-pub(crate) mod probe;
+mod add;
+mod copy;
+mod logit_scale;
+mod prepare;
+mod probe;
+mod quantize;
+mod self_test;
+
+pub use add::add;
+pub use copy::Progress;
+pub use prepare::prepare;
+pub use quantize::quantize;

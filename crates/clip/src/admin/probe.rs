@@ -1,63 +1,25 @@
-//! What a model is, found out by running it. Happens once, when it is added; the manifest pins the answer.
+//! The properties of a model, found by running it once, when it is added. The manifest pins them.
 
 use std::collections::BTreeSet;
 
-use crate::admin::logit_scale::Logits;
+use crate::admin::self_test::{MIN_COSINE, PROBES, gray, stripes};
 use crate::embedding::Embedding;
 use crate::error::{Error, Tower};
-use crate::folder::Folder;
+use crate::folder::{Folder, beside};
+use crate::import::choices::{Choices, TowerChoices};
 use crate::import::config::Configuration;
-use crate::import::layout::{Layout, beside};
-use crate::memory::reserve;
-use crate::model::Options;
-use crate::onnx::Onnx;
-use crate::recipe::{GraphSpec, Pooling};
-use crate::runtime::{Form, Graph, Output, Rows, Runtime};
-use crate::store::manifest::{Manifest, Source, digest_file, shown};
+use crate::import::layout::Layout;
+use crate::import::tokenizer::describe;
+use crate::onnx::file::Onnx;
+use crate::options::Options;
+use crate::recipe::{GraphSpec, Loss, Pooling};
+use crate::runtime::library::Runtime;
+use crate::runtime::rows::Rows;
+use crate::runtime::session::{Form, Graph, Output};
+use crate::store::manifest::{Manifest, digest_file, printable_ascii};
 use crate::tokenizer::{self, TextTokenizer};
 
-/// What an administrator decides about a model that is added. Nothing means: what the folder says.
-#[derive(Clone, Debug, Default)]
-pub struct Choices {
-    /// Which of several exports: `fp16`, `int8`, `quantized`, ….
-    pub variant: Option<String>,
-    pub text: TowerChoices,
-    pub image: TowerChoices,
-    /// Pictures are not turned upright by their EXIF orientation.
-    pub ignore_exif_orientation: bool,
-    /// Learned factor and summand of the cosine, where no file has them.
-    pub logit_scale: Option<f64>,
-    pub logit_bias: Option<f64>,
-    pub license: Option<String>,
-    pub source: Option<Source>,
-}
-
-#[derive(Clone, Debug, Default)]
-pub struct TowerChoices {
-    /// Path of the graph within the folder.
-    pub graph: Option<String>,
-    /// The output that is meant.
-    pub output: Option<String>,
-    /// How one row is made of it, if it has a row per token or patch.
-    pub pooling: Option<Pooling>,
-}
-
-impl Choices {
-    /// Take over what was learned, where nothing else was said.
-    pub(crate) fn learn(&mut self, found: Option<Logits>) {
-        if let Some((scale, bias)) = found {
-            self.logit_scale = self.logit_scale.or(Some(scale));
-            self.logit_bias = self.logit_bias.or(bias);
-        }
-    }
-}
-
-/// Equal to the last digits that differ between kernels for different shapes.
-pub(crate) const SAME: f64 = 0.999_99;
-
-const PROBES: [&str; 2] = ["a photo of a cat", "two dogs"];
-
-/// What is known of a tower's graph before it is run.
+/// The facts about a tower that are known before its graph is run.
 struct Probe<'a> {
     folder: Folder<'a>,
     family: &'a str,
@@ -66,9 +28,9 @@ struct Probe<'a> {
     options: &'a Options,
 }
 
-/// Examine a folder that has one graph per tower, and describe it.
+/// Examines a folder that has one graph per tower, and returns its manifest.
 ///
-/// Both towers must give finite vectors of one dimension.
+/// Both towers must return finite vectors of the same dimension.
 pub(crate) fn examine(
     folder: Folder<'_>,
     config: Configuration,
@@ -76,7 +38,7 @@ pub(crate) fn examine(
     choices: &Choices,
     options: &Options,
 ) -> Result<Manifest, Error> {
-    let (mut text, tokenizer_files) = tokenizer::describe(folder, &config)?;
+    let (mut text, tokenizer_files) = describe(folder, &config)?;
     let mut image = config.image.clone();
     image.exif_orientation = !choices.ignore_exif_orientation;
     let probe = |choices, pooling| Probe { folder, family: &config.family, choices, pooling, options };
@@ -99,13 +61,13 @@ pub(crate) fn examine(
         let (one, other) = (one?, other?);
         let padded =
             [run(&[&one], text.context_length)?, run(&[&other], text.context_length)?].map(|mut row| row.remove(0));
-        // A graph of one length refuses any other; one that looks at the padding gives another embedding.
+        // A graph of one length rejects any other; one that reads the padding returns another embedding.
         text.natural_length = [&one, &other].into_iter().zip(&padded).all(|(ids, padded)| {
-            run(&[ids.as_slice()], ids.len()).is_ok_and(|natural| natural[0].cosine(padded) > SAME)
+            run(&[ids.as_slice()], ids.len()).is_ok_and(|natural| natural[0].cosine(padded) > MIN_COSINE)
         });
         if !text.graph.alone {
             let together = run(&[&one, &other], text.context_length);
-            text.graph.alone = !together.is_ok_and(|together| together[0].cosine(&padded[0]) > SAME);
+            text.graph.alone = !together.is_ok_and(|together| together[0].cosine(&padded[0]) > MIN_COSINE);
         }
         padded[0].as_slice().len()
     };
@@ -129,19 +91,19 @@ pub(crate) fn examine(
         }
     }
     image.graph.alone |= is_single(&shape, folder, &layout.image)?;
-    let mut run = |pictures: &[&[f32]]| {
-        let pixels = pictures.concat();
-        let rows = graph.run_images(pictures.len(), &pixels, (image.width, image.height), options.interrupted)?;
+    let mut run = |images: &[&[f32]]| {
+        let pixels = images.concat();
+        let rows = graph.run_images(images.len(), &pixels, (image.width, image.height), options.interrupted)?;
         embeddings(&rows, folder, Tower::Image)
     };
-    let [grey, stripes] = test_pictures(image.samples())?;
-    let one = run(&[&grey])?;
+    let (gray, stripes) = (gray(image.samples())?, stripes(image.samples())?);
+    let one = run(&[&gray])?;
     if one[0].as_slice().len() != dimensions {
         let reason = format!("it gives {} dimensions, the text tower {dimensions}", one[0].as_slice().len());
         return Err(Error::invalid(folder.model, &layout.image, reason));
     }
     if !image.graph.alone {
-        image.graph.alone = !run(&[&grey, &stripes]).is_ok_and(|together| together[0].cosine(&one[0]) > SAME);
+        image.graph.alone = !run(&[&gray, &stripes]).is_ok_and(|together| together[0].cosine(&one[0]) > MIN_COSINE);
     }
 
     let graphs = [text.graph.files(), image.graph.files()].into_iter().flatten();
@@ -152,11 +114,11 @@ pub(crate) fn examine(
         format_version: 0,
         name: folder.model.into(),
         digest: String::new(),
-        family: shown(&config.family),
+        family: printable_ascii(&config.family),
         dimensions,
         logit_scale: choices.logit_scale,
         logit_bias: choices.logit_bias,
-        license: choices.license.as_deref().map(shown),
+        license: choices.license.as_deref().map(printable_ascii),
         source: choices.source.clone(),
         quantized_from: None,
         text,
@@ -167,7 +129,7 @@ pub(crate) fn examine(
 }
 
 impl Probe<'_> {
-    /// Open a graph, with nothing of it reaching outside the folder, and choose its output.
+    /// Opens a graph that uses no file outside the folder, and chooses its output.
     fn open(&self, file: &str, tower: Tower) -> Result<(Graph, GraphSpec), Error> {
         let invalid = |reason: String| Error::invalid(self.folder.model, file, reason);
         let facts = Onnx::read(self.folder, file)?.facts().map_err(invalid)?;
@@ -182,7 +144,8 @@ impl Probe<'_> {
         Ok((graph, GraphSpec { file: file.into(), data, output, pooling, alone: facts.scaled_by_content }))
     }
 
-    /// The output that holds embeddings. A wrong one gives vectors that look right and match nothing: doubt refuses.
+    /// Returns the output that holds embeddings. In doubt the model is rejected: vectors of a wrong output look right and match
+    /// nothing.
     fn choose_output(&self, outputs: &[Output], tower: Tower) -> Result<(String, Option<Pooling>), String> {
         let names = || outputs.iter().map(|output| output.name.as_str()).collect::<Vec<_>>().join(", ");
         let named = |name: &str| outputs.iter().find(|output| output.name == name);
@@ -199,8 +162,9 @@ impl Probe<'_> {
                 _ => Ok((wanted.clone(), None)),
             };
         }
-        // SigLIP has no projection: its pooled output is the embedding. CLIP's is of another space.
-        let pooled = if self.family.starts_with("siglip") { named("pooler_output") } else { None };
+        // Models with the sigmoid loss (SigLIP) have no projection: their pooled output is the embedding. CLIP's pooled output is
+        // in another space.
+        let pooled = if Loss::of_family(self.family) == Loss::Sigmoid { named("pooler_output") } else { None };
         let is_hidden = |name: &str| matches!(name, "pooler_output" | "last_hidden_state" | "token_embeddings");
         let single = || outputs.first().filter(|only| outputs.len() == 1 && !is_hidden(&only.name));
         let row = named(projected).or_else(|| named("sentence_embedding")).or(pooled).or_else(single);
@@ -218,44 +182,7 @@ impl Probe<'_> {
     }
 }
 
-/// Run a tower of a finished model as it was published: it must give an embedding.
-pub(crate) fn try_tower(
-    folder: Folder<'_>,
-    manifest: &Manifest,
-    tower: Tower,
-    options: &Options,
-) -> Result<Embedding, Error> {
-    let file = folder.path.join(&manifest.graph(tower).file);
-    let runtime = Runtime::load(&options.runtime)?;
-    let mut graph = manifest.open(tower, Form::Published(&file), runtime, options)?;
-    probe(&mut graph, folder, manifest, tower, options)
-}
-
-/// What a tower of a finished model makes of the first probe.
-pub(crate) fn probe(
-    graph: &mut Graph,
-    folder: Folder<'_>,
-    manifest: &Manifest,
-    tower: Tower,
-    options: &Options,
-) -> Result<Embedding, Error> {
-    let rows = match tower {
-        Tower::Text => {
-            let spec = &manifest.text;
-            let ids = TextTokenizer::open(folder, spec)?.encode(PROBES[0])?.ids;
-            let (ids, mask) = tokenizer::rows(&[&ids], spec.context_length, spec.pad_id, spec.pad_left)?;
-            graph.run_texts(1, &ids, &mask, options.interrupted)?
-        }
-        Tower::Image => {
-            let spec = &manifest.image;
-            let [_, stripes] = test_pictures(spec.samples())?;
-            graph.run_images(1, &stripes, (spec.width, spec.height), options.interrupted)?
-        }
-    };
-    manifest.embedding(rows.iter().next().unwrap_or_default(), tower)
-}
-
-/// Whether the graph was exported for one text or picture at a time.
+/// Returns true if the graph was exported for one text or image at a time.
 fn is_single(shape: &[Option<usize>], folder: Folder<'_>, file: &str) -> Result<bool, Error> {
     match shape.first().copied().flatten() {
         None => Ok(false),
@@ -266,12 +193,4 @@ fn is_single(shape: &[Option<usize>], folder: Folder<'_>, file: &str) -> Result<
 
 fn embeddings(rows: &Rows, folder: Folder<'_>, tower: Tower) -> Result<Vec<Embedding>, Error> {
     rows.iter().map(|row| Embedding::normalise(row, folder.model, tower)).collect()
-}
-
-/// Two pictures that no tower takes for one another.
-fn test_pictures(samples: usize) -> Result<[Vec<f32>; 2], Error> {
-    let (mut grey, mut stripes) = (reserve(samples)?, reserve(samples)?);
-    grey.resize(samples, 0.1);
-    stripes.extend((0..samples).map(|place| if place % 7 < 3 { 1.0 } else { -0.5 }));
-    Ok([grey, stripes])
 }

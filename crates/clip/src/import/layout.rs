@@ -1,10 +1,10 @@
 //! Where in a folder the graphs are: the names under which CLIP models are published.
 
-use crate::admin::probe::Choices;
 use crate::error::Error;
-use crate::folder::{Folder, files_of};
-use crate::import::config;
-use crate::onnx::Onnx;
+use crate::folder::{Folder, beside, files_of};
+use crate::import::choices::Choices;
+use crate::import::files;
+use crate::onnx::file::Onnx;
 
 /// Stems of the files, in the layouts of transformers.js and optimum, of immich, and of sentence-transformers.
 const TEXT: [&str; 4] = ["onnx/text_model", "textual/model", "textual/onnx/model", "text_model"];
@@ -79,7 +79,7 @@ fn variants(files: &[String]) -> Vec<String> {
 /// graphs among them comes next.
 pub fn wanted(model: &str, files: &[String], choices: &Choices) -> Result<Vec<String>, Error> {
     let layout = Layout::find(model, files, choices)?;
-    let mut wanted: Vec<_> = config::paths().filter(|path| files.contains(path)).collect();
+    let mut wanted: Vec<_> = files::paths().filter(|path| files.contains(path)).collect();
     wanted.extend([layout.text.clone(), layout.image.clone()]);
     wanted.dedup();
     Ok(wanted)
@@ -90,14 +90,6 @@ pub fn weights_of(model: &str, folder: &std::path::Path, graph: &str) -> Result<
     let folder = Folder { path: folder, model };
     let facts = Onnx::read(folder, graph)?.facts().map_err(|reason| Error::invalid(model, graph, reason))?;
     Ok(facts.data.iter().map(|data| beside(graph, data)).collect())
-}
-
-/// A path that a graph file names, seen from the folder.
-pub(crate) fn beside(graph: &str, data: &str) -> String {
-    match graph.rsplit_once('/') {
-        Some((folder, _)) => format!("{folder}/{data}"),
-        None => data.into(),
-    }
 }
 
 #[cfg(test)]
@@ -132,11 +124,5 @@ mod tests {
         assert_eq!(wanted(&["config.json", "model.onnx"], None).unwrap(), ["config.json", "model.onnx"]);
         let error = wanted(&files, Some("q4")).unwrap_err().to_string();
         assert!(error.contains("variants that are there: fp16"), "{error}");
-    }
-
-    #[test]
-    fn weights_are_beside_their_graph() {
-        assert_eq!(beside("onnx/model.onnx", "model.onnx_data"), "onnx/model.onnx_data");
-        assert_eq!(beside("model.onnx", "model.onnx_data"), "model.onnx_data");
     }
 }

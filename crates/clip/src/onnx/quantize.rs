@@ -1,8 +1,8 @@
-//! Graphs with 8-bit weights: faster where the processor multiplies bytes, at a small loss.
+//! Graphs with 8-bit weights: faster on processors with 8-bit multiplication, with a small loss of accuracy.
 //!
-//! What onnxruntime's `quantize_dynamic` makes with `weight_type=QInt8`, `per_channel=True` and
-//! `op_types_to_quantize=["MatMul"]`: the weights of each matrix product become bytes with a scale per column, and what
-//! they are multiplied with is scaled to bytes at run time. All else stays as it is. External crate: `prost`.
+//! The result is that of onnxruntime's `quantize_dynamic` with `weight_type=QInt8`, `per_channel=True` and
+//! `op_types_to_quantize=["MatMul"]`: the weights of each matrix product become bytes with a scale per column, and the other
+//! factor is scaled to bytes at run time. Everything else stays the same. External crate: `prost`.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -11,11 +11,14 @@ use std::os::unix::fs::FileExt;
 use prost::Message;
 use prost::bytes::Bytes;
 
-use crate::folder::Folder;
-use crate::import::layout::beside;
+use crate::folder::{Folder, beside};
 use crate::memory::reserve;
-use crate::onnx::{
-    AttributeProto, ModelProto, NodeProto, Onnx, Piece, Refusal, SCALED_BY_CONTENT, TensorProto, decode,
+use crate::onnx::facts::{DataRange, SCALED_BY_CONTENT};
+use crate::onnx::file::Onnx;
+use crate::onnx::int8::quantize_columns;
+use crate::onnx::part::reads;
+use crate::onnx::proto::{
+    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSet, Refusal, TensorProto, decode, names,
 };
 
 /// Types of tensors and of attributes, as ONNX numbers them.
@@ -24,29 +27,17 @@ const INT8: i32 = 3;
 const ATTRIBUTE_INT: i32 = 2;
 
 /// The first version of the operators that has DynamicQuantizeLinear.
-const LEAST_OPSET: i64 = 11;
-
-/// The largest byte: symmetric, so that zero stays zero and -128 is not used.
-const MOST: f32 = 127.0;
+const MIN_OPSET: i64 = 11;
 
 /// A file of more bytes is no protobuf.
 const MAX_BYTES: usize = (2 << 30) - 1;
-
-/// A version of the operators of a domain.
-#[derive(Clone, PartialEq, Message)]
-struct OperatorSet {
-    #[prost(string, tag = "1")]
-    domain: String,
-    #[prost(int64, tag = "2")]
-    version: i64,
-}
 
 /// The graph of `file` with 8-bit weights, all in one file.
 pub(crate) fn quantize(onnx: &Onnx, folder: Folder<'_>, file: &str) -> Result<Vec<u8>, Refusal> {
     let opset = onnx.model.opset_import.iter().map(|set| decode::<OperatorSet>(set, "operator set"));
     let opset = opset.collect::<Result<Vec<_>, _>>()?.into_iter().find(|set| matches!(&*set.domain, "" | "ai.onnx"));
-    if opset.is_none_or(|set| set.version < LEAST_OPSET) {
-        return Err(format!("it uses operators older than version {LEAST_OPSET}: export it anew"));
+    if opset.is_none_or(|set| set.version < MIN_OPSET) {
+        return Err(format!("it uses operators older than version {MIN_OPSET}: export it anew"));
     }
     let nodes: Vec<NodeProto> = onnx.graph.node.iter().map(|node| decode(node, "node")).collect::<Result<_, _>>()?;
     if nodes.iter().any(|node| SCALED_BY_CONTENT.contains(&&*node.op_type) || node.op_type == "DequantizeLinear") {
@@ -179,8 +170,8 @@ impl Rewriter<'_> {
         if tensor.external_data.is_empty() {
             return Ok(tensor.raw_data.clone().unwrap_or_default());
         }
-        let (data, pieces) = tensor.place()?;
-        let Some(&Piece { offset, length }) = pieces.first() else {
+        let (data, ranges) = tensor.place()?;
+        let Some(&DataRange { offset, length }) = ranges.first() else {
             return Err(format!("{:?} has no place", tensor.name));
         };
         let read = || -> std::io::Result<Bytes> {
@@ -199,13 +190,13 @@ impl Rewriter<'_> {
     }
 
     /// The whole graph: weights that nothing reads any more are gone, those outside are brought in.
-    fn finish(self, onnx: &Onnx, nodes: &[NodeProto]) -> Result<crate::onnx::GraphProto, Refusal> {
+    fn finish(self, onnx: &Onnx, nodes: &[NodeProto]) -> Result<GraphProto, Refusal> {
         // What else than the right side of a product reads weights still needs them, branches and loops included.
         let mut kept: HashSet<String> = HashSet::new();
         for node in nodes {
             let is_product = node.op_type == "MatMul";
             let mut names = Vec::new();
-            crate::onnx::reads(node, &mut names, 0)?;
+            reads(node, &mut names, 0)?;
             kept.extend(
                 names.into_iter().enumerate().filter(|&(place, _)| !(is_product && place == 1)).map(|(_, name)| name),
             );
@@ -232,31 +223,11 @@ impl Rewriter<'_> {
                 initializer.push(made.encode_to_vec().into());
             }
         }
-        let names = crate::onnx::names(&onnx.graph.input)?;
+        let names = names(&onnx.graph.input)?;
         let inputs =
             onnx.graph.input.iter().zip(names).filter(|(_, name)| !is_gone(name)).map(|(input, _)| input.clone());
-        Ok(crate::onnx::GraphProto { node: self.nodes, initializer, input: inputs.collect(), ..onnx.graph.clone() })
+        Ok(GraphProto { node: self.nodes, initializer, input: inputs.collect(), ..onnx.graph.clone() })
     }
-}
-
-/// The bytes of a matrix, row by row, and the scale of each of its columns. Nothing where a value is not finite.
-fn quantize_columns(values: &[f32], columns: usize) -> Option<(Vec<u8>, Vec<f32>)> {
-    if !values.iter().all(|value| value.is_finite()) {
-        return None;
-    }
-    let mut largest = vec![0.0_f32; columns];
-    for row in values.chunks_exact(columns) {
-        for (largest, value) in largest.iter_mut().zip(row) {
-            *largest = largest.max(value.abs());
-        }
-    }
-    // Divided in double precision, then rounded once, as onnxruntime does it. A column of zeros has any scale.
-    let scale = |largest: f32| (f64::from(largest) / f64::from(MOST)) as f32;
-    let scales: Vec<f32> =
-        largest.iter().map(|&largest| if scale(largest) < f32::MIN_POSITIVE { 1.0 } else { scale(largest) }).collect();
-    let rows = values.chunks_exact(columns).flat_map(|row| row.iter().zip(&scales));
-    let bytes = rows.map(|(value, scale)| (value / scale).round_ties_even().clamp(-MOST, MOST) as i8 as u8);
-    Some((bytes.collect(), scales))
 }
 
 #[cfg(test)]
@@ -295,14 +266,5 @@ mod tests {
             let again = quantize(&made, folder, file).unwrap_err();
             assert!(again.contains("already"), "{again}");
         }
-    }
-
-    #[test]
-    fn each_column_has_a_scale_of_its_own_and_zero_stays_zero() {
-        let (bytes, scales) = quantize_columns(&[1.0, 0.0, 200.0, -0.5, 0.0, -254.0], 3).unwrap();
-        assert_eq!(scales, [1.0 / 127.0, 1.0, 2.0]);
-        assert_eq!(bytes.iter().map(|&byte| byte as i8).collect::<Vec<_>>(), [127, 0, 100, -64, 0, -127]);
-        assert!(quantize_columns(&[1.0, f32::NAN], 2).is_none());
-        assert!(quantize_columns(&[f32::INFINITY, 1.0, 0.0, 1.0], 2).is_none());
     }
 }

@@ -1,57 +1,72 @@
-//! Shared libraries, looked at before they are loaded: one that is cut short crashes the process that maps it.
+//! ONNX Runtime's library, loaded once, on first use, from an absolute path. External crate: `ort`.
 //!
-//! External crate: `object`.
+//! Invariant: the library is never unloaded, because its destructors are not safe at process exit.
 
-use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
-use object::elf::{self, FileHeader64};
-use object::read::elf::{FileHeader, ProgramHeader};
-use object::{Endianness, ReadCache, ReadRef};
+use ort::environment::Environment;
 
-/// What this process can load.
-const MACHINE: Option<elf::Machine> = match () {
-    () if cfg!(target_arch = "x86_64") => Some(elf::EM_X86_64),
-    () if cfg!(target_arch = "aarch64") => Some(elf::EM_AARCH64),
-    () => None,
-};
+use crate::error::Error;
+use crate::memory::headroom;
+use crate::runtime::elf;
+use crate::runtime::failure::one_line;
 
-/// Why a library cannot be loaded, as far as that can be told without loading it.
-pub(crate) fn defect(path: &Path) -> Result<Option<&'static str>, std::io::Error> {
-    let file = ReadCache::new(File::open(path)?);
-    Ok(defect_of(&file))
+/// Environment variables that turn off telemetry: the documented one, and an earlier spelling. Official builds of the library
+/// since 1.29 report usage to their maker unless these are "1" before it is loaded.
+pub const TELEMETRY_OFF: [&str; 2] = ["ORT_DISABLE_TELEMETRY", "ORT_TELEMETRY_DISABLED"];
+
+/// Address space that the library takes in a process, with a margin.
+const LIBRARY_BYTES: u64 = 64 * 1024 * 1024;
+
+static LOADED: Mutex<Option<&'static Runtime>> = Mutex::new(None);
+
+/// The loaded library. A process has at most one.
+pub struct Runtime {
+    pub(super) environment: Environment,
+    path: PathBuf,
 }
 
-fn defect_of<'data>(file: impl ReadRef<'data>) -> Option<&'static str> {
-    let Ok(header) = FileHeader64::<Endianness>::parse(file) else { return Some("it is no 64-bit ELF file") };
-    let Ok(endian) = header.endian() else { return Some("it is no ELF file of this byte order") };
-    if MACHINE.is_some_and(|machine| machine != header.e_machine(endian)) {
-        return Some("it is for another kind of processor");
+impl Runtime {
+    /// Loads the library at `path`, or returns the one that was loaded from there.
+    pub fn load(path: &Path) -> Result<&'static Self, Error> {
+        let mut loaded = LOADED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(runtime) = *loaded {
+            return match runtime.path == path {
+                true => Ok(runtime),
+                false => Err(Error::RuntimeLoaded {
+                    loaded: runtime.path.display().to_string(),
+                    wanted: path.display().to_string(),
+                }),
+            };
+        }
+        let missing = |reason: String| {
+            let path = path.display().to_string();
+            // The path is for superusers only; the reason is for all.
+            let reason = one_line(&reason).replace(&path, "the library");
+            Error::RuntimeMissing { path, reason }
+        };
+        if !path.is_absolute() {
+            return Err(missing("the path is not absolute".into()));
+        }
+        if let Some(defect) = elf::defect(path).map_err(|error| missing(error.to_string()))? {
+            return Err(missing(defect.into()));
+        }
+        headroom(LIBRARY_BYTES)?;
+        let environment = ort::init_from(path)
+            .map_err(|error| missing(error.to_string()))?
+            .with_name("pg_clip")
+            .with_telemetry(false)
+            .with_logger(std::sync::Arc::new(|_, _, _, _, _| {}))
+            .build()
+            .map_err(|error| missing(error.to_string()))?;
+        let runtime: &'static Self = Box::leak(Box::new(Self { environment, path: path.into() }));
+        *loaded = Some(runtime);
+        Ok(runtime)
     }
-    let Ok(segments) = header.program_headers(endian, file) else { return Some("the file is cut short") };
-    let size = file.len().unwrap_or(0);
-    let ends = |segment: &elf::ProgramHeader64<Endianness>| {
-        segment.p_offset(endian).checked_add(segment.p_filesz(endian)).is_some_and(|end| end <= size)
-    };
-    (!segments.iter().all(ends)).then_some("the file is cut short")
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_would_crash_is_told_from_what_can_be_loaded() {
-        let own = std::fs::read(std::env::current_exe().unwrap()).unwrap();
-        assert_eq!(defect_of(own.as_slice()), None);
-        for part in [64, 100, own.len() / 4, own.len() / 2] {
-            assert_eq!(defect_of(&own[..part]), Some("the file is cut short"), "{part} bytes");
-        }
-        for nothing in [&b""[..], b"\x7fELF", &[0; 4096]] {
-            assert_eq!(defect_of(nothing), Some("it is no 64-bit ELF file"));
-        }
-        let mut other = own;
-        other[18] ^= 0xff;
-        assert_eq!(defect_of(other.as_slice()), Some("it is for another kind of processor"));
+    /// Returns the library's description of itself: version, commit, compiler flags.
+    pub fn build_info(&self) -> &'static str {
+        ort::info()
     }
 }

@@ -79,8 +79,10 @@ impl Manifest {
         if manifest.name != folder.model {
             return Err(invalid(format!("it is of a model named {:?}", manifest.name)));
         }
-        if let Some(text) =
-            [Some(&manifest.family), manifest.license.as_ref()].into_iter().flatten().find(|text| shown(text) != **text)
+        if let Some(text) = [Some(&manifest.family), manifest.license.as_ref()]
+            .into_iter()
+            .flatten()
+            .find(|text| printable_ascii(text) != **text)
         {
             return Err(invalid(format!("{text:?} is no short line of ASCII")));
         }
@@ -178,10 +180,10 @@ impl Manifest {
     }
 }
 
-/// What others wrote, as terminals and databases of any encoding can show it.
-pub(crate) fn shown(text: &str) -> String {
-    const LONGEST: usize = 200;
-    text.chars().take(LONGEST).map(|character| if matches!(character, ' '..='~') { character } else { '?' }).collect()
+/// Returns a text of a publisher in the form that terminals, and databases of any encoding, can show.
+pub(crate) fn printable_ascii(text: &str) -> String {
+    const MAX: usize = 200;
+    text.chars().take(MAX).map(|character| if matches!(character, ' '..='~') { character } else { '?' }).collect()
 }
 
 pub(crate) fn digest_file(folder: Folder<'_>, file: &str, interrupted: Interrupted) -> Result<FileDigest, Error> {
