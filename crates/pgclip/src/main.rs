@@ -5,21 +5,19 @@
 
 mod catalog;
 mod cli;
+mod commands;
 mod failure;
-mod place;
-mod pull;
-mod quantize;
-mod report;
-mod usage;
-mod verbs;
+mod in_use;
+mod output;
+mod server_paths;
 
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
 use clap::{CommandFactory, Parser};
 use cli::{Cli, Verb};
+use commands::session::{STOP, Session};
 use failure::Failure;
-use verbs::{STOP, Session};
 
 /// Before ONNX Runtime is loaded: see [`clip::TELEMETRY_OFF`].
 fn disable_telemetry() {

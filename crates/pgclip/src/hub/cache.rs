@@ -9,11 +9,12 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::digest::{Checksum, Hasher};
+use super::checksum::{Checksum, Hasher};
 use super::error::HubError;
-use super::names;
+use super::progress::{Interrupted, Progress};
+use super::repository::RemoteFile;
 use super::retry::pause;
-use super::{Interrupted, Progress, RemoteFile};
+use super::validate;
 
 /// How often to see whether another process is done with a blob.
 const LOCK_EVERY: Duration = Duration::from_millis(50);
@@ -27,7 +28,7 @@ pub(super) struct Cache {
 }
 
 impl Cache {
-    /// `repository` is a name that [`names::check_repository`] lets pass.
+    /// `repository` is a name that [`validate::check_repository`] lets pass.
     pub(super) fn new(root: &Path, repository: &str) -> Self {
         let name = format!("models--{}", repository.replace('/', "--"));
         Self { locks: root.join(".locks").join(&name), folder: root.join(name) }
@@ -103,11 +104,11 @@ impl Cache {
 
     /// The commit that a revision stood for when it was last fetched.
     pub(super) fn pinned(&self, revision: &str) -> Option<String> {
-        if names::is_commit(revision) {
+        if validate::is_commit(revision) {
             return Some(revision.into());
         }
         let commit = fs::read_to_string(self.folder.join("refs").join(revision)).ok()?;
-        Some(commit.trim().to_owned()).filter(|commit| names::is_commit(commit))
+        Some(commit.trim().to_owned()).filter(|commit| validate::is_commit(commit))
     }
 
     /// The files of a snapshot, as far as they are there. A blob's name is its digest.
@@ -140,7 +141,7 @@ fn remote_file(root: &Path, path: &Path) -> Option<RemoteFile> {
     let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
     let target = fs::read_link(path).ok();
     let id = target.as_deref().and_then(Path::file_name).and_then(|name| name.to_str());
-    let digest = |digits| id.filter(|id| names::is_hex(id, digits)).map(str::to_owned);
+    let digest = |digits| id.filter(|id| validate::is_hex(id, digits)).map(str::to_owned);
     let path = path.strip_prefix(root).ok()?.to_str()?.to_owned();
     Some(RemoteFile { path, size: metadata.len(), sha256: digest(64), blob_id: digest(40) })
 }

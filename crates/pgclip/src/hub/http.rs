@@ -5,20 +5,16 @@
 use std::io::Read;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
-use std::time::Duration;
 
 use ureq::http::{HeaderMap, StatusCode, Uri, header};
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, RequestBuilder, typestate::WithoutBody};
 
-use super::Interrupted;
-use super::address::{Origin, redirected};
+use super::environment::Settings;
 use super::error::HubError;
-use super::retry::{Failure, failure_of};
-use super::settings::Settings;
-
-/// How often a wait looks for an interrupt: a tenth of the 100 ms within which it must take effect.
-pub(super) const LOOK_EVERY: Duration = Duration::from_millis(10);
+use super::origin::{Origin, redirected};
+use super::progress::Interrupted;
+use super::retry::{AttemptError, LOOK_EVERY, attempt_error};
 
 /// What is read at once.
 const CHUNK: usize = 128 * 1024;
@@ -71,17 +67,17 @@ impl Client {
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
-            .timeout_resolve(Some(settings.pace.connect))
-            .timeout_connect(Some(settings.pace.connect))
-            .timeout_per_read(Some(settings.pace.idle))
-            .timeout_per_write(Some(settings.pace.idle))
+            .timeout_resolve(Some(settings.timeouts.connect))
+            .timeout_connect(Some(settings.timeouts.connect))
+            .timeout_per_read(Some(settings.timeouts.idle))
+            .timeout_per_write(Some(settings.timeouts.idle))
             .build();
         Ok(Self { agent: config.new_agent(), endpoint, hub, token: settings.token.clone(), interrupted })
     }
 
     /// Ask for `target`, a path below the endpoint, from byte `start` on.
-    pub(super) fn get(&self, target: &str, start: u64) -> Result<Answer, Failure> {
-        let unusable = |reason: String| Failure::Final(HubError::malformed("an address of the hub", reason));
+    pub(super) fn get(&self, target: &str, start: u64) -> Result<Answer, AttemptError> {
+        let unusable = |reason: String| AttemptError::Final(HubError::malformed("an address of the hub", reason));
         let mut url: Uri =
             format!("{}{target}", self.endpoint).parse().map_err(|error| unusable(format!("{error}")))?;
         let mut hub = HeaderMap::new();
@@ -100,7 +96,7 @@ impl Client {
         Err(unusable("too many redirects".into()))
     }
 
-    fn send(&self, url: &Uri, start: u64) -> Result<Answer, Failure> {
+    fn send(&self, url: &Uri, start: u64) -> Result<Answer, AttemptError> {
         let own = Origin::of(url).as_ref() == Some(&self.hub);
         // Compressed bytes could not be continued at an offset.
         let mut request = self.agent.get(url).header(header::ACCEPT_ENCODING, "identity");
@@ -114,8 +110,9 @@ impl Client {
         let (sender, body) = sync_channel(CHUNKS_AHEAD);
         // A thread that is left behind ends at its next byte, or when the server has said nothing for long.
         let thread = thread::Builder::new().name("pgclip hub".into()).spawn(move || deliver(request, &sender));
-        thread
-            .map_err(|error| Failure::Final(HubError::Unreachable { host: host.clone(), reason: error.to_string() }))?;
+        thread.map_err(|error| {
+            AttemptError::Final(HubError::Unreachable { host: host.clone(), reason: error.to_string() })
+        })?;
         match next(&body, self.interrupted, &host)? {
             Event::Head(status, headers) => Ok(Answer {
                 status,
@@ -126,7 +123,7 @@ impl Client {
                 body,
                 interrupted: self.interrupted,
             }),
-            _ => Err(Failure::passing(host, "it gave no answer")),
+            _ => Err(AttemptError::passing(host, "it gave no answer")),
         }
     }
 }
@@ -142,7 +139,7 @@ impl Answer {
     }
 
     /// The next bytes of the body, until there are none.
-    pub(super) fn chunk(&self) -> Result<Option<Vec<u8>>, Failure> {
+    pub(super) fn chunk(&self) -> Result<Option<Vec<u8>>, AttemptError> {
         match next(&self.body, self.interrupted, &self.host)? {
             Event::Bytes(bytes) => Ok(Some(bytes)),
             _ => Ok(None),
@@ -150,13 +147,13 @@ impl Answer {
     }
 
     /// The whole body, if it is not too long to be kept in memory.
-    pub(super) fn document(&self) -> Result<Vec<u8>, Failure> {
+    pub(super) fn document(&self) -> Result<Vec<u8>, AttemptError> {
         let mut document = Vec::new();
         while let Some(bytes) = self.chunk()? {
             let length = document.len() + bytes.len();
             if length > MAX_DOCUMENT {
                 let (bytes, limit) = (length as u64, MAX_DOCUMENT as u64);
-                return Err(Failure::Final(HubError::TooLarge { what: "the hub's answer".into(), bytes, limit }));
+                return Err(AttemptError::Final(HubError::TooLarge { what: "the hub's answer".into(), bytes, limit }));
             }
             document.extend(bytes);
         }
@@ -189,16 +186,16 @@ fn deliver(request: RequestBuilder<WithoutBody>, sender: &SyncSender<Event>) {
 }
 
 /// Wait for what the thread says next.
-fn next(events: &Receiver<Event>, interrupted: Interrupted, host: &str) -> Result<Event, Failure> {
+fn next(events: &Receiver<Event>, interrupted: Interrupted, host: &str) -> Result<Event, AttemptError> {
     loop {
         if interrupted() {
-            return Err(Failure::Final(HubError::Interrupted));
+            return Err(AttemptError::Final(HubError::Interrupted));
         }
         match events.recv_timeout(LOOK_EVERY) {
-            Ok(Event::Failed(error)) => return Err(failure_of(error, host)),
+            Ok(Event::Failed(error)) => return Err(attempt_error(error, host)),
             Ok(event) => return Ok(event),
             Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return Err(Failure::passing(host, "the request was given up")),
+            Err(RecvTimeoutError::Disconnected) => return Err(AttemptError::passing(host, "the request was given up")),
         }
     }
 }

@@ -6,9 +6,9 @@ use ureq::http::StatusCode;
 
 use super::error::HubError;
 use super::http::Answer;
-use super::names;
-use super::retry::{Failure, retry_after};
-use super::{RemoteFile, Repository};
+use super::repository::{RemoteFile, Repository};
+use super::retry::{AttemptError, retry_after};
+use super::validate;
 
 /// The answer to `/api/models/.../revision/...`, as far as we read it.
 #[derive(Deserialize)]
@@ -41,15 +41,15 @@ struct Lfs {
 pub(super) fn parse(name: &str, revision: &str, document: &[u8]) -> Result<Repository, HubError> {
     let unusable = |reason: String| HubError::malformed(format!("the hub's answer about \"{name}\""), reason);
     let model: Model = serde_json::from_slice(document).map_err(|error| unusable(error.to_string()))?;
-    if !names::is_commit(&model.sha) {
+    if !validate::is_commit(&model.sha) {
         return Err(unusable(format!("{:?} is no commit", model.sha)));
     }
-    if names::is_commit(revision) && revision != model.sha {
+    if validate::is_commit(revision) && revision != model.sha {
         return Err(unusable(format!("it is about commit {}", model.sha)));
     }
     let license = model.license();
     let file = |sibling: Sibling| {
-        names::check_path(name, &sibling.rfilename)?;
+        validate::check_path(name, &sibling.rfilename)?;
         let size = sibling.lfs.as_ref().map(|lfs| lfs.size).or(sibling.size);
         let size = size.ok_or_else(|| unusable(format!("it gives no size of {:?}", sibling.rfilename)))?;
         let sha256 = sibling.lfs.map(|lfs| lfs.sha256);
@@ -83,10 +83,10 @@ pub(super) struct Asked<'a> {
 }
 
 /// What an answer means that brings nothing.
-pub(super) fn refusal(answer: &Answer, asked: &Asked<'_>) -> Failure {
+pub(super) fn refusal(answer: &Answer, asked: &Asked<'_>) -> AttemptError {
     let passing = || {
         let error = HubError::Failing { host: answer.host.clone(), reason: format!("it answered {}", answer.status) };
-        Failure::Passing { error, seconds: retry_after(&answer.headers) }
+        AttemptError::Passing { error, seconds: retry_after(&answer.headers) }
     };
     // Where the hub sent us, only the signed address can be wrong, and the hub makes a new one.
     if !answer.own || answer.status.is_server_error() {
@@ -94,7 +94,7 @@ pub(super) fn refusal(answer: &Answer, asked: &Asked<'_>) -> Failure {
     }
     match answer.status {
         StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => passing(),
-        _ => Failure::Final(denial(answer, asked)),
+        _ => AttemptError::Final(denial(answer, asked)),
     }
 }
 

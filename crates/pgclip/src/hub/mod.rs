@@ -3,32 +3,33 @@
 //! Nothing that a server says is trusted: names are checked before they become paths, and no byte is used that does
 //! not add up to the digest listed for the commit. The crate `ureq` is used in this module alone.
 
-mod address;
 mod cache;
-mod digest;
+mod checksum;
+mod download;
+mod environment;
 mod error;
 mod http;
 mod listing;
-mod names;
+mod origin;
 mod partial;
+mod progress;
+mod repository;
 mod retry;
-mod settings;
-mod transfer;
+mod validate;
 
 use std::path::{Path, PathBuf};
 
+pub use environment::{Settings, Timeouts};
 pub use error::HubError;
-pub use settings::{Pace, Settings};
+pub use progress::{Interrupted, Progress};
+pub use repository::{RemoteFile, Repository};
 
 use cache::{Cache, is_intact};
-use digest::Checksum;
+use checksum::Checksum;
+use download::Transfer;
 use http::Client;
 use listing::{Asked, refusal};
-use retry::{Attempts, Failure};
-use transfer::Transfer;
-
-/// Whether the caller wants to stop.
-pub type Interrupted = fn() -> bool;
+use retry::{AttemptError, Attempts};
 
 /// The most that one call fetches: far above every CLIP, and far below what a made-up size could ask for.
 const MAX_TOTAL: u64 = 100 << 30;
@@ -37,40 +38,6 @@ pub struct Hub {
     client: Client,
     settings: Settings,
     interrupted: Interrupted,
-}
-
-/// A repository at one commit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Repository {
-    pub name: String,
-    /// The commit: 40 hexadecimal digits.
-    pub revision: String,
-    /// The branch or tag that was asked for, unless it was the commit.
-    pub branch: Option<String>,
-    pub license: Option<String>,
-    pub files: Vec<RemoteFile>,
-    /// Whether the hub was not asked, so that only what has been fetched before is known.
-    pub cached: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RemoteFile {
-    pub path: String,
-    pub size: u64,
-    /// Of a file in LFS.
-    pub sha256: Option<String>,
-    /// Git's sha1; for a file in LFS it is that of the pointer.
-    pub blob_id: Option<String>,
-}
-
-/// Who hears how far a download is.
-pub trait Progress {
-    /// A file begins, or begins anew, `already` bytes of it being there.
-    fn begin(&self, file: &str, size: u64, already: u64);
-    fn advance(&self, bytes: u64);
-    /// The file is over, complete or not.
-    fn end(&self);
-    fn wait(&self, reason: &str, seconds: u64);
 }
 
 impl Hub {
@@ -85,8 +52,8 @@ impl Hub {
 
     /// What is in a repository at a branch, a tag or a commit. Without a network: what the cache has of it.
     pub fn repository(&self, name: &str, revision: &str, progress: &dyn Progress) -> Result<Repository, HubError> {
-        names::check_repository(name)?;
-        names::check_revision(revision)?;
+        validate::check_repository(name)?;
+        validate::check_revision(revision)?;
         let refused = if self.settings.offline {
             HubError::NotCached { repository: name.into(), what: format!("revision \"{revision}\"") }
         } else {
@@ -106,13 +73,13 @@ impl Hub {
         progress: &dyn Progress,
     ) -> Result<PathBuf, HubError> {
         let Repository { name, revision, branch, .. } = repository;
-        names::check_repository(name)?;
-        if !names::is_commit(revision) {
+        validate::check_repository(name)?;
+        if !validate::is_commit(revision) {
             return Err(HubError::InvalidRevision { revision: revision.clone() });
         }
         check_total(name, files)?;
         let cache = Cache::new(&self.settings.cache, name);
-        let second = self.settings.pace.second;
+        let second = self.settings.timeouts.second;
         let (client, interrupted) = (&self.client, self.interrupted);
         let transfer = Transfer { client, cache: &cache, repository, second, interrupted, progress };
         for file in files {
@@ -120,7 +87,7 @@ impl Hub {
         }
         // Last, so that a branch never stands for a snapshot that was given up half-way.
         if let Some(branch) = branch {
-            names::check_revision(branch)?;
+            validate::check_revision(branch)?;
             cache.pin(branch, revision)?;
         }
         Ok(cache.snapshot(revision))
@@ -129,7 +96,7 @@ impl Hub {
     /// See to it that a file is in the snapshot.
     fn provide(&self, transfer: &Transfer<'_>, file: &RemoteFile) -> Result<(), HubError> {
         let Repository { name, revision, .. } = transfer.repository;
-        names::check_path(name, &file.path)?;
+        validate::check_path(name, &file.path)?;
         let in_snapshot = transfer.cache.snapshot(revision).join(&file.path);
         let checksum = match Checksum::of(file) {
             // The cache was copied without its links, so nobody knows the digest: it is what was fetched once.
@@ -150,19 +117,19 @@ impl Hub {
     }
 
     fn ask(&self, name: &str, revision: &str, progress: &dyn Progress) -> Result<Repository, HubError> {
-        let mut attempts = Attempts::new(self.settings.pace.second, self.interrupted, progress);
+        let mut attempts = Attempts::new(self.settings.timeouts.second, self.interrupted, progress);
         loop {
             match self.ask_once(&Asked { repository: name, revision, file: None }) {
                 Ok(document) => return listing::parse(name, revision, &document),
                 // Most likely there is no network at all: better say so at once.
-                Err(Failure::Unreachable(error)) => return Err(error),
+                Err(AttemptError::Unreachable(error)) => return Err(error),
                 Err(failure) => attempts.wait(failure)?,
             }
         }
     }
 
-    fn ask_once(&self, asked: &Asked<'_>) -> Result<Vec<u8>, Failure> {
-        let revision = names::encode(asked.revision, false);
+    fn ask_once(&self, asked: &Asked<'_>) -> Result<Vec<u8>, AttemptError> {
+        let revision = validate::encode(asked.revision, false);
         let answer = self.client.get(&format!("/api/models/{}/revision/{revision}?blobs=true", asked.repository), 0)?;
         if answer.status.is_success() { answer.document() } else { Err(refusal(&answer, asked)) }
     }

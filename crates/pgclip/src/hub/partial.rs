@@ -4,10 +4,10 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::PathBuf;
 
-use super::Interrupted;
 use super::cache::{Cache, create_folder_of, hash};
-use super::digest::{Checksum, Hasher};
+use super::checksum::{Checksum, Hasher};
 use super::error::HubError;
+use super::progress::Interrupted;
 
 pub(super) struct Partial<'a> {
     path: PathBuf,

@@ -7,17 +7,19 @@ use std::time::{Duration, Instant, SystemTime};
 use ureq::http::{HeaderMap, header};
 
 use super::error::HubError;
-use super::http::LOOK_EVERY;
-use super::{Interrupted, Progress};
+use super::progress::{Interrupted, Progress};
+
+/// How often a wait looks for an interrupt: a tenth of the 100 ms within which it must take effect.
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Attempts that fail in a row without a new byte between them.
 const ATTEMPTS: u32 = 5;
 /// The longest wait that a server can ask for.
-const LONGEST_WAIT: u64 = 300;
+const MAX_WAIT: u64 = 300;
 
 /// Why an attempt failed, with the error to give up with.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(super) enum AttemptError {
     /// No way to the server: worth another attempt only where there was one before.
     Unreachable(HubError),
     /// May pass by itself; the server may have said after how many seconds.
@@ -28,7 +30,7 @@ pub(super) enum Failure {
     Final(HubError),
 }
 
-impl Failure {
+impl AttemptError {
     pub(super) fn passing(host: impl Into<String>, reason: impl Into<String>) -> Self {
         let error = HubError::Failing { host: host.into(), reason: reason.into() };
         Self::Passing { error, seconds: None }
@@ -36,27 +38,27 @@ impl Failure {
 }
 
 /// What to make of an error below HTTP.
-pub(super) fn failure_of(error: ureq::Error, host: &str) -> Failure {
+pub(super) fn attempt_error(error: ureq::Error, host: &str) -> AttemptError {
     use io::ErrorKind as Kind;
     use ureq::{Error, Timeout};
     let reason = error.to_string();
     let unreachable = HubError::Unreachable { host: host.into(), reason: reason.clone() };
     match error {
         Error::HostNotFound | Error::ConnectionFailed | Error::Timeout(Timeout::Resolve | Timeout::Connect) => {
-            Failure::Unreachable(unreachable)
+            AttemptError::Unreachable(unreachable)
         }
         Error::Io(error) => match error.kind() {
             Kind::ConnectionRefused
             | Kind::HostUnreachable
             | Kind::NetworkUnreachable
             | Kind::NetworkDown
-            | Kind::AddrNotAvailable => Failure::Unreachable(unreachable),
+            | Kind::AddrNotAvailable => AttemptError::Unreachable(unreachable),
             // A certificate that nobody vouches for does not get better.
-            Kind::InvalidData | Kind::InvalidInput => Failure::Final(unreachable),
-            _ => Failure::passing(host, reason),
+            Kind::InvalidData | Kind::InvalidInput => AttemptError::Final(unreachable),
+            _ => AttemptError::passing(host, reason),
         },
-        Error::Timeout(_) | Error::Protocol(_) | Error::BodyStalled => Failure::passing(host, reason),
-        _ => Failure::Final(unreachable),
+        Error::Timeout(_) | Error::Protocol(_) | Error::BodyStalled => AttemptError::passing(host, reason),
+        _ => AttemptError::Final(unreachable),
     }
 }
 
@@ -66,7 +68,7 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Option<u64> {
     let asked = text(header::RETRY_AFTER.as_str()).and_then(|text| text.parse().ok().or_else(|| seconds_until(text)));
     // The hub's own way: `"api";r=0;t=55`.
     let reset = || text("ratelimit")?.split(';').find_map(|part| part.trim().strip_prefix("t=")?.parse().ok());
-    asked.or_else(reset).map(|seconds: u64| seconds.min(LONGEST_WAIT))
+    asked.or_else(reset).map(|seconds: u64| seconds.min(MAX_WAIT))
 }
 
 fn seconds_until(date: &str) -> Option<u64> {
@@ -95,11 +97,11 @@ impl<'a> Attempts<'a> {
     }
 
     /// Wait before the next attempt, or give up.
-    pub(super) fn wait(&mut self, failure: Failure) -> Result<(), HubError> {
+    pub(super) fn wait(&mut self, failure: AttemptError) -> Result<(), HubError> {
         let (error, seconds) = match failure {
-            Failure::Final(error) => return Err(error),
-            Failure::Unreachable(error) => (error, None),
-            Failure::Passing { error, seconds } => (error, seconds),
+            AttemptError::Final(error) => return Err(error),
+            AttemptError::Unreachable(error) => (error, None),
+            AttemptError::Passing { error, seconds } => (error, seconds),
         };
         self.failed += 1;
         if self.failed >= ATTEMPTS {

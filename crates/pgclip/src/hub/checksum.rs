@@ -3,9 +3,9 @@
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-use super::RemoteFile;
 use super::error::HubError;
-use super::names::is_hex;
+use super::repository::RemoteFile;
+use super::validate::is_hex;
 
 /// The digest that the hub lists. Lower-case hexadecimal, checked, so it is safe as a file's name.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
 
 /// How long to wait for what. Tests wait less.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub struct Timeouts {
     /// For a name to be resolved, and for a connection.
     pub connect: Duration,
     /// For the next byte.
@@ -20,7 +20,7 @@ pub struct Pace {
     pub second: Duration,
 }
 
-impl Default for Pace {
+impl Default for Timeouts {
     fn default() -> Self {
         Self { connect: Duration::from_secs(10), idle: Duration::from_secs(30), second: Duration::from_secs(1) }
     }
@@ -32,7 +32,7 @@ pub struct Settings {
     pub token: Option<String>,
     pub cache: PathBuf,
     pub offline: bool,
-    pub pace: Pace,
+    pub timeouts: Timeouts,
 }
 
 impl Settings {
@@ -69,7 +69,7 @@ impl Settings {
             token,
             cache: path("HF_HUB_CACHE").unwrap_or_else(|| home.join("hub")),
             offline: text("HF_HUB_OFFLINE")?.is_some_and(|value| is_true(&value)),
-            pace: Pace::default(),
+            timeouts: Timeouts::default(),
         })
     }
 }

@@ -9,9 +9,9 @@ use pgclip::hub::{Hub, Progress, RemoteFile, Repository};
 
 use crate::catalog;
 use crate::cli::ChoiceArguments;
+use crate::commands::session::{Session, interrupted};
 use crate::failure::{Exit, Failure};
-use crate::report;
-use crate::verbs::{Session, interrupted};
+use crate::output;
 
 /// What people mean who name no revision.
 const NEWEST: &str = "main";
@@ -83,7 +83,7 @@ struct Bars {
 
 impl Progress for Bars {
     fn begin(&self, file: &str, size: u64, already: u64) {
-        let bar = report::bar(file, size);
+        let bar = output::bar(file, size);
         bar.set_position(already);
         // What was fetched before says nothing of the rate now.
         bar.reset_eta();

@@ -5,20 +5,21 @@ use std::time::Duration;
 use ureq::http::{StatusCode, header};
 
 use super::cache::{Cache, is_intact};
-use super::digest::Checksum;
+use super::checksum::Checksum;
 use super::error::HubError;
 use super::http::{Answer, Client};
 use super::listing::{Asked, refusal};
-use super::names::{encode, is_hex};
 use super::partial::Partial;
-use super::retry::{Attempts, Failure};
-use super::{Interrupted, Progress, RemoteFile, Repository};
+use super::progress::{Interrupted, Progress};
+use super::repository::{RemoteFile, Repository};
+use super::retry::{AttemptError, Attempts};
+use super::validate::{encode, is_hex};
 
 pub(super) struct Transfer<'a> {
     pub(super) client: &'a Client,
     pub(super) cache: &'a Cache,
     pub(super) repository: &'a Repository,
-    /// How long a second lasts: see [`super::settings::Pace`].
+    /// How long a second lasts: see [`super::environment::Timeouts`].
     pub(super) second: Duration,
     pub(super) interrupted: Interrupted,
     pub(super) progress: &'a dyn Progress,
@@ -87,7 +88,7 @@ impl Transfer<'_> {
         Ok(())
     }
 
-    fn attempt(&self, file: &RemoteFile, checksum: &Checksum, partial: &mut Partial<'_>) -> Result<(), Failure> {
+    fn attempt(&self, file: &RemoteFile, checksum: &Checksum, partial: &mut Partial<'_>) -> Result<(), AttemptError> {
         let Repository { name, revision, .. } = self.repository;
         let target = format!("/{name}/resolve/{revision}/{}", encode(&file.path, true));
         let answer = self.client.get(&target, partial.length())?;
@@ -95,11 +96,11 @@ impl Transfer<'_> {
             contradiction(&answer, self.repository, file, checksum)?;
         }
         match answer.status {
-            StatusCode::OK => self.restart(file, partial).map_err(Failure::Final)?,
+            StatusCode::OK => self.restart(file, partial).map_err(AttemptError::Final)?,
             StatusCode::PARTIAL_CONTENT if starts_at(&answer, partial.length()) => {}
             StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE if partial.length() > 0 => {
-                self.restart(file, partial).map_err(Failure::Final)?;
-                return Err(Failure::passing(answer.host, "it does not continue the file where asked"));
+                self.restart(file, partial).map_err(AttemptError::Final)?;
+                return Err(AttemptError::passing(answer.host, "it does not continue the file where asked"));
             }
             _ => {
                 let asked = Asked { repository: name, revision, file: Some(&file.path) };
@@ -109,20 +110,20 @@ impl Transfer<'_> {
         self.receive(&answer, file, partial)
     }
 
-    fn receive(&self, answer: &Answer, file: &RemoteFile, partial: &mut Partial<'_>) -> Result<(), Failure> {
+    fn receive(&self, answer: &Answer, file: &RemoteFile, partial: &mut Partial<'_>) -> Result<(), AttemptError> {
         while let Some(bytes) = answer.chunk()? {
             if bytes.len() as u64 > file.size - partial.length() {
                 let error = wrong(file, format!("{} bytes", file.size), "more".into());
-                return Err(Failure::Final(error));
+                return Err(AttemptError::Final(error));
             }
-            partial.append(&bytes).map_err(Failure::Final)?;
+            partial.append(&bytes).map_err(AttemptError::Final)?;
             self.progress.advance(bytes.len() as u64);
         }
         if partial.is_complete() {
             return Ok(());
         }
         let reason = format!("the connection ended at byte {} of {}", partial.length(), file.size);
-        Err(Failure::passing(answer.host.clone(), reason))
+        Err(AttemptError::passing(answer.host.clone(), reason))
     }
 }
 
@@ -146,8 +147,8 @@ fn contradiction(
     repository: &Repository,
     file: &RemoteFile,
     checksum: &Checksum,
-) -> Result<(), Failure> {
-    let differs = |expected: String, found: String| Err(Failure::Final(wrong(file, expected, found)));
+) -> Result<(), AttemptError> {
+    let differs = |expected: String, found: String| Err(AttemptError::Final(wrong(file, expected, found)));
     if let Some(commit) = answer.hub_text("x-repo-commit").filter(|commit| *commit != repository.revision) {
         return differs(format!("commit {}", repository.revision), format!("commit {commit}"));
     }

@@ -8,9 +8,10 @@ use clip::{Embedding, Error, Format, Limits, Model, Options, Tower, admin};
 use serde::Serialize;
 
 use crate::cli::{QuantizeArguments, TowerArgument};
+use crate::commands::prepare::prepare_added;
+use crate::commands::session::{Session, interrupted, options};
 use crate::failure::Failure;
-use crate::report::{self, Bar};
-use crate::verbs::{Session, interrupted, options, prepare_added};
+use crate::output::{self, Bar};
 
 /// Stand-ins where no texts are given.
 const TEXTS: [&str; 16] = [
@@ -89,11 +90,11 @@ impl Session {
         }
         let size = [original.manifest().size_bytes(), manifest.size_bytes()];
         if self.json {
-            let mut described = report::describe(&manifest, prepared)?;
+            let mut described = output::describe(&manifest, prepared)?;
             described["comparison"] = serde_json::to_value(&compared).map_err(Failure::new)?;
-            return report::json(&described);
+            return output::json(&described);
         }
-        report::line(&format!("Made {new_name}: {}, {name} has {}\n", report::size(size[1]), report::size(size[0])))?;
+        output::line(&format!("Made {new_name}: {}, {name} has {}\n", output::size(size[1]), output::size(size[0])))?;
         let row = |of: &Comparison| {
             [
                 of.tower.into(),
@@ -106,13 +107,13 @@ impl Session {
             ]
         };
         let titles = ["TOWER", "SAMPLES", "LEAST COSINE", "MEAN COSINE", "SAME NEAREST", "ONE AT A TIME", "FASTER"];
-        report::table(titles, &compared.iter().map(row).collect::<Vec<_>>())?;
+        output::table(titles, &compared.iter().map(row).collect::<Vec<_>>())?;
         let little = |tower, given: bool| towers.contains(&tower) && !given;
         if little(Tower::Image, !wanted.images.is_empty()) || little(Tower::Text, wanted.texts.is_some()) {
-            report::line("\nBuilt-in texts and drawn pictures say little: give some of yours (--images, --texts).")?;
+            output::line("\nBuilt-in texts and drawn pictures say little: give some of yours (--images, --texts).")?;
         }
         if !clip::cpu_features().contains("vnni") {
-            report::line("\nThis processor has no VNNI: the gain is small here, and sums may saturate.")?;
+            output::line("\nThis processor has no VNNI: the gain is small here, and sums may saturate.")?;
         }
         Ok(())
     }
