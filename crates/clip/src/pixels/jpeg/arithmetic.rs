@@ -9,7 +9,7 @@ use super::reader::Reader;
 use super::sequential::owners;
 
 pub(super) struct Arithmetic {
-    /// By the number of their table.
+    /// Estimates, by the number of their table.
     dc: Vec<[Estimate; 64]>,
     ac: Vec<[Estimate; 256]>,
     /// Numbers of the tables of each component of the scan.
@@ -17,7 +17,7 @@ pub(super) struct Arithmetic {
     dc_bounds: [(u8, u8); 16],
     ac_bound: [u8; 16],
     predictions: [i32; 4],
-    /// What the difference before was like: where its estimates begin.
+    /// The first estimates of each component, which depend on its previous difference.
     contexts: [usize; 4],
     owners: Vec<usize>,
     is_progressive: bool,
@@ -52,7 +52,7 @@ impl Arithmetic {
         }
     }
 
-    /// The bits of a magnitude of which the category is known.
+    /// Returns the bits of a magnitude of which the category is known.
     fn magnitude(&mut self, reader: &mut Reader, estimate: &mut Estimate, category: i32) -> Result<i32> {
         let (mut value, mut bit) = (category, category >> 1);
         while bit != 0 {
@@ -171,7 +171,7 @@ impl Arithmetic {
         estimates: &mut [Estimate; 256],
     ) -> Result<()> {
         let bit = 1i16 << self.low;
-        // Where the block ended in the scan before.
+        // The end of the block in the previous scan.
         let ended = (1..=self.last).rev().find(|&place| block[usize::from(NATURAL[place & 127])] != 0).unwrap_or(0);
         let mut place = self.first;
         while place <= self.last {
@@ -226,11 +226,11 @@ impl Entropy for Arithmetic {
             }
             return Ok(());
         }
-        for index in 0..blocks.len() {
+        for (index, block) in blocks.iter_mut().enumerate() {
             if self.decisions.is_damaged {
                 break;
             }
-            let (block, owner) = (&mut blocks[index], self.owners[index]);
+            let owner = self.owners[index];
             match (self.is_progressive, self.first, self.is_refined) {
                 (true, 0, _) => self.dc(reader, block, owner)?,
                 (true, _, true) => self.refine_ac(reader, block)?,
