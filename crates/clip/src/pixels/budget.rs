@@ -1,5 +1,5 @@
-//! Memory that opening and decoding an image takes, estimated from its header. Decoders allocate without asking, so this much
-//! must be available before one starts.
+//! Memory that opening and decoding an image takes, estimated from its header. Decoders allocate without asking, so
+//! this much must be available before one starts.
 
 use crate::pixels::decoder::{ColorType, ImageDecoder};
 use crate::pixels::format::Format;

@@ -39,7 +39,8 @@ fn resized(width: u32, height: u32, resize: Option<Resize>) -> (u64, u64) {
     }
 }
 
-/// Returns where a centered crop of `crop` begins in a side of `side`, the padding in front of it, and the pixels to copy.
+/// Returns where a centered crop of `crop` begins in a side of `side`, the padding in front of it, and the pixels to
+/// copy.
 fn overlap(side: u64, crop: u32) -> (u64, u32, u32) {
     match side.checked_sub(crop.into()) {
         Some(rest) => (rest / 2, 0, crop),

@@ -1,7 +1,7 @@
-//! Bytes to RGB, by Pillow's rules: the first frame, alpha dropped, 16 bits cut to their high byte.
-//!
-//! One rule is not Pillow's: 16-bit grey becomes its high byte too, where Pillow clips at 255 and gives a white
-//! picture. External crate: `image`.
+//! Bytes to RGB, by Pillow's rules: the first frame is decoded, alpha is dropped, and samples of 16 bits are reduced to
+//! their high byte.
+//! One rule is not Pillow's: 16-bit gray becomes its high byte too. Pillow clips it at 255 and returns a white image.
+//! External crate: `image`.
 
 use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, RgbImage};
@@ -19,9 +19,9 @@ use crate::pixels::tiff::Tiff;
 use crate::pixels::webp;
 use crate::recipe::ImageSpec;
 
-/// The most that making a tensor of `bytes` takes at any time.
+/// Returns the peak memory of making a tensor of `bytes`.
 pub(super) fn bytes_to_decode(bytes: &[u8], limits: &Limits, spec: &ImageSpec) -> u64 {
-    /// Of a sample's part in those of the result, for each row and column.
+    /// Bytes of the weights for each row and column.
     const WEIGHTS: u64 = 128;
     let Ok(format) = sniff(bytes) else { return 0 };
     let decoding = catch_panic(|| {
@@ -29,15 +29,15 @@ pub(super) fn bytes_to_decode(bytes: &[u8], limits: &Limits, spec: &ImageSpec) -
         let (width, height) = decoder.dimensions();
         let long = u64::from(width.max(height));
         let resizing = (WEIGHTS + 3 * u64::from(spec.width.max(spec.height))) * long;
-        // Reduced to RGB, and turned.
+        // Two copies: reduced to RGB, and rotated.
         Some(budget(&decoder, bytes, format).saturating_add(2 * 3 * pixels(&decoder)).saturating_add(resizing))
     });
     bytes_to_open(bytes, format).saturating_add(decoding.flatten().unwrap_or(0))
 }
 
-/// Decode the first frame of `bytes`, upright if `orient`.
+/// Decodes the first frame of `bytes`, and applies its orientation if `orient` is true.
 pub(super) fn decode(bytes: &[u8], limits: &Limits, orient: bool, memory: Memory) -> Result<Rgb, Error> {
-    // Decoders panic on some malicious files. Nothing that a caller can see is left half-changed by that.
+    // Decoders panic on some malicious files. A panic leaves no state half-changed that a caller can see.
     catch_panic(|| decode_or_panic(bytes, limits, orient, memory)).unwrap_or_else(|| {
         let format = sniff(bytes)?;
         Err(undecodable(format, "the decoder does not understand the file"))
@@ -69,7 +69,8 @@ fn decode_or_panic(bytes: &[u8], limits: &Limits, orient: bool, memory: Memory) 
     upright(Rgb { width, height, bytes }, orientation, memory)
 }
 
-/// Returns why an image is rejected although its header is in order: its content would cost far more than the header says.
+/// Returns why an image is rejected although its header is in order: its content would cost far more than the header
+/// says.
 fn defect(bytes: &[u8], format: Format, size: (u64, u64), max_pixels: u64) -> Option<&'static str> {
     match format {
         Format::WebP if !webp::is_whole(bytes) => Some(CUT_SHORT),
@@ -79,13 +80,13 @@ fn defect(bytes: &[u8], format: Format, size: (u64, u64), max_pixels: u64) -> Op
     }
 }
 
-/// Reduce the decoder's samples to three bytes a pixel.
+/// Reduces the decoder's samples to three bytes per pixel.
 fn to_rgb(samples: Vec<u8>, color: ColorType, format: Format) -> Result<Vec<u8>, Error> {
     let pick: fn(&[u8]) -> [u8; 3] = match color {
         ColorType::Rgb8 => return Ok(samples),
         ColorType::L8 | ColorType::La8 => |pixel| [pixel[0]; 3],
         ColorType::Rgba8 => |pixel| [pixel[0], pixel[1], pixel[2]],
-        // Samples of 16 bits come in the machine's byte order.
+        // Samples of 16 bits are in the machine's byte order.
         ColorType::L16 | ColorType::La16 => |pixel| [high_byte(pixel, 0); 3],
         ColorType::Rgb16 | ColorType::Rgba16 => |pixel| [0, 1, 2].map(|channel| high_byte(pixel, channel)),
         other => return Err(undecodable(format, format_args!("samples of type {other:?} are not supported"))),
@@ -105,7 +106,7 @@ fn upright(image: Rgb, orientation: Orientation, memory: Memory) -> Result<Rgb, 
     if orientation == Orientation::NoTransforms {
         return Ok(image);
     }
-    // A picture that is turned is made anew.
+    // Rotating makes a copy of the image.
     memory.headroom(image.bytes.len() as u64)?;
     let (width, height) = (image.width, image.height);
     match RgbImage::from_raw(width, height, image.bytes) {
@@ -114,7 +115,7 @@ fn upright(image: Rgb, orientation: Orientation, memory: Memory) -> Result<Rgb, 
             turned.apply_orientation(orientation);
             Ok(Rgb { width: turned.width(), height: turned.height(), bytes: turned.into_bytes() })
         }
-        // The buffer was made to these dimensions.
+        // The buffer was allocated for these dimensions.
         None => unreachable!("an RGB buffer of other dimensions than its picture. This is a bug."),
     }
 }

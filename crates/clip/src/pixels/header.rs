@@ -17,7 +17,7 @@ use crate::pixels::sniff::sniff;
 use crate::pixels::tiff::{Page, Tiff};
 use crate::pixels::{png, webp};
 
-/// What the header of a picture says.
+/// The content of an image's header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageInfo {
     pub format: Format,
@@ -25,13 +25,13 @@ pub struct ImageInfo {
     pub width: u32,
     /// Stored height in pixels, before the orientation is applied.
     pub height: u32,
-    /// The orientation that is applied, in EXIF's numbers from 1 to 8; 1 where the file has none.
+    /// The orientation that is applied, in EXIF's numbers from 1 to 8. It is 1 if the file has none.
     pub orientation: u8,
-    /// Frames of an animation, pages of a TIFF; 1 for a still picture.
+    /// Frames of an animation or pages of a TIFF. It is 1 for a still image.
     pub frames: u32,
 }
 
-/// Check size and format, read the header and check its dimensions.
+/// Checks size and format, reads the header and checks the dimensions.
 pub(super) fn open<'a>(
     bytes: &'a [u8],
     limits: &Limits,
@@ -57,7 +57,7 @@ pub(super) fn open<'a>(
     Ok((format, decoder))
 }
 
-/// The decoder, by what its header says.
+/// Returns the decoder, which has read the header.
 fn decoder(bytes: &[u8], format: Format) -> Result<Box<dyn ImageDecoder + '_>, Error> {
     Ok(match format {
         Format::Jpeg => Box::new(Jpeg::open(bytes).map_err(|reason| undecodable(format, reason))?),
@@ -69,7 +69,7 @@ fn decoder(bytes: &[u8], format: Format) -> Result<Box<dyn ImageDecoder + '_>, E
     })
 }
 
-/// A decoder of the crate `image`.
+/// Returns a decoder of the crate `image`.
 fn foreign(bytes: &[u8], format: Format, kind: ImageFormat) -> Result<Box<dyn ImageDecoder + '_>, Error> {
     let mut reader = ImageReader::with_format(Cursor::new(repaired(bytes, format)?), kind);
     let mut limits = image::Limits::no_limits();
@@ -78,8 +78,8 @@ fn foreign(bytes: &[u8], format: Format, kind: ImageFormat) -> Result<Box<dyn Im
     Ok(Box::new(reader.into_decoder().map_err(|error| undecodable(format, error))?))
 }
 
-/// Returns the file without damage that the reference ignores and the decoder does not. A copy is no larger than the memory
-/// that [`bytes_to_open`] asks for.
+/// Returns the file without damage that the reference ignores and the decoder does not. A copy is no larger than the
+/// memory that [`bytes_to_open`] asks for.
 fn repaired(bytes: &[u8], format: Format) -> Result<Cow<'_, [u8]>, Error> {
     Ok(match format {
         Format::Png => png::plain(bytes)?.into(),
@@ -92,12 +92,12 @@ pub(super) fn info(bytes: &[u8], limits: &Limits) -> Result<ImageInfo, Error> {
     let (format, decoder) = open(bytes, limits, Memory::Unasked)?;
     let (width, height) = decoder.dimensions();
     let orientation = orientation(bytes, format).to_exif();
-    // Counting opens it again.
+    // Counting frames opens the file again.
     drop(decoder);
     Ok(ImageInfo { format, width, height, orientation, frames: frames(bytes, format) })
 }
 
-/// Frames as far as they can be read: a file that is cut short has those before the cut, at least one.
+/// Returns the number of frames that can be read, at least one. In a truncated file, those before its end count.
 fn frames(bytes: &[u8], format: Format) -> u32 {
     let counted = match format {
         Format::Jpeg | Format::Bmp => 1,

@@ -42,7 +42,8 @@ pub(super) fn decide(exif: Found, xmp: Option<&[u8]>) -> u8 {
     }
 }
 
-/// Returns the first `tiff:Orientation`, as an attribute or as an element. Pillow looks for these bytes and parses no XML.
+/// Returns the first `tiff:Orientation`, as an attribute or as an element. Pillow looks for these bytes and parses no
+/// XML.
 fn in_xmp(packet: &[u8]) -> Option<u8> {
     const NAME: &[u8] = b"tiff:Orientation";
     memmem::find_iter(packet, NAME).find_map(|at| match &packet[at + NAME.len()..] {

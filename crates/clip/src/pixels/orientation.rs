@@ -1,5 +1,4 @@
-//! The orientation that a file asks for, from EXIF or else from XMP, wherever Pillow 13 finds it.
-//!
+//! The orientation of an image, from EXIF or else from XMP, wherever Pillow 13 finds it.
 //! External crate: `image`, for the name of a transformation.
 
 use std::borrow::Cow;
@@ -11,7 +10,7 @@ use crate::pixels::format::Format;
 use crate::pixels::metadata::{Exif, Metadata, decide};
 use crate::pixels::{png, webp};
 
-/// The orientation to apply. Metadata that cannot be read is no reason to reject an image that can.
+/// Returns the orientation to apply. Unreadable metadata is ignored.
 pub(super) fn orientation(bytes: &[u8], format: Format) -> Orientation {
     let value = match format {
         Format::Jpeg => of_jpeg(bytes).orientation(),
@@ -26,19 +25,19 @@ pub(super) fn orientation(bytes: &[u8], format: Format) -> Orientation {
     Orientation::from_exif(value).unwrap_or(Orientation::NoTransforms)
 }
 
-/// The metadata in front of the first scan of a JPEG. Several EXIF segments are parts of one, and of several XMP packets the
-/// last counts.
+/// Returns the metadata in front of the first scan of a JPEG. Several EXIF segments are parts of one, and of several
+/// XMP packets the last counts.
 fn of_jpeg(bytes: &[u8]) -> Metadata<'_> {
     const EXIF: &[u8] = b"Exif\0\0";
     const XMP: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
-    /// What joining may take is asked for before a file is opened.
+    /// Largest size of joined segments. This memory is checked before a file is opened.
     const MAX: usize = HEADER_BYTES as usize / 2;
     let mut found = Metadata::default();
     let mut at = 2;
     while let (Some(&first), Some(&kind)) = (bytes.get(at), bytes.get(at + 1)) {
         match (first, kind) {
             (0xff, 0xff) => at += 1,
-            // Filling, restarts, and markers that Pillow takes to have no content.
+            // Fill bytes, restarts, and markers that have no content for Pillow.
             (0xff, 0 | 0xc8 | 0xd0..=0xd9 | 0xf0..=0xfd) => at += 2,
             (0xff, 0xda | 0x01..0xc0) => break,
             (0xff, _) => {
@@ -66,7 +65,7 @@ fn of_jpeg(bytes: &[u8]) -> Metadata<'_> {
     found
 }
 
-/// The metadata of a WebP, which counts only where the flags of the extended format announce it.
+/// Returns the metadata of a WebP, which counts only if the flags of the extended format announce it.
 fn of_webp(bytes: &[u8]) -> Metadata<'_> {
     const EXIF: u8 = 8;
     const XMP: u8 = 4;

@@ -20,7 +20,7 @@ fn a_chunk_that_says_it_is_larger_than_the_file_takes_no_memory() {
     let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/images/lossy.webp");
     let simple = std::fs::read(fixture).unwrap();
     let info = image_info(&simple, &limits()).unwrap();
-    // The extended format, which may have EXIF; the picture itself; a chunk of 3.9 GB, of which a byte is there.
+    // The extended format, which may have EXIF; the image itself; a chunk of 3.9 GB, of which a byte is there.
     let size = |side: u32| (side - 1).to_le_bytes()[..3].to_vec();
     let extended = [&b"VP8X\x0a\0\0\0\x08\0\0\0"[..], &size(info.width), &size(info.height)].concat();
     let chunks = [&b"WEBP"[..], &extended, &simple[12..], b"EXIF\xf0\xff\xff\xee\0"].concat();
@@ -70,7 +70,7 @@ fn pixels_are_those_of_pillow() {
         assert!(images.len() >= 12);
         for image in images {
             let file = image["file"].as_str().unwrap();
-            // Colours under transparency are kept: docs/exactness.md says why.
+            // Colors under transparency are kept: docs/exactness.md says why.
             let pixels = image["alpha_dropped"]["pixels"].as_str().or(image["pixels"].as_str()).unwrap();
             let theirs = base64::prelude::BASE64_STANDARD.decode(pixels).unwrap();
             let bytes = std::fs::read(fixtures.join("images").join(file)).unwrap();
@@ -93,7 +93,7 @@ fn tensors_are_those_of_the_reference() {
     let reference = std::fs::read(data.join("reference/preprocess_golden.json")).unwrap();
     let reference: serde_json::Value = serde_json::from_slice(&reference).unwrap();
     let fixtures = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/models/wide"));
-    // OpenAI's mean and std, but 224 pixels; the reference was made without turning pictures upright.
+    // OpenAI's mean and std, but 224 pixels; the reference was made without turning images upright.
     let resize = Some(Resize::ShortestEdge(224));
     let spec = ImageSpec { resize, width: 224, height: 224, exif_orientation: false, ..spec(fixtures) };
     let images = reference["images"].as_object().unwrap();

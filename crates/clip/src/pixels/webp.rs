@@ -1,11 +1,11 @@
-//! WebP files as chunks: repairs for the decoder, memory estimates, and checks before decoding. External crate: `image-webp`,
-//! for counting frames.
+//! WebP files as chunks: repairs for the decoder, memory estimates, and checks before decoding. External crate:
+//! `image-webp`, for counting frames.
 
 use std::borrow::Cow;
 use std::io::Cursor;
 
-/// A WebP whose flags announce only chunks that it has, and whose first frame is not blended with an empty canvas, which costs
-/// its decoder a level. libwebp takes the flags for a hint, and does not blend such a frame.
+/// Returns a WebP whose flags announce only chunks that it has, and whose first frame is not blended with an empty
+/// canvas, which would change a level in this decoder. libwebp ignores wrong flags, and does not blend such a frame.
 pub(super) fn repaired(bytes: &[u8]) -> Cow<'_, [u8]> {
     const ANNOUNCED: [(u8, &[u8]); 3] = [(0x10, b"ALPH"), (8, b"EXIF"), (4, b"XMP ")];
     const FRAME_FLAGS: usize = 15;
@@ -30,7 +30,7 @@ pub(super) fn repaired(bytes: &[u8]) -> Cow<'_, [u8]> {
     repaired
 }
 
-/// The chunks of a WebP, or of a frame of one: their kind and content, nothing where that does not end within it.
+/// Returns the chunks of a WebP or of a frame of one: their kind and content. The content is None if it is truncated.
 fn chunks(bytes: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
     const KIND: usize = 4;
     let mut rest = bytes;
@@ -38,19 +38,19 @@ fn chunks(bytes: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
         let (kind, content) = rest.split_at_checked(KIND)?;
         let (&length, content) = content.split_first_chunk()?;
         let length = u32::from_le_bytes(length) as usize;
-        // Chunks begin at even places.
+        // Chunks begin at even offsets.
         rest = content.get(length.saturating_add(length % 2)..).unwrap_or_default();
         Some((kind, content.get(..length)))
     })
 }
 
-/// The chunks of a whole WebP.
+/// Returns the chunks of a whole WebP.
 pub(super) fn all_chunks(bytes: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
     const CONTAINER: usize = 12;
     chunks(bytes.get(CONTAINER..).unwrap_or_default())
 }
 
-/// The chunks of a WebP as far as it says that it goes. Others may follow, which libwebp does not read.
+/// Returns the chunks of a WebP up to the length in its header. libwebp does not read those that follow.
 pub(super) fn chunks_within(bytes: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
     const HEAD: usize = 8;
     let length =
@@ -58,17 +58,17 @@ pub(super) fn chunks_within(bytes: &[u8]) -> impl Iterator<Item = (&[u8], Option
     all_chunks(&bytes[..length.saturating_add(HEAD).min(bytes.len())])
 }
 
-/// Where a WebP of the extended format has its flags, and the one of animations.
+/// The offset of the flags in a WebP of the extended format, and the flag of animations.
 const FLAGS: usize = 20;
 const ANIMATION: u8 = 2;
 
-/// The flags of a WebP of the extended format.
+/// Returns the flags of a WebP of the extended format.
 pub(super) fn flags(bytes: &[u8]) -> Option<u8> {
     const KIND: std::ops::Range<usize> = 12..16;
     bytes.get(FLAGS).copied().filter(|_| &bytes[KIND] == b"VP8X")
 }
 
-/// The chunks that hold pixels, those of an animation's frames included.
+/// Returns the chunks that hold pixels, including those of an animation's frames.
 fn pixel_chunks(bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     const FRAME: usize = 16;
     all_chunks(bytes).flat_map(|(kind, content)| {
@@ -80,24 +80,26 @@ fn pixel_chunks(bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     })
 }
 
-/// Whether a WebP is as long as it says. Shorter ones are refused by libwebp, even where the first frame is there.
+/// Returns true if a WebP has the length in its header. libwebp rejects shorter files, even if the first frame is
+/// complete.
 pub(super) fn is_whole(bytes: &[u8]) -> bool {
     const HEAD: usize = 4;
     let said = bytes.get(HEAD..).and_then(|rest| rest.split_first_chunk());
     said.is_some_and(|(&length, content)| content.len() >= u32::from_le_bytes(length) as usize)
 }
 
-/// What lossless parts of a WebP may take for their codes: a table of 4 kB for each ten bytes, and five for each group.
+/// Returns the memory for the codes of lossless parts of a WebP: a table of 4 kB for each ten bytes, and five for each
+/// group.
 pub(super) fn code_bytes(bytes: &[u8]) -> u64 {
     const TABLE: u64 = 4200;
-    const LEAST: u64 = 10;
+    const BYTES_PER_TABLE: u64 = 10;
     const GROUPS: u64 = 1 << 16;
     let lossless = pixel_chunks(bytes).filter(|(kind, _)| matches!(*kind, b"VP8L" | b"ALPH"));
     let longest = lossless.map(|(_, content)| content.len() as u64).max().unwrap_or(0);
-    TABLE * (longest / LEAST).min(5 * GROUPS)
+    TABLE * (longest / BYTES_PER_TABLE).min(5 * GROUPS)
 }
 
-/// Whether all frames of a WebP, by what they say themselves, are within the picture.
+/// Returns true if all frames of a WebP fit into the image, by their own headers.
 pub(super) fn is_within(bytes: &[u8], (width, height): (u64, u64)) -> bool {
     const SIZE: u64 = (1 << 14) - 1;
     pixel_chunks(bytes).all(|(kind, content)| {

@@ -1,5 +1,4 @@
-//! BMP as Pillow 13 reads it: all headers of Windows and OS/2, whatever they say of planes, and an offset of zero.
-//!
+//! BMP as Pillow 13 reads it: all headers of Windows and OS/2, with any number of planes, and with an offset of zero.
 //! External crate: `image` for its trait.
 
 mod runs;
@@ -14,18 +13,18 @@ use runs::Runs;
 
 type Palette = [[u8; 3]; 256];
 
-/// A BMP whose header is read.
+/// A BMP after its header was read.
 pub(super) struct Bmp<'a> {
     bytes: &'a [u8],
     width: u32,
     height: u32,
     is_top_down: bool,
-    /// Where its pixels begin.
+    /// The offset of its pixels.
     offset: usize,
     coding: Coding,
 }
 
-/// How pixels are stored.
+/// The storage of pixels.
 enum Coding {
     /// Indices of 1, 2, 4 or 8 bits.
     Indices { bits: u32, palette: Box<Palette> },
@@ -39,7 +38,7 @@ enum Coding {
 #[derive(Clone, Copy)]
 struct Mask {
     shift: u32,
-    most: u32,
+    max: u32,
 }
 
 type Reason = &'static str;
@@ -65,7 +64,7 @@ impl<'a> Bmp<'a> {
             true => (half(18)?, half(20)?, half(24)?, RAW, 0),
             false => (word(18)?, word(22)?, half(28)?, word(30)?, word(46)?),
         };
-        // Pillow looks at the last byte alone.
+        // Pillow reads only the last byte.
         let is_top_down = !is_core && header[11] == 0xff;
         let mut at = FILE + size;
         let coding = match (bits, compression) {
@@ -82,7 +81,7 @@ impl<'a> Bmp<'a> {
             }
             (16 | 24 | 32, RAW) => Coding::Channels { bytes: bits as usize / 8, masks: usual(bits)? },
             (16 | 24 | 32, FIELDS | FIELDS_AND_ALPHA) => {
-                // Older headers have them behind.
+                // In files with older headers the masks follow the header.
                 let (first, after) = match size {
                     40 if compression == FIELDS => (at, 12),
                     40 => (at, 16),
@@ -98,7 +97,7 @@ impl<'a> Bmp<'a> {
         };
         let offset = match word(10)? as usize {
             0 => at,
-            // Some files give the palette's place instead.
+            // Some files contain the offset of the palette instead.
             offset if bits <= 8 && offset == FILE + size => at,
             offset => offset,
         };
@@ -162,7 +161,7 @@ fn each<T: Copy, U>(three: [T; 3], make: impl Fn(T) -> Result<U, Reason>) -> Res
     Ok([make(a)?, make(b)?, make(c)?])
 }
 
-/// Where the channels are if the header does not say.
+/// Returns the masks of the channels if the header has none.
 fn usual(bits: u32) -> Result<[Mask; 3], Reason> {
     match bits {
         16 => each([0x7c00, 0x3e0, 0x1f], Mask::new),
@@ -170,15 +169,15 @@ fn usual(bits: u32) -> Result<[Mask; 3], Reason> {
     }
 }
 
-/// The rows as they are stored: each takes a multiple of four bytes, of which the last row may lack those behind its pixels.
+/// Returns the rows as they are stored. Each takes a multiple of four bytes; the last row may lack the padding.
 fn rows<'a>(stored: &'a [u8], width: usize, bits: usize) -> impl Fn(usize) -> Option<&'a [u8]> {
     let used = (width * bits).div_ceil(8);
     let stride = used.next_multiple_of(4);
     move |row| stored.get(row * stride..)?.get(..used)
 }
 
-/// The colours of all indices. Pillow makes those without an entry black, and takes a palette of greys for levels: then each
-/// index is its level, and of one bit black or white.
+/// Returns the colors of all indices. Pillow makes indices without an entry black. It ignores a palette of grays: then
+/// each index is its level, and an index of one bit is black or white.
 fn palette(stored: &[u8], entry: usize, colors: usize) -> Palette {
     let stored = stored.chunks_exact(entry).take(colors.min(256));
     let is_grey = |level: fn(usize) -> u8| {
@@ -203,18 +202,14 @@ fn palette(stored: &[u8], entry: usize, colors: usize) -> Palette {
 impl Mask {
     fn new(mask: u32) -> Result<Self, Reason> {
         let shift = mask.trailing_zeros() % u32::BITS;
-        let most = mask >> shift;
-        // All ones, or a channel that is not there.
-        if most & most.wrapping_add(1) != 0 {
-            Err("its bit fields are not supported")
-        } else {
-            Ok(Self { shift, most })
-        }
+        let max = mask >> shift;
+        // All bits are ones, or the channel is missing.
+        if max & max.wrapping_add(1) != 0 { Err("its bit fields are not supported") } else { Ok(Self { shift, max }) }
     }
 
     fn level(self, number: u32) -> u8 {
-        let value = u64::from(number >> self.shift & self.most);
-        (value * 255).checked_div(self.most.into()).unwrap_or(0) as u8
+        let value = u64::from(number >> self.shift & self.max);
+        (value * 255).checked_div(self.max.into()).unwrap_or(0) as u8
     }
 }
 

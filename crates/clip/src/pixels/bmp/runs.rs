@@ -2,29 +2,29 @@
 
 use crate::pixels::format::CUT_SHORT;
 
-/// Pixels in the order in which they are stored. A jump leaves those that it passes over at index 0.
+/// The pixels in their stored order. A jump leaves the pixels that it skips at index 0.
 pub(super) struct Runs<'a> {
     bytes: &'a [u8],
-    /// The next byte to read. Literal pixels are padded to even places of the file.
+    /// The next byte to read. Literal pixels are padded to even offsets of the file.
     at: usize,
     is_narrow: bool,
     width: usize,
     pixels: usize,
-    /// The next pixel to give, and how far its line has come by the orders given.
+    /// The next pixel to return, and the position in its line.
     next: usize,
     x: usize,
     order: Order,
 }
 
-/// Pixels that one order gives.
+/// The pixels of one order.
 enum Order {
     Done,
-    /// So many, of two indices in turn.
+    /// A number of pixels with two alternating indices.
     Repeat {
         left: usize,
         indices: [u8; 2],
     },
-    /// So many, each from the file.
+    /// A number of pixels, each from the file.
     Literal {
         left: usize,
         low: Option<u8>,
@@ -43,7 +43,7 @@ impl<'a> Runs<'a> {
         Ok(*byte)
     }
 
-    /// The place of the next pixel, and its index; nothing where the image ends.
+    /// Returns the place of the next pixel and its index, or None at the end of the image.
     pub fn next_pixel(&mut self) -> Result<Option<(usize, u8)>, &'static str> {
         while self.next < self.pixels {
             let index = match &mut self.order {
@@ -88,7 +88,7 @@ impl<'a> Runs<'a> {
         }
     }
 
-    /// Whether the image goes on.
+    /// Returns true if the image continues.
     fn next_order(&mut self) -> Result<bool, &'static str> {
         let (count, value) = (self.byte()?, self.byte()?);
         self.order = match (count, value) {

@@ -1,4 +1,4 @@
-//! Coefficients of a picture in several scans, which are all read before the first sample can be made.
+//! Coefficients of an image in several scans, which are all read before the first sample can be made.
 
 use super::block::{Block, Steps};
 use super::error::{NO_FRAME, Result, reserve};
@@ -14,7 +14,7 @@ pub(super) struct Coefficients {
     blocks: Vec<Vec<Block>>,
     steps: Vec<Steps>,
     known: Vec<Known>,
-    /// The same before the last scan of each component.
+    /// The bits that were known before the last scan of each component.
     known_before: Vec<Known>,
     /// The last row of MCUs that the data reached.
     last_good_row: usize,
@@ -22,12 +22,12 @@ pub(super) struct Coefficients {
 }
 
 impl Coefficients {
-    /// Bytes that they take.
+    /// Returns the bytes of all coefficients.
     pub fn bytes(frame: &Frame) -> u64 {
         frame.units() * size_of::<Block>() as u64
     }
 
-    /// Reads all scans, up to the end of the picture.
+    /// Reads all scans, up to the end of the image.
     pub fn read(reader: &mut Reader, slot: &mut Option<Frame>, first: Scan) -> Result<Self> {
         let frame = slot.as_ref().ok_or(NO_FRAME)?;
         let mut blocks = Vec::with_capacity(frame.components.len());
@@ -56,7 +56,7 @@ impl Coefficients {
             all.known_before.fill(smoothing::UNKNOWN);
         }
         all.is_smoothed = frame.coding.progressive && smoothing::is_useful(frame, &all.known);
-        // A component without a scan stays grey.
+        // A component without a scan stays gray.
         all.steps =
             frame.components.iter().map(|component| Steps::new(component.steps.as_ref().unwrap_or(&[0; 64]))).collect();
         Ok(all)

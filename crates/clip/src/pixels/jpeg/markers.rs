@@ -4,14 +4,14 @@ use super::error::{CUT_SHORT, Result};
 use super::frame::{Coding, Component, Frame, Scan};
 use super::reader::{Reader, Segments};
 
-/// Where reading of markers ends.
+/// The end of a series of markers.
 pub(super) enum Next {
     Scan(Scan),
     End,
 }
 
 impl Reader<'_> {
-    /// Reads the first marker, which has to be there at once.
+    /// Reads the first marker, which must come first in the data.
     pub fn begin(&mut self) -> Result<()> {
         if self.word()? != 0xffd8 {
             return Err("it does not begin like a JPEG");
@@ -21,7 +21,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Reads markers up to the next scan or to the end. The frame is filled in where its header comes.
+    /// Reads markers up to the next scan or to the end. Sets the frame when its header is read.
     pub fn read(&mut self, frame: &mut Option<Frame>) -> Result<Next> {
         loop {
             if self.marker == 0 {
@@ -67,8 +67,8 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads what follows the only scan. A missing end does not matter there, but what is no JPEG does, as far as Pillow looks:
-    /// to the end of its buffer.
+    /// Reads the data after the only scan, up to the end of Pillow's buffer. A missing end does not matter there, but
+    /// data that is not JPEG does.
     pub fn finish(&mut self, frame: &mut Option<Frame>) -> Result<()> {
         const BUFFER: usize = 1 << 16;
         let end = self.at.next_multiple_of(BUFFER).min(self.bytes.len());

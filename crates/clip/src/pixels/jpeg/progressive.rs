@@ -26,10 +26,10 @@ pub(super) struct Progressive {
 impl Progressive {
     pub fn new(reader: &Reader, frame: &Frame, scan: &Scan, grid: &Grid) -> Result<Self> {
         /// The largest size of a difference.
-        const MOST: u8 = 15;
+        const MAX_SIZE: u8 = 15;
         let of = |&component: &usize| {
             let (dc, ac) = frame.components[component].tables;
-            if scan.first == 0 { table(&reader.tables.dc, dc, MOST) } else { table(&reader.tables.ac, ac, u8::MAX) }
+            if scan.first == 0 { table(&reader.tables.dc, dc, MAX_SIZE) } else { table(&reader.tables.ac, ac, u8::MAX) }
         };
         // Further bits of DC are not coded.
         let coded: &[usize] = if scan.first == 0 && scan.high != 0 { &[] } else { &scan.components };
@@ -96,7 +96,7 @@ impl Progressive {
         Ok(())
     }
 
-    /// One more bit of a coefficient that is not zero.
+    /// Returns one more bit of a coefficient that is not zero.
     fn refine(&mut self, reader: &mut Reader, coefficient: &mut i16) -> Result<()> {
         let bit = 1i16 << self.low;
         if self.bits.take(reader, 1)? != 0 && *coefficient & bit == 0 {

@@ -21,7 +21,7 @@ pub(super) struct Reader<'a> {
 #[derive(Default)]
 pub(super) struct Segments {
     pub jfif: bool,
-    /// Colour transform of Adobe's segment.
+    /// Color transform of Adobe's segment.
     pub adobe: Option<u8>,
 }
 
@@ -51,12 +51,12 @@ impl<'a> Reader<'a> {
         Ok(bytes)
     }
 
-    /// The length of what follows it in its segment.
+    /// Returns the length of what follows it in its segment.
     pub fn length(&mut self) -> Result<usize> {
         Ok(usize::from(self.word()?).saturating_sub(2))
     }
 
-    /// The content of a segment.
+    /// Returns the content of a segment.
     pub fn segment(&mut self) -> Result<&'a [u8]> {
         let length = self.length()?;
         let content = self.bytes.get(self.at..self.at + length).ok_or(CUT_SHORT)?;
@@ -80,8 +80,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Takes the restart marker that is due. Where another is found, it decides as libjpeg does: a marker may be left unread,
-    /// and the scan then has no data until its turn.
+    /// Takes the restart marker that is due. Where another is found, it decides as libjpeg does: a marker may be left
+    /// unread, and the scan then has no data until its turn.
     pub fn restart(&mut self) -> Result<()> {
         if self.marker == 0 {
             self.seek_marker()?;

@@ -28,16 +28,16 @@ pub(super) fn begin(reader: &Reader, frame: &mut Frame, scan: &Scan) -> Result<(
 
 fn is_in_order(scan: &Scan) -> bool {
     /// The most that a bit may be worth, as a power of two.
-    const HIGHEST: u8 = 13;
+    const MAX_LOW: u8 = 13;
     let is_band = match scan.first {
         0 => scan.last == 0,
         first => first <= scan.last && scan.last < 64 && scan.components.len() == 1,
     };
-    is_band && (scan.high == 0 || scan.low + 1 == scan.high) && scan.low <= HIGHEST
+    is_band && (scan.high == 0 || scan.low + 1 == scan.high) && scan.low <= MAX_LOW
 }
 
-/// The cost of all scans together. Each scan visits all of its blocks and cannot be interrupted, and a file of a kilobyte can
-/// ask for a hundred scans.
+/// The cost of all scans together. Each scan visits all of its blocks and cannot be interrupted, and a file of a
+/// kilobyte can ask for a hundred scans.
 #[derive(Default)]
 pub(super) struct Budget {
     pub scans: u32,

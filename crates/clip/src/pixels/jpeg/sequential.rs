@@ -18,7 +18,7 @@ pub(super) struct Sequential {
 }
 
 /// The largest size of a difference.
-const MOST: u8 = 15;
+const MAX_SIZE: u8 = 15;
 
 /// Puts the tables that Motion-JPEG leaves out where there are none.
 pub(super) fn complete(reader: &mut Reader) {
@@ -30,11 +30,11 @@ pub(super) fn complete(reader: &mut Reader) {
     }
 }
 
-pub(super) fn table(codes: &[Option<Codes>; 4], place: u8, most: u8) -> Result<Table> {
-    Table::new(codes.get(usize::from(place)).and_then(Option::as_ref), most)
+pub(super) fn table(codes: &[Option<Codes>; 4], place: u8, max: u8) -> Result<Table> {
+    Table::new(codes.get(usize::from(place)).and_then(Option::as_ref), max)
 }
 
-/// The component, by its place in the scan, of each block of an MCU.
+/// Returns the component, by its place in the scan, of each block of an MCU.
 pub(super) fn owners(grid: &Grid) -> Vec<usize> {
     let parts = grid.parts.iter().enumerate();
     parts.flat_map(|(owner, part)| std::iter::repeat_n(owner, part.columns * part.rows)).collect()
@@ -45,13 +45,13 @@ impl Sequential {
         let pair = |&component: &usize| {
             let (dc, ac) = frame.components[component].tables;
             let tables = &reader.tables;
-            Ok((table(&tables.dc, dc, MOST)?, table(&tables.ac, ac, u8::MAX)?.with_values()))
+            Ok((table(&tables.dc, dc, MAX_SIZE)?, table(&tables.ac, ac, u8::MAX)?.with_values()))
         };
         let tables = scan.components.iter().map(pair).collect::<Result<_>>()?;
         Ok(Self { tables, predictions: [0; 4], owners: owners(grid), bits: Bits::default() })
     }
 
-    /// Nothing where the MCU is near a marker or the end.
+    /// None where the MCU is near a marker or the end.
     fn fast(&mut self, reader: &mut Reader, blocks: &mut [Block]) -> Option<()> {
         let mut fast = Fast::new(&self.bits, reader, blocks.len())?;
         let mut predictions = self.predictions;

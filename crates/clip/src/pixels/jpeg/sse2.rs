@@ -1,5 +1,5 @@
-//! The two kernels that take most of the time, in instructions that every processor of x86-64 has. Other
-//! processors have the same kernels in plain Rust. External crate: `safe_arch`, which makes functions of these instructions.
+//! The two kernels that take most of the time, in instructions that every processor of x86-64 has. Other processors
+//! have the same kernels in plain Rust. External crate: `safe_arch`, which makes functions of these instructions.
 
 use safe_arch::*;
 
@@ -59,7 +59,7 @@ impl Wide {
     }
 }
 
-/// One of the two passes of the cosine transform.
+/// Returns one of the two passes of the cosine transform.
 #[inline(always)]
 fn pass<const BITS: i32>(rows: [m128i; 8]) -> [m128i; 8] {
     let [zero, one, two, three, four, five, six, seven] = rows;
@@ -125,7 +125,7 @@ fn transpose(rows: [m128i; 8]) -> [m128i; 8] {
     ]
 }
 
-/// The samples of a block of which not all coefficients after the first row are zero.
+/// Returns the samples of a block of which not all coefficients after the first row are zero.
 #[inline(always)]
 pub(super) fn idct(block: &Block, Steps(steps): &Steps) -> [[u8; 8]; 8] {
     let mut rows = [zeroed_m128i(); 8];

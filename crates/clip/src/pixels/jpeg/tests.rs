@@ -114,7 +114,7 @@ fn what_is_not_supported_is_named() {
     assert_eq!(rgb(b"\xff\xd8\xff\xd9"), Err(CUT_SHORT));
 }
 
-/// A progressive grey frame of this side, and so many scans of no coefficient.
+/// Returns a progressive gray frame of this side, and so many scans of no coefficient.
 fn scans(side: u16, count: usize) -> Vec<u8> {
     let [high, low] = side.to_be_bytes();
     let head = [

@@ -12,7 +12,7 @@ const PRECISION_BITS: u32 = 32 - 8 - 2;
 /// One half in fixed point, for rounding.
 pub(super) const HALF: i32 = 1 << (PRECISION_BITS - 1);
 
-/// For each wanted output sample: where its inputs begin, and their weights.
+/// The first input of each output sample, and the weights of its inputs.
 pub(super) struct Weights {
     pub starts: Vec<u32>,
     /// Numbers of inputs, one per output sample.

@@ -1,4 +1,4 @@
-//! The strips or tiles of a page: where they are in the picture and in the file.
+//! The strips or tiles of a page: where they are in the image and in the file.
 
 use crate::pixels::tiff::directory::{Entry, Tiff, tag};
 use crate::pixels::tiff::error::Result;
@@ -17,7 +17,7 @@ pub(in crate::pixels) struct Chunks<'a> {
     lengths: Option<Entry<'a>>,
 }
 
-/// A chunk, as far as it is in the picture.
+/// A chunk, as far as it is in the image.
 pub(super) struct Chunk {
     /// Its number among those of a plane.
     pub index: u64,
@@ -58,14 +58,14 @@ impl<'a> Chunks<'a> {
         })
     }
 
-    /// The number of chunks of one plane.
+    /// Returns the number of chunks of one plane.
     pub(super) fn count(&self) -> u64 {
         self.across * self.down
     }
 
-    /// The chunks of one plane of a page of such a size.
+    /// Returns the chunks of one plane of a page of such a size.
     pub(super) fn iter(&self, width: u32, height: u32) -> impl Iterator<Item = Chunk> {
-        let starts = |most: u32, side: u32| (0..most).step_by(side as usize);
+        let starts = |length: u32, side: u32| (0..length).step_by(side as usize);
         let places =
             starts(height, self.height).flat_map(move |top| starts(width, self.width).map(move |left| (left, top)));
         (0..).zip(places).map(move |(index, (left, top))| Chunk {
@@ -77,19 +77,19 @@ impl<'a> Chunks<'a> {
         })
     }
 
-    /// The length of a chunk, if the file gives it.
+    /// Returns the length of a chunk, if the file gives it.
     pub(super) fn length(&self, index: u64) -> Option<u64> {
         self.lengths.and_then(|lengths| lengths.value(index).ok())
     }
 
-    /// The bytes of a chunk, and all that follows in the file.
+    /// Returns the bytes of a chunk, and all that follows in the file.
     pub(super) fn bytes_from(&self, index: u64) -> Result<&'a [u8]> {
         let place = usize::try_from(self.places.value(index)?).unwrap_or(usize::MAX);
         self.file.0.get(place..).ok_or("a strip or tile is outside the file")
     }
 
-    /// The bytes of a chunk. If the file gives no length, they end where the next chunk begins, or with the file: a decoder
-    /// stops when it has all pixels.
+    /// Returns the bytes of a chunk. If the file gives no length, they end where the next chunk begins, or with the
+    /// file: a decoder stops when it has all pixels.
     pub(super) fn bytes(&self, index: u64) -> Result<&'a [u8]> {
         let rest = self.bytes_from(index)?;
         let length = match self.length(index) {

@@ -4,14 +4,14 @@ use crate::pixels::tiff::directory::{Tiff, tag};
 use crate::pixels::tiff::error::Result;
 use crate::pixels::tiff::ycbcr::YCbCr;
 
-/// What the samples of a pixel mean. Samples that follow are not used.
+/// The meaning of a pixel's samples. Samples that follow are not used.
 pub(in crate::pixels) enum Color {
     /// One level, and the alpha that it was multiplied by.
-    Grey {
+    Gray {
         is_inverted: bool,
         is_premultiplied: bool,
     },
-    /// One number of a color.
+    /// An index into the palette.
     Palette(Box<[[u8; 3]; 256]>),
     /// Three levels, and the alpha that they were multiplied by.
     Rgb {
@@ -23,7 +23,7 @@ pub(in crate::pixels) enum Color {
 }
 
 impl Color {
-    /// Colors that the file does not give are black.
+    /// Reads the palette. Colors that are missing in the file are black.
     pub(super) fn palette(file: Tiff, bits: u32) -> Result<Self> {
         let entry = file.entry(tag::PALETTE).ok_or("it has no palette")?;
         let plane = entry.length / 3;
@@ -36,10 +36,10 @@ impl Color {
         Ok(Self::Palette(palette))
     }
 
-    /// The samples that are used.
+    /// Returns the number of samples that are used.
     pub(super) fn samples(&self) -> usize {
         match self {
-            Self::Grey { is_premultiplied, .. } => 1 + usize::from(*is_premultiplied),
+            Self::Gray { is_premultiplied, .. } => 1 + usize::from(*is_premultiplied),
             Self::Palette(_) => 1,
             Self::Rgb { is_premultiplied } => 3 + usize::from(*is_premultiplied),
             Self::Cmyk => 4,
@@ -47,7 +47,7 @@ impl Color {
         }
     }
 
-    /// The factor from a sample of so many bits to a level of eight.
+    /// Returns the factor from a sample of so many bits to a level of eight.
     pub(super) fn scale(&self, bits: u32) -> u8 {
         match (self, bits) {
             (Self::Palette(_), _) => 1,
@@ -58,11 +58,11 @@ impl Color {
         }
     }
 
-    /// Converts a row of levels, `samples` of them a pixel.
+    /// Converts a row of levels, `samples` of them for each pixel.
     pub(super) fn convert(&self, levels: &[u8], samples: usize, rgb: &mut [u8]) {
         let pixels = levels.chunks_exact(samples).zip(rgb.chunks_exact_mut(3));
         match self {
-            Self::Grey { is_inverted, is_premultiplied } => pixels.for_each(|(levels, rgb)| {
+            Self::Gray { is_inverted, is_premultiplied } => pixels.for_each(|(levels, rgb)| {
                 let level = if *is_inverted { 255 - levels[0] } else { levels[0] };
                 rgb.fill(if *is_premultiplied { divided(level, levels[1]) } else { level });
             }),
@@ -84,7 +84,7 @@ impl Color {
     }
 }
 
-/// A level that was multiplied by alpha, restored. Nothing is left of it where alpha is zero.
+/// Restores a level that was multiplied by alpha. It is zero if alpha is zero.
 fn divided(level: u8, alpha: u8) -> u8 {
     match alpha {
         0 => 0,
@@ -92,7 +92,7 @@ fn divided(level: u8, alpha: u8) -> u8 {
     }
 }
 
-/// The light that an ink leaves of `light`.
+/// Returns the light that an ink leaves of `light`.
 fn under_ink(ink: u8, light: u8) -> u8 {
     let product = u32::from(ink) * u32::from(light) + 128;
     light - ((product + (product >> 8)) >> 8) as u8

@@ -4,7 +4,7 @@ use crate::pixels::tiff::directory::{Tiff, tag};
 use crate::pixels::tiff::error::Result;
 use crate::pixels::tiff::fax::Fax;
 
-/// How chunks are compressed.
+/// The compression of chunks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::pixels) enum Compression {
     None,
@@ -43,7 +43,7 @@ impl Compression {
         matches!(self, Self::Fax(_))
     }
 
-    /// Whether a predictor is used. With other compressions it has no meaning, and decoders ignore it.
+    /// Returns true if a predictor is used. With other compressions it has no meaning, and decoders ignore it.
     pub(super) fn may_have_differences(self) -> bool {
         matches!(self, Self::Lzw | Self::Deflate | Self::Lzma | Self::Zstd)
     }

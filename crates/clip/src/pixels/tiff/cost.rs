@@ -10,21 +10,21 @@ use crate::pixels::tiff::jpeg;
 use crate::pixels::tiff::page::Page;
 
 impl Tiff<'_> {
-    /// Returns why the first page is not decoded, though its directory is in order: chunks that are much larger than the
-    /// image, or that lie in one another, would be decoded whole.
+    /// Returns why the first page is not decoded, though its directory is in order: chunks that are much larger than
+    /// the image, or that lie in one another, would be decoded whole.
     pub(in crate::pixels) fn defect(self, size: (u64, u64), max_pixels: u64) -> Option<&'static str> {
         let check = |page: Page| page.chunks.check(size, page.planes(), page.compression, max_pixels);
         Page::read(self).and_then(check).err()
     }
 
-    /// The bytes that decoding takes in addition to the picture and to the tables of fixed size.
+    /// Returns the bytes that decoding takes in addition to the image and to the tables of fixed size.
     pub(in crate::pixels) fn bytes_to_decode(self) -> u64 {
         Page::read(self).map_or(0, |page| page.bytes_to_decode())
     }
 }
 
 impl Page<'_> {
-    /// A chunk of all planes, its stored bytes in another order, and what its decoder takes.
+    /// Returns the bytes of a chunk of all planes, of its data with reversed bits, and of its decoder.
     fn bytes_to_decode(&self) -> u64 {
         let chunk = self.chunk_bytes(self.chunks.height).saturating_mul(self.planes().into());
         let reversed = if self.is_reversed { self.chunks.file.0.len() as u64 } else { 0 };
@@ -36,7 +36,7 @@ impl Page<'_> {
 }
 
 impl Compression {
-    /// The memory that decoding takes in addition to the chunk.
+    /// Returns the memory that decoding takes in addition to the chunk.
     fn bytes_to_decode(self, chunks: &Chunks, samples: u32) -> u64 {
         match self {
             Self::Jpeg => jpeg::bytes_to_decode(chunks, samples),
@@ -51,14 +51,15 @@ impl Compression {
 }
 
 impl Chunks<'_> {
-    /// Checks that decoding costs no more than such an image may cost.
+    /// Rejects chunks that cost far more to decode than such an image.
     fn check(&self, size: (u64, u64), planes: u32, compression: Compression, max_pixels: u64) -> Result<()> {
-        const LONGEST_TILE: u64 = 1 << 16;
-        /// Enough for the largest images in tiles of 16 x 16. To start a decoder takes up to four microseconds.
+        const MAX_TILE_SIDE: u64 = 1 << 16;
+        /// Largest number of chunks, which suffices for the largest images in tiles of 16 x 16. Starting a decoder
+        /// takes up to four microseconds.
         const MAX_CHUNKS: u64 = 1 << 18;
         let (width, height) = (u64::from(self.width), u64::from(self.stored_height));
         let decoded = (self.across * width).saturating_mul(self.down * height);
-        if width > size.0.max(LONGEST_TILE) || height > size.1.max(LONGEST_TILE) || decoded > 2 * max_pixels {
+        if width > size.0.max(MAX_TILE_SIDE) || height > size.1.max(MAX_TILE_SIDE) || decoded > 2 * max_pixels {
             return Err("its tiles are much larger than it is");
         }
         let count = self.count().saturating_mul(planes.into());
@@ -76,7 +77,7 @@ impl Chunks<'_> {
                 return Err("its strips or tiles lie in one another");
             }
             if compression == Compression::Jpeg {
-                scanned += scanned_pixels(bytes, jpeg::most(self))?;
+                scanned += scanned_pixels(bytes, jpeg::max_size(self))?;
                 if scanned > MAX_SCANNED_PIXELS {
                     return Err("it has too many scans for its size");
                 }
@@ -86,7 +87,7 @@ impl Chunks<'_> {
     }
 }
 
-/// The window that a Zstandard frame asks for (RFC 8878, 3.1.1.1).
+/// Returns the window that a Zstandard frame asks for (RFC 8878, 3.1.1.1).
 fn zstd_window(frame: &[u8]) -> Option<u64> {
     let [_, _, _, _, descriptor, rest @ ..] = frame else { return None };
     const IS_ONE_SEGMENT: u8 = 0x20;

@@ -10,9 +10,9 @@ impl Page<'_> {
     /// Decodes the page, without its orientation.
     pub(super) fn decode(&self, rgb: &mut [u8]) -> Result<()> {
         let planes = u64::from(self.planes());
-        let most = self.chunk_bytes(self.chunks.height) * planes;
-        let mut rows = reserve(most)?;
-        rows.resize(most as usize, 0);
+        let bytes = self.chunk_bytes(self.chunks.height) * planes;
+        let mut rows = reserve(bytes)?;
+        rows.resize(bytes as usize, 0);
         let mut samples = reserve(u64::from(self.chunks.width) * u64::from(self.samples))?;
         let mut decoders = Decoders::new(self);
         for chunk in self.chunks.iter(self.width, self.height) {

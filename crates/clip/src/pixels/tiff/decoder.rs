@@ -1,4 +1,4 @@
-//! A TIFF as the other decoders are used. External crate: `image`.
+//! A TIFF behind the interface of all decoders. External crate: `image`.
 
 use std::io;
 
@@ -20,7 +20,7 @@ impl ImageDecoder for Page<'_> {
     }
 
     fn read_image_boxed(self: Box<Self>, rgb: &mut [u8]) -> ImageResult<()> {
-        // A box is a decoder too, which comes back here.
+        // A box is a decoder too; calling its method would recurse.
         Page::read_image(*self, rgb)
     }
 }

@@ -12,8 +12,8 @@ use crate::pixels::tiff::error::{BROKEN, Result, SHORT};
 use crate::pixels::tiff::jpeg::Streams;
 use crate::pixels::tiff::page::Page;
 
-/// Limits for the memory in which decoders of Zstandard and LZMA look back: as much as encoders ask for at their highest
-/// levels. Zstandard's decoder takes up to four times as much while its memory grows.
+/// Limits for the memory in which decoders of Zstandard and LZMA look back: as much as encoders ask for at their
+/// highest levels. Zstandard's decoder takes up to four times as much while its memory grows.
 pub(super) const ZSTD_WINDOW: u64 = 128 * 1024 * 1024;
 pub(super) const LZMA_WINDOW: u64 = 64 * 1024 * 1024;
 
@@ -42,7 +42,7 @@ impl<'a> Decoders<'a> {
             Compression::Deflate => self.inflate(stored, rows)?,
             Compression::PackBits => unpack_bits(stored, rows)?,
             Compression::Lzma => {
-                // The window, and tables.
+                // The window and tables.
                 let kilobytes = (LZMA_WINDOW / 1024 + 1024) as u32;
                 read_all(XzReader::new_mem_limit(stored, false, kilobytes), rows)?;
             }
@@ -57,7 +57,8 @@ impl<'a> Decoders<'a> {
     }
 
     fn lzw(&mut self, mut chunk: &[u8], mut rows: &mut [u8]) -> Result<()> {
-        // Before TIFF 5.0 codes were stored from the lowest bit on, as in a GIF. Then a chunk begins with 0 and an odd byte.
+        // Before TIFF 5.0 codes were stored from the lowest bit on, as in a GIF. Then a chunk begins with 0 and an odd
+        // byte.
         let is_old = matches!(chunk, [0, second, ..] if second & 1 == 1);
         let mut old = is_old.then(|| Decoder::new(BitOrder::Lsb, 8));
         let decoder = match &mut old {
@@ -78,7 +79,7 @@ impl<'a> Decoders<'a> {
         if rows.is_empty() { Ok(()) } else { Err(SHORT) }
     }
 
-    /// The sum of the data is not checked, as it is not in libtiff: it follows bytes that may not be needed.
+    /// Inflates a chunk. The checksum is not verified, as in libtiff, because it follows bytes that may not be needed.
     fn inflate(&mut self, chunk: &[u8], rows: &mut [u8]) -> Result<()> {
         let Some(([method, flags], data)) = chunk.split_first_chunk() else { return Err(SHORT) };
         const DEFLATE: u8 = 8;

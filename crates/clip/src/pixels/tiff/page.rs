@@ -1,4 +1,4 @@
-//! The first page of a TIFF: what its directory says about the pixels, checked before any of them is decoded.
+//! The first page of a TIFF: the description of its pixels in the directory, checked before any of them is decoded.
 
 use crate::pixels::tiff::chunks::Chunks;
 use crate::pixels::tiff::color::Color;
@@ -7,26 +7,26 @@ use crate::pixels::tiff::directory::{Tiff, tag};
 use crate::pixels::tiff::error::Result;
 use crate::pixels::tiff::ycbcr::YCbCr;
 
-/// A page, and how its pixels are stored.
+/// A page and the storage of its pixels.
 pub(in crate::pixels) struct Page<'a> {
     pub width: u32,
     pub height: u32,
     pub color: Color,
     /// Bits of a sample.
     pub bits: u32,
-    /// Samples of a pixel, those that are not used included.
+    /// Samples of a pixel, including unused ones.
     pub samples: u32,
-    /// Whether each sample has chunks of its own.
+    /// True if each sample has chunks of its own.
     pub is_planar: bool,
-    /// Whether the bits of a byte are stored in the reverse order.
+    /// True if the bits of a byte are stored in the reverse order.
     pub is_reversed: bool,
-    /// Whether samples are stored as differences from their left neighbours.
+    /// True if samples are stored as differences from their left neighbors.
     pub has_differences: bool,
     pub compression: Compression,
     pub chunks: Chunks<'a>,
 }
 
-/// What the samples of a pixel mean: the values of PhotometricInterpretation that are read.
+/// The supported values of PhotometricInterpretation.
 mod photometric {
     pub const WHITE_IS_ZERO: u64 = 0;
     pub const BLACK_IS_ZERO: u64 = 1;
@@ -66,12 +66,12 @@ impl<'a> Page<'a> {
         Ok(page)
     }
 
-    /// The planes that are decoded: one, if the samples of a pixel are stored together.
+    /// Returns the number of planes that are decoded. It is one if the samples of a pixel are stored together.
     pub(super) fn planes(&self) -> u32 {
         if self.is_planar { self.color.samples() as u32 } else { 1 }
     }
 
-    /// The bytes of a row of a chunk, and the rows that share them.
+    /// Returns the bytes of a row of a chunk, and the rows that share them.
     pub(super) fn row_bytes(&self) -> (u64, u32) {
         let width = u64::from(self.chunks.width);
         if let Color::YCbCr(ycbcr) = &self.color
@@ -83,14 +83,15 @@ impl<'a> Page<'a> {
         ((width * u64::from(samples) * u64::from(self.bits)).div_ceil(8), 1)
     }
 
-    /// The bytes of so many rows of a chunk.
+    /// Returns the bytes of so many rows of a chunk.
     pub(super) fn chunk_bytes(&self, rows: u32) -> u64 {
         let (bytes, shared_by) = self.row_bytes();
         bytes * u64::from(rows.div_ceil(shared_by))
     }
 
-    /// TIFF 6.0 halves the color of YCbCr in both directions unless the file says otherwise. Writers that store whole pixels
-    /// without compression often do not say so; Pillow takes all such files as whole. The length of a strip decides.
+    /// Decides by the length of a strip whether chroma is subsampled. TIFF 6.0 halves the color of YCbCr in both
+    /// directions unless the file says otherwise. Writers of whole pixels without compression often omit that, and
+    /// Pillow reads all such files as whole.
     fn settle_subsampling(&mut self) {
         if self.compression != Compression::None || self.chunks.file.entry(tag::YCBCR_SUBSAMPLING).is_some() {
             return;
@@ -105,12 +106,12 @@ impl<'a> Page<'a> {
     }
 }
 
-/// The samples of a pixel, and their bits.
+/// Returns the samples of a pixel, and their bits.
 fn samples(file: Tiff) -> Result<(u32, u32)> {
-    const MOST_SAMPLES: u64 = 8;
+    const MAX_SAMPLES: u64 = 8;
     let bits = file.entry(tag::BITS);
     let samples = file.first(tag::SAMPLES, bits.map_or(1, |bits| bits.length))?.max(1);
-    if samples > MOST_SAMPLES {
+    if samples > MAX_SAMPLES {
         return Err("it has too many samples a pixel");
     }
     let of_all = |entry: Option<super::directory::Entry>, default| {
@@ -130,7 +131,7 @@ fn samples(file: Tiff) -> Result<(u32, u32)> {
     const UNDEFINED: u64 = 4;
     match of_all(file.entry(tag::SAMPLE_FORMAT), UNSIGNED)? {
         UNSIGNED | UNDEFINED if matches!(bits, 1 | 2 | 4 | 8 | 12 | 16) => {}
-        // Pillow takes signed bytes as if they had no sign.
+        // Pillow reads signed bytes as unsigned.
         SIGNED if bits == 8 => {}
         SIGNED => return Err("its samples are signed, and which level is white is not known"),
         FLOAT => return Err("its samples are floating-point numbers, and which level is white is not known"),
@@ -140,18 +141,18 @@ fn samples(file: Tiff) -> Result<(u32, u32)> {
     Ok((samples as u32, bits as u32))
 }
 
-/// What the samples mean.
+/// Returns the meaning of the samples.
 fn color(file: Tiff, compression: Compression, bits: u32, samples: u32, is_planar: bool) -> Result<Color> {
     /// Colors are multiplied by this kind of alpha.
     const ASSOCIATED: u64 = 1;
     let is_jpeg = compression == Compression::Jpeg;
     let is_premultiplied = file.first(tag::EXTRA_SAMPLES, 0)? == ASSOCIATED;
     let color = match file.first(tag::PHOTOMETRIC, photometric::WHITE_IS_ZERO)? {
-        kind @ (photometric::WHITE_IS_ZERO | photometric::BLACK_IS_ZERO) => Color::Grey {
+        kind @ (photometric::WHITE_IS_ZERO | photometric::BLACK_IS_ZERO) => Color::Gray {
             is_inverted: kind == photometric::WHITE_IS_ZERO,
             is_premultiplied: is_premultiplied && samples > 1,
         },
-        photometric::YCBCR if samples == 1 => Color::Grey { is_inverted: false, is_premultiplied: false },
+        photometric::YCBCR if samples == 1 => Color::Gray { is_inverted: false, is_premultiplied: false },
         photometric::RGB => Color::Rgb { is_premultiplied: is_premultiplied && samples > 3 },
         photometric::PALETTE if bits <= 8 => Color::palette(file, bits)?,
         photometric::CMYK => Color::Cmyk,
@@ -164,12 +165,12 @@ fn color(file: Tiff, compression: Compression, bits: u32, samples: u32, is_plana
     if (samples as usize) < color.samples() {
         return Err("it has fewer samples than its colours need");
     }
-    let is_colorful = !matches!(color, Color::Grey { .. } | Color::Palette(_));
+    let is_colorful = !matches!(color, Color::Gray { .. } | Color::Palette(_));
     let fits = match bits {
         8 => true,
         _ if is_jpeg => false,
         16 => !matches!(color, Color::YCbCr(_) | Color::Palette(_)),
-        12 => matches!(color, Color::Grey { .. }),
+        12 => matches!(color, Color::Gray { .. }),
         _ => !is_colorful,
     };
     if !fits {
@@ -181,7 +182,7 @@ fn color(file: Tiff, compression: Compression, bits: u32, samples: u32, is_plana
     Ok(color)
 }
 
-/// Whether the samples are stored as differences.
+/// Returns true if the samples are stored as differences.
 fn has_differences(file: Tiff, bits: u32, color: &Color) -> Result<bool> {
     const NONE: u64 = 1;
     const HORIZONTAL: u64 = 2;

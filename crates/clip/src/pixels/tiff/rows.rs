@@ -4,7 +4,7 @@ use crate::pixels::tiff::color::Color;
 use crate::pixels::tiff::page::Page;
 
 impl Page<'_> {
-    /// Turns differences from the left neighbour into samples.
+    /// Turns differences from the left neighbor into samples.
     pub(super) fn add_up(&self, row: &mut [u8]) {
         let samples = if self.is_planar { 1 } else { self.samples as usize };
         let (bytes, is_little_endian) = (self.bits as usize / 8, self.chunks.file.is_little_endian());
@@ -23,7 +23,8 @@ impl Page<'_> {
         }
     }
 
-    /// Converts a row of a chunk to RGB, as far as it is in the picture. The memory of `samples` is used again for each row.
+    /// Converts a row of a chunk to RGB, as far as it is in the image. The memory of `samples` is used again for each
+    /// row.
     pub(super) fn convert(&self, rows: &[u8], row: usize, samples: &mut Vec<u8>, rgb: &mut [u8]) {
         let pixels = rgb.len() / 3;
         let (row_bytes, shared_by) = self.row_bytes();

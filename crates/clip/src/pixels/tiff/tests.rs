@@ -118,7 +118,7 @@ fn damaged_files_are_errors_or_pictures() {
     assert!(files > 2000);
 }
 
-/// A classic TIFF of one directory, whose entries are numbers of 32 bits, and of data that begins at 512.
+/// Returns a classic TIFF of one directory, whose entries are numbers of 32 bits, and of data that begins at 512.
 fn tiff(entries: &[(u16, u32)], data: &[u8]) -> Vec<u8> {
     let entry =
         |&(tag, value): &(u16, u32)| [&tag.to_le_bytes()[..], &[4, 0, 1, 0, 0, 0], &value.to_le_bytes()].concat();

@@ -6,7 +6,7 @@ use fax::maps::{Mode, mode};
 use super::bits::{Bits, End};
 use crate::pixels::tiff::error::{BROKEN, Result};
 
-/// The runs of a row, while it is read: they come to `at` with the pixels of the run that is `pending`.
+/// The runs of a row while it is read. Together with the `pending` pixels they end at `at`.
 pub(super) struct Runs {
     width: i32,
     at: i32,
@@ -105,7 +105,7 @@ impl Runs {
         Ok(End::Row)
     }
 
-    /// Makes the runs come to the width: what is missing is white, and a run that is too long is left out.
+    /// Completes the runs to the width. Missing pixels are white, and a run that is too long is dropped.
     pub fn finish(&mut self) {
         if self.pending > 0 {
             self.list.push(self.pending);
@@ -151,7 +151,7 @@ fn blacken(row: &mut [u8], from: usize, to: usize) {
     row[last] |= tail;
 }
 
-/// The row above: where its color changes next, and the runs that follow.
+/// The row above: the place of its next change of color, and the runs that follow.
 struct Above<'a> {
     runs: &'a [i32],
     next: usize,
