@@ -1,7 +1,6 @@
-//! Doors for the fuzz targets: what they call is not public otherwise. Compiled for fuzzing alone.
-//!
-//! An error is a good answer to any bytes. Everything else that could happen (a panic that nobody catches, an abort, memory
-//! or time without bound) ends the process, and the fuzzer keeps the bytes; so does an assertion here.
+//! Entry points for the fuzz targets, which expose private functions. Compiled only for fuzzing.
+//! An error is a correct result for any bytes. Everything else (an uncaught panic, an abort, memory or time without
+//! limit, a failed assertion here) ends the process, and the fuzzer keeps the bytes.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -16,10 +15,10 @@ use crate::recipe::ImageSpec;
 use crate::store::manifest::{MANIFEST_FILE, Manifest};
 use crate::tokenizer::TextTokenizer;
 
-/// Ends a file where several are in one input: UTF-8 has no such byte.
+/// Separates the files in one input. UTF-8 has no such byte.
 const END: u8 = 0xff;
 
-/// The files that a configuration is read from, in the order in which an input has them.
+/// The files of a configuration, in the order of an input.
 const FILES: [&str; 8] = [
     "config.json",
     "preprocessor_config.json",
@@ -31,13 +30,13 @@ const FILES: [&str; 8] = [
     "preprocess_cfg.json",
 ];
 
-/// The name that the fixtures' manifests have.
+/// The model name in the fixtures' manifests.
 const MODEL: &str = "wide";
 
-/// Small, so that a picture takes a moment: what is done for more pixels is the same.
+/// Largest image. It is small, because more pixels run the same code and take longer.
 const PIXELS: u64 = 1 << 20;
 
-/// A folder of this process.
+/// Returns the folder of this process.
 fn scratch() -> PathBuf {
     static SCRATCH: OnceLock<PathBuf> = OnceLock::new();
     let make = || {
@@ -85,7 +84,7 @@ fn write(name: &str, bytes: &[u8]) {
     std::fs::write(scratch().join(name), bytes).expect("a file to write to");
 }
 
-/// A file of a fixture, beside those that are fuzzed.
+/// Copies a file of a fixture next to the fuzzed ones.
 fn lend(name: &str) {
     let file = scratch().join(name);
     if !file.exists() {

@@ -1,8 +1,8 @@
 //! CLIP: texts and images become unit vectors in one space.
 //!
-//! A [`Model`] is a folder as Hugging Face repositories lay it out, with a [`Manifest`] next to its files. Everything that
-//! decides an embedding (sizes, crop, interpolation, mean, context length, names and types of the graph's inputs and
-//! outputs) is read from that folder.
+//! A [`Model`] is a folder as Hugging Face repositories lay it out, with a [`Manifest`] next to its files. Everything
+//! that decides an embedding (sizes, crop, interpolation, mean, context length, names and types of the graph's inputs
+//! and outputs) is read from that folder.
 //!
 //! Invariants: nothing in this crate depends on Postgres; nothing here prints, logs, reads a setting or an environment
 //! variable; no user input panics; every failure is an [`Error`].

@@ -1,7 +1,6 @@
-//! A model folder, opened: texts and pictures in, embeddings out.
-//!
-//! Invariant: a model, once opened, is never changed by what happens to its folder: a file that is read later is
-//! checked against the manifest that was read first.
+//! An open model: texts and images in, embeddings out.
+//! Invariant: changes in its folder never change an open model, because a file that is read later is verified against
+//! the manifest that was read first.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
@@ -20,7 +19,7 @@ use crate::threads::{self, Interrupted};
 use crate::tokenizer::{self, Encoded, TextTokenizer};
 use crate::tower;
 
-/// The embedding of a text, and how many tokens the text had before a cut.
+/// The embedding of a text, and its number of tokens before truncation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TextEmbedding {
     pub embedding: Embedding,
@@ -34,35 +33,35 @@ pub struct Model {
     tokens: Option<TextTokenizer>,
     text: Option<Loaded>,
     image: Option<Loaded>,
-    /// Why a tower that is loaded does not share its weights.
+    /// The reason why a loaded tower does not share its weights.
     not_prepared: Option<Error>,
 }
 
-/// From this size on, the weights that connections do not share are worth a word: 32 MiB.
+/// Smallest weights for which it is reported that connections do not share them: 32 MiB.
 const SHARING_PAYS: u64 = 32 << 20;
 
-/// A tower in memory and what it has done.
+/// A tower in memory and its usage.
 struct Loaded {
     graph: Graph,
     threads: usize,
     usage: Usage,
 }
 
-/// What a loaded tower has done so far.
+/// The usage of a loaded tower.
 #[derive(Clone, Debug)]
 pub struct Usage {
     pub loaded_at: SystemTime,
     pub load_time: Duration,
-    /// Whether its weights are mapped from files that all processes share.
+    /// True if its weights are mapped from files that all processes share.
     pub shared: bool,
     pub calls: u64,
-    /// Texts or pictures.
+    /// Texts or images.
     pub items: u64,
     pub total_time: Duration,
 }
 
 impl Model {
-    /// Read the manifest and the configuration of the model `name` in `path`. Loads no weights.
+    /// Reads the manifest and the configuration of the model `name` in `path`. Loads no weights.
     pub fn open(path: &Path, name: &str, interrupted: Interrupted) -> Result<Self, Error> {
         headroom(HEADROOM)?;
         let folder = Folder { path, model: name };
@@ -79,7 +78,7 @@ impl Model {
         &self.manifest
     }
 
-    /// What a tower has done since it was loaded; nothing if it is not.
+    /// Returns the usage of a tower, or None if it is not loaded.
     pub fn usage(&self, tower: Tower) -> Option<&Usage> {
         match tower {
             Tower::Text => self.text.as_ref(),
@@ -88,7 +87,7 @@ impl Model {
         .map(|loaded| &loaded.usage)
     }
 
-    /// Load a tower now, if it is not loaded with these threads already.
+    /// Loads a tower, unless it is loaded with this number of threads.
     pub fn load(&mut self, tower: Tower, options: &Options) -> Result<(), Error> {
         if tower == Tower::Text {
             self.tokens(options)?;
@@ -125,23 +124,23 @@ impl Model {
         Ok(())
     }
 
-    /// Why a tower that was loaded since the last time does not share its weights though that would pay.
+    /// Returns, once per load, why a tower with large weights does not share them.
     pub fn take_not_prepared(&mut self) -> Option<Error> {
         self.not_prepared.take()
     }
 
-    /// Forget the loaded towers and say how many there were.
+    /// Unloads the towers and returns how many were loaded.
     pub fn unload(&mut self) -> usize {
         self.tokens = None;
         [self.text.take(), self.image.take()].into_iter().flatten().count()
     }
 
-    /// Count the tokens of a text, begin and end included, before any cut.
+    /// Returns the number of tokens of a text, begin and end included, before truncation.
     pub fn token_count(&mut self, text: &str, options: &Options) -> Result<usize, Error> {
         Ok(self.tokens(options)?.encode(text)?.count)
     }
 
-    /// Embed texts, in their order.
+    /// Embeds texts, in their order.
     pub fn embed_texts(&mut self, texts: &[&str], options: &Options) -> Result<Vec<TextEmbedding>, Error> {
         let context_length = self.manifest.text.context_length;
         let tokens = self.tokens(options)?;
@@ -163,7 +162,7 @@ impl Model {
         let Some(loaded) = &mut self.text else {
             unreachable!("a tower is not there after it was loaded. This is a bug.")
         };
-        // Texts of like length share a run: a short one is not filled up to the longest of the batch.
+        // Texts of similar length share a run, so that a short text is not padded to the longest one.
         let mut order: Vec<usize> = reserve(encoded.len())?;
         order.extend(0..encoded.len());
         order.sort_unstable_by_key(|&index| (encoded[index].ids.len(), index));
@@ -187,7 +186,7 @@ impl Model {
         Ok(embeddings.into_iter().flatten().collect())
     }
 
-    /// Embed pictures, in their order.
+    /// Embeds images, in their order.
     pub fn embed_images(&mut self, images: &[&[u8]], options: &Options) -> Result<Vec<Embedding>, Error> {
         let size = (self.manifest.image.width, self.manifest.image.height);
         let batch_size = options.batch(&self.manifest.image.graph, MAX_IMAGE_BATCH);
@@ -200,8 +199,8 @@ impl Model {
             pixels.resize(batch.len() * samples, 0.0);
             let jobs = batch.iter().zip(pixels.chunks_exact_mut(samples)).enumerate();
             let (spec, levels, limits) = (&self.manifest.image, &self.levels, &options.limits);
-            // First on all cores that are granted to make tensors, then on all to run the tower: none waits for another.
-            // Where memory does not do for all at once, on one.
+            // All threads make tensors first, then all threads run the tower. If memory does not suffice to decode in
+            // parallel, one thread makes the tensors.
             let threads = options.threads.min(batch.len());
             let (threads, memory) =
                 match threads > 1 && pixels::fit_at_once(batch, spec, limits, threads, options.interrupted)? {
@@ -244,7 +243,7 @@ impl Model {
 }
 
 impl TextEmbedding {
-    /// The embedding, unless the text was cut and that is not wanted.
+    /// Returns the embedding. Fails if the text was truncated and the caller does not want that.
     pub fn checked(&self, limit: usize, overflow: Overflow) -> Result<&Embedding, Error> {
         overflow.check(self.tokens, limit).map(|()| &self.embedding)
     }

@@ -36,7 +36,8 @@ pub const MAX_IMAGE_BATCH: usize = 8;
 /// Largest number of texts in one run. More texts gain nothing.
 pub const MAX_TEXT_BATCH: usize = 32;
 
-/// Texts that one call embeds together: enough to group texts of similar length into one run, and few enough to hold in memory.
+/// Texts that one call embeds together: enough to group texts of similar length into one run, and few enough to hold in
+/// memory.
 pub const TEXT_WINDOW: usize = 256;
 
 impl Options {

@@ -1,30 +1,29 @@
-//! Libraries that panic on input that they do not understand, held to this crate's promise.
+//! Catches panics in third-party libraries, because this crate promises never to panic on user input.
 
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::sync::Once;
 
 thread_local! {
-    /// Whether this thread is inside [`catch_panic`], where a panic is an answer.
-    static CALM: Cell<bool> = const { Cell::new(false) };
+    /// True while this thread is inside [`catch_panic`].
+    static CATCHING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Returns the result of `work`, or nothing if it panicked. It must leave nothing half-changed that outlives it.
-///
-/// Nothing is printed: a panic in a thread of ours would otherwise go to the process's standard error, a server's log.
+/// Returns the result of `work`, or None if it panicked. `work` must not leave state half-changed that outlives it.
+/// Nothing is printed. The message of a panic would otherwise go to standard error, which is the server's log.
 pub(crate) fn catch_panic<T>(work: impl FnOnce() -> T) -> Option<T> {
     static QUIET: Once = Once::new();
     QUIET.call_once(|| {
         let former = panic::take_hook();
         panic::set_hook(Box::new(move |panic: &PanicHookInfo<'_>| {
-            if !CALM.get() {
+            if !CATCHING.get() {
                 former(panic);
             }
         }));
     });
-    let was_calm = CALM.replace(true);
+    let was_catching = CATCHING.replace(true);
     let result = catch_unwind(AssertUnwindSafe(work)).ok();
-    CALM.set(was_calm);
+    CATCHING.set(was_catching);
     result
 }
 
@@ -69,6 +68,6 @@ mod tests {
     #[test]
     fn other_panics_are_reported_after_a_calm_one() {
         assert_eq!(catch_panic(|| -> u8 { panic!("of a decoder") }), None);
-        assert!(!CALM.get());
+        assert!(!CATCHING.get());
     }
 }

@@ -1,47 +1,46 @@
-//! How a model makes embeddings, as plain values: what its manifest pins and its digest covers.
-//!
-//! They are read once from the files that a model comes with; from then on they mean the same, whatever a later
-//! version of this crate would make of those files.
+//! The recipe by which a model makes embeddings: plain values that its manifest pins and its digest covers.
+//! The values are read once, from the publisher's files. Later versions of this crate use the pinned values, even if
+//! they would read those files differently.
 
 use serde::{Deserialize, Serialize};
 
-/// Larger sides than any CLIP has; keeps a broken file from asking for gigabytes.
+/// Longest side. No CLIP has one, and a broken file cannot ask for gigabytes.
 const MAX_IMAGE_SIDE: u32 = 4096;
 
-/// No CLIP reads this many tokens.
+/// Longest context. No CLIP reads this many tokens.
 pub(crate) const MAX_CONTEXT_LENGTH: usize = 100_000;
 
-/// A graph file and what of it gives the embedding.
+/// A graph file and the output that holds embeddings.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct GraphSpec {
     pub file: String,
-    /// Files beside it that hold its weights.
+    /// Files that hold its weights, if they are not in the graph file.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub data: Vec<String>,
     /// Name of the output.
     pub output: String,
-    /// How one row is made of the output, where that has a row per token or patch.
+    /// The pooling of an output with a row per token or patch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pooling: Option<Pooling>,
-    /// Whether each text or picture is run alone, because in company it would get another embedding.
+    /// True if each text or image needs a batch of its own, because batching would change its embedding (dynamic int8).
     #[serde(default, skip_serializing_if = "is_false")]
     pub alone: bool,
 }
 
-/// How one row is made of a row per token.
+/// The way in which a row per token becomes one row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Pooling {
-    /// The first.
+    /// The first token's row.
     Cls,
-    /// The mean of those that are not padding.
+    /// The mean of the rows that are not padding.
     Mean,
-    /// The last that is not padding.
+    /// The last row that is not padding.
     Last,
 }
 
-/// How a text becomes what the text tower reads.
+/// The preprocessing of texts for the text tower.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct TextSpec {
@@ -50,19 +49,19 @@ pub struct TextSpec {
     pub tokenizer: String,
     /// Tokens that the tower reads, begin and end included.
     pub context_length: usize,
-    /// The token that fills a text up.
+    /// The token that pads a text.
     pub pad_id: u32,
-    /// Whether it is filled up in front.
+    /// True if the padding stands in front.
     #[serde(default, skip_serializing_if = "is_false")]
     pub pad_left: bool,
-    /// Whether the text is made lower-case before the tokenizer sees it.
+    /// True if the text is made lower-case before the tokenizer reads it.
     #[serde(default, skip_serializing_if = "is_false")]
     pub lowercase: bool,
-    /// Whether a short text may be run at its own length: decided by running both ways.
+    /// True if a short text may be run at its own length. Both ways are run to find out.
     pub natural_length: bool,
 }
 
-/// How a picture becomes what the image tower reads.
+/// The preprocessing of images for the image tower.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImageSpec {
@@ -71,10 +70,10 @@ pub struct ImageSpec {
     pub width: u32,
     /// Height of the tensor, in pixels.
     pub height: u32,
-    /// What comes before the crop; nothing where the picture keeps its size.
+    /// The resize in front of the crop. None if the image keeps its size.
     pub resize: Option<Resize>,
     pub resample: Filter,
-    /// Whether pictures are turned upright by their EXIF orientation.
+    /// True if images are rotated according to their EXIF orientation.
     pub exif_orientation: bool,
     pub rescale_factor: f64,
     pub mean: [f64; 3],
@@ -111,9 +110,9 @@ impl Filter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Resize {
-    /// Scale so that the shorter side has this many pixels.
+    /// Scales so that the shorter side has this many pixels.
     ShortestEdge(u32),
-    /// Scale both sides, whatever becomes of the proportions.
+    /// Scales both sides, and may change the aspect ratio.
     Exact { width: u32, height: u32 },
 }
 
@@ -138,19 +137,19 @@ fn is_false(value: &bool) -> bool {
 }
 
 impl GraphSpec {
-    /// What stands here until the graph is looked at.
+    /// Returns the placeholder that is used until the graph is read.
     pub(crate) fn unknown() -> Self {
         Self { file: String::new(), data: Vec::new(), output: String::new(), pooling: None, alone: false }
     }
 
-    /// All files of the graph.
+    /// Returns all files of the graph.
     pub(crate) fn files(&self) -> impl Iterator<Item = &String> {
         std::iter::once(&self.file).chain(&self.data)
     }
 }
 
 impl TextSpec {
-    /// What is wrong with these values, if anything is.
+    /// Returns what is wrong with these values, if anything.
     pub(crate) fn defect(&self) -> Option<String> {
         match self.context_length {
             1..=MAX_CONTEXT_LENGTH => None,
@@ -160,7 +159,7 @@ impl TextSpec {
 }
 
 impl ImageSpec {
-    /// What is wrong with these values, if anything is.
+    /// Returns what is wrong with these values, if anything.
     pub(crate) fn defect(&self) -> Option<String> {
         let resized = match self.resize {
             Some(Resize::ShortestEdge(edge)) => [edge, edge],
@@ -177,12 +176,13 @@ impl ImageSpec {
         None
     }
 
-    /// Samples of one picture's tensor.
+    /// Returns the number of samples of one image's tensor.
     pub(crate) fn samples(&self) -> usize {
         3 * self.width as usize * self.height as usize
     }
 
-    /// What each byte becomes in each channel, with the reference's roundings: rescaled in f64, then f32 throughout.
+    /// Returns the value of each byte in each channel, with the roundings of the reference: rescaled in f64, then f32
+    /// throughout.
     pub(crate) fn levels(&self) -> Levels {
         let mut levels = Box::new([[0.0; 256]; 3]);
         for (channel, levels) in levels.iter_mut().enumerate() {
@@ -195,7 +195,7 @@ impl ImageSpec {
     }
 }
 
-/// For each channel, what a byte becomes: rescaled and normalised.
+/// The value of each byte, rescaled and normalized, for each channel.
 #[derive(Clone, Debug)]
 pub(crate) struct Levels(pub Box<[[f32; 256]; 3]>);
 

@@ -1,7 +1,6 @@
-//! Threads that never see a signal, and a watcher that stops long work when the caller wants to stop.
-//!
-//! A signal that arrives in a second thread of a server process runs the server's handler there, so every thread is
-//! born with all signals blocked: a thread inherits the mask of the one that starts it. External crate: `nix`.
+//! Threads with all signals blocked, and a watcher that stops long work when the caller is interrupted.
+//! A signal that arrives in a second thread of a server process would run the server's handler there. A thread inherits
+//! the mask of the thread that starts it, so all signals are blocked while one is started. External crate: `nix`.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,16 +12,16 @@ use nix::sys::signal::{SigSet, SigmaskHow};
 
 use crate::error::Error;
 
-/// Whether the caller wants running work to stop. Called from a second thread, so it may only read memory.
+/// Returns true if the caller wants running work to stop. Called from a second thread, so it may only read memory.
 pub type Interrupted = fn() -> bool;
 
-/// How often the watcher looks: a tenth of the 100 ms within which a cancel must take effect.
+/// Interval of the watcher's checks: a tenth of the 100 ms within which a cancel must take effect.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// The watcher calls one function and sleeps; 64 KiB is the smallest stack that every libc accepts with room to spare.
+/// Stack of the watcher, which calls one function and sleeps. Every libc accepts 64 KiB.
 const WATCHER_STACK: usize = 64 * 1024;
 
-/// Run `start` with all signals blocked in the calling thread, and restore its mask afterwards.
+/// Runs `start` with all signals blocked in the calling thread, and restores its mask afterwards.
 fn with_signals_blocked<T>(start: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
     let started = start();
@@ -30,7 +29,7 @@ fn with_signals_blocked<T>(start: impl FnOnce() -> io::Result<T>) -> io::Result<
     started
 }
 
-/// Start a thread that outlives the call, with all signals blocked.
+/// Starts a thread that outlives the call, with all signals blocked.
 pub(crate) fn spawn(work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     with_signals_blocked(|| Builder::new().name("pg_clip pool".into()).spawn(work))
 }
@@ -43,7 +42,8 @@ fn spawn_scoped<'scope, 'env>(
     with_signals_blocked(|| builder.spawn_scoped(scope, work))
 }
 
-/// How many threads can work at once, this one included: as many as are wanted, or fewer where the system gives no more.
+/// Returns how many threads can work at once, this one included: as many as are wanted, or fewer if the system allows
+/// no more.
 pub(crate) fn startable(wanted: usize) -> usize {
     let gate = Mutex::new(());
     thread::scope(|scope| {
@@ -55,9 +55,8 @@ pub(crate) fn startable(wanted: usize) -> usize {
     })
 }
 
-/// Do `work` on each job, in this thread and in `threads - 1` others that end before this function returns.
-///
-/// Jobs are begun in their order. After a failure none is begun; of several failures the first in order is returned.
+/// Runs `work` on each job, in this thread and in `threads - 1` others that end before this function returns.
+/// Jobs start in their order. After a failure no job starts. Of several failures the first in order is returned.
 pub(crate) fn in_parallel<J: Send>(
     threads: usize,
     jobs: impl Iterator<Item = J> + Send,
@@ -81,13 +80,13 @@ pub(crate) fn in_parallel<J: Send>(
     };
     thread::scope(|scope| {
         let others = 1..threads;
-        // Where no thread can be had, those that are there do the work.
+        // If a thread cannot be started, the others do the work.
         let others: Vec<_> = others
             .map_while(|_| spawn_scoped(scope, Builder::new().name("pg_clip worker".into()), work_through).ok())
             .collect();
         work_through();
         for other in others {
-            // A worker does not panic, as decoders are caught where they are called: if one does, what it made is nothing.
+            // A worker does not panic, because the panics of decoders are caught. If it does, its result is not used.
             if let Err(panic) = other.join() {
                 std::panic::resume_unwind(panic);
             }
@@ -103,9 +102,8 @@ fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// Do `work` in this thread while a second one calls `stop` as soon as `interrupted` says so.
-///
-/// The second thread ends before this function returns, also when `work` panics.
+/// Runs `work` in this thread while a second one calls `stop` as soon as `interrupted` returns true.
+/// The second thread ends before this function returns, even if `work` panics.
 pub(crate) fn interruptible<T>(
     interrupted: Interrupted,
     stop: impl Fn() + Send + Sync,
@@ -128,15 +126,15 @@ pub(crate) fn interruptible<T>(
                 thread::park_timeout(LOOK_EVERY);
             }
         });
-        // No second thread can be had (a limit on processes): the work is still worth doing, only not interruptible.
+        // If no second thread can be started (a limit on processes), the work runs without being interruptible.
         let _finish = Finish { done: &done, watcher: watcher.ok() };
         work()
     });
     if stopped.load(Ordering::Acquire) { Err(Error::Interrupted) } else { Ok(result) }
 }
 
-/// Tells the watcher that the work is over, however it ended, and waits for the thread itself: a scope ends as soon as
-/// the thread's work has, when the system still has the thread.
+/// Ends the watcher when the work is over, and joins its thread. A scope alone would return while the system still has
+/// the thread.
 struct Finish<'a, 'scope> {
     done: &'a AtomicBool,
     watcher: Option<ScopedJoinHandle<'scope, ()>>,
@@ -147,7 +145,7 @@ impl Drop for Finish<'_, '_> {
         self.done.store(true, Ordering::Release);
         if let Some(watcher) = self.watcher.take() {
             watcher.thread().unpark();
-            // The watcher does not panic; if it did, the work is over all the same.
+            // The watcher does not panic. If it did, the work is over anyway.
             watcher.join().ok();
         }
     }

@@ -1,4 +1,5 @@
-//! Texts: strings become the ids that the text tower reads, as `tokenizer.json` says. External crate: `tokenizers`.
+//! The tokenizer of a model: strings become the ids that the text tower reads, as `tokenizer.json` defines. External
+//! crate: `tokenizers`.
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -18,13 +19,14 @@ use crate::memory::{HEADROOM, headroom, reserve};
 use crate::panics::catch_panic;
 use crate::recipe::TextSpec;
 
-/// A context holds some dozens of tokens; a megabyte is a novel. Tokenising cannot be interrupted, so it is bounded.
+/// Longest text. A context holds some dozens of tokens, and a megabyte is a novel. Tokenization cannot be interrupted,
+/// so it is limited.
 pub const MAX_TEXT_BYTES: usize = 1024 * 1024;
 
-/// What a byte of text takes while it is tokenised, in many small pieces: of digits, each is a token of its own.
+/// Memory for each byte of text during tokenization, in many small allocations: each digit is a token.
 const BYTES_PER_BYTE: u64 = 640;
 
-/// While a vocabulary is read, many times the file's size is in use.
+/// Memory in use while a vocabulary is read, in copies of the file.
 const TOKENIZER_COPIES: u64 = 16;
 
 pub(crate) struct TextTokenizer {
@@ -33,10 +35,10 @@ pub(crate) struct TextTokenizer {
     model: String,
 }
 
-/// The ids of one text, begin and end included, cut to the context with the end kept.
+/// The ids of one text, begin and end included, truncated to the context length. The end token is kept.
 pub(crate) struct Encoded {
     pub ids: Vec<u32>,
-    /// Tokens before the cut.
+    /// Tokens before truncation.
     pub count: usize,
 }
 
@@ -44,11 +46,11 @@ impl TextTokenizer {
     pub(crate) fn open(folder: Folder<'_>, spec: &TextSpec) -> Result<Self, Error> {
         let mut tokenizer = read(folder, &spec.tokenizer)?;
         let invalid = |reason: String| Error::invalid(folder.model, &spec.tokenizer, reason);
-        // Cutting and padding are done here, where the length before the cut is known.
+        // Truncation and padding are done in this crate, which needs the length before truncation.
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(|error| invalid(error.to_string()))?;
         if spec.lowercase {
-            // As `Siglip2Tokenizer` does it: before all else, but special tokens are found as they are written.
+            // The order of `Siglip2Tokenizer`: lower-casing comes first, but special tokens keep their case.
             let lower = NormalizerWrapper::Lowercase(Lowercase);
             let steps = std::iter::once(lower).chain(tokenizer.get_normalizer().cloned()).collect();
             let steps = tokenizer.with_normalizer(Some(NormalizerWrapper::Sequence(Sequence::new(steps)))).map(drop);
@@ -71,14 +73,14 @@ impl TextTokenizer {
             .unwrap_or_else(|| Err(self.failed("the tokenizer does not understand the text")))
     }
 
-    /// It is the text that it fails for: the file was read.
+    /// Returns the error of a text: the file of the tokenizer was read before.
     fn failed(&self, reason: impl ToString) -> Error {
         Error::Inference { model: self.model.clone(), tower: Tower::Text, reason: reason.to_string() }
     }
 
     fn encode_or_panic(&self, text: &str) -> Result<Encoded, Error> {
         let invalid = |error| self.failed(error);
-        // `encode`, never a batch: that starts threads.
+        // Not the library's function for batches, because that starts threads.
         let mut encoding = self.tokenizer.encode_fast(text, false).map_err(invalid)?;
         let special = self.special_tokens();
         let count = encoding.get_ids().len() + special;
@@ -87,14 +89,14 @@ impl TextTokenizer {
         Ok(Encoded { ids: encoding.get_ids().to_vec(), count })
     }
 
-    /// Tokens that the post-processor adds to one text.
+    /// Returns the number of tokens that the post-processor adds to one text.
     fn special_tokens(&self) -> usize {
         use tokenizers::PostProcessor;
         self.tokenizer.get_post_processor().map_or(0, |processor| processor.added_tokens(false))
     }
 }
 
-/// Texts of one run, filled up to `length`: their ids, and which of them are not padding.
+/// Returns the ids of the texts of one run, padded to `length`, and a mask that is false for padding.
 pub(crate) fn rows<T: AsRef<[u32]>>(
     texts: &[T],
     length: usize,
@@ -120,7 +122,7 @@ pub(crate) fn rows<T: AsRef<[u32]>>(
 pub(crate) fn read(folder: Folder<'_>, file: &str) -> Result<Tokenizer, Error> {
     let bytes = folder.read(file)?;
     headroom(TOKENIZER_COPIES * bytes.len() as u64 + HEADROOM)?;
-    // Whatever is odd is left to the library, whose answer counts. It panics on some files that are no JSON.
+    // Unusual files are left to the library, whose result counts. It panics on some files that are not JSON.
     let tokenizer = catch_panic(|| match read_typed(&bytes) {
         Some(tokenizer) => Ok(tokenizer),
         None => Tokenizer::from_bytes(&bytes),
@@ -130,10 +132,9 @@ pub(crate) fn read(folder: Folder<'_>, file: &str) -> Result<Tokenizer, Error> {
     tokenizer.map_err(|error| Error::invalid(folder.model, file, error))
 }
 
-/// A tokenizer whose model is read straight into its type.
-///
-/// The library itself reads the model as a tree of JSON first, to find out its type: for CLIP's 49,408 tokens that takes
-/// 30 ms more and leaves 6 MB more behind.
+/// Reads a tokenizer, and its model directly into its type.
+/// The library reads the model as a tree of JSON first, to find its type. For CLIP's 49,408 tokens that takes 30 ms
+/// more and leaves 6 MB more in use.
 fn read_typed(bytes: &[u8]) -> Option<Tokenizer> {
     #[derive(Deserialize)]
     struct Head {

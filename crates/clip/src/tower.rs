@@ -37,7 +37,8 @@ pub(crate) fn open_published(
     open(manifest, tower, Form::Published(&folder.path.join(&spec.file)), runtime, options)
 }
 
-/// Opens a tower from its prepared files, if they can be trusted. Returns the bytes of weights that processes share, too.
+/// Opens a tower from its prepared files, if they can be trusted. Returns the bytes of weights that processes share,
+/// too.
 pub(crate) fn open_prepared(
     folder: Folder<'_>,
     manifest: &Manifest,
@@ -61,5 +62,5 @@ pub(crate) fn embedding(manifest: &Manifest, row: &[f32], tower: Tower) -> Resul
         let reason = format!("it gave {} dimensions, expected {}", row.len(), manifest.dimensions);
         return Err(Error::Inference { model: manifest.name.clone(), tower, reason });
     }
-    Embedding::normalise(row, &manifest.name, tower)
+    Embedding::normalize(row, &manifest.name, tower)
 }

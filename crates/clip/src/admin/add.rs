@@ -18,8 +18,8 @@ use crate::store::staging::StagingDir;
 
 /// Copies the model in `source` under `model_path`, examines it by running it, and publishes it as `name`.
 ///
-/// The configuration and the tokenizer are read from the source, to find the files to copy, and again from the copy, because
-/// the source may change meanwhile.
+/// The configuration and the tokenizer are read from the source, to find the files to copy, and again from the copy,
+/// because the source may change meanwhile.
 pub fn add(
     source: &Path,
     model_path: &Path,

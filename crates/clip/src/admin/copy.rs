@@ -92,7 +92,8 @@ impl Copy<'_, '_> {
         Ok(())
     }
 
-    /// Copies a graph that has both towers, and writes each tower to a file, so that a text does not pay for the image tower.
+    /// Copies a graph that has both towers, and writes each tower to a file, so that a text does not pay for the image
+    /// tower.
     pub(crate) fn towers(&mut self, whole: &str) -> Result<Layout, Error> {
         self.graph(whole)?;
         let (onnx, _) = self.parse(whole)?;

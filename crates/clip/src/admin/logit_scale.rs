@@ -1,5 +1,5 @@
-//! The learned logit scale and logit bias: read from the weights, or measured with a graph that computes logits. The values in
-//! the configuration are those at the beginning of the training, so they are never used.
+//! The learned logit scale and logit bias: read from the weights, or measured with a graph that computes logits. The
+//! values in the configuration are those at the beginning of the training, so they are never used.
 //!
 //! External crate: `serde_json`.
 

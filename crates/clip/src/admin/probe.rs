@@ -144,8 +144,8 @@ impl Probe<'_> {
         Ok((graph, GraphSpec { file: file.into(), data, output, pooling, alone: facts.scaled_by_content }))
     }
 
-    /// Returns the output that holds embeddings. In doubt the model is rejected: vectors of a wrong output look right and match
-    /// nothing.
+    /// Returns the output that holds embeddings. In doubt the model is rejected: vectors of a wrong output look right
+    /// and match nothing.
     fn choose_output(&self, outputs: &[Output], tower: Tower) -> Result<(String, Option<Pooling>), String> {
         let names = || outputs.iter().map(|output| output.name.as_str()).collect::<Vec<_>>().join(", ");
         let named = |name: &str| outputs.iter().find(|output| output.name == name);
@@ -162,8 +162,8 @@ impl Probe<'_> {
                 _ => Ok((wanted.clone(), None)),
             };
         }
-        // Models with the sigmoid loss (SigLIP) have no projection: their pooled output is the embedding. CLIP's pooled output is
-        // in another space.
+        // Models with the sigmoid loss (SigLIP) have no projection: their pooled output is the embedding. CLIP's pooled
+        // output is in another space.
         let pooled = if Loss::of_family(self.family) == Loss::Sigmoid { named("pooler_output") } else { None };
         let is_hidden = |name: &str| matches!(name, "pooler_output" | "last_hidden_state" | "token_embeddings");
         let single = || outputs.first().filter(|only| outputs.len() == 1 && !is_hidden(&only.name));
@@ -192,5 +192,5 @@ fn is_single(shape: &[Option<usize>], folder: Folder<'_>, file: &str) -> Result<
 }
 
 fn embeddings(rows: &Rows, folder: Folder<'_>, tower: Tower) -> Result<Vec<Embedding>, Error> {
-    rows.iter().map(|row| Embedding::normalise(row, folder.model, tower)).collect()
+    rows.iter().map(|row| Embedding::normalize(row, folder.model, tower)).collect()
 }

@@ -15,8 +15,8 @@ use crate::store::{check_free, folder_of};
 
 /// Makes a new model of a stored one, with 8-bit weights in these towers, and publishes it as `new_name`.
 ///
-/// The recipe is that of the stored model, which does not change. Each text or image is run in a batch of its own, because
-/// other texts or images in the batch would change its embedding.
+/// The recipe is that of the stored model, which does not change. Each text or image is run in a batch of its own,
+/// because other texts or images in the batch would change its embedding.
 pub fn quantize(
     model_path: &Path,
     name: &str,

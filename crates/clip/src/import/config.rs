@@ -13,23 +13,23 @@ use crate::recipe::{ImageSpec, Pooling};
 /// The context length that open_clip and `CLIPTextConfig` use where the file has none.
 const OPEN_CLIP_CONTEXT: usize = 77;
 
-/// Everything that the configuration says about both towers.
+/// The configuration of both towers.
 #[derive(Clone, Debug)]
 pub(crate) struct Configuration {
     /// `model_type`, as transformers names it (`clip`, `siglip`, …), or `open_clip`.
     pub family: String,
-    /// Length of an embedding, where the configuration says it.
+    /// Length of an embedding, if the configuration has it.
     pub dimensions: Option<usize>,
-    /// Tokens that the text tower has positions for, begin and end included.
+    /// Positions of the text tower, begin and end included.
     pub context_length: Option<usize>,
     pub pad_id: Option<u32>,
-    /// Text is made lower-case, and perhaps more, by the code around the tokenizer.
+    /// The cleaning of texts that open_clip's code does before its tokenizer.
     pub clean: Option<String>,
-    /// All of it but the graph.
+    /// Everything except the graph.
     pub image: ImageSpec,
-    /// How sentence-transformers makes one row of the text tower's output.
+    /// The pooling of the text tower's output by sentence-transformers.
     pub pooling: Option<Pooling>,
-    /// The files that this was read from.
+    /// The files that were read.
     pub files: Vec<String>,
 }
 
@@ -37,7 +37,7 @@ impl Configuration {
     pub(crate) fn read(folder: Folder<'_>) -> Result<Self, Error> {
         let mut files = Vec::new();
         let (file, model) = match (find(folder, OPEN_CLIP), find(folder, CONFIG)) {
-            // A repository with both has transformers' form in the second.
+            // A repository with both files has transformers' form in `config.json`.
             (_, Some(file)) => (file.clone(), folder.json::<Model>(&file)?),
             (Some(file), None) => (file.clone(), folder.json::<OpenClipFile>(&file)?.model_cfg),
             (None, None) => return Err(folder.unreadable(CONFIG, std::io::ErrorKind::NotFound.into())),
@@ -95,7 +95,8 @@ struct TextConfig {
 }
 
 impl TextConfig {
-    /// Tokens that there are positions for. RoBERTa and its kin begin to count after the padding token's id.
+    /// Returns the number of positions for tokens. RoBERTa and its variants begin to count after the padding token's
+    /// id.
     fn positions(&self) -> Option<usize> {
         let kin = ["roberta", "camembert", "altclip"];
         let skipped = match &self.model_type {
@@ -128,7 +129,7 @@ struct OpenClipFile {
     model_cfg: Model,
 }
 
-/// sentence-transformers' pooling. A layer behind it would be missing from the graph.
+/// Returns the pooling of sentence-transformers. A layer after it would be missing from the graph.
 fn read_pooling(folder: Folder<'_>, files: &mut Vec<String>) -> Result<Option<Pooling>, Error> {
     let Some(path) = find(folder, POOLING) else { return Ok(None) };
     if let Some(modules) = find(folder, MODULES) {

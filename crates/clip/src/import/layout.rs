@@ -1,4 +1,4 @@
-//! Where in a folder the graphs are: the names under which CLIP models are published.
+//! The graphs in a folder, by the names under which CLIP models are published.
 
 use crate::error::Error;
 use crate::folder::{Folder, beside, files_of};
@@ -12,7 +12,7 @@ const IMAGE: [&str; 4] = ["onnx/vision_model", "visual/model", "visual/onnx/mode
 /// Both towers in one file.
 const WHOLE: [&str; 3] = ["onnx/model", "model", "0_CLIPModel/onnx/model"];
 
-/// The file of each tower; of both, where one graph has them.
+/// The file of each tower. It is the same if one graph has both towers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
     pub text: String,
@@ -20,7 +20,7 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// Find the graphs among the files of a model: those that were chosen, or the full ones.
+    /// Finds the graphs among the files of a model: the chosen ones, or those in full precision.
     pub(crate) fn find(model: &str, files: &[String], choices: &Choices) -> Result<Self, Error> {
         let missing = |path: &str| Error::ModelFile {
             model: model.into(),
@@ -49,7 +49,7 @@ impl Layout {
         Ok(Self { text: tower(text, &TEXT)?, image: tower(image, &IMAGE)? })
     }
 
-    /// Find the graphs in a folder.
+    /// Finds the graphs in a folder.
     pub(crate) fn find_in(folder: Folder<'_>, choices: &Choices) -> Result<Self, Error> {
         let files = files_of(folder.path).map_err(|error| folder.unreadable("", error))?;
         Self::find(folder.model, &files, choices)
@@ -60,7 +60,7 @@ impl Layout {
     }
 }
 
-/// The variants that both towers have.
+/// Returns the variants that both towers have.
 fn variants(files: &[String]) -> Vec<String> {
     let of = |stems: &[&str]| {
         let variant = |file: &String| {
@@ -75,8 +75,8 @@ fn variants(files: &[String]) -> Vec<String> {
     both
 }
 
-/// Of a model that is not here yet, by the names of its files: those to fetch first. What [`weights_of`] says of the
-/// graphs among them comes next.
+/// Returns the files to fetch first, from the names of the files of a remote model. The files that [`weights_of`]
+/// returns for the graphs come next.
 pub fn wanted(model: &str, files: &[String], choices: &Choices) -> Result<Vec<String>, Error> {
     let layout = Layout::find(model, files, choices)?;
     let mut wanted: Vec<_> = files::paths().filter(|path| files.contains(path)).collect();
@@ -85,7 +85,7 @@ pub fn wanted(model: &str, files: &[String], choices: &Choices) -> Result<Vec<St
     Ok(wanted)
 }
 
-/// The files that hold the weights of a graph in `folder`, by their paths in it.
+/// Returns the files that hold the weights of a graph in `folder`, by their paths in it.
 pub fn weights_of(model: &str, folder: &std::path::Path, graph: &str) -> Result<Vec<String>, Error> {
     let folder = Folder { path: folder, model };
     let facts = Onnx::read(folder, graph)?.facts().map_err(|reason| Error::invalid(model, graph, reason))?;

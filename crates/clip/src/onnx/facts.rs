@@ -1,4 +1,5 @@
-//! Facts about an ONNX file that decide whether it is safe, and how it may be run. External crate: `prost`, for its bytes.
+//! Facts about an ONNX file that decide whether it is safe, and how it may be run. External crate: `prost`, for its
+//! bytes.
 
 use std::collections::BTreeSet;
 
@@ -10,8 +11,8 @@ use crate::onnx::proto::{
     AttributeProto, Entry, FunctionProto, GraphProto, NodeProto, Refusal, SparseTensorProto, TensorProto, decode,
 };
 
-/// Domains of the operators that ONNX Runtime contains, the last two in graphs that it has optimized. Any other domain needs a
-/// library of the model's own, which is never loaded.
+/// Domains of the operators that ONNX Runtime contains, the last two in graphs that it has optimized. Any other domain
+/// needs a library of the model's own, which is never loaded.
 const DOMAINS: [&str; 6] =
     ["", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc", "com.ms.internal.nhwc"];
 
@@ -29,7 +30,7 @@ pub(crate) struct Facts {
     pub data: BTreeSet<String>,
     /// The ranges of those files that it reads.
     pub ranges: Vec<DataRange>,
-    /// Whether a batch changes the embedding of a text or image in it.
+    /// True if a batch changes the embedding of a text or image in it.
     pub scaled_by_content: bool,
 }
 

@@ -14,7 +14,8 @@ pub(super) fn quantize_columns(values: &[f32], columns: usize) -> Option<(Vec<u8
             *largest = largest.max(value.abs());
         }
     }
-    // Divided in double precision, then rounded once, as onnxruntime does it. The scale of a column of zeros does not matter.
+    // Divided in double precision, then rounded once, as onnxruntime does it. The scale of a column of zeros does not
+    // matter.
     let scale = |largest: f32| (f64::from(largest) / f64::from(MAX)) as f32;
     let scales: Vec<f32> =
         largest.iter().map(|&largest| if scale(largest) < f32::MIN_POSITIVE { 1.0 } else { scale(largest) }).collect();

@@ -1,8 +1,8 @@
 //! Graphs with 8-bit weights: faster on processors with 8-bit multiplication, with a small loss of accuracy.
 //!
 //! The result is that of onnxruntime's `quantize_dynamic` with `weight_type=QInt8`, `per_channel=True` and
-//! `op_types_to_quantize=["MatMul"]`: the weights of each matrix product become bytes with a scale per column, and the other
-//! factor is scaled to bytes at run time. Everything else stays the same. External crate: `prost`.
+//! `op_types_to_quantize=["MatMul"]`: the weights of each matrix product become bytes with a scale per column, and the
+//! other factor is scaled to bytes at run time. Everything else stays the same. External crate: `prost`.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -32,7 +32,7 @@ const MIN_OPSET: i64 = 11;
 /// A file of more bytes is no protobuf.
 const MAX_BYTES: usize = (2 << 30) - 1;
 
-/// The graph of `file` with 8-bit weights, all in one file.
+/// Returns the graph of `file` with 8-bit weights, all in one file.
 pub(crate) fn quantize(onnx: &Onnx, folder: Folder<'_>, file: &str) -> Result<Vec<u8>, Refusal> {
     let opset = onnx.model.opset_import.iter().map(|set| decode::<OperatorSet>(set, "operator set"));
     let opset = opset.collect::<Result<Vec<_>, _>>()?.into_iter().find(|set| matches!(&*set.domain, "" | "ai.onnx"));
@@ -79,7 +79,7 @@ struct Rewriter<'a> {
 }
 
 impl Rewriter<'_> {
-    /// Take over a node, or what computes the same with bytes.
+    /// Takes over a node, or what computes the same with bytes.
     fn node(&mut self, node: &NodeProto, bytes: &Bytes) -> Result<(), Refusal> {
         let (Some([input, weights]), Some(output)) = (node.input.first_chunk::<2>(), node.output.first()) else {
             self.nodes.push(bytes.clone());
@@ -128,7 +128,7 @@ impl Rewriter<'_> {
         self.nodes.push(node.encode_to_vec().into());
     }
 
-    /// The bytes, scales and zero points of the weights of that name.
+    /// Returns the bytes, scales and zero points of the weights of that name.
     fn quantized(&self, name: &str) -> Result<[TensorProto; 3], Refusal> {
         let tensor = &self.tensors[name];
         let values = self.floats(tensor)?;
@@ -165,7 +165,7 @@ impl Rewriter<'_> {
         }
     }
 
-    /// The bytes of a tensor, from the graph or from the file beside it.
+    /// Returns the bytes of a tensor, from the graph or from the file beside it.
     fn raw(&self, tensor: &TensorProto) -> Result<Bytes, Refusal> {
         if tensor.external_data.is_empty() {
             return Ok(tensor.raw_data.clone().unwrap_or_default());
@@ -189,7 +189,7 @@ impl Rewriter<'_> {
         read().map_err(|error| format!("{:?} cannot be read: {error}", tensor.name))
     }
 
-    /// The whole graph: weights that nothing reads any more are gone, those outside are brought in.
+    /// Returns the whole graph: weights that nothing reads any more are gone, those outside are brought in.
     fn finish(self, onnx: &Onnx, nodes: &[NodeProto]) -> Result<GraphProto, Refusal> {
         // What else than the right side of a product reads weights still needs them, branches and loops included.
         let mut kept: HashSet<String> = HashSet::new();
@@ -234,7 +234,7 @@ impl Rewriter<'_> {
 mod tests {
     use super::*;
 
-    /// The weights are, bit for bit, those of onnxruntime's quantize_dynamic.
+    /// Returns the weights are, bit for bit, those of onnxruntime's quantize_dynamic.
     #[test]
     fn weights_are_those_of_onnxruntime() {
         let fixtures = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures"));

@@ -1,22 +1,23 @@
-//! What the processor can do, as far as it decides which kernels ONNX Runtime runs and how it packs weights for them.
+//! The processor's features that decide which kernels ONNX Runtime runs and how it packs weights for them.
 
 use std::fs::File;
 use std::io::Read;
 
-/// Features by which matrix kernels are chosen begin so: AVX, FMA, half precision and AMX of x86-64; on arm64 SIMD, its dot
-/// products, half and brain floats, matrix multiplication and SVE.
+/// Prefixes of the features that select matrix kernels: AVX, FMA, half precision and AMX of x86-64; on arm64 SIMD, its
+/// dot products, half and brain floats, matrix multiplication and SVE.
 const KERNEL_FEATURES: [&str; 10] = ["avx", "fma", "f16c", "amx", "asimd", "fphp", "bf16", "i8mm", "f32mm", "sve"];
 
-/// Those of arm64 whose names other features' names begin with.
+/// Features of arm64 that are compared as whole names, because the names of other features begin with them.
 const WHOLE_FEATURES: [&str; 2] = ["sme", "sme2"];
 
-/// The first processor's lines are within this many bytes; all processors of a large machine would take milliseconds.
+/// Bytes that are read. They contain the first processor's lines; reading all processors of a large machine would take
+/// milliseconds.
 const FIRST_PROCESSOR: u64 = 8192;
 
-/// The architecture and those features of the processor that decide which kernels run, such as `x86_64 fma avx2`.
+/// Returns the architecture and the features that decide which kernels run, such as `x86_64 fma avx2`.
 pub fn cpu_features() -> String {
     let mut text = Vec::new();
-    // A system without this file has the architecture alone: then nothing that depends on more can be told apart.
+    // On a system without this file, only the architecture is known.
     if let Ok(file) = File::open("/proc/cpuinfo") {
         file.take(FIRST_PROCESSOR).read_to_end(&mut text).ok();
     }

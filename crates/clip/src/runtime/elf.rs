@@ -1,5 +1,4 @@
-//! Shared libraries, looked at before they are loaded: one that is cut short crashes the process that maps it.
-//!
+//! Checks of a shared library before it is loaded: a truncated one crashes the process that maps it.
 //! External crate: `object`.
 
 use std::fs::File;
@@ -9,14 +8,14 @@ use object::elf::{self, FileHeader64};
 use object::read::elf::{FileHeader, ProgramHeader};
 use object::{Endianness, ReadCache, ReadRef};
 
-/// What this process can load.
+/// The kind of processor whose libraries this process can load.
 const MACHINE: Option<elf::Machine> = match () {
     () if cfg!(target_arch = "x86_64") => Some(elf::EM_X86_64),
     () if cfg!(target_arch = "aarch64") => Some(elf::EM_AARCH64),
     () => None,
 };
 
-/// Why a library cannot be loaded, as far as that can be told without loading it.
+/// Returns why a library cannot be loaded, if its headers show that.
 pub(crate) fn defect(path: &Path) -> Result<Option<&'static str>, std::io::Error> {
     let file = ReadCache::new(File::open(path)?);
     Ok(defect_of(&file))

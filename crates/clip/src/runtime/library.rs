@@ -12,8 +12,8 @@ use crate::memory::headroom;
 use crate::runtime::elf;
 use crate::runtime::failure::one_line;
 
-/// Environment variables that turn off telemetry: the documented one, and an earlier spelling. Official builds of the library
-/// since 1.29 report usage to their maker unless these are "1" before it is loaded.
+/// Environment variables that turn off telemetry: the documented one, and an earlier spelling. Official builds of the
+/// library since 1.29 report usage to their maker unless these are "1" before it is loaded.
 pub const TELEMETRY_OFF: [&str; 2] = ["ORT_DISABLE_TELEMETRY", "ORT_TELEMETRY_DISABLED"];
 
 /// Address space that the library takes in a process, with a margin.

@@ -1,7 +1,7 @@
 //! Graphs ready to run: tensors in, rows out. External crate: `ort`.
 //!
-//! Invariants: with one thread a session starts no pool, and the threads of pools have all signals blocked; a run or a load
-//! ends soon after the caller is interrupted, because a thread of [`threads`] watches for it.
+//! Invariants: with one thread a session starts no pool, and the threads of pools have all signals blocked; a run or a
+//! load ends soon after the caller is interrupted, because a thread of [`threads`] watches for it.
 
 use std::path::Path;
 use std::thread::JoinHandle;
@@ -37,31 +37,31 @@ impl ThreadManager for Pool {
     }
 }
 
-/// A graph file, and who wrote it.
+/// A graph file in one of two forms.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Form<'a> {
-    /// As its maker published it: optimised at each load, weights copied into this process.
+    /// The publisher's file: optimized at each load, weights copied into this process.
     Published(&'a Path),
-    /// As [`Graph::prepare`] saved it: optimised, weights in a file beside it that all processes map.
+    /// The file of [`Graph::prepare`]: optimized, weights in a second file that all processes map.
     Prepared(&'a Path),
 }
 
-/// Tensors of so many bytes or more are saved outside a prepared graph. Whatever is packed of tensors this large fills
-/// whole lines of 64 bytes, so that all begin where aligned reads want them; the others are a few hundred kilobytes.
+/// Smallest tensor that is saved outside a prepared graph, in bytes. The packed data of tensors this large fills whole
+/// lines of 64 bytes, so that all are aligned. The smaller tensors have a few hundred kilobytes together.
 const MIN_MAPPED_BYTES: &str = "65536";
 
 /// One graph, ready to run.
 pub(crate) struct Graph {
     session: Session,
     run: RunOptions,
-    /// The output that holds embeddings, and how one row is made of it.
+    /// The output that holds embeddings, and its pooling.
     output: (String, Option<Pooling>),
     model: String,
-    /// Which one it is; nothing where the graph has both.
+    /// None if the graph has both towers.
     tower: Option<Tower>,
 }
 
-/// An output of a graph: its name, and its rank where that is known.
+/// An output of a graph: its name and its rank.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Output {
     pub name: String,
@@ -69,7 +69,7 @@ pub(crate) struct Output {
 }
 
 impl Graph {
-    /// Open the graph of a tower.
+    /// Opens the graph of a tower.
     pub(crate) fn open(
         runtime: &Runtime,
         form: Form<'_>,
@@ -87,9 +87,9 @@ impl Graph {
         Ok(Self { session, run, output, model: model.into(), tower: Some(tower) })
     }
 
-    /// Save the graph of a tower, optimised and packed for this processor, as `into` with its weights in `data` beside it.
-    ///
-    /// There is no `data` where no tensor is large.
+    /// Saves the graph of a tower, optimized and packed for this processor, as `into`, and its weights as `data` in the
+    /// same folder.
+    /// No `data` is written if no tensor is large.
     pub(crate) fn prepare(
         runtime: &Runtime,
         file: &Path,
@@ -108,7 +108,7 @@ impl Graph {
         open_session(runtime, file, (model, Some(tower)), 1, options, interrupted).map(drop)
     }
 
-    /// Open a graph that has both towers.
+    /// Opens a graph that has both towers.
     pub(crate) fn open_whole(
         runtime: &Runtime,
         file: &Path,
@@ -126,21 +126,21 @@ impl Graph {
         self.session.outputs().iter().map(output).collect()
     }
 
-    /// Say which output holds embeddings.
+    /// Chooses the output that holds embeddings.
     pub(crate) fn choose(&mut self, output: String, pooling: Option<Pooling>) {
         self.output = (output, pooling);
     }
 
-    /// The shape of the input that holds texts or pictures; a dimension that is not fixed is nothing.
+    /// Returns the shape of the input that holds texts or images. A dimension that is not fixed is None.
     pub(crate) fn input_shape(&self) -> Vec<Option<usize>> {
         let names = if self.tower == Some(Tower::Image) { PIXELS } else { IDS };
         let inputs = self.session.inputs();
         let input = inputs.iter().find(|input| names.contains(&input.name())).or(inputs.first());
-        // Exports fix a dimension by its number, or leave it open by -1 or by a name.
+        // Exports fix a dimension with a number, and leave it open with -1 or a name.
         input.map_or(&[][..], |input| shape(input.dtype())).iter().map(|&size| usize::try_from(size).ok()).collect()
     }
 
-    /// Run texts of one length: `ids` is `[texts, length]`, `mask` says which of them are not padding.
+    /// Runs texts of one length: `ids` is `[texts, length]`, and `mask` is false for padding.
     pub(crate) fn run_texts(
         &mut self,
         texts: usize,
@@ -152,7 +152,7 @@ impl Graph {
         self.run(texts, inputs, mask, interrupted)
     }
 
-    /// Run pictures: `pixels` is `[images, 3, height, width]`.
+    /// Runs images: `pixels` is `[images, 3, height, width]`.
     pub(crate) fn run_images(
         &mut self,
         images: usize,
@@ -164,7 +164,7 @@ impl Graph {
         self.run(images, inputs, &[], interrupted)
     }
 
-    /// Run texts and one picture through a graph that has both towers, and return the named outputs, rank 2 each.
+    /// Runs texts and one image through a graph that has both towers, and returns the named outputs, of rank 2 each.
     pub(crate) fn run_whole(
         &mut self,
         (texts, ids, mask): (usize, &[u32], &[bool]),
@@ -214,7 +214,7 @@ impl Graph {
         })
     }
 
-    /// Run the graph, and make something of its outputs.
+    /// Runs the graph, and returns the result of `make` for its outputs.
     fn execute<T>(
         &mut self,
         inputs: Inputs<'_>,
@@ -248,14 +248,14 @@ fn open_session(
     let failed = |error: ort::Error| inference_failed(model, tower, error.message());
     let builder = || -> ort::Result<_> {
         Ok(options(Session::builder(&runtime.environment)?)?
-            // With a pool that cannot be had, the library opens nothing at all.
+            // If a thread of the pool cannot be started, the library opens no session.
             .with_intra_threads(threads::startable(threads))?
             .with_intra_op_spinning(false)?
             .with_thread_manager(Pool)?
             .with_log_level(LogLevel::Fatal)?
-            // Texts differ in length: a pattern per length would be kept for nothing.
+            // Texts differ in length, and a pattern would be kept for each length.
             .with_memory_pattern(tower == Some(Tower::Image))?
-            // The arena keeps the memory of the largest batch for ever, in every connection.
+            // The arena would keep the memory of the largest batch in every connection.
             .with_execution_providers([CPU::default().with_arena_allocator(false).build()])?)
     };
     headroom(HEADROOM)?;
@@ -266,7 +266,7 @@ fn open_session(
         if is_about_memory(error.message()) {
             return Error::OutOfMemory { bytes: None };
         }
-        // The message names the whole path, which is for superusers only.
+        // The message contains the whole path, which is for superusers only.
         let reason = one_line(error.message()).replace(&*file.to_string_lossy(), &file_name(file));
         Error::invalid(model, &file_name(file), reason)
     })?;

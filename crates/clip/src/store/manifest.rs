@@ -1,4 +1,4 @@
-//! `pg_clip.json`: what a model is and how its embeddings are made, pinned. External crates: `serde_json`, `sha2`.
+//! The manifest of a model, `pg_clip.json`, which pins its files and its recipe. External crates: `serde_json`, `sha2`.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -14,33 +14,33 @@ use crate::threads::Interrupted;
 
 pub const MANIFEST_FILE: &str = "pg_clip.json";
 
-/// Raised when a reader of the old format would misunderstand the new one.
+/// Version of the format. It increases when a reader of the old format would misunderstand the new one.
 const FORMAT_VERSION: u32 = 1;
 
-/// What `pg_clip.json` says.
+/// The content of `pg_clip.json`.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     pub format_version: u32,
     pub name: String,
-    /// Sha256 over everything that decides an embedding: see [`Manifest::digest_of`].
+    /// SHA-256 of everything that decides an embedding: see [`Manifest::digest_of`].
     pub digest: String,
     /// `model_type` of the configuration.
     pub family: String,
     /// Length of an embedding.
     pub dimensions: usize,
-    /// Learned factor of the cosine, not its logarithm.
+    /// The learned logit scale, not its logarithm.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logit_scale: Option<f64>,
-    /// Learned summand, where the loss was the sigmoid's.
+    /// The learned logit bias, with the sigmoid loss.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logit_bias: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub license: Option<String>,
-    /// Where the files came from.
+    /// The origin of the files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
-    /// Digest of the model whose weights were made smaller to give this one.
+    /// Digest of the model that this one was quantized from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantized_from: Option<String>,
     pub text: TextSpec,
@@ -65,7 +65,7 @@ pub struct FileDigest {
 }
 
 impl Manifest {
-    /// The manifest of a folder, as far as it makes sense in itself. Trusts nobody: see [`Folder::check`].
+    /// Reads the manifest of a folder and checks that it is consistent. Trusts nobody: see [`Folder::check`].
     pub(crate) fn read(folder: Folder<'_>) -> Result<Self, Error> {
         let invalid = |reason: String| Error::invalid(folder.model, MANIFEST_FILE, reason);
         folder.check(MANIFEST_FILE)?;
@@ -95,7 +95,7 @@ impl Manifest {
         if let Some(file) = manifest.needed().find(|file| !manifest.files.contains_key(*file)) {
             return Err(invalid(format!("{file:?} is not among its files")));
         }
-        // A path that leaves the folder would read what the folder's owner does not answer for.
+        // A path to the outside would read files that the folder's owner is not responsible for.
         if let Some(file) = manifest.files.keys().find(|file| !is_inside(file)) {
             return Err(invalid(format!("{file:?} is not inside the folder")));
         }
@@ -105,26 +105,27 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Finish a manifest: fill in the digest.
+    /// Completes a manifest with its version and its digest.
     pub(crate) fn seal(mut self) -> Result<Self, Error> {
         self.format_version = FORMAT_VERSION;
         self.digest = self.digest_of().map_err(|reason| Error::invalid(&self.name, MANIFEST_FILE, reason))?;
         Ok(self)
     }
 
-    /// A manifest with the name and the digest that it should have: a fuzzer finds neither.
+    /// Returns a manifest with the correct name and digest, which a fuzzer cannot find.
     #[cfg(fuzzing)]
     pub(crate) fn mended(bytes: &[u8], name: &str) -> Option<Self> {
         let manifest: Self = serde_json::from_slice(bytes).ok()?;
         Self { name: name.into(), ..manifest }.seal().ok()
     }
 
-    /// The text of the file.
+    /// Returns the text of the file.
     pub(crate) fn to_json(&self) -> io::Result<String> {
         Ok(serde_json::to_string_pretty(self)? + "\n")
     }
 
-    /// Sha256 over lines of `path sha256 size` in the order of the paths, then the two specifications as JSON.
+    /// Returns the SHA-256 of lines of `path sha256 size` in the order of the paths, and then the two specifications as
+    /// JSON.
     fn digest_of(&self) -> Result<String, String> {
         let mut hash = Sha256::new();
         for (path, file) in &self.files {
@@ -135,17 +136,17 @@ impl Manifest {
         Ok(hex(&hash.finalize()))
     }
 
-    /// The files that an embedding needs.
+    /// Returns the files that an embedding needs.
     fn needed(&self) -> impl Iterator<Item = &String> {
         std::iter::once(&self.text.tokenizer).chain(self.graph_files())
     }
 
-    /// The files of both towers.
+    /// Returns the files of both towers.
     pub(crate) fn graph_files(&self) -> impl Iterator<Item = &String> {
         Tower::BOTH.into_iter().flat_map(|tower| self.graph(tower).files())
     }
 
-    /// The graph of a tower.
+    /// Returns the graph of a tower.
     pub(crate) fn graph(&self, tower: Tower) -> &GraphSpec {
         match tower {
             Tower::Text => &self.text.graph,
@@ -160,17 +161,17 @@ impl Manifest {
         }
     }
 
-    /// Bytes of the files that hold a tower.
+    /// Returns the bytes of the files of a tower.
     pub(crate) fn tower_bytes(&self, tower: Tower) -> u64 {
         self.graph(tower).files().filter_map(|file| self.files.get(file)).map(|file| file.size).sum()
     }
 
-    /// Bytes of all files.
+    /// Returns the bytes of all files.
     pub fn size_bytes(&self) -> u64 {
         self.files.values().map(|file| file.size).sum()
     }
 
-    /// Check that `file` is the one that the manifest was written for, and that nobody else can change it.
+    /// Verifies that `file` is the one in the manifest, and that nobody else can change it.
     pub(crate) fn verify(&self, folder: Folder<'_>, file: &str, interrupted: Interrupted) -> Result<(), Error> {
         folder.check(file)?;
         match self.files.get(file) {
@@ -198,7 +199,7 @@ pub(crate) fn digest_file(folder: Folder<'_>, file: &str, interrupted: Interrupt
     Ok(FileDigest { sha256: hex(&hash.finalize()), size })
 }
 
-/// Sha256 of bytes, in hexadecimal.
+/// Returns the SHA-256 of bytes, in hexadecimal.
 pub fn digest(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }

@@ -1,7 +1,7 @@
 //! The model directory: the folder that holds all models.
 //!
-//! Invariants: a model appears and disappears by one rename; the files that a killed process leaves are under a name that no
-//! model has, and the next process that adds or removes a model deletes them.
+//! Invariants: a model appears and disappears by one rename; the files that a killed process leaves are under a name
+//! that no model has, and the next process that adds or removes a model deletes them.
 
 pub(crate) mod manifest;
 pub(crate) mod prepared;
@@ -86,8 +86,8 @@ pub fn remove(model_path: &Path, name: &str) -> Result<(), Error> {
     File::open(model_path).and_then(|models| models.sync_all()).map_err(failed)
 }
 
-/// Returns an error that gives the reason, unless processes share the weights of a stored model with the ONNX Runtime at
-/// `runtime`.
+/// Returns an error that gives the reason, unless processes share the weights of a stored model with the ONNX Runtime
+/// at `runtime`.
 pub fn check_prepared(model_path: &Path, name: &str, runtime: &Path) -> Result<(), Error> {
     let path = folder_of(model_path, name)?;
     let folder = Folder { path: &path, model: name };

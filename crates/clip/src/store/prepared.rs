@@ -1,9 +1,9 @@
 //! Prepared weights: graphs as ONNX Runtime optimizes and packs them, in files that all processes map and so share.
 //!
-//! Invariants: a mapped file was saved for this model by this ONNX Runtime on such a processor, was tried by the process that
-//! saved it, and has not changed since; each range of data begins at a multiple of 64 bytes and ends within its file, because
-//! any other crashes the process. In doubt the files are rejected, and the published graph is used instead. Nothing is
-//! changed in place: a mapped file that is truncated crashes the processes that map it.
+//! Invariants: a mapped file was saved for this model by this ONNX Runtime on such a processor, was tried by the
+//! process that saved it, and has not changed since; each range of data begins at a multiple of 64 bytes and ends
+//! within its file, because any other crashes the process. In doubt the files are rejected, and the published graph is
+//! used instead. Nothing is changed in place: a mapped file that is truncated crashes the processes that map it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use crate::store::manifest::{Manifest, digest, digest_file};
 use crate::store::record::{Key, PREPARED, RECORD, Record, Seal, data_file, graph_file};
 use crate::threads::Interrupted;
 
-/// Kernels read whole vectors: the widest have 64 bytes.
+/// Alignment of ranges, because kernels read whole vectors. The widest have 64 bytes.
 const ALIGNMENT: u64 = 64;
 
 /// Returns the prepared graph of a tower, if it can be trusted, and how many bytes of weights are shared by mapping it.

@@ -49,7 +49,8 @@ pub(crate) struct Key {
     pub cpu: String,
 }
 
-/// The state of a file when it was saved. Its times show, without reading hundreds of megabytes, that it has not changed.
+/// The state of a file when it was saved. Its times show, without reading hundreds of megabytes, that it has not
+/// changed.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Seal {

@@ -10,12 +10,14 @@ use crate::error::Error;
 /// Prefix of the names of staging directories and of models that are being removed. No model has such a name.
 pub(crate) const UNFINISHED: &str = ".unfinished-";
 
-/// Modes of files and folders, independent of the umask: everyone may read a model, and only its owner may replace it, as the
-/// server requires. Files are read-only for their owner too, because changing one in place crashes the processes that map it.
+/// Modes of files and folders, independent of the umask: everyone may read a model, and only its owner may replace it,
+/// as the server requires. Files are read-only for their owner too, because changing one in place crashes the processes
+/// that map it.
 const FILE_MODE: u32 = 0o444;
 const FOLDER_MODE: u32 = 0o755;
 
-/// Removes the staging directories of killed processes, and blocks others from starting until the returned lock is dropped.
+/// Removes the staging directories of killed processes, and blocks others from starting until the returned lock is
+/// dropped.
 ///
 /// A staging directory in use is locked by its process. The kernel releases the lock when the process ends.
 pub(crate) fn sweep(model_path: &Path) -> Result<File, Error> {
@@ -23,7 +25,7 @@ pub(crate) fn sweep(model_path: &Path) -> Result<File, Error> {
     let lock = File::open(model_path).map_err(failed)?;
     lock.lock().map_err(failed)?;
     for entry in fs::read_dir(model_path).map_err(failed)?.flatten() {
-        // Anything else of that name is not ours.
+        // Files and links of that name are of others.
         let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
         let is_unfinished = is_folder && entry.file_name().to_string_lossy().starts_with(UNFINISHED);
         let is_abandoned = || File::open(entry.path()).is_ok_and(|folder| folder.try_lock().is_ok());

@@ -69,7 +69,7 @@ fn ids_are_those_of_openai_clip() {
     }
 }
 
-/// A text of pieces that tokenizers treat differently, drawn by a generator that is the same in each run.
+/// Returns a text of pieces that tokenizers treat differently, drawn by a generator that is the same in each run.
 fn random_text(state: &mut u64) -> String {
     const LITERALS: [&str; 10] = [
         "<|endoftext|>",
@@ -119,7 +119,7 @@ fn random_text(state: &mut u64) -> String {
     text
 }
 
-/// Both ways to read a tokenizer give the same ids, of all texts.
+/// Returns both ways to read a tokenizer give the same ids, of all texts.
 fn compare_with_the_library(path: &Path, texts: usize) {
     let bytes = std::fs::read(path).unwrap();
     let (ours, theirs) = (read_typed(&bytes).unwrap(), Tokenizer::from_bytes(&bytes).unwrap());
