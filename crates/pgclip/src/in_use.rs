@@ -1,4 +1,4 @@
-//! Whether a database uses a model: asked through psql, which knows every way to connect.
+//! The uses of a model in databases. They are queried with psql, which supports every way to connect.
 
 use std::io::Write;
 use std::path::Path;
@@ -6,10 +6,11 @@ use std::process::{Command, Stdio};
 
 use crate::failure::{Exit, Failure};
 
-/// What names a model: a setting, or an expression with a call of ours. One line per use.
+/// Finds the uses of a model: settings, and expressions that call the extension's functions. It returns one line per
+/// use.
 const QUERY: &str = include_str!("usage.sql");
 
-/// Refuse to go on if one of the databases uses the model.
+/// Fails if one of the databases uses the model.
 pub fn refuse_used(psql: &Path, name: &str, databases: &[String]) -> Result<(), Failure> {
     for database in databases {
         let uses = uses(psql, name, database)?;
@@ -36,7 +37,7 @@ fn uses(psql: &Path, name: &str, database: &str) -> Result<Vec<String>, Failure>
         .spawn()
         .map_err(|error| failed(&format!("psql: {error}")))?;
     if let Some(mut input) = psql.stdin.take() {
-        // An early end of psql is told by its status.
+        // An early end of psql is reported by its exit status.
         input.write_all(QUERY.as_bytes()).ok();
     }
     let output = psql.wait_with_output().map_err(|error| failed(&error.to_string()))?;

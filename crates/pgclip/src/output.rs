@@ -1,4 +1,4 @@
-//! What the command prints: tables for people, JSON for programs, bars while something takes long.
+//! The output of the command: tables for people, JSON for programs, and bars during long work.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -9,13 +9,13 @@ use serde_json::json;
 
 use crate::failure::Failure;
 
-/// Print for programs.
+/// Prints JSON for programs.
 pub fn json(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value).map_err(Failure::new)?;
     line(&text)
 }
 
-/// Print a line. Whoever closes the pipe has read enough.
+/// Prints a line. A closed pipe is not an error.
 pub fn line(text: &str) -> Result<(), Failure> {
     match writeln!(io::stdout(), "{text}") {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
@@ -23,7 +23,7 @@ pub fn line(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Print rows under their titles, each column as wide as it has to be.
+/// Prints rows under their titles, with columns as narrow as possible.
 pub fn table<const N: usize>(titles: [&str; N], rows: &[[String; N]]) -> Result<(), Failure> {
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());
@@ -37,12 +37,12 @@ pub fn table<const N: usize>(titles: [&str; N], rows: &[[String; N]]) -> Result<
     Ok(())
 }
 
-/// A number of bytes as people say it.
+/// Returns a number of bytes with a unit.
 pub fn size(bytes: u64) -> String {
     indicatif::DecimalBytes(bytes).to_string()
 }
 
-/// A manifest for programs, with what a person would add up, and whether connections share the weights.
+/// Returns a manifest for programs, with the size of all files, and whether connections share the weights.
 pub fn describe(manifest: &Manifest, prepared: bool) -> Result<serde_json::Value, Failure> {
     let mut value = serde_json::to_value(manifest).map_err(Failure::new)?;
     value["size_bytes"] = json!(manifest.size_bytes());
@@ -50,7 +50,7 @@ pub fn describe(manifest: &Manifest, prepared: bool) -> Result<serde_json::Value
     Ok(value)
 }
 
-/// A bar per file on a terminal; silence elsewhere.
+/// A bar per file on a terminal. Nothing is printed elsewhere.
 pub struct Bar {
     bar: ProgressBar,
     file: String,
@@ -61,7 +61,7 @@ impl Bar {
         Self { bar: ProgressBar::hidden(), file: String::new() }
     }
 
-    /// There is so much of a file by now.
+    /// Sets the progress of a file.
     pub fn set(&mut self, file: &str, size: u64, done: u64) {
         if self.file != file {
             self.finish();
@@ -76,7 +76,7 @@ impl Bar {
     }
 }
 
-/// A bar with rate and time left.
+/// Returns a bar with rate and remaining time.
 pub fn bar(file: &str, size: u64) -> ProgressBar {
     let template = "{msg}  {bar:30} {decimal_bytes}/{decimal_total_bytes}  {decimal_bytes_per_sec}  {eta} left";
     let bar = if io::stderr().is_terminal() { ProgressBar::new(size) } else { ProgressBar::hidden() };

@@ -1,4 +1,4 @@
-//! Where the server keeps its models and its libraries: what pg_config says, unless told otherwise.
+//! The server's directories of models and libraries. They come from pg_config, unless options name others.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,11 +6,11 @@ use std::process::Command;
 use crate::cli::Place;
 use crate::failure::Failure;
 
-/// Where Debian keeps the servers of several major versions.
+/// Debian's directory of servers of several major versions.
 const DEBIAN: &str = "/usr/lib/postgresql";
 
 impl Place {
-    /// The folder of all models.
+    /// Returns the model directory.
     pub fn models(&self) -> Result<PathBuf, Failure> {
         match &self.model_path {
             Some(path) => absolute(path),
@@ -18,7 +18,7 @@ impl Place {
         }
     }
 
-    /// ONNX Runtime's library.
+    /// Returns ONNX Runtime's library.
     pub fn runtime(&self) -> Result<PathBuf, Failure> {
         match &self.onnxruntime {
             Some(path) => absolute(path),
@@ -26,7 +26,7 @@ impl Place {
         }
     }
 
-    /// The server's own psql, or the one on the PATH.
+    /// Returns the server's own psql, or the one on the PATH.
     pub fn psql(&self) -> PathBuf {
         let own = self.ask("--bindir", "").map(|folder| folder.join("psql"));
         own.ok().filter(|psql| psql.exists()).unwrap_or_else(|| "psql".into())
@@ -46,7 +46,8 @@ impl Place {
         }
     }
 
-    /// The one that is named, else the one beside this program, else the one on the PATH, else the only one installed.
+    /// Returns the pg_config that is named, else the one next to this program, else the one on the PATH, else the only
+    /// one installed.
     fn pg_config(&self) -> Result<PathBuf, Failure> {
         if let Some(named) = &self.pg_config {
             return Ok(named.clone());

@@ -13,7 +13,7 @@ use crate::output::{self, Bar};
 impl Session {
     pub fn add(&self, name: &str, folder: &Path, choices: &Choices) -> Result<(), Failure> {
         let models = self.place.models()?;
-        // Otherwise the first file that is missed would be named, and the folder would not.
+        // Without this check, the error would name the first missing file instead of the folder.
         std::fs::read_dir(folder).map_err(|error| {
             Failure::new(format!("cannot read the folder {}: {error}", folder.display()))
                 .hint("Name a folder that holds a model's files: see pgclip add --help.")

@@ -28,7 +28,7 @@ impl Session {
                     prepared.push(name);
                 }
                 Err(Error::Interrupted) => return Err(Error::Interrupted.into()),
-                // One broken model is no reason to leave the others as they are.
+                // A broken model does not keep the others from being prepared.
                 Err(error) => {
                     eprintln!("pgclip: {name}: {error}");
                     failures.push(Failure::from(error));

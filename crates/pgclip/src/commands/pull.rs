@@ -1,4 +1,4 @@
-//! `pgclip pull`: from the hub into the model folder.
+//! `pgclip pull`: from the hub into the model directory.
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::commands::session::{Session, interrupted};
 use crate::failure::{Exit, Failure};
 use crate::output;
 
-/// What people mean who name no revision.
+/// The default revision.
 const NEWEST: &str = "main";
 
 impl Session {
@@ -30,7 +30,7 @@ impl Session {
         let revision = revision.or(entry.map(|entry| entry.revision)).unwrap_or(NEWEST);
         let last = repository.rsplit('/').next().unwrap_or(repository);
         let name = name.unwrap_or_else(|| entry.map_or(last, |entry| entry.name).to_owned());
-        // Before hundreds of megabytes are fetched for nothing.
+        // These checks come before hundreds of megabytes are fetched.
         store::check_name(&name)?;
         if self.place.models()?.join(&name).exists() {
             return Err(Error::ModelExists { name }.into());
@@ -51,7 +51,7 @@ impl Session {
     }
 }
 
-/// Fetch the files that the model is made of: first what is known by name, then the weights that the graphs name.
+/// Fetches the files of the model: first those with known names, then the weights that the graphs name.
 fn fetch(
     hub: &Hub,
     repository: &Repository,
@@ -70,7 +70,7 @@ fn fetch(
     Ok(hub.download(repository, &find(repository, &weights), progress)?)
 }
 
-/// What the repository has of these paths. What it has not, `add` will miss and say so.
+/// Returns the files of the repository among these paths. `add` reports those that are missing.
 fn find<'a>(repository: &'a Repository, paths: &[String]) -> Vec<&'a RemoteFile> {
     repository.files.iter().filter(|file| paths.contains(&file.path)).collect()
 }
@@ -85,7 +85,7 @@ impl Progress for Bars {
     fn begin(&self, file: &str, size: u64, already: u64) {
         let bar = output::bar(file, size);
         bar.set_position(already);
-        // What was fetched before says nothing of the rate now.
+        // Bytes that were fetched before do not count for the rate.
         bar.reset_eta();
         *self.bar.borrow_mut() = Some(bar);
     }

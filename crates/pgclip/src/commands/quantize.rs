@@ -1,4 +1,4 @@
-//! `pgclip quantize`: a faster model with 8-bit weights, and how near it is to the original.
+//! `pgclip quantize`: a faster model with 8-bit weights, and its similarity to the original.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::commands::session::{Session, interrupted, options};
 use crate::failure::Failure;
 use crate::output::{self, Bar};
 
-/// Stand-ins where no texts are given.
+/// Texts to compare if the user passes none.
 const TEXTS: [&str; 16] = [
     "a red car",
     "a small dog on a sofa",
@@ -33,22 +33,22 @@ const TEXTS: [&str; 16] = [
     "a dark forest",
 ];
 
-/// Drawn stand-ins where no pictures are given: so many, with sides of so many pixels.
+/// Number of drawn images to compare if the user passes none, and their sides in pixels.
 const DRAWN: u32 = 8;
 const SIDE: u32 = 96;
 
-/// Limits of the pictures that are compared: those that the server has by default.
+/// Limits of the images that are compared. They are the server's defaults.
 const MAX_BYTES: u64 = 32 << 20;
 const MAX_PIXELS: u64 = 64_000_000;
 
-/// How near the embeddings of a tower are to those of the original.
+/// The similarity of a tower's embeddings to those of the original.
 #[derive(Serialize)]
 struct Comparison {
     tower: &'static str,
     samples: usize,
     least_cosine: f64,
     mean_cosine: f64,
-    /// Samples whose nearest other sample is the same one.
+    /// Samples whose nearest other sample is the same in both models.
     same_nearest: usize,
     original_ms: f64,
     quantized_ms: f64,
@@ -64,7 +64,7 @@ impl Session {
             TowerArgument::Text => &[Tower::Text],
             TowerArgument::Image => &[Tower::Image],
         };
-        // Before minutes are spent for nothing.
+        // The samples are read before minutes of work begin.
         let texts = wanted.texts.as_deref().map_or_else(|| Ok(TEXTS.map(Into::into).into()), texts)?;
         let images = if wanted.images.is_empty() { (0..DRAWN).map(drawn).collect() } else { images(&wanted.images)? };
         let mut bar = Bar::new();
@@ -119,7 +119,7 @@ impl Session {
     }
 }
 
-/// Embed each sample by both models, one after the other so that what disturbs one disturbs both.
+/// Embeds each sample with one model and then with the other, so that other load on the machine affects both.
 fn compare<S: AsRef<T>, T: ?Sized>(
     tower: Tower,
     samples: &[S],
@@ -179,7 +179,7 @@ fn texts(file: &Path) -> Result<Vec<String>, Failure> {
     }
 }
 
-/// The pictures among these files and in these folders. What cannot be read as one is named and left out.
+/// Returns the images among these files and in these folders. Other files are reported and skipped.
 fn images(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, Failure> {
     let mut files = Vec::new();
     for path in paths {
@@ -206,7 +206,7 @@ fn images(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, Failure> {
     }
 }
 
-/// A picture of coloured waves, as a BMP file of 24 bits.
+/// Returns an image of colored waves, as a BMP file of 24 bits.
 fn drawn(number: u32) -> Vec<u8> {
     const HEADER: u32 = 54;
     let size = HEADER + SIDE * SIDE * 3;

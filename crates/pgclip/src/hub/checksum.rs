@@ -1,4 +1,4 @@
-//! What a file's bytes must add up to, which is also the blob's name in the cache. External crates: `sha1`, `sha2`.
+//! Checksums of files, which are also the names of blobs in the cache. External crates: `sha1`, `sha2`.
 
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
@@ -7,16 +7,16 @@ use super::error::HubError;
 use super::repository::RemoteFile;
 use super::validate::is_hex;
 
-/// The digest that the hub lists. Lower-case hexadecimal, checked, so it is safe as a file's name.
+/// The digest that the hub lists. It is checked to be lower-case hexadecimal, so it is safe as a file name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Checksum {
     Sha256(String),
-    /// Git's sha1 of a file outside LFS. It shows damage, not an attack: against that there is TLS.
+    /// Git's SHA-1 of a file outside LFS. It detects damage; TLS protects against attacks.
     GitBlob(String),
 }
 
 impl Checksum {
-    /// A file in LFS has a blob too, but that is of the pointer.
+    /// Returns the checksum of a file. A file in LFS has a blob identifier too, but that is of the pointer.
     pub(super) fn of(file: &RemoteFile) -> Result<Self, HubError> {
         let checksum = match (&file.sha256, &file.blob_id) {
             (Some(sha256), _) if is_hex(sha256, 64) => Some(Self::Sha256(sha256.clone())),
@@ -26,7 +26,7 @@ impl Checksum {
         checksum.ok_or_else(|| HubError::malformed(format!("{:?}", file.path), "the hub lists no digest of it"))
     }
 
-    /// Name of the blob in the cache, which is the hub's entity tag.
+    /// Returns the name of the blob in the cache, which is the hub's entity tag.
     pub(super) fn id(&self) -> &str {
         match self {
             Self::Sha256(id) | Self::GitBlob(id) => id,
@@ -61,7 +61,7 @@ impl Hasher {
         }
     }
 
-    /// The checksum of all bytes so far.
+    /// Returns the checksum of all bytes so far.
     pub(super) fn finish(self) -> Checksum {
         match self {
             Self::Sha256(hash) => Checksum::Sha256(hex(&hash.finalize())),

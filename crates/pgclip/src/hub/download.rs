@@ -1,4 +1,5 @@
-//! One file from the hub into the cache: continued after a cut, checked, fetched anew once where its bytes are wrong.
+//! The download of one file into the cache. It is resumed after an interruption, verified, and repeated once if its
+//! bytes are wrong.
 
 use std::time::Duration;
 
@@ -19,14 +20,14 @@ pub(super) struct Transfer<'a> {
     pub(super) client: &'a Client,
     pub(super) cache: &'a Cache,
     pub(super) repository: &'a Repository,
-    /// How long a second lasts: see [`super::environment::Timeouts`].
+    /// The length of a second: see [`super::environment::Timeouts`].
     pub(super) second: Duration,
     pub(super) interrupted: Interrupted,
     pub(super) progress: &'a dyn Progress,
 }
 
 impl Transfer<'_> {
-    /// Bring the blob of a file into the cache, unless another process does so first.
+    /// Fetches the blob of a file into the cache, unless another process does so first.
     pub(super) fn fetch(&self, file: &RemoteFile, checksum: &Checksum) -> Result<(), HubError> {
         let _lock = self.cache.lock(checksum, self.interrupted, self.progress)?;
         if is_intact(&self.cache.blob(checksum), file.size, checksum, self.interrupted)? {
@@ -52,7 +53,7 @@ impl Transfer<'_> {
         Ok(())
     }
 
-    /// All bytes, and the right ones. What is left of an earlier run may be as wrong as what the server sends.
+    /// Fetches all bytes and verifies them. The bytes of an earlier run may be wrong, as those of the server.
     fn complete(&self, file: &RemoteFile, checksum: &Checksum, partial: &mut Partial<'_>) -> Result<(), HubError> {
         match self.round(file, checksum, partial) {
             Err(HubError::WrongBytes { .. }) => self.restart(file, partial)?,
@@ -71,7 +72,7 @@ impl Transfer<'_> {
         if found == *checksum { Ok(()) } else { Err(wrong(file, checksum.to_text(), found.to_text())) }
     }
 
-    /// Attempts until all bytes are there. Only bytes that no attempt had reached before count as progress.
+    /// Makes attempts until all bytes are there. Only bytes beyond those of earlier attempts count as progress.
     fn fill(&self, file: &RemoteFile, checksum: &Checksum, partial: &mut Partial<'_>) -> Result<(), HubError> {
         let mut attempts = Attempts::new(self.second, self.interrupted, self.progress);
         let mut furthest = partial.length();
@@ -131,7 +132,7 @@ fn wrong(file: &RemoteFile, expected: String, found: String) -> HubError {
     HubError::WrongBytes { file: file.path.clone(), expected, found }
 }
 
-/// First byte and size of the whole, of the header `Content-Range`: `bytes 5-9/10`.
+/// Returns the first byte and the whole size from the header `Content-Range`: `bytes 5-9/10`.
 fn content_range(answer: &Answer) -> Option<(u64, Option<u64>)> {
     let (range, size) = answer.text(header::CONTENT_RANGE)?.strip_prefix("bytes ")?.split_once('/')?;
     Some((range.split_once('-')?.0.parse().ok()?, size.parse().ok()))
@@ -141,7 +142,7 @@ fn starts_at(answer: &Answer, start: u64) -> bool {
     start > 0 && content_range(answer).is_some_and(|(first, _)| first == start)
 }
 
-/// See in the headers, before the bytes, that this is not the file that the hub listed.
+/// Returns an error if the headers show that this is not the file that the hub listed.
 fn contradiction(
     answer: &Answer,
     repository: &Repository,

@@ -1,4 +1,4 @@
-//! What the environment says about the hub, by the variables that `huggingface_hub` reads.
+//! The settings of the hub from environment variables, those that `huggingface_hub` reads.
 
 use std::ffi::OsString;
 use std::fs;
@@ -9,14 +9,14 @@ use super::error::HubError;
 
 const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
 
-/// How long to wait for what. Tests wait less.
+/// Limits of waiting. Tests use shorter ones.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
-    /// For a name to be resolved, and for a connection.
+    /// Limit for resolving a name, and for a connection.
     pub connect: Duration,
-    /// For the next byte.
+    /// Limit for the next byte.
     pub idle: Duration,
-    /// What a second lasts where a server asks for a pause, or between attempts.
+    /// The length of a second in pauses that a server asks for and between attempts.
     pub second: Duration,
 }
 
@@ -26,7 +26,7 @@ impl Default for Timeouts {
     }
 }
 
-/// Where the hub is, who asks, and where files are kept. Not `Debug`: a token belongs in no log.
+/// The address of the hub, the user's token, and the cache. It is not `Debug`, because a token must not be logged.
 pub struct Settings {
     pub endpoint: String,
     pub token: Option<String>,
@@ -36,7 +36,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// `variable` looks up a variable of the environment.
+    /// Reads the settings. `variable` returns a variable of the environment.
     pub fn from(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, HubError> {
         let variable = |name: &'static str| variable(name).filter(|value| !value.is_empty());
         let text = |name: &'static str| {
@@ -74,12 +74,12 @@ impl Settings {
     }
 }
 
-/// What `huggingface_hub` takes for true.
+/// Returns true for the values that `huggingface_hub` reads as true.
 fn is_true(value: &str) -> bool {
     ["1", "ON", "YES", "TRUE"].contains(&value.to_uppercase().as_str())
 }
 
-/// A service's environment is written without a shell, so nobody else resolves the tilde.
+/// Resolves a tilde. The environment of a service is written without a shell, which would do it.
 fn from_user(path: PathBuf, user: Option<&Path>) -> PathBuf {
     match (path.strip_prefix("~"), user) {
         (Ok(rest), Some(user)) => user.join(rest),
@@ -87,7 +87,7 @@ fn from_user(path: PathBuf, user: Option<&Path>) -> PathBuf {
     }
 }
 
-/// No file is no token.
+/// Reads the token. Returns None if the file is missing.
 fn read_token(path: &Path) -> Result<Option<String>, HubError> {
     match fs::read_to_string(path) {
         Ok(token) => Ok(Some(token)),

@@ -1,6 +1,5 @@
-//! Requests over HTTP, each in a thread of its own, so that the caller can leave at any time. External crate: `ureq`.
-//!
-//! The token goes to the hub's own scheme, host and port and nowhere else, so redirects are followed here by hand.
+//! Requests over HTTP, each in its own thread, so that the caller can stop at any time. External crate: `ureq`.
+//! The token is sent only to the hub's own scheme, host and port, so this module follows redirects itself.
 
 use std::io::Read;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -16,12 +15,12 @@ use super::origin::{Origin, redirected};
 use super::progress::Interrupted;
 use super::retry::{AttemptError, LOOK_EVERY, attempt_error};
 
-/// What is read at once.
+/// Bytes that are read at a time.
 const CHUNK: usize = 128 * 1024;
-/// How far the network may be ahead of the disk.
+/// Chunks that may be read before they are written to disk.
 const CHUNKS_AHEAD: usize = 16;
 const MAX_REDIRECTS: usize = 8;
-/// The longest answer that is read into memory.
+/// Largest answer that is read into memory.
 const MAX_DOCUMENT: usize = 16 * 1024 * 1024;
 
 pub(super) struct Client {
@@ -37,16 +36,16 @@ pub(super) struct Client {
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
-    /// Headers of the hub's own answer, where it sent us elsewhere for the bytes.
+    /// Headers of the hub's own answer, if it redirected the request.
     pub(super) hub: HeaderMap,
-    /// Whether the hub itself answered.
+    /// True if the hub itself answered.
     pub(super) own: bool,
     pub(super) host: String,
     body: Receiver<Event>,
     interrupted: Interrupted,
 }
 
-/// What the thread of a request has to say, in this order.
+/// Events of the thread of a request, in this order.
 enum Event {
     Head(StatusCode, Box<HeaderMap>),
     Bytes(Vec<u8>),
@@ -75,7 +74,7 @@ impl Client {
         Ok(Self { agent: config.new_agent(), endpoint, hub, token: settings.token.clone(), interrupted })
     }
 
-    /// Ask for `target`, a path below the endpoint, from byte `start` on.
+    /// Requests `target`, a path below the endpoint, from byte `start` on.
     pub(super) fn get(&self, target: &str, start: u64) -> Result<Answer, AttemptError> {
         let unusable = |reason: String| AttemptError::Final(HubError::malformed("an address of the hub", reason));
         let mut url: Uri =
@@ -98,7 +97,7 @@ impl Client {
 
     fn send(&self, url: &Uri, start: u64) -> Result<Answer, AttemptError> {
         let own = Origin::of(url).as_ref() == Some(&self.hub);
-        // Compressed bytes could not be continued at an offset.
+        // Compressed bytes cannot be resumed at an offset.
         let mut request = self.agent.get(url).header(header::ACCEPT_ENCODING, "identity");
         if let Some(token) = self.token.as_ref().filter(|_| own) {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
@@ -108,7 +107,7 @@ impl Client {
         }
         let host = url.authority().map_or("", |authority| authority.as_str()).to_owned();
         let (sender, body) = sync_channel(CHUNKS_AHEAD);
-        // A thread that is left behind ends at its next byte, or when the server has said nothing for long.
+        // An abandoned thread ends at its next byte, or at the timeout.
         let thread = thread::Builder::new().name("pgclip hub".into()).spawn(move || deliver(request, &sender));
         thread.map_err(|error| {
             AttemptError::Final(HubError::Unreachable { host: host.clone(), reason: error.to_string() })
@@ -133,12 +132,12 @@ impl Answer {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// A header of the hub's own answers.
+    /// Returns a header of the hub's own answers.
     pub(super) fn hub_text(&self, name: &str) -> Option<&str> {
         self.hub.get(name)?.to_str().ok()
     }
 
-    /// The next bytes of the body, until there are none.
+    /// Returns the next bytes of the body, or None at its end.
     pub(super) fn chunk(&self) -> Result<Option<Vec<u8>>, AttemptError> {
         match next(&self.body, self.interrupted, &self.host)? {
             Event::Bytes(bytes) => Ok(Some(bytes)),
@@ -146,7 +145,7 @@ impl Answer {
         }
     }
 
-    /// The whole body, if it is not too long to be kept in memory.
+    /// Returns the whole body, unless it is too long for memory.
     pub(super) fn document(&self) -> Result<Vec<u8>, AttemptError> {
         let mut document = Vec::new();
         while let Some(bytes) = self.chunk()? {
@@ -161,7 +160,7 @@ impl Answer {
     }
 }
 
-/// The thread's work. It ends as soon as nobody listens any more.
+/// Runs the request in the thread. It ends as soon as nobody receives its events.
 fn deliver(request: RequestBuilder<WithoutBody>, sender: &SyncSender<Event>) {
     let response = match request.call() {
         Ok(response) => response,
@@ -185,7 +184,7 @@ fn deliver(request: RequestBuilder<WithoutBody>, sender: &SyncSender<Event>) {
     }
 }
 
-/// Wait for what the thread says next.
+/// Waits for the next event of the thread.
 fn next(events: &Receiver<Event>, interrupted: Interrupted, host: &str) -> Result<Event, AttemptError> {
     loop {
         if interrupted() {

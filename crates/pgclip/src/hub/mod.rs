@@ -1,7 +1,6 @@
 //! The client of the Hugging Face Hub: lists a repository at one commit and fetches files of it into the cache.
-//!
-//! Nothing that a server says is trusted: names are checked before they become paths, and no byte is used that does
-//! not add up to the digest listed for the commit. The crate `ureq` is used in this module alone.
+//! Servers are not trusted: names are checked before they become paths, and files are used only if they have the digest
+//! listed for the commit. Only this module uses the crate `ureq`.
 
 mod cache;
 mod checksum;
@@ -31,7 +30,7 @@ use http::Client;
 use listing::{Asked, refusal};
 use retry::{AttemptError, Attempts};
 
-/// The most that one call fetches: far above every CLIP, and far below what a made-up size could ask for.
+/// Largest download of one call: far above every CLIP, and far below the sizes that a forged listing could contain.
 const MAX_TOTAL: u64 = 100 << 30;
 
 pub struct Hub {
@@ -41,7 +40,7 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// The hub that the environment names, by the variables of `huggingface_hub`.
+    /// Returns the hub of the environment, from the variables of `huggingface_hub`.
     pub fn from_environment(interrupted: Interrupted) -> Result<Self, HubError> {
         Self::new(Settings::from(|name| std::env::var_os(name))?, interrupted)
     }
@@ -50,7 +49,7 @@ impl Hub {
         Ok(Self { client: Client::new(&settings, interrupted)?, settings, interrupted })
     }
 
-    /// What is in a repository at a branch, a tag or a commit. Without a network: what the cache has of it.
+    /// Returns a repository at a branch, a tag or a commit. Without a network, it returns the files in the cache.
     pub fn repository(&self, name: &str, revision: &str, progress: &dyn Progress) -> Result<Repository, HubError> {
         validate::check_repository(name)?;
         validate::check_revision(revision)?;
@@ -65,7 +64,7 @@ impl Hub {
         self.cached(name, revision)?.ok_or(refused)
     }
 
-    /// Fetch files into the cache and return the folder of the snapshot.
+    /// Fetches files into the cache and returns the folder of the snapshot.
     pub fn download(
         &self,
         repository: &Repository,
@@ -85,7 +84,7 @@ impl Hub {
         for file in files {
             self.provide(&transfer, file)?;
         }
-        // Last, so that a branch never stands for a snapshot that was given up half-way.
+        // This comes last, so that a branch never points to an incomplete snapshot.
         if let Some(branch) = branch {
             validate::check_revision(branch)?;
             cache.pin(branch, revision)?;
@@ -93,13 +92,13 @@ impl Hub {
         Ok(cache.snapshot(revision))
     }
 
-    /// See to it that a file is in the snapshot.
+    /// Ensures that a file is in the snapshot.
     fn provide(&self, transfer: &Transfer<'_>, file: &RemoteFile) -> Result<(), HubError> {
         let Repository { name, revision, .. } = transfer.repository;
         validate::check_path(name, &file.path)?;
         let in_snapshot = transfer.cache.snapshot(revision).join(&file.path);
         let checksum = match Checksum::of(file) {
-            // The cache was copied without its links, so nobody knows the digest: it is what was fetched once.
+            // The cache was copied without its links, so the digest is unknown. The file is used as it was fetched.
             Err(_) if transfer.repository.cached && in_snapshot.is_file() => return Ok(()),
             checksum => checksum?,
         };
@@ -121,7 +120,7 @@ impl Hub {
         loop {
             match self.ask_once(&Asked { repository: name, revision, file: None }) {
                 Ok(document) => return listing::parse(name, revision, &document),
-                // Most likely there is no network at all: better say so at once.
+                // There is probably no network, so the error is reported at once.
                 Err(AttemptError::Unreachable(error)) => return Err(error),
                 Err(failure) => attempts.wait(failure)?,
             }

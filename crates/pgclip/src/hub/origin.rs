@@ -1,4 +1,4 @@
-//! Addresses: which of them are the hub's own, and where a redirect leads.
+//! Origins of addresses, and the targets of redirects.
 
 use ureq::http::Uri;
 use ureq::http::uri::Scheme;
@@ -12,7 +12,7 @@ pub(super) struct Origin {
 }
 
 impl Origin {
-    /// Only of an address that can be asked for over HTTP.
+    /// Returns the origin of an address, or None if it is not one of HTTP.
     pub(super) fn of(url: &Uri) -> Option<Self> {
         let scheme = url.scheme()?.clone();
         let port = match scheme.as_str() {
@@ -25,7 +25,7 @@ impl Origin {
     }
 }
 
-/// Where the header `Location` of the answer to `url` leads.
+/// Returns the target of the header `Location` in the answer to `url`.
 pub(super) fn redirected(url: &Uri, location: &str) -> Result<Uri, &'static str> {
     let (scheme, authority) = (url.scheme_str().unwrap_or(""), url.authority().map_or("", |part| part.as_str()));
     let location = location.split('#').next().unwrap_or("");

@@ -5,12 +5,12 @@ pub type Interrupted = fn() -> bool;
 
 /// Receives the progress of downloads.
 pub trait Progress {
-    /// A file begins, or begins again. `already` bytes of it are there.
+    /// Reports that a file begins, or begins again. `already` bytes of it are there.
     fn begin(&self, file: &str, size: u64, already: u64);
-    /// More bytes have arrived.
+    /// Reports more bytes.
     fn advance(&self, bytes: u64);
-    /// The file ends, complete or not.
+    /// Reports the end of the file, complete or not.
     fn end(&self);
-    /// A failed request is repeated after so many seconds.
+    /// Reports that a failed request is repeated after so many seconds.
     fn wait(&self, reason: &str, seconds: u64);
 }

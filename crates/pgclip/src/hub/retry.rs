@@ -1,4 +1,4 @@
-//! What may pass by itself, how often it is tried again, and the waits between. External crates: `httpdate`, `ureq`.
+//! Temporary failures, the attempts after them, and the waits in between. External crates: `httpdate`, `ureq`.
 
 use std::io;
 use std::thread;
@@ -9,20 +9,20 @@ use ureq::http::{HeaderMap, header};
 use super::error::HubError;
 use super::progress::{Interrupted, Progress};
 
-/// How often a wait looks for an interrupt: a tenth of the 100 ms within which it must take effect.
+/// Interval of the checks for an interrupt: a tenth of the 100 ms within which it must take effect.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// Attempts that fail in a row without a new byte between them.
+/// Largest number of failed attempts in a row without a new byte.
 const ATTEMPTS: u32 = 5;
-/// The longest wait that a server can ask for.
+/// Longest wait that a server can ask for, in seconds.
 const MAX_WAIT: u64 = 300;
 
-/// Why an attempt failed, with the error to give up with.
+/// The failure of an attempt, with the error for the caller.
 #[derive(Debug)]
 pub(super) enum AttemptError {
-    /// No way to the server: worth another attempt only where there was one before.
+    /// The server cannot be reached. Another attempt makes sense only if it was reached before.
     Unreachable(HubError),
-    /// May pass by itself; the server may have said after how many seconds.
+    /// A temporary failure. The server may have named a number of seconds.
     Passing {
         error: HubError,
         seconds: Option<u64>,
@@ -37,7 +37,7 @@ impl AttemptError {
     }
 }
 
-/// What to make of an error below HTTP.
+/// Returns the failure for an error below HTTP.
 pub(super) fn attempt_error(error: ureq::Error, host: &str) -> AttemptError {
     use io::ErrorKind as Kind;
     use ureq::{Error, Timeout};
@@ -53,7 +53,7 @@ pub(super) fn attempt_error(error: ureq::Error, host: &str) -> AttemptError {
             | Kind::NetworkUnreachable
             | Kind::NetworkDown
             | Kind::AddrNotAvailable => AttemptError::Unreachable(unreachable),
-            // A certificate that nobody vouches for does not get better.
+            // An invalid certificate stays invalid.
             Kind::InvalidData | Kind::InvalidInput => AttemptError::Final(unreachable),
             _ => AttemptError::passing(host, reason),
         },
@@ -62,7 +62,7 @@ pub(super) fn attempt_error(error: ureq::Error, host: &str) -> AttemptError {
     }
 }
 
-/// Seconds to wait before the next request, as far as the server says so.
+/// Returns the seconds to wait before the next request, if the server names them.
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<u64> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let asked = text(header::RETRY_AFTER.as_str()).and_then(|text| text.parse().ok().or_else(|| seconds_until(text)));
@@ -73,7 +73,7 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Option<u64> {
 
 fn seconds_until(date: &str) -> Option<u64> {
     let then = httpdate::parse_http_date(date).ok()?;
-    // A date that is over asks for no wait.
+    // A date in the past means no wait.
     let wait = then.duration_since(SystemTime::now()).unwrap_or_default();
     Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
 }
@@ -91,12 +91,12 @@ impl<'a> Attempts<'a> {
         Self { failed: 0, second, interrupted, progress }
     }
 
-    /// There was progress: what failed before counts no more.
+    /// Resets the count of failures after progress.
     pub(super) fn reset(&mut self) {
         self.failed = 0;
     }
 
-    /// Wait before the next attempt, or give up.
+    /// Waits before the next attempt, or returns the error.
     pub(super) fn wait(&mut self, failure: AttemptError) -> Result<(), HubError> {
         let (error, seconds) = match failure {
             AttemptError::Final(error) => return Err(error),
@@ -114,7 +114,7 @@ impl<'a> Attempts<'a> {
     }
 }
 
-/// Sleep, unless the caller wants to stop.
+/// Sleeps, unless the caller wants to stop.
 pub(super) fn pause(wait: Duration, interrupted: Interrupted) -> Result<(), HubError> {
     let start = Instant::now();
     loop {

@@ -1,15 +1,15 @@
-//! Names that come from a user or from a server, before they become part of an address or of a path.
+//! Checks of names from users and servers before they become part of an address or a path.
 
 use super::error::HubError;
 
-/// Longest part of a repository's name, as the hub has it.
+/// Longest part of a repository's name on the hub.
 const MAX_NAME: usize = 96;
-/// Longest name of one folder or file that common file systems take.
+/// Longest name of a folder or file in common file systems.
 const MAX_PART: usize = 255;
-/// Leaves room for the cache's own folders in the 4096 bytes of Linux.
+/// Longest path. It leaves room for the cache's own folders in the 4096 bytes of Linux.
 const MAX_PATH: usize = 1024;
 
-/// `organisation/name`, or `name` alone.
+/// Accepts `organization/name` or `name`.
 pub(super) fn check_repository(name: &str) -> Result<(), HubError> {
     let part = |part: &str| {
         let edges = |c: char| c == '.' || c == '-';
@@ -29,7 +29,7 @@ pub(super) fn check_repository(name: &str) -> Result<(), HubError> {
     }
 }
 
-/// A branch, a tag or a commit; becomes a path below `refs`.
+/// Accepts a branch, a tag or a commit, which becomes a path below `refs`.
 pub(super) fn check_revision(revision: &str) -> Result<(), HubError> {
     if is_inside(revision) { Ok(()) } else { Err(HubError::InvalidRevision { revision: revision.into() }) }
 }
@@ -55,7 +55,7 @@ pub(super) fn is_hex(text: &str, digits: usize) -> bool {
     text.len() == digits && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Percent-encode what has a meaning in an address. `slash` keeps slashes.
+/// Percent-encodes the characters with a meaning in an address. Slashes are kept if `slash` is true.
 pub(super) fn encode(text: &str, slash: bool) -> String {
     let keeps = |byte: u8| byte.is_ascii_alphanumeric() || b"._-~".contains(&byte) || (slash && byte == b'/');
     let one = |byte: u8| if keeps(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };

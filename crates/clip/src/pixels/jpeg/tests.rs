@@ -2,6 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
+use super::error::CUT_SHORT;
 use super::*;
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures");

@@ -6,6 +6,7 @@ use image::ImageDecoder;
 use super::{Page, Tiff};
 use crate::error::Error;
 use crate::memory::Memory;
+use crate::pixels::rgb::Rgb;
 use crate::pixels::{Format, Limits, decode, image_info};
 
 fn fixtures() -> PathBuf {
@@ -20,7 +21,7 @@ fn limits() -> Limits {
     Limits { bytes: 1 << 20, pixels: 1 << 20, formats: Format::ALL.to_vec() }
 }
 
-fn decode(bytes: &[u8]) -> Result<crate::pixels::Rgb, Error> {
+fn decode(bytes: &[u8]) -> Result<Rgb, Error> {
     decode::decode(bytes, &limits(), true, Memory::Unasked)
 }
 
