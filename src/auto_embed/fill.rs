@@ -22,7 +22,7 @@ use crate::pg::varlena::Varlena;
 use crate::pg::vector::Vector;
 
 /// One run of an image tower; enough texts to find some of like length.
-const MAX_IMAGES: usize = 8;
+const MAX_IMAGES: usize = clip::MAX_IMAGE_BATCH;
 const MAX_TEXTS: usize = 128;
 
 /// Images of one run are in memory together.

@@ -33,7 +33,7 @@ const MOST_THREADS: i32 = 64;
 
 /// The most that one run of a text tower takes; an image tower takes at most 8 whatever this says.
 static BATCH_SIZE: GucSetting<i32> = GucSetting::<i32>::new(MOST_BATCH_SIZE);
-const MOST_BATCH_SIZE: i32 = 32;
+const MOST_BATCH_SIZE: i32 = clip::MAX_TEXT_BATCH as i32;
 
 /// An index scan with LIMIT 10 asks for one text eleven times; 256 vectors are half a megabyte.
 static QUERY_CACHE_SIZE: GucSetting<i32> = GucSetting::<i32>::new(256);
