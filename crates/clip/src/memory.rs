@@ -20,19 +20,21 @@ pub fn headroom(bytes: u64) -> Result<(), Error> {
     reserve::<u8>(usize::try_from(bytes).unwrap_or(usize::MAX)).map(drop)
 }
 
-/// States whether the memory for the work was checked before it began. A check in one of several threads would briefly
+/// The time of the check of memory. A check in one of several threads would briefly
 /// take the memory that the others were promised, so parallel work checks once for all threads before it starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Memory {
-    Unasked,
-    Granted,
+pub(crate) enum MemoryCheck {
+    /// Each step checks the memory that it needs.
+    PerStep,
+    /// The memory was checked before the work began.
+    Done,
 }
 
-impl Memory {
+impl MemoryCheck {
     pub(crate) fn headroom(self, bytes: u64) -> Result<(), Error> {
         match self {
-            Self::Unasked => headroom(bytes),
-            Self::Granted => Ok(()),
+            Self::PerStep => headroom(bytes),
+            Self::Done => Ok(()),
         }
     }
 }

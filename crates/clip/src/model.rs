@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::embedding::Embedding;
 use crate::error::{Error, Tower};
 use crate::folder::Folder;
-use crate::memory::{HEADROOM, Memory, headroom, reserve};
+use crate::memory::{HEADROOM, MemoryCheck, headroom, reserve};
 use crate::options::{MAX_IMAGE_BATCH, MAX_TEXT_BATCH, Options, Overflow};
 use crate::pixels;
 use crate::recipe::Levels;
@@ -204,8 +204,8 @@ impl Model {
             let threads = options.threads.min(batch.len());
             let (threads, memory) =
                 match threads > 1 && pixels::fit_at_once(batch, spec, limits, threads, options.interrupted)? {
-                    true => (threads, Memory::Granted),
-                    false => (1, Memory::Unasked),
+                    true => (threads, MemoryCheck::Done),
+                    false => (1, MemoryCheck::PerStep),
                 };
             threads::in_parallel(threads, jobs, |(index, (image, tensor))| {
                 if (options.interrupted)() {

@@ -7,7 +7,7 @@ use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, RgbImage};
 
 use crate::error::Error;
-use crate::memory::{Memory, reserve};
+use crate::memory::{MemoryCheck, reserve};
 use crate::panics::catch_panic;
 use crate::pixels::budget::{budget, bytes_to_open, pixels};
 use crate::pixels::format::{CUT_SHORT, Format, Limits, undecodable};
@@ -25,7 +25,7 @@ pub(super) fn bytes_to_decode(bytes: &[u8], limits: &Limits, spec: &ImageSpec) -
     const WEIGHTS: u64 = 128;
     let Ok(format) = sniff(bytes) else { return 0 };
     let decoding = catch_panic(|| {
-        let (format, decoder) = header::open(bytes, limits, Memory::Unasked).ok()?;
+        let (format, decoder) = header::open(bytes, limits, MemoryCheck::PerStep).ok()?;
         let (width, height) = decoder.dimensions();
         let long = u64::from(width.max(height));
         let resizing = (WEIGHTS + 3 * u64::from(spec.width.max(spec.height))) * long;
@@ -36,7 +36,7 @@ pub(super) fn bytes_to_decode(bytes: &[u8], limits: &Limits, spec: &ImageSpec) -
 }
 
 /// Decodes the first frame of `bytes`, and applies its orientation if `orient` is true.
-pub(super) fn decode(bytes: &[u8], limits: &Limits, orient: bool, memory: Memory) -> Result<Rgb, Error> {
+pub(super) fn decode(bytes: &[u8], limits: &Limits, orient: bool, memory: MemoryCheck) -> Result<Rgb, Error> {
     // Decoders panic on some malicious files. A panic leaves no state half-changed that a caller can see.
     catch_panic(|| decode_or_panic(bytes, limits, orient, memory)).unwrap_or_else(|| {
         let format = sniff(bytes)?;
@@ -44,7 +44,7 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits, orient: bool, memory: Memory
     })
 }
 
-fn decode_or_panic(bytes: &[u8], limits: &Limits, orient: bool, memory: Memory) -> Result<Rgb, Error> {
+fn decode_or_panic(bytes: &[u8], limits: &Limits, orient: bool, memory: MemoryCheck) -> Result<Rgb, Error> {
     let (format, mut decoder) = header::open(bytes, limits, memory)?;
     let orientation = match orient {
         true => orientation(bytes, format),
@@ -102,7 +102,7 @@ fn high_byte(pixel: &[u8], channel: usize) -> u8 {
     (u16::from_ne_bytes([low, high]) >> 8) as u8
 }
 
-fn upright(image: Rgb, orientation: Orientation, memory: Memory) -> Result<Rgb, Error> {
+fn upright(image: Rgb, orientation: Orientation, memory: MemoryCheck) -> Result<Rgb, Error> {
     if orientation == Orientation::NoTransforms {
         return Ok(image);
     }

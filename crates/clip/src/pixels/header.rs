@@ -6,7 +6,7 @@ use std::io::Cursor;
 use image::{ImageDecoder, ImageFormat, ImageReader};
 
 use crate::error::Error;
-use crate::memory::Memory;
+use crate::memory::MemoryCheck;
 use crate::pixels::bmp::Bmp;
 use crate::pixels::budget::{HEADER_BYTES, bytes_to_open};
 use crate::pixels::format::{Format, Limits, undecodable};
@@ -35,7 +35,7 @@ pub struct ImageInfo {
 pub(super) fn open<'a>(
     bytes: &'a [u8],
     limits: &Limits,
-    memory: Memory,
+    memory: MemoryCheck,
 ) -> Result<(Format, Box<dyn ImageDecoder + 'a>), Error> {
     let size = bytes.len() as u64;
     if size > limits.bytes {
@@ -89,7 +89,7 @@ fn repaired(bytes: &[u8], format: Format) -> Result<Cow<'_, [u8]>, Error> {
 }
 
 pub(super) fn info(bytes: &[u8], limits: &Limits) -> Result<ImageInfo, Error> {
-    let (format, decoder) = open(bytes, limits, Memory::Unasked)?;
+    let (format, decoder) = open(bytes, limits, MemoryCheck::PerStep)?;
     let (width, height) = decoder.dimensions();
     let orientation = orientation(bytes, format).to_exif();
     // Counting frames opens the file again.

@@ -31,7 +31,7 @@ pub use format::{Format, Limits};
 pub use header::ImageInfo;
 
 use crate::error::Error;
-use crate::memory::{Memory, headroom, reserve};
+use crate::memory::{MemoryCheck, headroom, reserve};
 use crate::panics::catch_panic;
 use crate::recipe::{ImageSpec, Levels};
 use crate::threads::Interrupted;
@@ -49,7 +49,7 @@ pub fn image_info(bytes: &[u8], limits: &Limits) -> Result<ImageInfo, Error> {
 pub fn image_tensor(bytes: &[u8], spec: &ImageSpec, limits: &Limits) -> Result<Vec<f32>, Error> {
     let mut samples = reserve(spec.samples())?;
     samples.resize(spec.samples(), 0.0);
-    tensor(bytes, spec, &spec.levels(), limits, Memory::Unasked, &mut samples)?;
+    tensor(bytes, spec, &spec.levels(), limits, MemoryCheck::PerStep, &mut samples)?;
     Ok(samples)
 }
 
@@ -59,7 +59,7 @@ pub(crate) fn tensor(
     spec: &ImageSpec,
     levels: &Levels,
     limits: &Limits,
-    memory: Memory,
+    memory: MemoryCheck,
     tensor: &mut [f32],
 ) -> Result<(), Error> {
     let crop = crop(decode::decode(bytes, limits, spec.exif_orientation, memory)?, spec)?;

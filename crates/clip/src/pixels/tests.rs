@@ -2,7 +2,7 @@
 
 use super::crop::crop;
 use super::*;
-use crate::memory::Memory;
+use crate::memory::MemoryCheck;
 use crate::recipe::Resize;
 
 #[test]
@@ -30,7 +30,7 @@ fn a_chunk_that_says_it_is_larger_than_the_file_takes_no_memory() {
 
 /// At most this many levels between our pixels and Pillow's.
 fn tolerance(file: &str) -> u8 {
-    // Lossy WebP leaves the last bits to the decoder; what follows is exact.
+    // Lossy WebP leaves the last bits to the decoder; the other steps are exact.
     match file {
         _ if file.ends_with(".jpg") => 0,
         _ if file.contains("lossy.webp") || file.ends_with("hopper.webp") => 4,
@@ -74,7 +74,7 @@ fn pixels_are_those_of_pillow() {
             let pixels = image["alpha_dropped"]["pixels"].as_str().or(image["pixels"].as_str()).unwrap();
             let theirs = base64::prelude::BASE64_STANDARD.decode(pixels).unwrap();
             let bytes = std::fs::read(fixtures.join("images").join(file)).unwrap();
-            let ours = crop(decode::decode(&bytes, &limits(), true, Memory::Unasked).unwrap(), &spec).unwrap();
+            let ours = crop(decode::decode(&bytes, &limits(), true, MemoryCheck::PerStep).unwrap(), &spec).unwrap();
             let difference = largest_difference(&ours.bytes, &theirs);
             println!("{model} {file}: {difference}");
             assert!(difference <= tolerance(file), "{model} {file}: off by {difference}");

@@ -5,7 +5,7 @@ use image::ImageDecoder;
 
 use super::{Page, Tiff};
 use crate::error::Error;
-use crate::memory::Memory;
+use crate::memory::MemoryCheck;
 use crate::pixels::rgb::Rgb;
 use crate::pixels::{Format, Limits, decode, image_info};
 
@@ -22,7 +22,7 @@ fn limits() -> Limits {
 }
 
 fn decode(bytes: &[u8]) -> Result<Rgb, Error> {
-    decode::decode(bytes, &limits(), true, Memory::Unasked)
+    decode::decode(bytes, &limits(), true, MemoryCheck::PerStep)
 }
 
 /// Decodes without the net that catches panics.
