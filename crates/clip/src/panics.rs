@@ -37,7 +37,7 @@ mod tests {
 
     const THREADS: usize = 2;
 
-    /// What a process of its own prints is what this test's harness prints of a test.
+    /// The output of another process is what this test's harness prints.
     #[test]
     fn panics_print_nothing_in_any_thread() {
         let this = std::env::current_exe().unwrap();

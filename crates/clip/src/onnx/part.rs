@@ -58,7 +58,7 @@ pub(crate) fn reads(node: &NodeProto, names: &mut Vec<String>, depth: usize) -> 
     }
     names.extend(node.input.iter().filter(|name| !name.is_empty()).cloned());
     for graph in node.attribute.iter().flat_map(|attribute| attribute.graph.iter().chain(&attribute.graphs)) {
-        // Names that the inner graph makes itself are no names of the outer one: asking for them finds nothing.
+        // Names that the inner graph makes itself are not in the outer one, so they have no effect.
         names.extend(crate::onnx::proto::names(&graph.output)?);
         for inner in &graph.node {
             reads(&decode(inner, "node")?, names, depth + 1)?;

@@ -21,7 +21,7 @@ use crate::onnx::proto::{
     AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSet, Refusal, TensorProto, decode, names,
 };
 
-/// Types of tensors and of attributes, as ONNX numbers them.
+/// Types of tensors and of attributes, by ONNX's numbers.
 const FLOAT: i32 = 1;
 const INT8: i32 = 3;
 const ATTRIBUTE_INT: i32 = 2;
@@ -71,15 +71,15 @@ struct Rewriter<'a> {
     folder: Folder<'a>,
     file: &'a str,
     tensors: HashMap<String, TensorProto>,
-    /// Activations for which bytes are made already: several products may read one.
+    /// Activations that have bytes already, because several products may read one.
     scaled: HashSet<String>,
-    /// By the name of the weights: the bytes, the scales and the zero points that take their place.
+    /// The bytes, the scales and the zero points that replace weights, by the name of the weights.
     made: HashMap<String, [TensorProto; 3]>,
     nodes: Vec<Bytes>,
 }
 
 impl Rewriter<'_> {
-    /// Takes over a node, or what computes the same with bytes.
+    /// Copies a node, or replaces it with nodes that compute the same with bytes.
     fn node(&mut self, node: &NodeProto, bytes: &Bytes) -> Result<(), Refusal> {
         let (Some([input, weights]), Some(output)) = (node.input.first_chunk::<2>(), node.output.first()) else {
             self.nodes.push(bytes.clone());
@@ -165,7 +165,7 @@ impl Rewriter<'_> {
         }
     }
 
-    /// Returns the bytes of a tensor, from the graph or from the file beside it.
+    /// Returns the bytes of a tensor, from the graph or from its external file.
     fn raw(&self, tensor: &TensorProto) -> Result<Bytes, Refusal> {
         if tensor.external_data.is_empty() {
             return Ok(tensor.raw_data.clone().unwrap_or_default());
@@ -189,9 +189,9 @@ impl Rewriter<'_> {
         read().map_err(|error| format!("{:?} cannot be read: {error}", tensor.name))
     }
 
-    /// Returns the whole graph: weights that nothing reads any more are gone, those outside are brought in.
+    /// Returns the whole graph, without weights that are no longer read, and with external weights inside.
     fn finish(self, onnx: &Onnx, nodes: &[NodeProto]) -> Result<GraphProto, Refusal> {
-        // What else than the right side of a product reads weights still needs them, branches and loops included.
+        // Weights are kept if anything else than the right side of a product reads them, including branches and loops.
         let mut kept: HashSet<String> = HashSet::new();
         for node in nodes {
             let is_product = node.op_type == "MatMul";
@@ -234,7 +234,7 @@ impl Rewriter<'_> {
 mod tests {
     use super::*;
 
-    /// Returns the weights are, bit for bit, those of onnxruntime's quantize_dynamic.
+    /// The weights are, bit for bit, those of onnxruntime's quantize_dynamic.
     #[test]
     fn weights_are_those_of_onnxruntime() {
         let fixtures = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures"));

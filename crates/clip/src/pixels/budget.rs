@@ -18,7 +18,7 @@ pub(super) fn bytes_to_open(bytes: &[u8], format: Format) -> u64 {
         Format::WebP => WEBP_CHUNK * webp::all_chunks(bytes).count() as u64,
         Format::Jpeg | Format::Png | Format::Gif | Format::Bmp | Format::Tiff => 0,
     };
-    // What is read whole, or in pieces that come to no more, is copied once more as it is handed on.
+    // Data is read whole, or in pieces of the same total size, and copied once more.
     2 * (bytes.len() as u64 + HEADER_BYTES) + listed
 }
 

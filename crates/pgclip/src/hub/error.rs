@@ -84,7 +84,7 @@ pub enum HubError {
         path: String,
         reason: String,
     },
-    /// What was fetched so far is kept.
+    /// The disk is full. Fetched bytes are kept.
     DiskFull {
         path: String,
     },

@@ -1,5 +1,5 @@
-//! What a JPEG in a TIFF would cost, by its markers alone: each scan goes over all of its blocks, which a file of a
-//! kilobyte can ask for a hundred times, and cannot be stopped. External crate: `memchr`.
+//! The cost of a JPEG in a TIFF, estimated from its markers. Each scan visits all blocks and cannot be interrupted, and
+//! a file of a kilobyte can ask for a hundred scans. External crate: `memchr`.
 
 use memchr::{memchr, memmem};
 
@@ -16,8 +16,7 @@ struct Markers {
     scans: u64,
 }
 
-/// Returns the pixels of a JPEG times its scans, or why it is not decoded: it is larger than it may be, or has more
-/// scans than are for its good.
+/// Returns the pixels of a JPEG times its scans. Fails if it is too large or has too many scans.
 pub(in crate::pixels) fn scanned_pixels(bytes: &[u8], size: (u64, u64)) -> Result<u64, &'static str> {
     Markers::read(bytes).scanned_pixels(size)
 }
@@ -107,7 +106,7 @@ mod tests {
         let mut hidden = scans(0xc0, 2);
         hidden.splice(15..15, *b"\xff\xf3\0\x06\xff\xd9\0\0");
         assert!(scanned_pixels(&hidden, SIZE).is_err());
-        // What follows the end, and the thumbnail in front, are others.
+        // Data after the end and the thumbnail in front belong to other images.
         assert_eq!(scanned_pixels(&scans(0xc0, 1).repeat(2), SIZE), Ok(64 * 64));
         let thumbnail = [&[0xff, 0xd8, 0xff, 0xe1, 0, 8][..], b"\xff\xda\xff\xda\0\0", &scans(0xc0, 1)[2..]].concat();
         assert_eq!(scanned_pixels(&thumbnail, SIZE), Ok(64 * 64));

@@ -81,8 +81,8 @@ impl Decisions {
     }
 }
 
-/// Size of the interval of what is less probable, the next states after it and after what is more, and whether these
-/// change places after it.
+/// For each state: the size of the less probable interval, the next states after the less and after the more probable
+/// value, and whether the two values are exchanged after the less probable one.
 #[rustfmt::skip]
 const STATES: [(u16, u8, u8, bool); 128] = {
     let mut states = [(0x5a1d, 113, 113, false); 128];

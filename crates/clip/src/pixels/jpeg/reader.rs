@@ -51,7 +51,7 @@ impl<'a> Reader<'a> {
         Ok(bytes)
     }
 
-    /// Returns the length of what follows it in its segment.
+    /// Returns the length of the rest of a segment.
     pub fn length(&mut self) -> Result<usize> {
         Ok(usize::from(self.word()?).saturating_sub(2))
     }
@@ -91,7 +91,7 @@ impl<'a> Reader<'a> {
         loop {
             let ahead = match self.marker {
                 0xd0..=0xd7 => (self.marker - 0xd0 + 8 - due) % 8,
-                // What cannot be a marker is passed over; any other ends the data.
+                // Invalid markers are skipped; any other ends the data.
                 0..0xc0 => 7,
                 _ => return Ok(()),
             };

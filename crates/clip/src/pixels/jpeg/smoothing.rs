@@ -4,7 +4,7 @@
 use super::block::{Block, NATURAL};
 use super::frame::{Component, Frame, Scan};
 
-/// What is known of each coefficient: nothing (-1), or all bits but so many.
+/// The known bits of each coefficient: none (-1), or all except so many.
 pub(super) type Known = [i8; 64];
 
 pub(super) const UNKNOWN: Known = [-1; 64];
@@ -21,7 +21,7 @@ pub(super) struct Place {
     pub column: usize,
 }
 
-/// Notes what a scan tells of a component.
+/// Records the bits of a component that a scan contains.
 pub(super) fn note(known: &mut Known, before: &mut Known, scan: &Scan, number: u32) {
     let (first, last) = (usize::from(scan.first), usize::from(scan.last).min(63));
     for place in first.min(1)..=last.max(ESTIMATED - 1) {

@@ -174,7 +174,7 @@ fn eight(luma: &[u8; 8], blue: &[u8; 8], red: &[u8; 8], pixels: &mut [u8; 24]) {
     let g = add_i16_m128i(sub_i16_m128i(luma, red), shift(Wide::products(blue, red, pair(-22_554, 18_734))));
     let twice = add_i16_m128i(blue, blue);
     let b = add_i16_m128i(add_i16_m128i(luma, twice), shift(Wide::products(blue, zero, pair(-14_942, 0))));
-    // Bytes of red and green, and of blue and nothing, side by side: a pixel in 32 bits.
+    // Red, green, blue and an unused byte: a pixel in 32 bits.
     let (red, green, blue) = (pack_i16_to_u8_m128i(r, r), pack_i16_to_u8_m128i(g, g), pack_i16_to_u8_m128i(b, b));
     let (two, one) = (unpack_low_i8_m128i(red, green), unpack_low_i8_m128i(blue, zero));
     let quads = [unpack_low_i16_m128i(two, one), unpack_high_i16_m128i(two, one)];

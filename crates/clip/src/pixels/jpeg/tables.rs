@@ -15,7 +15,7 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    /// Restores what each stream begins with.
+    /// Restores the values at the beginning of a stream.
     pub fn reset(&mut self) {
         (self.dc_bounds, self.ac_bound, self.restart_interval) = ([(0, 1); 16], [5; 16], 0);
     }

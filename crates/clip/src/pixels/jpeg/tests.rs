@@ -21,7 +21,7 @@ fn rgb(bytes: &[u8]) -> Result<((u32, u32), Vec<u8>)> {
     Ok((size, pixels.into_iter().flat_map(|level| std::iter::repeat_n(level, repeat)).collect()))
 }
 
-/// Compares the files whose names begin so with what Pillow makes of them.
+/// Compares the files whose names begin with a prefix with Pillow's pixels.
 fn compare(prefixes: &[&str]) {
     let pillow = std::fs::read(format!("{FIXTURES}/jpeg/pixels.json")).unwrap();
     let pillow: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&pillow).unwrap();
