@@ -22,7 +22,7 @@ use crate::pg::varlena::Varlena;
 use crate::pg::vector::Vector;
 
 /// One run of the image encoder, and enough texts to batch those of similar length.
-const MAX_IMAGES: usize = 8;
+const MAX_IMAGES: usize = clip::MAX_IMAGE_BATCH;
 const MAX_TEXTS: usize = 128;
 
 /// Size of the sources of one run, which are in memory at the same time.

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 
-use clip::{Embedding, Error, Model, Options};
+use clip::{Embedding, Error, MAX_IMAGE_BATCH, Model, Options, TEXT_WINDOW};
 use pgrx::pg_sys::panic::{ErrorReport, ErrorReportable};
 use pgrx::prelude::*;
 
@@ -20,15 +20,13 @@ fn clip_embed_texts<'a>(
     inputs: Option<VarlenaArray<'a>>,
     model: Option<Varlena<'a>>,
 ) -> Result<EmbeddingRows<'a>, ErrorReport> {
-    /// Elements at a time: enough to batch texts of similar length, and few enough to limit memory.
-    const WINDOW: usize = 256;
     let embed = |model: &mut Model, inputs: &[Varlena<'a>], options: &Options| {
         let texts = inputs.iter().map(|input| input.text()).collect::<Result<Vec<_>, _>>()?;
         let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
         let embedded = model.embed_texts(&texts, options).map_err(BatchError::Clip)?;
         Ok(embedded.into_iter().map(|text| text.embedding).collect())
     };
-    batch(inputs, model, WINDOW, embed)
+    batch(inputs, model, TEXT_WINDOW, embed)
 }
 
 #[pg_extern(sql = false)]
@@ -36,14 +34,12 @@ fn clip_embed_images<'a>(
     inputs: Option<VarlenaArray<'a>>,
     model: Option<Varlena<'a>>,
 ) -> Result<EmbeddingRows<'a>, ErrorReport> {
-    /// Elements at a time: one run of the image encoder.
-    const WINDOW: usize = 8;
     let embed = |model: &mut Model, inputs: &[Varlena<'a>], options: &Options| {
         let limit = options.limits.bytes;
         let images = inputs.iter().map(|input| input.image(limit)).collect::<Result<Vec<_>, _>>()?;
         model.embed_images(&images, options).map_err(BatchError::Clip)
     };
-    batch(inputs, model, WINDOW, embed)
+    batch(inputs, model, MAX_IMAGE_BATCH, embed)
 }
 
 /// The error of a window: from `clip`, or from reading its elements.

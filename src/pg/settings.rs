@@ -33,7 +33,7 @@ const THREADS_LIMIT: i32 = 64;
 
 /// Items in one run of the text encoder. The image encoder runs at most 8 images at a time.
 static BATCH_SIZE: GucSetting<i32> = GucSetting::<i32>::new(BATCH_SIZE_LIMIT);
-const BATCH_SIZE_LIMIT: i32 = 32;
+const BATCH_SIZE_LIMIT: i32 = clip::MAX_TEXT_BATCH as i32;
 
 /// An index scan with LIMIT 10 embeds its query text eleven times. 256 embeddings take half a megabyte.
 static QUERY_CACHE_SIZE: GucSetting<i32> = GucSetting::<i32>::new(256);

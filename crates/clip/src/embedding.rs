@@ -1,20 +1,20 @@
-//! A unit vector. Only a constructor that normalises can make one.
+//! Unit vectors. Only constructors that normalize can make them.
 
 use crate::error::{Error, Tower};
 use crate::memory::reserve;
 
-/// An L2-normalised, finite vector.
+/// An L2-normalized, finite vector.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Embedding(Box<[f32]>);
 
 impl Embedding {
-    /// Scale `row` to length one. NaN, infinities and the zero vector have no direction and are refused.
-    pub(crate) fn normalise(row: &[f32], model: &str, tower: Tower) -> Result<Self, Error> {
+    /// Scales `row` to length one. Rejects NaN, infinities and the zero vector, which have no direction.
+    pub(crate) fn normalize(row: &[f32], model: &str, tower: Tower) -> Result<Self, Error> {
         let length = length(row).map_err(|_| Error::NotAnEmbedding { model: model.into(), tower })?;
         Ok(Self(row.iter().map(|&x| (f64::from(x) / length) as f32).collect()))
     }
 
-    /// The direction of the weighted sum of vectors, each of which counts with length one. Weights may be negative.
+    /// Returns the direction of the weighted sum of vectors, each scaled to length one. Weights may be negative.
     pub fn blend(vectors: &[&[f32]], weights: &[f32]) -> Result<Self, Error> {
         let dimensions = vectors.first().map_or(0, |vector| vector.len());
         let mut sum = reserve(dimensions)?;
@@ -27,7 +27,7 @@ impl Embedding {
             sum.iter_mut().zip(*vector).for_each(|(sum, &x)| *sum += factor * f64::from(x));
         }
         let length = sum.iter().map(|x| x * x).sum::<f64>().sqrt();
-        // What is left of vectors that cancel out is rounding.
+        // If vectors cancel out, the rest is rounding.
         if length.is_nan() || length <= CANCELLED * weight_of_all {
             return Err(Error::NoDirection);
         }
@@ -38,19 +38,19 @@ impl Embedding {
         &self.0
     }
 
-    /// The cosine of the angle between two embeddings of one model.
+    /// Returns the cosine of two embeddings of one model.
     pub fn cosine(&self, other: &Self) -> f64 {
         self.0.iter().zip(&other.0).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
     }
 }
 
-/// How long a sum must be, in parts of its weights, to have a direction: single precision has 24 bits.
+/// Shortest sum that has a direction, as a part of its weights: single precision has 24 bits.
 const CANCELLED: f64 = 1e-6;
 
-/// Sums that a processor can add side by side.
+/// Sums that a processor computes in parallel.
 const LANES: usize = 16;
 
-/// The inner product of two vectors of one length, in single precision like the reference's.
+/// Returns the inner product of two vectors of the same length, in single precision like the reference.
 pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let (a_lanes, b_lanes) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
     let rest: f32 = a_lanes.remainder().iter().zip(b_lanes.remainder()).map(|(a, b)| a * b).sum();
@@ -61,8 +61,14 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     sums.iter().sum::<f32>() + rest
 }
 
-/// The length of a vector that has a direction: NaN, infinities and the zero vector have none. Squares are summed in f64:
-/// a sum of 1,000 in f32 would lose the last digits.
+/// Returns the cosine of two vectors of any length other than zero, in double precision.
+pub(crate) fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}
+
+/// Returns the length of a vector. Rejects NaN, infinities and the zero vector, which have no direction. The squares
+/// are summed in f64, because a sum of 1,000 in f32 would lose the last digits.
 pub(crate) fn length(vector: &[f32]) -> Result<f64, Error> {
     let lanes = vector.chunks_exact(LANES);
     let mut sum: f64 = lanes.remainder().iter().map(|&x| f64::from(x) * f64::from(x)).sum();
@@ -78,7 +84,7 @@ pub(crate) fn length(vector: &[f32]) -> Result<f64, Error> {
     }
 }
 
-/// Refuse to compare vectors of different spaces, as far as that can be seen.
+/// Rejects vectors of different dimensions, which are from different models.
 pub(crate) fn same_dimensions(one: usize, other: usize) -> Result<(), Error> {
     if one == other { Ok(()) } else { Err(Error::Dimensions { one, other }) }
 }
@@ -87,25 +93,25 @@ pub(crate) fn same_dimensions(one: usize, other: usize) -> Result<(), Error> {
 mod tests {
     use super::*;
 
-    fn normalise(row: &[f32]) -> Result<Embedding, Error> {
-        Embedding::normalise(row, "m", Tower::Text)
+    fn normalize(row: &[f32]) -> Result<Embedding, Error> {
+        Embedding::normalize(row, "m", Tower::Text)
     }
 
     #[test]
     fn length_is_one() {
-        assert_eq!(normalise(&[3.0, 4.0]).unwrap().as_slice(), &[0.6, 0.8]);
+        assert_eq!(normalize(&[3.0, 4.0]).unwrap().as_slice(), &[0.6, 0.8]);
     }
 
     #[test]
     fn squares_that_overflow_f32_are_fine() {
-        let embedding = normalise(&[3e30, 4e30]).unwrap();
-        assert!((embedding.cosine(&normalise(&[3.0, 4.0]).unwrap()) - 1.0).abs() < 1e-6);
+        let embedding = normalize(&[3e30, 4e30]).unwrap();
+        assert!((embedding.cosine(&normalize(&[3.0, 4.0]).unwrap()) - 1.0).abs() < 1e-6);
     }
 
     #[test]
     fn vectors_without_direction_are_refused() {
         for row in [&[0.0, 0.0][..], &[f32::NAN, 1.0], &[f32::INFINITY, 1.0], &[]] {
-            assert_eq!(normalise(row), Err(Error::NotAnEmbedding { model: "m".into(), tower: Tower::Text }));
+            assert_eq!(normalize(row), Err(Error::NotAnEmbedding { model: "m".into(), tower: Tower::Text }));
         }
     }
 

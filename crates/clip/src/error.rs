@@ -1,8 +1,8 @@
-//! Everything that can go wrong, as one closed enum. The extension maps each variant to an SQLSTATE.
+//! The errors of this crate, as one closed enum. The extension maps each variant to an SQLSTATE.
 
 use std::fmt;
 
-/// One of a model's two halves.
+/// One of the two encoders of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tower {
     Text,
@@ -20,66 +20,66 @@ impl Tower {
     }
 }
 
-/// Why an embedding could not be made. Never carries the user's text or bytes.
+/// An error. It never contains the user's text or bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
-    /// The picture has no bytes.
+    /// The image has no bytes.
     EmptyImage,
-    /// The bytes begin like no picture that we know.
+    /// The first bytes are those of no known format.
     UnknownFormat,
-    /// A picture, but of a format without a decoder here.
+    /// An image of a format without a decoder.
     UnsupportedFormat { format: &'static str },
-    /// A format that can be decoded, but is not in the list of those allowed.
+    /// A format that has a decoder and is not among the allowed ones.
     FormatNotAllowed { format: &'static str },
-    /// The decoder gave up.
+    /// The decoder failed.
     UndecodableImage { format: &'static str, reason: String },
     /// More bytes than the limit, before decoding.
     ImageBytesExceeded { bytes: u64, limit: u64 },
     /// More pixels than the limit, known from the header.
     ImagePixelsExceeded { width: u32, height: u32, limit: u64 },
-    /// More tokens than the model reads, where cutting was not asked for.
+    /// More tokens than the model reads, and truncation was not requested.
     TooManyTokens { tokens: usize, limit: usize },
-    /// More bytes of text than the tokenizer is given.
+    /// More bytes of text than the tokenizer accepts.
     TextBytesExceeded { bytes: u64, limit: u64 },
-    /// Not a name that a model folder can have.
+    /// A name that no model can have.
     InvalidModelName { name: String },
-    /// No folder of that name. `present` lists the models that are there.
+    /// No model of that name. `present` lists the models that exist.
     ModelMissing { name: String, present: Vec<String> },
     /// A file of the model's folder cannot be read.
     ModelFile { model: String, file: String, reason: String },
-    /// A file of the model's folder says something that cannot be used.
+    /// A file of the model's folder has content that cannot be used.
     ModelInvalid { model: String, file: String, reason: String },
-    /// A file of the model's folder is not the one that the manifest describes.
+    /// A file of the model's folder differs from the one that the manifest describes.
     ModelChanged { model: String, file: String },
-    /// A file of the model's folder could be changed by someone who does not answer for the server.
+    /// A file of the model's folder can be changed by users other than root and the server's.
     ModelUnsafe { model: String, file: String, reason: &'static str },
-    /// What was prepared of a model for all processes is not there, or not beyond doubt; the model itself can be used.
+    /// The prepared files of a model are missing or not trusted. The model itself can be used.
     NotPrepared { model: String, reason: String },
-    /// There is a model of that name already.
+    /// A model of that name exists.
     ModelExists { name: String },
-    /// The folder of all models cannot be written, or what is written there cannot be kept.
+    /// The model directory cannot be written.
     Store { path: String, reason: String },
     /// ONNX Runtime cannot be loaded from this path.
     RuntimeMissing { path: String, reason: String },
-    /// ONNX Runtime was loaded from another path; a process can load it only once.
+    /// ONNX Runtime was loaded from another path. A process can load it only once.
     RuntimeLoaded { loaded: String, wanted: String },
-    /// ONNX Runtime refused or failed.
+    /// ONNX Runtime failed.
     Inference { model: String, tower: Tower, reason: String },
-    /// The model gave NaN, an infinity or a vector of length zero.
+    /// The model returned NaN, an infinity or a vector of length zero.
     NotAnEmbedding { model: String, tower: Tower },
-    /// The model's files do not say how its cosines become probabilities.
+    /// The model's files have no logit scale, or no logit bias, so cosines cannot become probabilities.
     NoHead { model: String, lacking: &'static str },
-    /// A template of prompts that does not say where the label goes; `index` counts from zero.
+    /// A template without a place for the label. `index` counts from zero.
     TemplateWithoutPlace { index: usize },
-    /// Vectors that cannot be compared.
+    /// Vectors of different dimensions.
     Dimensions { one: usize, other: usize },
     /// The zero vector, or a sum of vectors that cancel out.
     NoDirection,
-    /// An allocation was refused; of how many bytes, where that is known.
+    /// An allocation failed, of that many bytes if the number is known.
     OutOfMemory { bytes: Option<u64> },
     /// The caller asked to stop.
     Interrupted,
-    /// An element of a batch failed; `index` counts from zero.
+    /// An element of a batch failed. `index` counts from zero.
     Item { index: usize, source: Box<Error> },
 }
 
@@ -88,7 +88,7 @@ impl Error {
         Self::ModelInvalid { model: model.into(), file: file.into(), reason: reason.to_string() }
     }
 
-    /// Name the element of the batch that failed. A stop belongs to no element.
+    /// Adds the element of the batch that failed. An interrupt belongs to no element.
     pub(crate) fn at(self, index: usize) -> Self {
         match self {
             Self::Interrupted => Self::Interrupted,
@@ -97,7 +97,7 @@ impl Error {
     }
 }
 
-/// The error of a batch of one, without the number of the element.
+/// Returns the error of a batch of one, without the number of the element.
 pub fn of_one(error: Error) -> Error {
     match error {
         Error::Item { source, .. } => *source,

@@ -1,6 +1,6 @@
-//! A model's folder: read within bounds, and trusted only where nobody else can write.
-//!
-//! A model's files decide what runs in the server, so they are treated like code. External crates: `serde_json`, `nix`.
+//! A model's folder, read within limits and trusted only if nobody else can write to it.
+//! A model's files decide what runs in the server, so they are protected like code. External crates: `serde_json`,
+//! `nix`.
 
 use std::fs::{self, Metadata};
 use std::io::{self, Read};
@@ -11,21 +11,22 @@ use serde::de::DeserializeOwned;
 
 use crate::error::Error;
 use crate::memory::reserve;
-use crate::watch::Interrupted;
+use crate::threads::Interrupted;
 
-/// Configuration files are a few kilobytes; a tokenizer's vocabulary can reach tens of megabytes.
+/// Largest file that is read whole. Configuration files have a few kilobytes; a tokenizer's vocabulary can have tens of
+/// megabytes.
 const MAX_JSON_BYTES: u64 = 128 * 1024 * 1024;
 
-/// A piece of a file.
+/// Bytes that are read at a time.
 const CHUNK: usize = 1024 * 1024;
 
-/// Bits of a mode that let group or others write.
+/// Bits of a mode that let the group or others write.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
-/// Of a folder: who may write into it may remove only what is his own.
+/// Bit of a folder's mode: users who can write to it can remove only their own files.
 const STICKY: u32 = 0o1000;
 
-/// A folder and the name by which errors speak of it: paths are for superusers only.
+/// A folder, and the name of its model for errors, because paths are for superusers only.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Folder<'a> {
     pub path: &'a Path,
@@ -50,7 +51,7 @@ impl Folder<'_> {
         serde_json::from_slice(&self.read(file)?).map_err(|error| Error::invalid(self.model, file, error))
     }
 
-    /// Hand over a file, open as `reader`, in pieces small enough to notice an interrupt at once.
+    /// Passes a file, open as `reader`, to `take` in chunks small enough to notice an interrupt at once.
     pub(crate) fn read_through(
         &self,
         file: &str,
@@ -75,9 +76,8 @@ impl Folder<'_> {
         Error::ModelFile { model: self.model.into(), file: file.into(), reason: error.to_string() }
     }
 
-    /// Refuse a file that someone other than its owner could change, or that is elsewhere in truth.
-    ///
-    /// The folders on the way to it are checked too, up to the one that holds all models.
+    /// Rejects a file that others than its owner can change, and links that lead outside the folder.
+    /// The folders in its path are checked too, up to the model directory.
     pub(crate) fn check(&self, file: &str) -> Result<(), Error> {
         let refuse = |file: &str, reason: &'static str| {
             Err(Error::ModelUnsafe { model: self.model.into(), file: file.into(), reason })
@@ -86,7 +86,7 @@ impl Folder<'_> {
         if !is_inside(file) {
             return refuse(file, "it is not inside the folder");
         }
-        // The folder of all models may be a link: that is the administrator's choice. A path without a parent has none.
+        // The model directory may be a link, which is the administrator's choice. A path may have no parent.
         let models = fs::metadata(self.path.parent().unwrap_or(self.path));
         let models = models.map_err(|error| self.unreadable(file, error))?;
         let trust = Trust::of(&models);
@@ -113,8 +113,8 @@ impl Folder<'_> {
                 return refuse(file, "its folder can be written by others than its owner, or is owned by another user");
             }
         }
-        // Where it is sticky, as /tmp is, others can put models of their own beside this one, which are refused for
-        // their owner, but not replace it.
+        // If the directory is sticky, as /tmp is, others can add models but not replace this one. Their models are
+        // rejected for their owner.
         match trust.objection(&models) {
             Some(_) if models.mode() & STICKY == 0 || !trust.owner(&models) => refuse(
                 file,
@@ -125,9 +125,9 @@ impl Folder<'_> {
     }
 }
 
-/// Whose files can be trusted.
+/// The user whose files are trusted, in addition to root.
 struct Trust {
-    /// Who runs this; for root, who owns the models: that is the server's user, whom root only helps.
+    /// The user of this process. If that is root, the owner of the model directory, which is the server's user.
     user: u32,
 }
 
@@ -141,7 +141,7 @@ impl Trust {
         metadata.uid() == 0 || metadata.uid() == self.user
     }
 
-    /// Why a file cannot be trusted; nothing if it can.
+    /// Returns why a file is not trusted, or None if it is.
     fn objection(&self, metadata: &Metadata) -> Option<&'static str> {
         if metadata.mode() & WRITABLE_BY_OTHERS != 0 {
             return Some("it can be written by others than its owner");
@@ -150,12 +150,12 @@ impl Trust {
     }
 }
 
-/// Whether a path that a file names stays within the folder.
+/// Returns true if a path that a file names stays within the folder.
 pub(crate) fn is_inside(file: &str) -> bool {
     !file.is_empty() && Path::new(file).components().all(|part| matches!(part, Component::Normal(_)))
 }
 
-/// All files below `folder`, by their paths within it, sorted. Links are listed, not followed.
+/// Returns the paths of all files below `folder`, relative to it, sorted. Links are listed, not followed.
 pub(crate) fn files_of(folder: &Path) -> io::Result<Vec<String>> {
     let mut found = Vec::new();
     let mut pending = vec![PathBuf::new()];
@@ -171,4 +171,23 @@ pub(crate) fn files_of(folder: &Path) -> io::Result<Vec<String>> {
     }
     found.sort();
     Ok(found)
+}
+
+/// Returns the path, within the folder, of a file that the graph names relative to itself.
+pub(crate) fn beside(graph: &str, data: &str) -> String {
+    match graph.rsplit_once('/') {
+        Some((folder, _)) => format!("{folder}/{data}"),
+        None => data.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_are_next_to_their_graph() {
+        assert_eq!(beside("onnx/model.onnx", "model.onnx_data"), "onnx/model.onnx_data");
+        assert_eq!(beside("model.onnx", "model.onnx_data"), "model.onnx_data");
+    }
 }

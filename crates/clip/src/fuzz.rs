@@ -1,23 +1,24 @@
-//! Doors for the fuzz targets: what they call is not public otherwise. Compiled for fuzzing alone.
-//!
-//! An error is a good answer to any bytes. Everything else that could happen (a panic that nobody catches, an abort, memory
-//! or time without bound) ends the process, and the fuzzer keeps the bytes; so does an assertion here.
+//! Entry points for the fuzz targets, which expose private functions. Compiled only for fuzzing.
+//! An error is a correct result for any bytes. Everything else (an uncaught panic, an abort, memory or time without
+//! limit, a failed assertion here) ends the process, and the fuzzer keeps the bytes.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use crate::config::Configuration;
 use crate::folder::Folder;
-use crate::manifest::{MANIFEST_FILE, Manifest};
-use crate::onnx::Onnx;
+use crate::import::config::Configuration;
+use crate::import::describe;
+use crate::import::files::TOKENIZER;
+use crate::onnx::file::Onnx;
 use crate::pixels::{Format, Limits, image_info, image_tensor};
-use crate::spec::ImageSpec;
-use crate::tokens::{self, Tokens};
+use crate::recipe::ImageSpec;
+use crate::store::manifest::{MANIFEST_FILE, Manifest};
+use crate::tokenizer::TextTokenizer;
 
-/// Ends a file where several are in one input: UTF-8 has no such byte.
+/// Separates the files in one input. UTF-8 has no such byte.
 const END: u8 = 0xff;
 
-/// The files that a configuration is read from, in the order in which an input has them.
+/// The files of a configuration, in the order of an input.
 const FILES: [&str; 8] = [
     "config.json",
     "preprocessor_config.json",
@@ -29,13 +30,13 @@ const FILES: [&str; 8] = [
     "preprocess_cfg.json",
 ];
 
-/// The name that the fixtures' manifests have.
+/// The model name in the fixtures' manifests.
 const MODEL: &str = "wide";
 
-/// Small, so that a picture takes a moment: what is done for more pixels is the same.
+/// Largest image. It is small, because more pixels run the same code and take longer.
 const PIXELS: u64 = 1 << 20;
 
-/// A folder of this process.
+/// Returns the folder of this process.
 fn scratch() -> PathBuf {
     static SCRATCH: OnceLock<PathBuf> = OnceLock::new();
     let make = || {
@@ -83,7 +84,7 @@ fn write(name: &str, bytes: &[u8]) {
     std::fs::write(scratch().join(name), bytes).expect("a file to write to");
 }
 
-/// A file of a fixture, beside those that are fuzzed.
+/// Copies a file of a fixture next to the fuzzed ones.
 fn lend(name: &str) {
     let file = scratch().join(name);
     if !file.exists() {
@@ -111,24 +112,24 @@ pub fn config(bytes: &[u8]) {
         }
     }
     let path = scratch();
-    lend(tokens::TOKENIZER);
+    lend(TOKENIZER);
     if let Ok(config) = Configuration::read(folder(&path)) {
         let defect = config.image.defect();
-        if let Ok((spec, _)) = tokens::describe(folder(&path), &config)
+        if let Ok((spec, _)) = describe(folder(&path), &config)
             && defect.is_none()
         {
-            drop(Tokens::open(folder(&path), &spec));
+            drop(TextTokenizer::open(folder(&path), &spec));
         }
     }
 }
 
 pub fn text(bytes: &[u8]) {
-    static TOKENIZERS: OnceLock<Vec<Tokens>> = OnceLock::new();
+    static TOKENIZERS: OnceLock<Vec<TextTokenizer>> = OnceLock::new();
     let open = |name| {
         let path = fixtures().join(name);
         let config = Configuration::read(folder(&path)).expect("a fixture");
-        let (spec, _) = tokens::describe(folder(&path), &config).expect("a fixture");
-        Tokens::open(folder(&path), &spec).expect("a fixture")
+        let (spec, _) = describe(folder(&path), &config).expect("a fixture");
+        TextTokenizer::open(folder(&path), &spec).expect("a fixture")
     };
     let tokenizers = TOKENIZERS.get_or_init(|| ["wide", "narrow", "bidirectional"].map(open).into());
     let Ok(text) = std::str::from_utf8(bytes) else { return };
@@ -140,14 +141,14 @@ pub fn text(bytes: &[u8]) {
 
 pub fn tokenizer(bytes: &[u8]) {
     let mut parts = bytes.splitn(2, |&byte| byte == END);
-    write(tokens::TOKENIZER, parts.next().unwrap_or_default());
+    write(TOKENIZER, parts.next().unwrap_or_default());
     lend("config.json");
     lend("preprocessor_config.json");
     let path = scratch();
     let Ok(config) = Configuration::read(folder(&path)) else { return };
-    let Ok((spec, _)) = tokens::describe(folder(&path), &config) else { return };
+    let Ok((spec, _)) = describe(folder(&path), &config) else { return };
     let text = String::from_utf8_lossy(parts.next().unwrap_or(b"a red bicycle"));
-    if let Ok(tokens) = Tokens::open(folder(&path), &spec)
+    if let Ok(tokens) = TextTokenizer::open(folder(&path), &spec)
         && let Ok(encoded) = tokens.encode(&text)
     {
         assert!(encoded.ids.len() <= encoded.count);

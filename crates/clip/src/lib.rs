@@ -1,52 +1,47 @@
-//! CLIP: texts and pictures become unit vectors in one space.
+//! CLIP: texts and images become unit vectors in one space.
 //!
-//! A [`Model`] is a folder as Hugging Face repositories lay it out, with a [`Manifest`] beside it. Everything that
-//! decides an embedding (sizes, crop, interpolation, mean, context length, names and types of the graph's inputs and
-//! outputs) is read from that folder.
+//! A [`Model`] is a folder as Hugging Face repositories lay it out, with a [`Manifest`] next to its files. Everything
+//! that decides an embedding (sizes, crop, interpolation, mean, context length, names and types of the graph's inputs
+//! and outputs) is read from that folder.
 //!
-//! Invariants: nothing below this crate knows that Postgres exists; nothing here prints, logs, reads a setting or an
-//! environment variable; no user input panics; every failure is an [`Error`].
+//! Invariants: nothing in this crate depends on Postgres; nothing here prints, logs, reads a setting or an environment
+//! variable; no user input panics; every failure is an [`Error`].
 
 #![forbid(unsafe_code)]
 
-mod config;
-mod cpu;
+pub mod admin;
 mod embedding;
 mod error;
-mod examine;
 mod folder;
-mod foreign;
 #[cfg(fuzzing)]
 pub mod fuzz;
-mod layout;
-mod library;
-mod logits;
-mod manifest;
+mod import;
 mod memory;
 mod model;
 mod onnx;
+mod options;
+mod panics;
 mod pixels;
-mod prepared;
-mod quantize;
+mod recipe;
 mod runtime;
-mod spec;
 pub mod store;
-mod tokens;
-mod watch;
-mod work;
+mod threads;
+mod tokenizer;
+mod tower;
 mod zero_shot;
 
-pub use cpu::cpu_features;
 pub use embedding::Embedding;
 pub use error::{Error, Tower, of_one};
-pub use examine::{Choices, TowerChoices};
-pub use layout::{wanted, weights_of};
-pub use manifest::{FileDigest, MANIFEST_FILE, Manifest, Source, digest};
+pub use import::choices::{Choices, TowerChoices};
+pub use import::layout::{wanted, weights_of};
 pub use memory::{headroom, reserve};
-pub use model::{Model, Options, Overflow, TextEmbedding, Usage};
-pub use pixels::{Filter, Format, ImageInfo, Limits, image_info, image_tensor};
-pub use runtime::{Runtime, TELEMETRY_OFF};
-pub use spec::{GraphSpec, ImageSpec, Pooling, Resize, TextSpec};
-pub use tokens::MAX_TEXT_BYTES;
-pub use watch::Interrupted;
+pub use model::{Model, TextEmbedding, Usage};
+pub use options::{MAX_IMAGE_BATCH, MAX_TEXT_BATCH, Options, Overflow, TEXT_WINDOW};
+pub use pixels::{Format, ImageInfo, Limits, image_info, image_tensor};
+pub use recipe::{Filter, GraphSpec, ImageSpec, Pooling, Resize, TextSpec};
+pub use runtime::cpu::cpu_features;
+pub use runtime::library::{Runtime, TELEMETRY_OFF};
+pub use store::manifest::{FileDigest, MANIFEST_FILE, Manifest, Source, digest};
+pub use threads::Interrupted;
+pub use tokenizer::MAX_TEXT_BYTES;
 pub use zero_shot::{Classifier, Head, MAX_LOGIT_SCALE, MAX_TEMPLATES, cosines};

@@ -1,12 +1,13 @@
-//! Memory that may not be there: an error, where Rust's own answer is to abort the process, and with it the server.
+//! Fallible allocation. Rust aborts the process when an allocation fails, which would crash the server; these functions
+//! return an error instead.
 
 use crate::error::Error;
 
-/// What must be there to be had before work begins that allocates in many small pieces: ours, the tokenizer's and ONNX
-/// Runtime's for one batch. It is asked for and given back at once, untouched, which takes microseconds.
+/// Memory that must be available before work begins that makes many small allocations: those of this crate, of the
+/// tokenizer and of ONNX Runtime for one batch. It is allocated and freed at once, untouched, which takes microseconds.
 pub(crate) const HEADROOM: u64 = 32 * 1024 * 1024;
 
-/// A vector with room for `length` elements, or an error: a size that comes from input must not abort the process.
+/// Returns a vector with capacity for `length` elements. A size from input must not abort the process.
 pub fn reserve<T>(length: usize) -> Result<Vec<T>, Error> {
     let mut vector = Vec::new();
     let bytes = (length as u64).saturating_mul(size_of::<T>() as u64);
@@ -14,24 +15,26 @@ pub fn reserve<T>(length: usize) -> Result<Vec<T>, Error> {
     Ok(vector)
 }
 
-/// Make sure that `bytes` can be had, for what allocates as it pleases.
+/// Checks that `bytes` can be allocated, for libraries that allocate infallibly.
 pub fn headroom(bytes: u64) -> Result<(), Error> {
     reserve::<u8>(usize::try_from(bytes).unwrap_or(usize::MAX)).map(drop)
 }
 
-/// Whether what work needs was asked for before it began. Where several threads allocate, asking takes from the others for a
-/// moment what they were told that there is: then all is asked for at once, before any begins.
+/// The time of the check of memory. A check in one of several threads would briefly
+/// take the memory that the others were promised, so parallel work checks once for all threads before it starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Memory {
-    Unasked,
-    Granted,
+pub(crate) enum MemoryCheck {
+    /// Each step checks the memory that it needs.
+    PerStep,
+    /// The memory was checked before the work began.
+    Done,
 }
 
-impl Memory {
+impl MemoryCheck {
     pub(crate) fn headroom(self, bytes: u64) -> Result<(), Error> {
         match self {
-            Self::Unasked => headroom(bytes),
-            Self::Granted => Ok(()),
+            Self::PerStep => headroom(bytes),
+            Self::Done => Ok(()),
         }
     }
 }

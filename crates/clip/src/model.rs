@@ -1,7 +1,6 @@
-//! A model folder, opened: texts and pictures in, embeddings out.
-//!
-//! Invariant: a model, once opened, is never changed by what happens to its folder: a file that is read later is
-//! checked against the manifest that was read first.
+//! An open model: texts and images in, embeddings out.
+//! Invariant: changes in its folder never change an open model, because a file that is read later is verified against
+//! the manifest that was read first.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
@@ -9,87 +8,60 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::embedding::Embedding;
 use crate::error::{Error, Tower};
 use crate::folder::Folder;
-use crate::manifest::Manifest;
-use crate::memory::{HEADROOM, Memory, headroom, reserve};
-use crate::pixels::{self, Limits};
-use crate::prepared;
-use crate::runtime::{Form, Graph, Runtime};
-use crate::spec::{GraphSpec, Levels};
-use crate::tokens::{self, Encoded, Tokens};
-use crate::watch::{self, Interrupted};
+use crate::memory::{HEADROOM, MemoryCheck, headroom, reserve};
+use crate::options::{MAX_IMAGE_BATCH, MAX_TEXT_BATCH, Options, Overflow};
+use crate::pixels;
+use crate::recipe::Levels;
+use crate::runtime::library::Runtime;
+use crate::runtime::session::Graph;
+use crate::store::manifest::Manifest;
+use crate::threads::{self, Interrupted};
+use crate::tokenizer::{self, Encoded, TextTokenizer};
+use crate::tower;
 
-/// How the caller wants the work done. None of it changes a vector.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The ONNX Runtime library.
-    pub runtime: PathBuf,
-    /// Cores that one call may use.
-    pub threads: usize,
-    /// Texts or pictures in one run of a graph.
-    pub batch_size: usize,
-    pub overflow: Overflow,
-    pub limits: Limits,
-    pub interrupted: Interrupted,
-}
-
-/// What becomes of a text with more tokens than the model reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Overflow {
-    /// Cut it, keeping the end token, as the reference does.
-    Truncate,
-    /// Refuse it.
-    Error,
-}
-
-/// The embedding of a text, and how many tokens the text had before a cut.
+/// The embedding of a text, and its number of tokens before truncation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TextEmbedding {
     pub embedding: Embedding,
     pub tokens: usize,
 }
 
-/// More pictures than this in one run gain nothing (1.2 times at 8), cost memory and delay a cancel.
-const MAX_IMAGE_BATCH: usize = 8;
-
-/// More texts than this in one run gain nothing.
-const MAX_TEXT_BATCH: usize = 32;
-
 pub struct Model {
     path: PathBuf,
     manifest: Manifest,
     levels: Levels,
-    tokens: Option<Tokens>,
+    tokens: Option<TextTokenizer>,
     text: Option<Loaded>,
     image: Option<Loaded>,
-    /// Why a tower that is loaded does not share its weights.
+    /// The reason why a loaded tower does not share its weights.
     not_prepared: Option<Error>,
 }
 
-/// From this size on, the weights that connections do not share are worth a word: 32 MiB.
+/// Smallest weights for which it is reported that connections do not share them: 32 MiB.
 const SHARING_PAYS: u64 = 32 << 20;
 
-/// A tower in memory and what it has done.
+/// A tower in memory and its usage.
 struct Loaded {
     graph: Graph,
     threads: usize,
     usage: Usage,
 }
 
-/// What a loaded tower has done so far.
+/// The usage of a loaded tower.
 #[derive(Clone, Debug)]
 pub struct Usage {
     pub loaded_at: SystemTime,
     pub load_time: Duration,
-    /// Whether its weights are mapped from files that all processes share.
+    /// True if its weights are mapped from files that all processes share.
     pub shared: bool,
     pub calls: u64,
-    /// Texts or pictures.
+    /// Texts or images.
     pub items: u64,
     pub total_time: Duration,
 }
 
 impl Model {
-    /// Read the manifest and the configuration of the model `name` in `path`. Loads no weights.
+    /// Reads the manifest and the configuration of the model `name` in `path`. Loads no weights.
     pub fn open(path: &Path, name: &str, interrupted: Interrupted) -> Result<Self, Error> {
         headroom(HEADROOM)?;
         let folder = Folder { path, model: name };
@@ -106,7 +78,7 @@ impl Model {
         &self.manifest
     }
 
-    /// What a tower has done since it was loaded; nothing if it is not.
+    /// Returns the usage of a tower, or None if it is not loaded.
     pub fn usage(&self, tower: Tower) -> Option<&Usage> {
         match tower {
             Tower::Text => self.text.as_ref(),
@@ -115,7 +87,7 @@ impl Model {
         .map(|loaded| &loaded.usage)
     }
 
-    /// Load a tower now, if it is not loaded with these threads already.
+    /// Loads a tower, unless it is loaded with this number of threads.
     pub fn load(&mut self, tower: Tower, options: &Options) -> Result<(), Error> {
         if tower == Tower::Text {
             self.tokens(options)?;
@@ -130,13 +102,13 @@ impl Model {
         let started = Instant::now();
         let folder = Folder { path: &self.path, model: &self.manifest.name };
         let runtime = Runtime::load(&options.runtime)?;
-        let (graph, shared) = match prepared::open(folder, &self.manifest, tower, runtime, options) {
+        let (graph, shared) = match tower::open_prepared(folder, &self.manifest, tower, runtime, options) {
             Ok((graph, bytes)) => (graph, bytes > 0),
             Err(reason @ Error::NotPrepared { .. }) => {
                 if self.manifest.tower_bytes(tower) >= SHARING_PAYS {
                     self.not_prepared = Some(reason);
                 }
-                (self.manifest.open_published(folder, tower, runtime, options)?, false)
+                (tower::open_published(folder, &self.manifest, tower, runtime, options)?, false)
             }
             Err(error) => return Err(error),
         };
@@ -152,23 +124,23 @@ impl Model {
         Ok(())
     }
 
-    /// Why a tower that was loaded since the last time does not share its weights though that would pay.
+    /// Returns, once per load, why a tower with large weights does not share them.
     pub fn take_not_prepared(&mut self) -> Option<Error> {
         self.not_prepared.take()
     }
 
-    /// Forget the loaded towers and say how many there were.
+    /// Unloads the towers and returns how many were loaded.
     pub fn unload(&mut self) -> usize {
         self.tokens = None;
         [self.text.take(), self.image.take()].into_iter().flatten().count()
     }
 
-    /// Count the tokens of a text, begin and end included, before any cut.
+    /// Returns the number of tokens of a text, begin and end included, before truncation.
     pub fn token_count(&mut self, text: &str, options: &Options) -> Result<usize, Error> {
         Ok(self.tokens(options)?.encode(text)?.count)
     }
 
-    /// Embed texts, in their order.
+    /// Embeds texts, in their order.
     pub fn embed_texts(&mut self, texts: &[&str], options: &Options) -> Result<Vec<TextEmbedding>, Error> {
         let context_length = self.manifest.text.context_length;
         let tokens = self.tokens(options)?;
@@ -178,7 +150,7 @@ impl Model {
                 return Err(Error::Interrupted);
             }
             let text = tokens.encode(text).map_err(|error| error.at(index))?;
-            check_overflow(text.count, context_length, options.overflow).map_err(|error| error.at(index))?;
+            options.overflow.check(text.count, context_length).map_err(|error| error.at(index))?;
             encoded.push(text);
         }
         self.embed_encoded(&encoded, options)
@@ -190,23 +162,23 @@ impl Model {
         let Some(loaded) = &mut self.text else {
             unreachable!("a tower is not there after it was loaded. This is a bug.")
         };
-        // Texts of like length share a run: a short one is not filled up to the longest of the batch.
+        // Texts of similar length share a run, so that a short text is not padded to the longest one.
         let mut order: Vec<usize> = reserve(encoded.len())?;
         order.extend(0..encoded.len());
         order.sort_unstable_by_key(|&index| (encoded[index].ids.len(), index));
         let started = Instant::now();
         let mut embeddings: Vec<Option<TextEmbedding>> = reserve(encoded.len())?;
         embeddings.resize(encoded.len(), None);
-        for batch in order.chunks(batch_size(options, &spec.graph, MAX_TEXT_BATCH)) {
+        for batch in order.chunks(options.batch(&spec.graph, MAX_TEXT_BATCH)) {
             let length = match spec.natural_length {
                 true => batch.iter().map(|&index| encoded[index].ids.len()).max().unwrap_or(0),
                 false => spec.context_length,
             };
             let texts: Vec<&[u32]> = batch.iter().map(|&index| encoded[index].ids.as_slice()).collect();
-            let (ids, mask) = tokens::rows(&texts, length, spec.pad_id, spec.pad_left)?;
+            let (ids, mask) = tokenizer::rows(&texts, length, spec.pad_id, spec.pad_left)?;
             let rows = loaded.graph.run_texts(batch.len(), &ids, &mask, options.interrupted)?;
             for (row, &index) in rows.iter().zip(batch) {
-                let embedding = self.manifest.embedding(row, Tower::Text).map_err(|error| error.at(index))?;
+                let embedding = tower::embedding(&self.manifest, row, Tower::Text).map_err(|error| error.at(index))?;
                 embeddings[index] = Some(TextEmbedding { embedding, tokens: encoded[index].count });
             }
         }
@@ -214,10 +186,10 @@ impl Model {
         Ok(embeddings.into_iter().flatten().collect())
     }
 
-    /// Embed pictures, in their order.
+    /// Embeds images, in their order.
     pub fn embed_images(&mut self, images: &[&[u8]], options: &Options) -> Result<Vec<Embedding>, Error> {
         let size = (self.manifest.image.width, self.manifest.image.height);
-        let batch_size = batch_size(options, &self.manifest.image.graph, MAX_IMAGE_BATCH);
+        let batch_size = options.batch(&self.manifest.image.graph, MAX_IMAGE_BATCH);
         let samples = self.manifest.image.samples();
         let mut embeddings = reserve(images.len())?;
         let mut pixels = reserve(batch_size.min(images.len()) * samples)?;
@@ -227,15 +199,15 @@ impl Model {
             pixels.resize(batch.len() * samples, 0.0);
             let jobs = batch.iter().zip(pixels.chunks_exact_mut(samples)).enumerate();
             let (spec, levels, limits) = (&self.manifest.image, &self.levels, &options.limits);
-            // First on all cores that are granted to make tensors, then on all to run the tower: none waits for another.
-            // Where memory does not do for all at once, on one.
+            // All threads make tensors first, then all threads run the tower. If memory does not suffice to decode in
+            // parallel, one thread makes the tensors.
             let threads = options.threads.min(batch.len());
             let (threads, memory) =
                 match threads > 1 && pixels::fit_at_once(batch, spec, limits, threads, options.interrupted)? {
-                    true => (threads, Memory::Granted),
-                    false => (1, Memory::Unasked),
+                    true => (threads, MemoryCheck::Done),
+                    false => (1, MemoryCheck::PerStep),
                 };
-            watch::in_parallel(threads, jobs, |(index, (image, tensor))| {
+            threads::in_parallel(threads, jobs, |(index, (image, tensor))| {
                 if (options.interrupted)() {
                     return Err(Error::Interrupted);
                 }
@@ -247,7 +219,8 @@ impl Model {
             };
             let rows = loaded.graph.run_images(batch.len(), &pixels, size, options.interrupted)?;
             for (index, row) in rows.iter().enumerate() {
-                let embedding = self.manifest.embedding(row, Tower::Image).map_err(|error| error.at(first + index))?;
+                let embedding =
+                    tower::embedding(&self.manifest, row, Tower::Image).map_err(|error| error.at(first + index))?;
                 embeddings.push(embedding);
             }
         }
@@ -257,35 +230,22 @@ impl Model {
         Ok(embeddings)
     }
 
-    fn tokens(&mut self, options: &Options) -> Result<&Tokens, Error> {
+    fn tokens(&mut self, options: &Options) -> Result<&TextTokenizer, Error> {
         let folder = Folder { path: &self.path, model: &self.manifest.name };
         match &mut self.tokens {
             Some(tokens) => Ok(tokens),
             none => {
                 self.manifest.verify(folder, &self.manifest.text.tokenizer, options.interrupted)?;
-                Ok(none.insert(Tokens::open(folder, &self.manifest.text)?))
+                Ok(none.insert(TextTokenizer::open(folder, &self.manifest.text)?))
             }
         }
     }
 }
 
-/// How many texts or pictures go into one run.
-fn batch_size(options: &Options, graph: &GraphSpec, most: usize) -> usize {
-    if graph.alone { 1 } else { options.batch_size.clamp(1, most) }
-}
-
-/// Refuse a text that would be cut, if that is what the caller wants.
-fn check_overflow(tokens: usize, limit: usize, overflow: Overflow) -> Result<(), Error> {
-    match overflow {
-        Overflow::Error if tokens > limit => Err(Error::TooManyTokens { tokens, limit }),
-        Overflow::Error | Overflow::Truncate => Ok(()),
-    }
-}
-
 impl TextEmbedding {
-    /// The embedding, unless the text was cut and that is not wanted.
+    /// Returns the embedding. Fails if the text was truncated and the caller does not want that.
     pub fn checked(&self, limit: usize, overflow: Overflow) -> Result<&Embedding, Error> {
-        check_overflow(self.tokens, limit, overflow).map(|()| &self.embedding)
+        overflow.check(self.tokens, limit).map(|()| &self.embedding)
     }
 }
 
@@ -294,44 +254,5 @@ impl Usage {
         self.calls += 1;
         self.items += items as u64;
         self.total_time += time;
-    }
-}
-
-impl Manifest {
-    /// Open a tower in one of its forms.
-    pub(crate) fn open(
-        &self,
-        tower: Tower,
-        form: Form<'_>,
-        runtime: &Runtime,
-        options: &Options,
-    ) -> Result<Graph, Error> {
-        let spec = self.graph(tower);
-        let output = (spec.output.clone(), spec.pooling);
-        Graph::open(runtime, form, (&self.name, tower), output, options.threads, options.interrupted)
-    }
-
-    /// Open a tower as it was published, after reading all of it to see that it is.
-    fn open_published(
-        &self,
-        folder: Folder<'_>,
-        tower: Tower,
-        runtime: &Runtime,
-        options: &Options,
-    ) -> Result<Graph, Error> {
-        let spec = self.graph(tower);
-        for file in spec.files() {
-            self.verify(folder, file, options.interrupted)?;
-        }
-        self.open(tower, Form::Published(&folder.path.join(&spec.file)), runtime, options)
-    }
-
-    /// Make an embedding of a row, which must have as many dimensions as the manifest says.
-    pub(crate) fn embedding(&self, row: &[f32], tower: Tower) -> Result<Embedding, Error> {
-        if row.len() != self.dimensions {
-            let reason = format!("it gave {} dimensions, expected {}", row.len(), self.dimensions);
-            return Err(Error::Inference { model: self.name.clone(), tower, reason });
-        }
-        Embedding::normalise(row, &self.name, tower)
     }
 }

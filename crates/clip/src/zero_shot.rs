@@ -1,50 +1,49 @@
-//! Zero-shot classification: labels as vectors, and the head that makes probabilities of cosines.
+//! Zero-shot classification: labels as vectors, and the head that turns cosines into probabilities.
 
 use crate::embedding::{self, Embedding};
 use crate::error::Error;
-use crate::manifest::Manifest;
 use crate::memory::{headroom, reserve};
-use crate::model::{Model, Options};
-use crate::tokens::MAX_TEXT_BYTES;
+use crate::model::Model;
+use crate::options::{Options, TEXT_WINDOW};
+use crate::recipe::Loss;
+use crate::store::manifest::Manifest;
+use crate::tokenizer::MAX_TEXT_BYTES;
 
-/// Where the label goes in a template.
+/// The place of the label in a template.
 const PLACE: &str = "{}";
 
-/// Texts that are embedded together: enough to find some of like length for a run.
-const WINDOW: usize = 256;
-
-/// Templates at most: published ensembles have eighty.
+/// Largest number of templates. Published ensembles have eighty.
 pub const MAX_TEMPLATES: usize = 1000;
 
-/// A head's factor at most: training stops CLIP's at 100, and SigLIP's ends near 120.
+/// Largest logit scale. Training limits CLIP's to 100, and SigLIP's ends near 120.
 pub const MAX_LOGIT_SCALE: f64 = 10_000.0;
 
-/// What turns cosines into probabilities: a model's own, or one that is like it.
+/// The logit scale and logit bias that turn cosines into probabilities: a model's own, or those of a caller.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Head {
     scale: f64,
-    /// Where the loss was the sigmoid's: then each label is judged alone.
+    /// Only with the sigmoid loss: then each label is judged independently.
     bias: Option<f64>,
 }
 
 impl Head {
-    /// None where the numbers make no head: the scale is above 0 and at most [`MAX_LOGIT_SCALE`], the bias finite.
+    /// Returns None unless the scale is above 0 and at most [`MAX_LOGIT_SCALE`], and the bias is finite.
     pub fn new(scale: f64, bias: Option<f64>) -> Option<Self> {
         let usable = scale > 0.0 && scale <= MAX_LOGIT_SCALE && bias.is_none_or(f64::is_finite);
         usable.then_some(Self { scale, bias })
     }
 
-    /// Of a model that was trained with softmax, or with a sigmoid for each label.
+    /// Returns the head of a model.
     fn of(manifest: &Manifest) -> Result<Self, Error> {
         let lacking = |what| Error::NoHead { model: manifest.name.clone(), lacking: what };
         let scale = manifest.logit_scale.ok_or_else(|| lacking("logit scale"))?;
-        if manifest.family.starts_with("siglip") && manifest.logit_bias.is_none() {
+        if Loss::of_family(&manifest.family) == Loss::Sigmoid && manifest.logit_bias.is_none() {
             return Err(lacking("logit bias"));
         }
         Self::new(scale, manifest.logit_bias).ok_or_else(|| lacking("logit scale"))
     }
 
-    /// Logits become probabilities in place of the cosines: softmax over all, or the sigmoid of each.
+    /// Replaces the cosines with probabilities: softmax over all, or the sigmoid of each.
     pub fn apply(&self, cosines: &mut [f32]) {
         let logit = |cosine: f32| self.scale * f64::from(cosine) + self.bias.unwrap_or(0.0);
         if self.bias.is_some() {
@@ -57,7 +56,7 @@ impl Head {
     }
 }
 
-/// Labels as vectors of one model, and its head.
+/// Labels as vectors of one model, and the head of that model.
 pub struct Classifier {
     vectors: Vec<f32>,
     dimensions: usize,
@@ -65,8 +64,8 @@ pub struct Classifier {
 }
 
 impl Classifier {
-    /// Embed each label in all templates, and take the direction of their mean, as the paper does (Radford et al. 2021,
-    /// 3.1.4). Errors of elements count from the first text of the first label.
+    /// Embeds each label in all templates, and takes the direction of their mean, as the paper does (Radford et al.
+    /// 2021, 3.1.4).
     pub fn new(model: &mut Model, labels: &[&str], templates: &[&str], options: &Options) -> Result<Self, Error> {
         let head = Head::of(model.manifest())?;
         let dimensions = model.manifest().dimensions;
@@ -74,9 +73,9 @@ impl Classifier {
             return Err(Error::TemplateWithoutPlace { index });
         }
         let mut vectors = reserve(labels.len().saturating_mul(dimensions))?;
-        let at_once = (WINDOW / templates.len().max(1)).max(1);
+        let at_once = (TEXT_WINDOW / templates.len().max(1)).max(1);
         for labels in labels.chunks(at_once) {
-            // A label stands in each place of each template: what that comes to is known before it is written.
+            // A template may have several places for the label, so the length is computed before the text is written.
             let mut bytes = 0;
             for (label, template) in
                 labels.iter().flat_map(|label| templates.iter().map(move |template| (label, template)))
@@ -94,7 +93,7 @@ impl Classifier {
                 .flat_map(|label| templates.iter().map(move |template| template.replace(PLACE, label)))
                 .collect();
             let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-            // Which of the label's texts it is that fails is of no use to who gave labels.
+            // The index of the text is dropped, because the caller passed labels, not texts.
             let embedded = model.embed_texts(&texts, options).map_err(crate::error::of_one)?;
             for prompts in embedded.chunks(templates.len()) {
                 let prompts: Vec<&[f32]> = prompts.iter().map(|text| text.embedding.as_slice()).collect();
@@ -105,7 +104,7 @@ impl Classifier {
         Ok(Self { vectors, dimensions, head })
     }
 
-    /// The probability of each label, in their order.
+    /// Returns the probability of each label, in their order.
     pub fn probabilities(&self, embedding: &[f32]) -> Result<Vec<f32>, Error> {
         let mut found = reserve(self.vectors.len() / self.dimensions)?;
         let length = embedding::length(embedding)?;
@@ -116,13 +115,13 @@ impl Classifier {
         Ok(found)
     }
 
-    /// What it holds, in bytes.
+    /// Returns the size of the vectors in bytes.
     pub fn size(&self) -> usize {
         size_of_val(self.vectors.as_slice())
     }
 }
 
-/// The cosines of one vector with others.
+/// Returns the cosines of one vector with others.
 pub fn cosines(vector: &[f32], others: &[&[f32]]) -> Result<Vec<f32>, Error> {
     let mut found = reserve(others.len())?;
     let length = embedding::length(vector)?;

@@ -1,39 +1,65 @@
-//! The layering that docs and reviews rely on: one external crate, one door; the core knows nothing of Postgres.
+//! Guards the layers of the sources: one door for each external crate, no circles of imports, no long files.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "support/imports.rs"]
+mod imports;
+
 use std::path::{Path, PathBuf};
 
-/// A word, and the files that may contain it.
+use imports::{circles, code, files, graph, rooms, sources};
+
+/// A word, and the files of the core that may contain it.
 const DOORS: [(&str, &[&str]); 20] = [
-    ("ort::", &["runtime.rs"]),
-    ("object::", &["library.rs"]),
-    ("tokenizers::", &["tokens.rs"]),
-    ("image::", &["decode.rs", "decoder.rs", "header.rs"]),
-    ("image_webp::", &["header.rs"]),
-    ("flate2::", &["png.rs", "compression.rs"]),
-    ("weezl::", &["gif.rs", "compression.rs"]),
-    ("ruzstd::", &["compression.rs"]),
-    ("lzma_rust2::", &["compression.rs"]),
-    ("use fax::", &["bits.rs", "runs.rs"]),
-    ("crc32fast::", &["png.rs"]),
-    ("safe_arch::", &["sse2.rs"]),
-    ("nix::", &["folder.rs", "watch.rs"]),
-    ("prost::", &["onnx.rs", "quantize.rs"]),
-    ("half::", &["runtime.rs"]),
-    ("sha2::", &["manifest.rs"]),
-    ("serde_json", &["config.rs", "folder.rs", "logits.rs", "manifest.rs", "prepared.rs", "tokens.rs"]),
+    ("ort::", &["runtime/inputs.rs", "runtime/library.rs", "runtime/rows.rs", "runtime/session.rs"]),
+    ("object::", &["runtime/elf.rs"]),
+    ("tokenizers::", &["import/tokenizer.rs", "tokenizer.rs"]),
+    ("image::", &["pixels/decode.rs", "pixels/decoder.rs", "pixels/header.rs"]),
+    ("image_webp::", &["pixels/webp.rs"]),
+    ("flate2::", &["pixels/png.rs", "pixels/tiff/decompress.rs"]),
+    ("weezl::", &["pixels/gif.rs", "pixels/tiff/decompress.rs"]),
+    ("ruzstd::", &["pixels/tiff/decompress.rs"]),
+    ("lzma_rust2::", &["pixels/tiff/decompress.rs"]),
+    ("use fax::", &["pixels/tiff/fax/bits.rs", "pixels/tiff/fax/runs.rs"]),
+    ("crc32fast::", &["pixels/png.rs"]),
+    ("safe_arch::", &["pixels/jpeg/sse2.rs"]),
+    ("nix::", &["folder.rs", "threads.rs"]),
+    ("prost::", &["onnx/facts.rs", "onnx/file.rs", "onnx/part.rs", "onnx/proto.rs", "onnx/quantize.rs"]),
+    ("half::", &["runtime/inputs.rs", "runtime/rows.rs"]),
+    ("sha2::", &["store/manifest.rs"]),
+    (
+        "serde_json",
+        &[
+            "admin/logit_scale.rs",
+            "folder.rs",
+            "import/config.rs",
+            "import/tokenizer.rs",
+            "store/manifest.rs",
+            "store/record.rs",
+            "tokenizer.rs",
+        ],
+    ),
     ("pgrx", &[]),
     ("std::env::var", &[]),
     ("println!", &[]),
 ];
 
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+/// The folders of sources of this project.
+const CORE: &str = "crates/clip/src";
+const COMMAND: &str = "crates/pgclip/src";
+const EXTENSION: &str = "src";
+
+/// Longest file in lines. A reader sees it whole.
+const MAX_LINES: usize = 300;
+
+/// Longer files, because they are tables of data.
+const DATA: [&str; 0] = [];
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(name)
 }
 
-/// Whether the line has the word, and not as the end of a longer one.
+/// Returns true if the line has the word, and not as the end of a longer one.
 fn has(line: &str, word: &str) -> bool {
     line.match_indices(word)
         .any(|(at, _)| !line[..at].ends_with(|before: char| before.is_alphanumeric() || before == '_'))
@@ -41,17 +67,62 @@ fn has(line: &str, word: &str) -> bool {
 
 #[test]
 fn each_crate_has_one_door() {
-    for path in files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
-        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        // Modules of tests.
-        if ["tests.rs", "variants.rs"].contains(&&*name) {
-            continue;
-        }
-        let source = std::fs::read_to_string(&path).unwrap();
-        let code = source.split("#[cfg(test)]").next().unwrap();
+    for (name, code) in sources(&folder(CORE)) {
         for (word, doors) in DOORS {
             let found = code.lines().find(|line| !line.trim_start().starts_with("//") && has(line, word));
             assert!(found.is_none() || doors.contains(&&*name), "{name}: {word}: {found:?}");
         }
     }
+}
+
+/// The rule: a file imports another if it has a path that leads there, in a `use` or in its code. A path leads to the file of
+/// the last module that it names, so an item that `mod.rs` defines or re-exports is imported from `mod.rs`, the face of its
+/// folder. A declaration `mod name;` imports nothing. No file may import itself, directly or through others. So if a `mod.rs`
+/// uses the files of its folder, these must not use the `mod.rs`.
+#[test]
+fn files_import_each_other_in_no_circle() {
+    for name in [CORE, COMMAND, EXTENSION] {
+        let found = circles(&graph(&sources(&folder(name))));
+        assert!(found.is_empty(), "{name}: {found:#?}");
+    }
+}
+
+/// The same for the top of each tree, where a folder counts as one file.
+#[test]
+fn folders_import_each_other_in_no_circle() {
+    for name in [CORE, COMMAND, EXTENSION] {
+        let found = circles(&rooms(&graph(&sources(&folder(name)))));
+        assert!(found.is_empty(), "{name}: {found:#?}");
+    }
+}
+
+#[test]
+fn files_are_short() {
+    for name in [CORE, COMMAND, EXTENSION] {
+        for path in files(&folder(name)) {
+            let lines = std::fs::read_to_string(&path).unwrap().lines().count();
+            let is_data = DATA.iter().any(|data| path.ends_with(data));
+            assert!(lines <= MAX_LINES || is_data, "{} has {lines} lines", path.display());
+        }
+    }
+}
+
+#[test]
+fn circles_are_found() {
+    let found = |files: &[(&str, &str)]| {
+        let sources = files.iter().map(|&(name, source)| (name.to_owned(), code(source).to_owned())).collect();
+        circles(&graph(&sources))
+    };
+    let face = ("a/mod.rs", "mod b; pub(crate) use b::B; pub(crate) struct A;");
+    assert_eq!(found(&[face, ("a/b.rs", "use super::A;")]), ["a/b.rs -> a/mod.rs -> a/b.rs"]);
+    assert!(found(&[("a/mod.rs", "mod b; struct A;"), ("a/b.rs", "use super::A;")]).is_empty());
+    // Groups, names of modules that were imported, and paths in the code.
+    let group = ("c.rs", "use crate::{d::{self, D}, e};\nfn f() { d::g(); }");
+    assert_eq!(found(&[group, ("d.rs", "fn g() { crate::c::f(); }"), ("e.rs", "")]), ["c.rs -> d.rs -> c.rs"]);
+    let short = ("c.rs", "use crate::a;\nfn f() { a::b::g() }");
+    assert!(found(&[short, face, ("a/b.rs", "use crate::c::f;")]).contains(&"a/b.rs -> c.rs -> a/b.rs".into()));
+    // Comments, literals and tests import nothing.
+    let none = "// crate::d::D\nconst S: &str = \"crate::d::D\";\nconst R: &str = r#\"\"crate::d::D\"#;\n";
+    let test = "#[cfg(test)]\nmod tests {\n    use crate::d::D;\n}\n";
+    assert!(found(&[("c.rs", &format!("{none}{test}")), ("d.rs", "use crate::c::C;")]).is_empty());
 }

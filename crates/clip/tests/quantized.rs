@@ -4,12 +4,12 @@
 
 mod support;
 
-use clip::{Choices, Error, Manifest, Tower, store};
+use clip::{Choices, Error, Manifest, Tower, admin, store};
 use serde_json::Value;
 use support::{Store, fixtures, options};
 
 fn quantize(store: &Store, name: &str, new_name: &str, towers: &[Tower]) -> Result<Manifest, Error> {
-    store::quantize(&store.0, name, new_name, towers, &options(), &mut |_, _, _| {})
+    admin::quantize(&store.0, name, new_name, towers, &options(), &mut |_, _, _| {})
 }
 
 fn wide() -> Store {

@@ -1,7 +1,6 @@
-//! Models that `pull` knows by name: which export of which weights, and what they are good for.
-//!
-//! Taken from the repositories' own listings. None could be fetched where this was written, so each entry says that it
-//! is not verified; `add` examines whatever comes.
+//! Models that `pull` knows by name: the weights, their export, and their purpose.
+//! The data is from the repositories' own listings. No repository could be fetched when it was written, so each entry
+//! is marked as not verified; `add` examines the fetched files.
 
 use serde::Serialize;
 
@@ -9,22 +8,22 @@ use serde::Serialize;
 pub struct Entry {
     /// Name in the database, unless another is given.
     pub name: &'static str,
-    /// Whose weights they are.
+    /// The maker of the weights.
     pub weights: &'static str,
-    /// Where the ONNX export is.
+    /// The repository of the ONNX export.
     pub repository: &'static str,
     pub revision: &'static str,
     pub license: &'static str,
     pub dimensions: u32,
-    /// Sides of the pictures that it sees, in pixels.
+    /// Sides of the images that the model reads, in pixels.
     pub image_size: u32,
-    /// Size of the files that are fetched, text and image tower, in megabytes: approximate.
+    /// Approximate size of the fetched files of the text and the image tower, in megabytes.
     pub megabytes: [u32; 2],
     pub good_for: &'static str,
     pub verified: bool,
 }
 
-/// Whether it was fetched and run.
+/// False because no entry was fetched and run.
 const NOT_VERIFIED: bool = false;
 
 pub const CATALOG: [Entry; 8] = [
@@ -126,7 +125,7 @@ pub const CATALOG: [Entry; 8] = [
     },
 ];
 
-/// The entry of a name, of the original weights or of the export.
+/// Returns the entry of a name, of the original weights or of the export.
 pub fn find(model: &str) -> Option<&'static Entry> {
     let names = |entry: &Entry| [entry.name, entry.weights, entry.repository];
     CATALOG.iter().find(|entry| names(entry).iter().any(|name| name.eq_ignore_ascii_case(model)))

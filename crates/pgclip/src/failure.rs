@@ -1,4 +1,4 @@
-//! Why the command ends without success: what it says, what it advises, how it exits.
+//! The failure of a command: its message, its hint and its exit code.
 
 use std::fmt::Display;
 
@@ -12,7 +12,7 @@ pub enum Exit {
     NoSuchModel = 3,
     Findings = 4,
     InUse = 5,
-    /// As a shell reports a process that SIGINT ended.
+    /// The code that a shell reports for a process that SIGINT ended.
     Interrupted = 130,
 }
 
@@ -39,7 +39,7 @@ impl Failure {
     }
 }
 
-/// One exhaustive match: a new variant does not compile until someone chooses its advice.
+/// The match is exhaustive: a new variant does not compile without a decision about its hint.
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let failure = Self::new(&error);
@@ -94,7 +94,7 @@ impl From<Error> for Failure {
     }
 }
 
-/// Likewise of the hub.
+/// The same for the errors of the hub.
 impl From<HubError> for Failure {
     fn from(error: HubError) -> Self {
         let failure = Self::new(&error);

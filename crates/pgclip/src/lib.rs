@@ -1,3 +1,3 @@
-//! What the command `pgclip` is made of, so that tests reach it.
+//! The parts of the command `pgclip` that tests use.
 
 pub mod hub;

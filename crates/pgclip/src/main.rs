@@ -1,30 +1,27 @@
-//! The command `pgclip`: models into a server's model folder and out of it.
-//!
-//! Invariants: standard output has the answer, standard error has everything else; nothing is asked; the network is
-//! used by `pull` alone.
+//! The command `pgclip`, which installs models in a server's model directory and removes them.
+//! Invariants: standard output has the result, standard error has everything else; the command asks no questions; only
+//! `pull` uses the network.
 
 mod catalog;
 mod cli;
+mod commands;
 mod failure;
-mod place;
-mod pull;
-mod quantize;
-mod report;
-mod usage;
-mod verbs;
+mod in_use;
+mod output;
+mod server_paths;
 
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
 use clap::{CommandFactory, Parser};
 use cli::{Cli, Verb};
+use commands::session::{STOP, Session};
 use failure::Failure;
-use verbs::{STOP, Session};
 
-/// Before ONNX Runtime is loaded: see [`clip::TELEMETRY_OFF`].
+/// Turns off telemetry before ONNX Runtime is loaded: see [`clip::TELEMETRY_OFF`].
 fn disable_telemetry() {
     for name in clip::TELEMETRY_OFF {
-        // SAFETY: the first thing that the process does, when it has one thread.
+        // SAFETY: this runs first, while the process has one thread.
         unsafe { std::env::set_var(name, "1") };
     }
 }
@@ -32,7 +29,7 @@ fn disable_telemetry() {
 fn main() -> ExitCode {
     disable_telemetry();
     let Cli { verb, place, json } = Cli::parse();
-    // The first signal ends the work in order, the second at once.
+    // The first signal ends the work cleanly, the second at once.
     let stop = || {
         if STOP.swap(true, Ordering::Relaxed) {
             std::process::exit(failure::Exit::Interrupted as i32);

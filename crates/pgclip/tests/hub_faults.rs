@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use loopback::Fault;
 use loopback::scene::{Heard, MODEL, NAME, Scene, config, listed, model, status};
-use pgclip::hub::{Hub, HubError, Pace, Settings};
+use pgclip::hub::{Hub, HubError, Settings, Timeouts};
 
 #[test]
 fn a_cut_download_goes_on_where_it_was() {
@@ -33,8 +33,8 @@ fn a_cut_download_goes_on_where_it_was() {
 fn a_server_that_falls_silent_is_left() {
     let scene = Scene::new();
     let repository = scene.repository();
-    let pace = Pace { idle: Duration::from_millis(300), ..scene.settings().pace };
-    let client = Hub::new(Settings { pace, ..scene.settings() }, || false).unwrap();
+    let timeouts = Timeouts { idle: Duration::from_millis(300), ..scene.settings().timeouts };
+    let client = Hub::new(Settings { timeouts, ..scene.settings() }, || false).unwrap();
     scene.hub.fail_bytes([Fault::Stall(1_000_000)]);
     let snapshot = client.download(&repository, &[listed(&repository, MODEL)], &Heard::default()).unwrap();
     scene.assert_has(&snapshot, &model());
@@ -224,8 +224,8 @@ fn a_pause_can_be_interrupted() {
     static START: AtomicBool = AtomicBool::new(false);
     let scene = Scene::new();
     scene.hub.fail_listing([status(429, &[("Retry-After", "300")])]);
-    let pace = Pace { second: Duration::from_secs(1), ..scene.settings().pace };
-    let client = Hub::new(Settings { pace, ..scene.settings() }, || START.load(Ordering::Relaxed)).unwrap();
+    let timeouts = Timeouts { second: Duration::from_secs(1), ..scene.settings().timeouts };
+    let client = Hub::new(Settings { timeouts, ..scene.settings() }, || START.load(Ordering::Relaxed)).unwrap();
     let start = Instant::now();
     thread::spawn(|| {
         thread::sleep(Duration::from_millis(100));

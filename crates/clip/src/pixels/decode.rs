@@ -1,75 +1,50 @@
-//! Bytes to RGB, by Pillow's rules: the first frame, alpha dropped, 16 bits cut to their high byte.
-//!
-//! One rule is not Pillow's: 16-bit grey becomes its high byte too, where Pillow clips at 255 and gives a white
-//! picture. External crate: `image`.
+//! Bytes to RGB, by Pillow's rules: the first frame is decoded, alpha is dropped, and samples of 16 bits are reduced to
+//! their high byte.
+//! One rule is not Pillow's: 16-bit gray becomes its high byte too. Pillow clips it at 255 and returns a white image.
+//! External crate: `image`.
 
 use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, RgbImage};
 
 use crate::error::Error;
-use crate::foreign::calm;
-use crate::memory::{Memory, reserve};
-use crate::pixels::Rgb;
-use crate::pixels::container::{bytes_to_open, defect, webp_code_bytes};
-use crate::pixels::header::{self, Format, Limits, undecodable};
-use crate::pixels::jpeg::Jpeg;
+use crate::memory::{MemoryCheck, reserve};
+use crate::panics::catch_panic;
+use crate::pixels::budget::{budget, bytes_to_open, pixels};
+use crate::pixels::format::{CUT_SHORT, Format, Limits, undecodable};
+use crate::pixels::header;
 use crate::pixels::orientation::orientation;
+use crate::pixels::rgb::Rgb;
+use crate::pixels::sniff::sniff;
 use crate::pixels::tiff::Tiff;
-use crate::spec::ImageSpec;
+use crate::pixels::webp;
+use crate::recipe::ImageSpec;
 
-/// Bytes that a decoder takes beside the samples that it gives: decoders allocate as they please, and before one starts, that
-/// much must be there to be had.
-fn bytes_beside(bytes: &[u8], format: Format, color: ColorType, pixels: u64) -> u64 {
-    match (format, color) {
-        (Format::Jpeg, _) => Jpeg::open(bytes).map_or(0, |jpeg| jpeg.bytes()),
-        // A frame and its canvas.
-        (Format::WebP, _) => 12 * pixels + webp_code_bytes(bytes),
-        (Format::Tiff, _) => Tiff(bytes).bytes_to_decode(),
-        // Another copy.
-        _ => u64::from(color.bytes_per_pixel()) * pixels,
-    }
-}
-
-/// A decoder's own tables and buffers, whatever the picture's size.
-const DECODER_BYTES: u64 = 64 * 1024 * 1024;
-
-/// The most that making a tensor of `bytes` takes at any time.
+/// Returns the peak memory of making a tensor of `bytes`.
 pub(super) fn bytes_to_decode(bytes: &[u8], limits: &Limits, spec: &ImageSpec) -> u64 {
-    /// Of a sample's part in those of the result, for each row and column.
+    /// Bytes of the weights for each row and column.
     const WEIGHTS: u64 = 128;
-    let Ok(format) = header::sniff(bytes) else { return 0 };
-    let decoding = calm(|| {
-        let (format, decoder) = header::open(bytes, limits, Memory::Unasked).ok()?;
+    let Ok(format) = sniff(bytes) else { return 0 };
+    let decoding = catch_panic(|| {
+        let (format, decoder) = header::open(bytes, limits, MemoryCheck::PerStep).ok()?;
         let (width, height) = decoder.dimensions();
         let long = u64::from(width.max(height));
         let resizing = (WEIGHTS + 3 * u64::from(spec.width.max(spec.height))) * long;
-        // Reduced to RGB, and turned.
+        // Two copies: reduced to RGB, and rotated.
         Some(budget(&decoder, bytes, format).saturating_add(2 * 3 * pixels(&decoder)).saturating_add(resizing))
     });
     bytes_to_open(bytes, format).saturating_add(decoding.flatten().unwrap_or(0))
 }
 
-fn pixels(decoder: &impl ImageDecoder) -> u64 {
-    let (width, height) = decoder.dimensions();
-    u64::from(width) * u64::from(height)
-}
-
-/// The samples, and what the decoder takes beside them.
-fn budget(decoder: &impl ImageDecoder, bytes: &[u8], format: Format) -> u64 {
-    let beside = bytes_beside(bytes, format, decoder.color_type(), pixels(decoder));
-    decoder.total_bytes().saturating_add(beside).saturating_add(DECODER_BYTES)
-}
-
-/// Decode the first frame of `bytes`, upright if `orient`.
-pub(super) fn decode(bytes: &[u8], limits: &Limits, orient: bool, memory: Memory) -> Result<Rgb, Error> {
-    // Decoders panic on some malicious files. Nothing that a caller can see is left half-changed by that.
-    calm(|| decode_or_panic(bytes, limits, orient, memory)).unwrap_or_else(|| {
-        let format = header::sniff(bytes)?;
+/// Decodes the first frame of `bytes`, and applies its orientation if `orient` is true.
+pub(super) fn decode(bytes: &[u8], limits: &Limits, orient: bool, memory: MemoryCheck) -> Result<Rgb, Error> {
+    // Decoders panic on some malicious files. A panic leaves no state half-changed that a caller can see.
+    catch_panic(|| decode_or_panic(bytes, limits, orient, memory)).unwrap_or_else(|| {
+        let format = sniff(bytes)?;
         Err(undecodable(format, "the decoder does not understand the file"))
     })
 }
 
-fn decode_or_panic(bytes: &[u8], limits: &Limits, orient: bool, memory: Memory) -> Result<Rgb, Error> {
+fn decode_or_panic(bytes: &[u8], limits: &Limits, orient: bool, memory: MemoryCheck) -> Result<Rgb, Error> {
     let (format, mut decoder) = header::open(bytes, limits, memory)?;
     let orientation = match orient {
         true => orientation(bytes, format),
@@ -94,13 +69,24 @@ fn decode_or_panic(bytes: &[u8], limits: &Limits, orient: bool, memory: Memory) 
     upright(Rgb { width, height, bytes }, orientation, memory)
 }
 
-/// Reduce the decoder's samples to three bytes a pixel.
+/// Returns why an image is rejected although its header is in order: its content would cost far more than the header
+/// says.
+fn defect(bytes: &[u8], format: Format, size: (u64, u64), max_pixels: u64) -> Option<&'static str> {
+    match format {
+        Format::WebP if !webp::is_whole(bytes) => Some(CUT_SHORT),
+        Format::WebP => (!webp::is_within(bytes, size)).then_some("a frame is larger than the picture"),
+        Format::Tiff => Tiff(bytes).defect(size, max_pixels),
+        Format::Jpeg | Format::Png | Format::Gif | Format::Bmp => None,
+    }
+}
+
+/// Reduces the decoder's samples to three bytes per pixel.
 fn to_rgb(samples: Vec<u8>, color: ColorType, format: Format) -> Result<Vec<u8>, Error> {
     let pick: fn(&[u8]) -> [u8; 3] = match color {
         ColorType::Rgb8 => return Ok(samples),
         ColorType::L8 | ColorType::La8 => |pixel| [pixel[0]; 3],
         ColorType::Rgba8 => |pixel| [pixel[0], pixel[1], pixel[2]],
-        // Samples of 16 bits come in the machine's byte order.
+        // Samples of 16 bits are in the machine's byte order.
         ColorType::L16 | ColorType::La16 => |pixel| [high_byte(pixel, 0); 3],
         ColorType::Rgb16 | ColorType::Rgba16 => |pixel| [0, 1, 2].map(|channel| high_byte(pixel, channel)),
         other => return Err(undecodable(format, format_args!("samples of type {other:?} are not supported"))),
@@ -116,11 +102,11 @@ fn high_byte(pixel: &[u8], channel: usize) -> u8 {
     (u16::from_ne_bytes([low, high]) >> 8) as u8
 }
 
-fn upright(image: Rgb, orientation: Orientation, memory: Memory) -> Result<Rgb, Error> {
+fn upright(image: Rgb, orientation: Orientation, memory: MemoryCheck) -> Result<Rgb, Error> {
     if orientation == Orientation::NoTransforms {
         return Ok(image);
     }
-    // A picture that is turned is made anew.
+    // Rotating makes a copy of the image.
     memory.headroom(image.bytes.len() as u64)?;
     let (width, height) = (image.width, image.height);
     match RgbImage::from_raw(width, height, image.bytes) {
@@ -129,7 +115,7 @@ fn upright(image: Rgb, orientation: Orientation, memory: Memory) -> Result<Rgb, 
             turned.apply_orientation(orientation);
             Ok(Rgb { width: turned.width(), height: turned.height(), bytes: turned.into_bytes() })
         }
-        // The buffer was made to these dimensions.
+        // The buffer was allocated for these dimensions.
         None => unreachable!("an RGB buffer of other dimensions than its picture. This is a bug."),
     }
 }

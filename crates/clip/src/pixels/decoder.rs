@@ -1,4 +1,5 @@
-//! The interface of decoders. It is that of the `image` crate, so that its decoders and ours are used alike.
+//! The interface of decoders. It is that of the `image` crate, so that its decoders and those of this crate have the
+//! same interface.
 
 pub(super) use image::error::{DecodingError, ImageFormatHint, LimitError, LimitErrorKind};
 pub(super) use image::metadata::Orientation;

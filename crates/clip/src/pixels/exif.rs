@@ -1,7 +1,7 @@
 //! The orientation in EXIF and in the directory of a TIFF, as Pillow reads it.
 //!
-//! Pillow reads entries in their order, takes the first valid one of a tag, and stops where the data of an entry lies outside
-//! the file. So a damaged entry in front of the orientation can hide it, and this reader does the same.
+//! Pillow reads entries in their order, takes the first valid one of a tag, and stops where the data of an entry lies
+//! outside the file. So a damaged entry in front of the orientation can hide it, and this reader does the same.
 
 /// The orientation entry of a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,24 +10,24 @@ pub(super) enum Found {
     Broken,
     /// No entry: XMP decides.
     Nothing,
-    /// An entry, whose value may be one that turns nothing.
+    /// An entry. Its value may be one that changes nothing.
     Value(u8),
 }
 
-/// What the first directory of a TIFF says.
+/// The first directory of a TIFF.
 pub(super) struct Directory<'a> {
     pub orientation: Found,
-    /// The XMP packet, which only TIFF files have there.
+    /// The XMP packet, which only TIFF files have in a directory.
     pub xmp: Option<&'a [u8]>,
 }
 
 const ORIENTATION: u16 = 0x0112;
 const XMP: u16 = 700;
 
-/// The value of an orientation that turns nothing.
+/// The orientation that changes nothing.
 pub(super) const UPRIGHT: u8 = 1;
 
-/// The orientation of an EXIF block, with or without its name in front.
+/// Returns the orientation of an EXIF block, with or without its name in front.
 pub(super) fn orientation(exif: &[u8]) -> Found {
     const NAME: &[u8] = b"Exif\0\0";
     let exif = exif.strip_prefix(NAME).unwrap_or(exif);
@@ -38,7 +38,8 @@ pub(super) fn orientation(exif: &[u8]) -> Found {
     }
 }
 
-/// The first directory of `tiff`. BigTIFF is read only where the caller allows it: Pillow reads none inside EXIF.
+/// Returns the first directory of `tiff`. BigTIFF is read only if the caller allows it, because Pillow does not read it
+/// inside EXIF.
 pub(super) fn directory(tiff: &[u8], allow_big: bool) -> Directory<'_> {
     let broken = Directory { orientation: Found::Broken, xmp: None };
     let is_little = match tiff {
@@ -48,7 +49,7 @@ pub(super) fn directory(tiff: &[u8], allow_big: bool) -> Directory<'_> {
     };
     let is_big = match tiff.get(2..4) {
         Some([42, 0] | [0, 42]) => false,
-        // Pillow takes this for an ordinary TIFF.
+        // Pillow reads this as an ordinary TIFF.
         Some([0, 43]) if !is_little && !allow_big => false,
         Some([43, 0] | [0, 43]) if allow_big => true,
         _ => return broken,
@@ -83,7 +84,7 @@ impl<'a> Reader<'a> {
         let (count_size, entry_size, field) = if self.is_big { (8, 20, 8) } else { (2, 12, 4) };
         let mut found = Directory { orientation: Found::Nothing, xmp: None };
         let mut seen = vec![false; 1 << 16];
-        // Sizes of data outside entries, which together cannot be larger than the file.
+        // The total size of data outside entries, which cannot be larger than the file.
         let mut outside: u64 = 0;
         let count = self.number(first, count_size).unwrap_or(0);
         let mut at = first.saturating_add(count_size);
@@ -123,7 +124,7 @@ impl<'a> Reader<'a> {
         found
     }
 
-    /// The orientation that one value means. Bytes and text are none: Pillow does not read a number in them.
+    /// Returns the orientation of one value. Bytes and text have none, because Pillow does not read numbers from them.
     fn orientation(&self, kind: u64, value: &[u8]) -> u8 {
         let halves = || value.split_at(value.len() / 2);
         let fraction = |a: i64, b: i64| if b != 0 && a % b == 0 { a / b } else { 0 };
@@ -148,7 +149,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Bytes of one value of a type; nothing for types that Pillow passes over.
+/// Returns the bytes of one value of a type, or None for types that Pillow skips.
 fn unit(kind: u64) -> Option<u64> {
     match kind {
         1 | 2 | 6 | 7 => Some(1),

@@ -1,7 +1,6 @@
-//! The first frame of a GIF on its canvas, composed as Pillow 13 does.
-//!
-//! The canvas is the screen, and grows where the frame reaches beyond it. The transparent index fills the part that the frame
-//! leaves free, or index 0 if there is none; the background colour of the header is not used. External crates: `image` for its
+//! The first frame of a GIF on its canvas, composed like Pillow 13 does.
+//! The canvas is the screen, extended to contain the frame. The transparent index fills the rest of the canvas, or
+//! index 0 if no index is transparent; the background color of the header is not used. External crates: `image` for its
 //! trait, `weezl`.
 
 use crate::pixels::decoder::{
@@ -12,21 +11,21 @@ use weezl::{BitOrder, LzwStatus, decode};
 
 use crate::error::Error;
 use crate::memory::reserve;
-use crate::pixels::header::{CUT_SHORT, Format, undecodable};
+use crate::pixels::format::{CUT_SHORT, Format, undecodable};
 
 type Palette = [[u8; 3]; 256];
 
-/// A GIF whose first frame is found.
+/// A GIF after its first frame was found.
 pub(super) struct Gif<'a> {
     width: u32,
     height: u32,
     palette: Palette,
-    /// The index where the frame leaves the canvas free.
+    /// The index of the canvas outside the frame.
     outside: u8,
     frame: Frame<'a>,
 }
 
-/// A frame as its descriptor has it.
+/// A frame by its descriptor.
 struct Frame<'a> {
     left: u32,
     top: u32,
@@ -36,7 +35,7 @@ struct Frame<'a> {
     palette: Option<Palette>,
     transparent: Option<u8>,
     code_size: u8,
-    /// What follows: blocks with its pixels, and other frames.
+    /// The rest of the file: blocks with its pixels, and other frames.
     data: &'a [u8],
 }
 
@@ -47,7 +46,7 @@ impl<'a> Gif<'a> {
             .map_err(|reason| undecodable(Format::Gif, reason))
     }
 
-    /// Nothing where the file ends before its first frame begins.
+    /// Returns None if the file ends before its first frame begins.
     fn read(bytes: &'a [u8]) -> Option<Result<Self, &'static str>> {
         let mut blocks = Blocks(bytes);
         let (screen, global) = blocks.header()?;
@@ -80,18 +79,18 @@ impl<'a> Gif<'a> {
     }
 }
 
-/// Why pixels cannot be had.
+/// Reasons why pixels cannot be decoded.
 enum Reason {
     Memory,
     Damaged(&'static str),
 }
 
 impl Frame<'_> {
-    /// The indices of its pixels, in the order in which they are stored.
+    /// Returns the indices of its pixels, in their stored order.
     fn indices(&self) -> Result<Vec<u8>, Reason> {
-        const MOST_BITS: u8 = 12;
+        const MAX_BITS: u8 = 12;
         const DAMAGED: Reason = Reason::Damaged("its codes are damaged");
-        if self.code_size > MOST_BITS {
+        if self.code_size > MAX_BITS {
             return Err(DAMAGED);
         }
         let pixels = self.width as usize * self.height as usize;
@@ -109,7 +108,7 @@ impl Frame<'_> {
                 rest = &rest[result.consumed_in..];
                 match result.status {
                     Err(_) => return Err(DAMAGED),
-                    // The code that ends the data, in front of the last pixel.
+                    // The code of the end comes before the last pixel.
                     Ok(LzwStatus::Done) if done < pixels => return Err(Reason::Damaged(CUT_SHORT)),
                     Ok(_) if (result.consumed_in, result.consumed_out) == (0, 0) => break,
                     Ok(_) => {}
@@ -124,7 +123,7 @@ impl Frame<'_> {
         }
     }
 
-    /// The rows of its pixels, in the order in which they are stored.
+    /// Returns the rows of its pixels, in their stored order.
     fn rows(&self) -> impl Iterator<Item = usize> + use<> {
         const PASSES: [(usize, usize); 4] = [(0, 8), (4, 8), (2, 4), (1, 2)];
         let passes = if self.is_interlaced { &PASSES[..] } else { &[(0, 1)] };
@@ -133,7 +132,7 @@ impl Frame<'_> {
     }
 }
 
-/// Frames as far as they can be read.
+/// Returns the number of frames that can be read.
 pub(super) fn frames(bytes: &[u8]) -> u32 {
     let mut blocks = Blocks(bytes);
     let mut frames = 0;
@@ -160,7 +159,7 @@ impl<'a> Blocks<'a> {
         self.take(1).map(|taken| taken[0])
     }
 
-    /// The size of the screen, and the global palette.
+    /// Returns the size of the screen and the global palette.
     fn header(&mut self) -> Option<((u32, u32), Option<Palette>)> {
         const VERSION: usize = 6;
         self.take(VERSION)?;
@@ -168,8 +167,8 @@ impl<'a> Blocks<'a> {
         Some(((side(w0, w1), side(h0, h1)), self.palette(flags)?))
     }
 
-    /// A palette of as many colours as the flags say, in which Pillow makes the other indices black. It takes one that has the
-    /// levels of grey in their order for none.
+    /// Returns the palette, of a size that the flags contain. Pillow makes the other indices black, and ignores a
+    /// palette of all gray levels in their order.
     fn palette(&mut self, flags: u8) -> Option<Option<Palette>> {
         if flags & PALETTE == 0 {
             return Some(None);
@@ -181,7 +180,7 @@ impl<'a> Blocks<'a> {
         Some((!grey().starts_with(stored)).then_some(palette))
     }
 
-    /// The next frame: nothing in it where the file ends, or its trailer stands, before one begins.
+    /// Returns the next frame. The inner None means that the file ends, or has its trailer, before a frame begins.
     fn frame(&mut self) -> Option<Option<Frame<'a>>> {
         const CONTROL: u8 = 0xf9;
         const COMMENT: u8 = 0xfe;
@@ -196,14 +195,14 @@ impl<'a> Blocks<'a> {
                     if kind == CONTROL
                         && let Some(block) = block
                     {
-                        // Its delay, and a transparent index where the flags say that there is one.
+                        // The delay, and a transparent index if a flag announces one.
                         match *block {
                             [flags, _, _, index, ..] if flags & 1 != 0 => transparent = Some(index),
                             [flags, _, _, ..] if flags & 1 == 0 => {}
                             _ => return None,
                         }
                     }
-                    // A comment without a block ends at once; other extensions go on.
+                    // A comment without a block ends here; other extensions continue.
                     if kind != COMMENT || block.is_some() {
                         self.pass();
                     }
@@ -223,25 +222,25 @@ impl<'a> Blocks<'a> {
                         data: self.0,
                     }));
                 }
-                // Pillow passes over bytes between blocks.
+                // Pillow skips bytes between blocks.
                 Some(_) => {}
             }
         }
     }
 
-    /// A block of data, as far as it is there; nothing where none follows.
+    /// Returns the available part of a block of data, or None after the last block.
     fn block(&mut self) -> Option<&'a [u8]> {
         let length = usize::from(self.byte()?);
         self.take(length.min(self.0.len())).filter(|block| !block.is_empty())
     }
 
-    /// Goes past blocks of data.
+    /// Skips blocks of data.
     fn pass(&mut self) {
         while self.block().is_some() {}
     }
 }
 
-/// Says that a palette follows.
+/// The flag of a palette that follows.
 const PALETTE: u8 = 1 << 7;
 
 fn side(low: u8, high: u8) -> u32 {

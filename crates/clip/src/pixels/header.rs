@@ -1,63 +1,23 @@
-//! What a picture's header says, before a pixel is decoded.
-//!
-//! External crates: `image`, and `image-webp` beneath it for counting frames.
+//! The header of an image, read before a pixel is decoded. External crate: `image`.
 
+use std::borrow::Cow;
 use std::io::Cursor;
 
 use image::{ImageDecoder, ImageFormat, ImageReader};
 
 use crate::error::Error;
-use crate::memory::Memory;
+use crate::memory::MemoryCheck;
 use crate::pixels::bmp::Bmp;
-use crate::pixels::container::{HEADER_BYTES, bytes_to_open, repaired};
+use crate::pixels::budget::{HEADER_BYTES, bytes_to_open};
+use crate::pixels::format::{Format, Limits, undecodable};
 use crate::pixels::gif::{self, Gif};
 use crate::pixels::jpeg::Jpeg;
 use crate::pixels::orientation::orientation;
+use crate::pixels::sniff::sniff;
 use crate::pixels::tiff::{Page, Tiff};
-use crate::pixels::{png, unsupported};
+use crate::pixels::{png, webp};
 
-/// A format that can be decoded, by pure-Rust decoders only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    Jpeg,
-    Png,
-    WebP,
-    Gif,
-    Bmp,
-    Tiff,
-}
-
-impl Format {
-    pub const ALL: [Self; 6] = [Self::Jpeg, Self::Png, Self::WebP, Self::Gif, Self::Bmp, Self::Tiff];
-
-    /// The name in lower case, as settings spell it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Jpeg => "jpeg",
-            Self::Png => "png",
-            Self::WebP => "webp",
-            Self::Gif => "gif",
-            Self::Bmp => "bmp",
-            Self::Tiff => "tiff",
-        }
-    }
-
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|format| format.name() == name)
-    }
-}
-
-/// What may be decoded.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Encoded size in bytes.
-    pub bytes: u64,
-    /// Width times height.
-    pub pixels: u64,
-    pub formats: Vec<Format>,
-}
-
-/// What the header of a picture says.
+/// The content of an image's header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageInfo {
     pub format: Format,
@@ -65,36 +25,17 @@ pub struct ImageInfo {
     pub width: u32,
     /// Stored height in pixels, before the orientation is applied.
     pub height: u32,
-    /// The orientation that is applied, in EXIF's numbers from 1 to 8; 1 where the file has none.
+    /// The orientation that is applied, in EXIF's numbers from 1 to 8. It is 1 if the file has none.
     pub orientation: u8,
-    /// Frames of an animation, pages of a TIFF; 1 for a still picture.
+    /// Frames of an animation or pages of a TIFF. It is 1 for a still image.
     pub frames: u32,
 }
 
-/// Tell the format from the first bytes.
-pub(super) fn sniff(bytes: &[u8]) -> Result<Format, Error> {
-    let starts = |offset: usize, magic: &[u8]| bytes.get(offset..).is_some_and(|rest| rest.starts_with(magic));
-    Ok(match bytes {
-        [] => return Err(Error::EmptyImage),
-        _ if starts(0, b"\xff\xd8\xff") => Format::Jpeg,
-        _ if starts(0, b"\x89PNG\r\n\x1a\n") => Format::Png,
-        _ if starts(0, b"RIFF") && starts(8, b"WEBP") => Format::WebP,
-        _ if starts(0, b"GIF8") => Format::Gif,
-        _ if starts(0, b"BM") => Format::Bmp,
-        _ if Tiff::is_one(bytes) => Format::Tiff,
-        _ => {
-            return Err(
-                unsupported::name(bytes).map_or(Error::UnknownFormat, |format| Error::UnsupportedFormat { format })
-            );
-        }
-    })
-}
-
-/// Check size and format, read the header and check its dimensions.
+/// Checks size and format, reads the header and checks the dimensions.
 pub(super) fn open<'a>(
     bytes: &'a [u8],
     limits: &Limits,
-    memory: Memory,
+    memory: MemoryCheck,
 ) -> Result<(Format, Box<dyn ImageDecoder + 'a>), Error> {
     let size = bytes.len() as u64;
     if size > limits.bytes {
@@ -116,7 +57,7 @@ pub(super) fn open<'a>(
     Ok((format, decoder))
 }
 
-/// The decoder, by what its header says.
+/// Returns the decoder, which has read the header.
 fn decoder(bytes: &[u8], format: Format) -> Result<Box<dyn ImageDecoder + '_>, Error> {
     Ok(match format {
         Format::Jpeg => Box::new(Jpeg::open(bytes).map_err(|reason| undecodable(format, reason))?),
@@ -128,7 +69,7 @@ fn decoder(bytes: &[u8], format: Format) -> Result<Box<dyn ImageDecoder + '_>, E
     })
 }
 
-/// A decoder of the crate `image`.
+/// Returns a decoder of the crate `image`.
 fn foreign(bytes: &[u8], format: Format, kind: ImageFormat) -> Result<Box<dyn ImageDecoder + '_>, Error> {
     let mut reader = ImageReader::with_format(Cursor::new(repaired(bytes, format)?), kind);
     let mut limits = image::Limits::no_limits();
@@ -137,42 +78,33 @@ fn foreign(bytes: &[u8], format: Format, kind: ImageFormat) -> Result<Box<dyn Im
     Ok(Box::new(reader.into_decoder().map_err(|error| undecodable(format, error))?))
 }
 
-/// Why a file is refused of which the end is missing, as where an upload broke off.
-pub(super) const CUT_SHORT: &str = "it is cut short";
-
-pub(super) fn undecodable(format: Format, reason: impl std::fmt::Display) -> Error {
-    // Decoders write several lines, and some end with a full stop: DETAIL is one line and puts its own.
-    let reason = reason
-        .to_string()
-        .split(|c: char| c.is_whitespace() || c.is_control())
-        .filter(|word| !word.is_empty())
-        .collect::<Vec<_>>()
-        .join(" ");
-    Error::UndecodableImage { format: format.name(), reason: reason.trim_end_matches(['.', ' ']).into() }
+/// Returns the file without damage that the reference ignores and the decoder does not. A copy is no larger than the
+/// memory that [`bytes_to_open`] asks for.
+fn repaired(bytes: &[u8], format: Format) -> Result<Cow<'_, [u8]>, Error> {
+    Ok(match format {
+        Format::Png => png::plain(bytes)?.into(),
+        Format::WebP => webp::repaired(bytes),
+        Format::Jpeg | Format::Gif | Format::Bmp | Format::Tiff => bytes.into(),
+    })
 }
 
 pub(super) fn info(bytes: &[u8], limits: &Limits) -> Result<ImageInfo, Error> {
-    let (format, decoder) = open(bytes, limits, Memory::Unasked)?;
+    let (format, decoder) = open(bytes, limits, MemoryCheck::PerStep)?;
     let (width, height) = decoder.dimensions();
     let orientation = orientation(bytes, format).to_exif();
-    // Counting opens it again.
+    // Counting frames opens the file again.
     drop(decoder);
     Ok(ImageInfo { format, width, height, orientation, frames: frames(bytes, format) })
 }
 
-/// Frames as far as they can be read: a file that is cut short has those before the cut, at least one.
+/// Returns the number of frames that can be read, at least one. In a truncated file, those before its end count.
 fn frames(bytes: &[u8], format: Format) -> u32 {
     let counted = match format {
         Format::Jpeg | Format::Bmp => 1,
         Format::Png => png::frames(bytes),
-        Format::WebP => webp_frames(bytes),
+        Format::WebP => webp::frames(bytes),
         Format::Gif => gif::frames(bytes),
         Format::Tiff => Tiff(bytes).pages(),
     };
     counted.max(1)
-}
-
-fn webp_frames(bytes: &[u8]) -> u32 {
-    let Ok(bytes) = repaired(bytes, Format::WebP) else { return 1 };
-    image_webp::WebPDecoder::new(Cursor::new(bytes)).map_or(1, |decoder| decoder.num_frames())
 }

@@ -1,37 +1,21 @@
-//! The orientation that a file asks for, from EXIF or else from XMP, wherever Pillow 13 finds it.
-//!
-//! External crates: `image` for the name of a transformation, `memchr`.
+//! The orientation of an image, from EXIF or else from XMP, wherever Pillow 13 finds it.
+//! External crate: `image`, for the name of a transformation.
 
 use std::borrow::Cow;
 
+use crate::pixels::budget::HEADER_BYTES;
 use crate::pixels::decoder::Orientation;
-use memchr::memmem;
+use crate::pixels::exif::{self, UPRIGHT};
+use crate::pixels::format::Format;
+use crate::pixels::metadata::{Exif, Metadata, decide};
+use crate::pixels::{png, webp};
 
-use crate::pixels::exif::{self, Found, UPRIGHT};
-use crate::pixels::header::Format;
-use crate::pixels::{container, png};
-
-/// The metadata of a file that can say how it is turned.
-#[derive(Default)]
-pub(super) struct Metadata<'a> {
-    /// Nothing where the file has none.
-    pub exif: Option<Exif<'a>>,
-    pub xmp: Option<Cow<'a, [u8]>>,
-}
-
-/// EXIF as a container holds it.
-pub(super) enum Exif<'a> {
-    Bytes(Cow<'a, [u8]>),
-    /// EXIF in a text that is not one.
-    Broken,
-}
-
-/// The orientation to apply. Metadata that cannot be read is no reason to reject an image that can.
+/// Returns the orientation to apply. Unreadable metadata is ignored.
 pub(super) fn orientation(bytes: &[u8], format: Format) -> Orientation {
     let value = match format {
-        Format::Jpeg => jpeg(bytes).orientation(),
+        Format::Jpeg => of_jpeg(bytes).orientation(),
         Format::Png => png::metadata(bytes).orientation(),
-        Format::WebP => webp(bytes).orientation(),
+        Format::WebP => of_webp(bytes).orientation(),
         Format::Tiff => {
             let directory = exif::directory(bytes, true);
             decide(directory.orientation, directory.xmp)
@@ -41,48 +25,19 @@ pub(super) fn orientation(bytes: &[u8], format: Format) -> Orientation {
     Orientation::from_exif(value).unwrap_or(Orientation::NoTransforms)
 }
 
-impl Metadata<'_> {
-    fn orientation(&self) -> u8 {
-        let found = match &self.exif {
-            None => Found::Nothing,
-            Some(Exif::Broken) => Found::Broken,
-            Some(Exif::Bytes(bytes)) => exif::orientation(bytes),
-        };
-        decide(found, self.xmp.as_deref())
-    }
-}
-
-/// XMP counts only where EXIF can be read and has no orientation.
-fn decide(exif: Found, xmp: Option<&[u8]>) -> u8 {
-    match exif {
-        Found::Value(value) => value,
-        Found::Broken => UPRIGHT,
-        Found::Nothing => xmp.and_then(in_xmp).unwrap_or(UPRIGHT),
-    }
-}
-
-/// The first `tiff:Orientation`, as an attribute or as an element. Pillow looks for these bytes and parses no XML.
-fn in_xmp(packet: &[u8]) -> Option<u8> {
-    const NAME: &[u8] = b"tiff:Orientation";
-    memmem::find_iter(packet, NAME).find_map(|at| match &packet[at + NAME.len()..] {
-        [b'=', b'"', digit @ b'0'..=b'9', ..] | [b'>', digit @ b'0'..=b'9', ..] => Some(digit - b'0'),
-        _ => None,
-    })
-}
-
-/// The metadata in front of the first scan of a JPEG. Several EXIF segments are parts of one, and of several XMP packets the
-/// last counts.
-fn jpeg(bytes: &[u8]) -> Metadata<'_> {
+/// Returns the metadata in front of the first scan of a JPEG. Several EXIF segments are parts of one, and of several
+/// XMP packets the last counts.
+fn of_jpeg(bytes: &[u8]) -> Metadata<'_> {
     const EXIF: &[u8] = b"Exif\0\0";
     const XMP: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
-    /// What joining may take is asked for before a file is opened.
-    const MOST: usize = container::HEADER_BYTES as usize / 2;
+    /// Largest size of joined segments. This memory is checked before a file is opened.
+    const MAX: usize = HEADER_BYTES as usize / 2;
     let mut found = Metadata::default();
     let mut at = 2;
     while let (Some(&first), Some(&kind)) = (bytes.get(at), bytes.get(at + 1)) {
         match (first, kind) {
             (0xff, 0xff) => at += 1,
-            // Filling, restarts, and markers that Pillow takes to have no content.
+            // Fill bytes, restarts, and markers that have no content for Pillow.
             (0xff, 0 | 0xc8 | 0xd0..=0xd9 | 0xf0..=0xfd) => at += 2,
             (0xff, 0xda | 0x01..0xc0) => break,
             (0xff, _) => {
@@ -91,7 +46,7 @@ fn jpeg(bytes: &[u8]) -> Metadata<'_> {
                 let Some(content) = segment.get(2..length) else { break };
                 if kind == 0xe1 && content.starts_with(EXIF) {
                     match &mut found.exif {
-                        Some(Exif::Bytes(joined)) if joined.len() < MOST => {
+                        Some(Exif::Bytes(joined)) if joined.len() < MAX => {
                             joined.to_mut().extend_from_slice(&content[EXIF.len()..]);
                         }
                         Some(_) => {}
@@ -110,13 +65,13 @@ fn jpeg(bytes: &[u8]) -> Metadata<'_> {
     found
 }
 
-/// The metadata of a WebP, which counts only where the flags of the extended format announce it.
-fn webp(bytes: &[u8]) -> Metadata<'_> {
+/// Returns the metadata of a WebP, which counts only if the flags of the extended format announce it.
+fn of_webp(bytes: &[u8]) -> Metadata<'_> {
     const EXIF: u8 = 8;
     const XMP: u8 = 4;
-    let flags = container::webp_flags(bytes).unwrap_or(0);
+    let flags = webp::flags(bytes).unwrap_or(0);
     let chunk = |kind: &[u8], flag: u8| {
-        let mut chunks = container::chunks_within(bytes);
+        let mut chunks = webp::chunks_within(bytes);
         let content = (flags & flag != 0).then(|| chunks.find(|(found, _)| *found == kind)).flatten();
         content.and_then(|(_, content)| content).filter(|content| !content.is_empty()).map(Cow::from)
     };

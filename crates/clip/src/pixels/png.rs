@@ -1,5 +1,4 @@
-//! The chunks of a PNG: those that its decoder needs, and the metadata that says how the image is turned.
-//!
+//! The chunks of a PNG: those that its decoder needs, and the metadata with its orientation.
 //! External crates: `crc32fast`, `flate2`.
 
 use std::borrow::Cow;
@@ -9,8 +8,8 @@ use flate2::read::ZlibDecoder;
 
 use crate::error::Error;
 use crate::memory::reserve;
-use crate::pixels::header::{CUT_SHORT, Format, undecodable};
-use crate::pixels::orientation::{Exif, Metadata};
+use crate::pixels::format::{CUT_SHORT, Format, undecodable};
+use crate::pixels::metadata::{Exif, Metadata};
 
 const SIGNATURE: usize = 8;
 /// The length and the kind in front of a chunk's content.
@@ -18,10 +17,10 @@ const HEAD: usize = 8;
 /// The checksum after it.
 const SUM: usize = 4;
 
-/// One chunk. Its content is shorter than it says where the file ends.
+/// One chunk. In a truncated file its content may be shorter than its length.
 struct Chunk<'a> {
     kind: &'a [u8],
-    /// Where its length stands in the file.
+    /// The offset of the length in the file.
     at: usize,
     length: usize,
     content: &'a [u8],
@@ -33,7 +32,7 @@ impl Chunk<'_> {
         self.content.len() == self.length
     }
 
-    /// Whether its checksum is that of its kind and content.
+    /// Returns true if the checksum is that of its kind and content.
     fn is_right(&self) -> bool {
         let mut hasher = crc32fast::Hasher::new();
         hasher.update(self.kind);
@@ -56,25 +55,25 @@ fn chunks(bytes: &[u8]) -> impl Iterator<Item = Chunk<'_>> {
     })
 }
 
-/// Frames of an animation.
+/// Returns the number of frames of an animation.
 pub(super) fn frames(bytes: &[u8]) -> u32 {
     let mut head = chunks(bytes).take_while(|chunk| chunk.kind != b"IDAT");
     let control = head.find(|chunk| chunk.kind == b"acTL" && chunk.is_right());
     control.and_then(|chunk| chunk.content.first_chunk()).map_or(1, |&frames| u32::from_be_bytes(frames))
 }
 
-/// The file as its decoder reads it: its header, colours and pixels alone. Chunks that do not matter can break no image, and
-/// cannot ask for memory. Checksums of the pixels are made right, and an end is put behind them: Pillow looks at neither.
+/// Returns the file for its decoder, with only header, colors and pixels, so that other chunks cannot break the image
+/// or ask for memory. The checksums of the pixels are corrected and an end is added, because Pillow reads neither.
 pub(super) fn plain(bytes: &[u8]) -> Result<Vec<u8>, Error> {
     const END: &[u8] = b"\0\0\0\0IEND\xae\x42\x60\x82";
     /// The checksum of the compressed pixels, if it is missing.
     const INNER_SUM: [u8; 4] = [0; 4];
-    const LONGEST: usize = 1 << 31;
+    const MAX_LENGTH: usize = 1 << 31;
     let mut plain = reserve(bytes.len() + HEAD + INNER_SUM.len() + SUM + END.len())?;
     plain.extend_from_slice(&bytes[..SIGNATURE]);
     let head = chunks(bytes).take_while(|chunk| chunk.kind != b"IDAT");
     for chunk in head.filter(|chunk| matches!(chunk.kind, b"IHDR" | b"PLTE") && chunk.is_whole()) {
-        // A wrong checksum stays wrong.
+        // A wrong checksum of these chunks stays wrong.
         plain.extend_from_slice(&bytes[chunk.at..][..HEAD + chunk.length]);
         plain.extend_from_slice(&chunk.sum.unwrap_or(0).to_be_bytes());
     }
@@ -84,7 +83,7 @@ pub(super) fn plain(bytes: &[u8]) -> Result<Vec<u8>, Error> {
     pixels.for_each(|chunk| plain.extend_from_slice(chunk.content));
     if plain.len() > start + HEAD {
         plain.extend_from_slice(&INNER_SUM);
-        let length = (plain.len() - start - HEAD).min(LONGEST - 1) as u32;
+        let length = (plain.len() - start - HEAD).min(MAX_LENGTH - 1) as u32;
         plain[start..start + 4].copy_from_slice(&length.to_be_bytes());
         let sum = crc32fast::hash(&plain[start + 4..]);
         plain.extend_from_slice(&sum.to_be_bytes());
@@ -95,16 +94,16 @@ pub(super) fn plain(bytes: &[u8]) -> Result<Vec<u8>, Error> {
     }
 }
 
-/// Texts that can say how an image is turned, as Pillow names them.
+/// Names of the texts that can contain an orientation, as Pillow names them.
 const EXIF: &[u8] = b"exif";
 const PROFILE: &[u8] = b"Raw profile type exif";
 const XMP: &[u8] = b"XML:com.adobe.xmp";
 
-/// The most that one compressed text, and all of them, may hold. Pillow rejects a file with more.
+/// Largest size of one text after decompression, and of all of them. Pillow rejects a file with more.
 const MAX_TEXT: u64 = 1024 * 1024;
 const MAX_TEXTS: u64 = 64 * MAX_TEXT;
 
-/// EXIF and XMP. They count wherever they stand, also after the pixels; of several, the last does.
+/// Returns EXIF and XMP, which may also follow the pixels. Of several, the last one counts.
 pub(super) fn metadata(bytes: &[u8]) -> Metadata<'_> {
     let (mut exif, mut profile, mut packet, mut xmp) = (None, None, None, None);
     let (mut is_animated, mut are_pixels_over) = (false, false);
@@ -124,7 +123,7 @@ pub(super) fn metadata(bytes: &[u8]) -> Metadata<'_> {
             b"tEXt" | b"zTXt" | b"iTXt" => {
                 let Some(Text { name, text, is_valid }) = text(chunk.kind, chunk.content, &mut left) else { continue };
                 match name {
-                    // The last one counts where no text that is valid has something.
+                    // The last one counts if no valid text has content.
                     XMP if chunk.kind == b"iTXt" => {
                         if is_valid {
                             xmp = Some(text.clone());
@@ -145,19 +144,19 @@ pub(super) fn metadata(bytes: &[u8]) -> Metadata<'_> {
     Metadata { exif: exif.or_else(from_profile), xmp: xmp.filter(|text| !text.is_empty()).or(packet) }
 }
 
-/// Whether there is more than one frame: one more than are counted where the pixels in front of the first frame's control are
-/// a default image.
+/// Returns true if the file has more than one frame. Pixels in front of the first frame's control chunk are a default
+/// image, which counts in addition.
 fn is_animation(bytes: &[u8], control: &[u8]) -> bool {
     let frames = control.first_chunk().map_or(0, |&frames| u32::from_be_bytes(frames));
     let first = chunks(bytes).find(|chunk| matches!(chunk.kind, b"IDAT" | b"fcTL"));
     frames > 1 || frames == 1 && first.is_some_and(|chunk| chunk.kind == b"IDAT")
 }
 
-/// A text by one of the names above.
+/// A text with one of the names above.
 struct Text<'a> {
     name: &'a [u8],
     text: Cow<'a, [u8]>,
-    /// Whether it and what describes it are in the encoding that its kind of chunk has.
+    /// True if the text and its description are valid in the encoding of its kind of chunk.
     is_valid: bool,
 }
 
@@ -189,7 +188,7 @@ fn split(content: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((&content[..end], &content[end + 1..]))
 }
 
-/// A text as far as it is there, or nothing where its data is damaged.
+/// Returns the available part of a text, or None if its data is damaged.
 fn inflate(compressed: &[u8], left: &mut u64) -> Option<Vec<u8>> {
     let mut text = Vec::new();
     let result = ZlibDecoder::new(compressed).take(MAX_TEXT.min(*left)).read_to_end(&mut text);
@@ -200,7 +199,8 @@ fn inflate(compressed: &[u8], left: &mut u64) -> Option<Vec<u8>> {
     }
 }
 
-/// The bytes that a profile's text spells. ImageMagick puts a name and a length in front, each in a line of its own.
+/// Returns the bytes that a profile's text contains as hexadecimal digits. ImageMagick writes lines with a name and a
+/// length in front.
 fn from_hex(text: &[u8]) -> Option<Vec<u8>> {
     const LINES: usize = 3;
     let lines = text.split(|&byte| byte == b'\n').skip(LINES);

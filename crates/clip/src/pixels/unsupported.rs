@@ -1,4 +1,4 @@
-//! The names of formats that have no decoder here, so that an error can say what the file is.
+//! The names of formats without a decoder, for errors.
 
 use memchr::memmem;
 
@@ -63,18 +63,18 @@ const BRANDS: [(&[u8], &str); 28] = [
     (b"3gp5", "3GP"),
 ];
 
-/// Brands of images in general. What the pixels are says another brand, if any.
+/// Brands of images in general. Another brand names the format of the pixels, if any does.
 const CONTAINERS: [&[u8]; 6] = [b"mif1", b"mif2", b"mif3", b"msf1", b"miaf", b"heif"];
 
-/// The name of a format without a decoder.
+/// Returns the name of a format without a decoder.
 pub(super) fn name(bytes: &[u8]) -> Option<&'static str> {
     let is =
         |(offset, magic, _): &&(usize, &[u8], &str)| bytes.get(*offset..).is_some_and(|rest| rest.starts_with(magic));
     SIGNATURES.iter().find(is).map(|(_, _, name)| *name).or_else(|| brand(bytes)).or_else(|| document(bytes))
 }
 
-/// The format of an ISO base media file: its first brand decides, and one that stands for images in general leaves it to the
-/// others.
+/// Returns the format of an ISO base media file. Its first brand decides, unless it stands for images in general; then
+/// the others decide.
 fn brand(bytes: &[u8]) -> Option<&'static str> {
     /// Size and kind of the box.
     const HEAD: usize = 8;
@@ -82,7 +82,7 @@ fn brand(bytes: &[u8]) -> Option<&'static str> {
     let (&size, rest) = bytes.split_first_chunk()?;
     let brands = rest.strip_prefix(b"ftyp")?;
     let end = (u32::from_be_bytes(size) as usize).saturating_sub(HEAD).min(brands.len());
-    // Between the first brand and the others is a version.
+    // A version stands between the first brand and the others.
     let mut brands =
         brands[..end].chunks_exact(BRAND).enumerate().filter(|&(place, _)| place != 1).map(|(_, brand)| brand);
     let first = brands.next()?;
@@ -93,7 +93,7 @@ fn brand(bytes: &[u8]) -> Option<&'static str> {
     named(first).or_else(|| first.starts_with(b"3g").then_some("3GP")).or(Some("MP4"))
 }
 
-/// The kind of a document in angle brackets, by its root.
+/// Returns the kind of a document with tags, by its root.
 fn document(bytes: &[u8]) -> Option<&'static str> {
     const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
     let mut rest = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes).trim_ascii_start();
@@ -118,7 +118,7 @@ fn document(bytes: &[u8]) -> Option<&'static str> {
     }
     let root = rest.strip_prefix(b"<")?;
     let root = &root[..root.iter().position(|byte| b" \t\r\n/>".contains(byte))?];
-    // With or without a prefix for its namespace.
+    // The name may have a prefix for its namespace.
     match root.rsplit(|&byte| byte == b':').next()? {
         b"svg" => Some("SVG"),
         name if name.eq_ignore_ascii_case(b"html") => Some("HTML"),

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use clip::{Choices, Error, Format, Limits, Manifest, Model, Options, Overflow, store};
+use clip::{Choices, Error, Format, Limits, Manifest, Model, Options, Overflow, admin};
 
 pub fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures")
@@ -31,12 +31,12 @@ impl Store {
     }
 
     pub fn add(&self, folder: &Path, name: &str, choices: &Choices) -> Result<Manifest, Error> {
-        store::add(folder, &self.0, name, choices, &options(), &mut |_, _, _| {})
+        admin::add(folder, &self.0, name, choices, &options(), &mut |_, _, _| {})
     }
 
     /// Prepare a model, and say whether there was anything to do.
     pub fn prepare(&self, name: &str) -> Result<bool, Error> {
-        store::prepare(&self.0, name, &options())
+        admin::prepare(&self.0, name, &options())
     }
 
     pub fn open(&self, name: &str) -> Model {

@@ -1,5 +1,4 @@
-//! The cache on disk, laid out as `huggingface_hub` does, so that both share what either has fetched.
-//!
+//! The cache on disk, laid out as `huggingface_hub` does, so that both share the files that either has fetched.
 //! `models--org--name/` holds `blobs/<digest>`, `snapshots/<commit>/<path>` as links to them, and `refs/<branch>` with
 //! the commit of each branch. A blob gets its name only when its bytes are right; until then it is `.incomplete`.
 
@@ -9,15 +8,16 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::digest::{Checksum, Hasher};
+use super::checksum::{Checksum, Hasher};
 use super::error::HubError;
-use super::names;
+use super::progress::{Interrupted, Progress};
+use super::repository::RemoteFile;
 use super::retry::pause;
-use super::{Interrupted, Progress, RemoteFile};
+use super::validate;
 
-/// How often to see whether another process is done with a blob.
+/// Interval of the checks whether another process has finished a blob.
 const LOCK_EVERY: Duration = Duration::from_millis(50);
-/// What is hashed at once: small enough to notice an interrupt.
+/// Bytes that are hashed at a time, small enough to notice an interrupt.
 const CHUNK: usize = 1024 * 1024;
 
 /// The cache of one repository.
@@ -27,7 +27,7 @@ pub(super) struct Cache {
 }
 
 impl Cache {
-    /// `repository` is a name that [`names::check_repository`] lets pass.
+    /// Returns the cache of `repository`, a name that [`validate::check_repository`] accepts.
     pub(super) fn new(root: &Path, repository: &str) -> Self {
         let name = format!("models--{}", repository.replace('/', "--"));
         Self { locks: root.join(".locks").join(&name), folder: root.join(name) }
@@ -45,7 +45,7 @@ impl Cache {
         self.folder.join("snapshots").join(commit)
     }
 
-    /// Keep other processes from the same blob, `huggingface_hub` among them, until the file is dropped.
+    /// Locks a blob against other processes, including `huggingface_hub`, until the file is dropped.
     pub(super) fn lock(
         &self,
         checksum: &Checksum,
@@ -71,7 +71,7 @@ impl Cache {
         }
     }
 
-    /// Make a blob the file `path` of a snapshot.
+    /// Links the file `path` of a snapshot to a blob.
     pub(super) fn link(&self, commit: &str, path: &str, checksum: &Checksum) -> Result<(), HubError> {
         let link = self.snapshot(commit).join(path);
         let up = "../".repeat(path.split('/').count() + 1);
@@ -91,7 +91,7 @@ impl Cache {
         }
     }
 
-    /// Remember which commit a branch stands for.
+    /// Records the commit of a branch.
     pub(super) fn pin(&self, branch: &str, commit: &str) -> Result<(), HubError> {
         if self.pinned(branch).as_deref() == Some(commit) {
             return Ok(());
@@ -101,16 +101,16 @@ impl Cache {
         fs::write(&path, commit).map_err(|error| HubError::cache(&path, &error))
     }
 
-    /// The commit that a revision stood for when it was last fetched.
+    /// Returns the commit of a revision when it was last fetched.
     pub(super) fn pinned(&self, revision: &str) -> Option<String> {
-        if names::is_commit(revision) {
+        if validate::is_commit(revision) {
             return Some(revision.into());
         }
         let commit = fs::read_to_string(self.folder.join("refs").join(revision)).ok()?;
-        Some(commit.trim().to_owned()).filter(|commit| names::is_commit(commit))
+        Some(commit.trim().to_owned()).filter(|commit| validate::is_commit(commit))
     }
 
-    /// The files of a snapshot, as far as they are there. A blob's name is its digest.
+    /// Returns the available files of a snapshot. A blob's name is its digest.
     pub(super) fn files(&self, commit: &str) -> Result<Vec<RemoteFile>, HubError> {
         let root = self.snapshot(commit);
         let mut files = Vec::new();
@@ -135,17 +135,17 @@ impl Cache {
     }
 }
 
-/// A file of a snapshot, or none for a link to nowhere.
+/// Returns a file of a snapshot, or None for a broken link.
 fn remote_file(root: &Path, path: &Path) -> Option<RemoteFile> {
     let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
     let target = fs::read_link(path).ok();
     let id = target.as_deref().and_then(Path::file_name).and_then(|name| name.to_str());
-    let digest = |digits| id.filter(|id| names::is_hex(id, digits)).map(str::to_owned);
+    let digest = |digits| id.filter(|id| validate::is_hex(id, digits)).map(str::to_owned);
     let path = path.strip_prefix(root).ok()?.to_str()?.to_owned();
     Some(RemoteFile { path, size: metadata.len(), sha256: digest(64), blob_id: digest(40) })
 }
 
-/// Whether the file at `path` has the size and the digest.
+/// Returns true if the file at `path` has the size and the digest.
 pub(super) fn is_intact(
     path: &Path,
     size: u64,
@@ -161,7 +161,7 @@ pub(super) fn is_intact(
     Ok(hasher.finish() == *checksum)
 }
 
-/// Hash the rest of a file; returns its length.
+/// Hashes the rest of a file and returns its length.
 pub(super) fn hash(
     file: &mut File,
     path: &Path,

@@ -1,26 +1,26 @@
-//! Everything that can go wrong with the hub, as one closed enum.
+//! The errors of the hub, as one closed enum.
 
 use std::fmt;
 use std::io;
 use std::path::Path;
 
-/// Why a repository could not be read or fetched. Never carries the token or a signed address.
+/// An error. It never contains the token or a signed address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HubError {
-    /// A variable of the environment says something that cannot be used.
+    /// An environment variable has a value that cannot be used.
     Environment {
         variable: &'static str,
         reason: String,
     },
-    /// Not a name that a repository can have.
+    /// A name that no repository can have.
     InvalidRepository {
         repository: String,
     },
-    /// Not a name that a branch, a tag or a commit can have.
+    /// A name that no branch, tag or commit can have.
     InvalidRevision {
         revision: String,
     },
-    /// The hub knows no such repository, or keeps from us that it does.
+    /// The repository does not exist, or is private.
     RepositoryMissing {
         repository: String,
     },
@@ -32,22 +32,22 @@ pub enum HubError {
         repository: String,
         file: String,
     },
-    /// The repository wants its conditions accepted first.
+    /// The repository's conditions must be accepted first.
     Gated {
         repository: String,
     },
-    /// The hub does not say why.
+    /// The hub denies access and gives no reason.
     Denied {
         repository: String,
     },
-    /// The hub does not know the token.
+    /// The hub rejects the token.
     TokenRefused,
     /// No connection to the server.
     Unreachable {
         host: String,
         reason: String,
     },
-    /// The server fails again and again.
+    /// The server fails repeatedly.
     Failing {
         host: String,
         reason: String,
@@ -57,24 +57,24 @@ pub enum HubError {
         what: String,
         reason: String,
     },
-    /// A path of the repository that could leave the folder, or that no file system takes.
+    /// A path of the repository that leads outside the folder, or that no file system accepts.
     UnsafePath {
         repository: String,
         path: String,
     },
-    /// More bytes than we fetch.
+    /// More bytes than the limit.
     TooLarge {
         what: String,
         bytes: u64,
         limit: u64,
     },
-    /// A file is not the one that the hub lists, twice in a row.
+    /// The bytes of a file were wrong twice.
     WrongBytes {
         file: String,
         expected: String,
         found: String,
     },
-    /// The hub must not be asked, and the cache does not have it.
+    /// The hub must not be asked, and the cache lacks the file.
     NotCached {
         repository: String,
         what: String,
@@ -84,11 +84,11 @@ pub enum HubError {
         path: String,
         reason: String,
     },
-    /// What was fetched so far is kept.
+    /// The disk is full. Fetched bytes are kept.
     DiskFull {
         path: String,
     },
-    /// The caller asked to stop. What was fetched so far is kept.
+    /// The caller asked to stop. Fetched bytes are kept.
     Interrupted,
 }
 

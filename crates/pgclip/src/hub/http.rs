@@ -1,31 +1,26 @@
-//! Requests over HTTP, each in a thread of its own, so that the caller can leave at any time. External crate: `ureq`.
-//!
-//! The token goes to the hub's own scheme, host and port and nowhere else, so redirects are followed here by hand.
+//! Requests over HTTP, each in its own thread, so that the caller can stop at any time. External crate: `ureq`.
+//! The token is sent only to the hub's own scheme, host and port, so this module follows redirects itself.
 
 use std::io::Read;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
-use std::time::Duration;
 
 use ureq::http::{HeaderMap, StatusCode, Uri, header};
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, RequestBuilder, typestate::WithoutBody};
 
-use super::Interrupted;
-use super::address::{Origin, redirected};
+use super::environment::Settings;
 use super::error::HubError;
-use super::retry::{Failure, failure_of};
-use super::settings::Settings;
+use super::origin::{Origin, redirected};
+use super::progress::Interrupted;
+use super::retry::{AttemptError, LOOK_EVERY, attempt_error};
 
-/// How often a wait looks for an interrupt: a tenth of the 100 ms within which it must take effect.
-pub(super) const LOOK_EVERY: Duration = Duration::from_millis(10);
-
-/// What is read at once.
+/// Bytes that are read at a time.
 const CHUNK: usize = 128 * 1024;
-/// How far the network may be ahead of the disk.
+/// Chunks that may be read before they are written to disk.
 const CHUNKS_AHEAD: usize = 16;
 const MAX_REDIRECTS: usize = 8;
-/// The longest answer that is read into memory.
+/// Largest answer that is read into memory.
 const MAX_DOCUMENT: usize = 16 * 1024 * 1024;
 
 pub(super) struct Client {
@@ -41,16 +36,16 @@ pub(super) struct Client {
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
-    /// Headers of the hub's own answer, where it sent us elsewhere for the bytes.
+    /// Headers of the hub's own answer, if it redirected the request.
     pub(super) hub: HeaderMap,
-    /// Whether the hub itself answered.
+    /// True if the hub itself answered.
     pub(super) own: bool,
     pub(super) host: String,
     body: Receiver<Event>,
     interrupted: Interrupted,
 }
 
-/// What the thread of a request has to say, in this order.
+/// Events of the thread of a request, in this order.
 enum Event {
     Head(StatusCode, Box<HeaderMap>),
     Bytes(Vec<u8>),
@@ -71,17 +66,17 @@ impl Client {
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
-            .timeout_resolve(Some(settings.pace.connect))
-            .timeout_connect(Some(settings.pace.connect))
-            .timeout_per_read(Some(settings.pace.idle))
-            .timeout_per_write(Some(settings.pace.idle))
+            .timeout_resolve(Some(settings.timeouts.connect))
+            .timeout_connect(Some(settings.timeouts.connect))
+            .timeout_per_read(Some(settings.timeouts.idle))
+            .timeout_per_write(Some(settings.timeouts.idle))
             .build();
         Ok(Self { agent: config.new_agent(), endpoint, hub, token: settings.token.clone(), interrupted })
     }
 
-    /// Ask for `target`, a path below the endpoint, from byte `start` on.
-    pub(super) fn get(&self, target: &str, start: u64) -> Result<Answer, Failure> {
-        let unusable = |reason: String| Failure::Final(HubError::malformed("an address of the hub", reason));
+    /// Requests `target`, a path below the endpoint, from byte `start` on.
+    pub(super) fn get(&self, target: &str, start: u64) -> Result<Answer, AttemptError> {
+        let unusable = |reason: String| AttemptError::Final(HubError::malformed("an address of the hub", reason));
         let mut url: Uri =
             format!("{}{target}", self.endpoint).parse().map_err(|error| unusable(format!("{error}")))?;
         let mut hub = HeaderMap::new();
@@ -100,9 +95,9 @@ impl Client {
         Err(unusable("too many redirects".into()))
     }
 
-    fn send(&self, url: &Uri, start: u64) -> Result<Answer, Failure> {
+    fn send(&self, url: &Uri, start: u64) -> Result<Answer, AttemptError> {
         let own = Origin::of(url).as_ref() == Some(&self.hub);
-        // Compressed bytes could not be continued at an offset.
+        // Compressed bytes cannot be resumed at an offset.
         let mut request = self.agent.get(url).header(header::ACCEPT_ENCODING, "identity");
         if let Some(token) = self.token.as_ref().filter(|_| own) {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
@@ -112,10 +107,11 @@ impl Client {
         }
         let host = url.authority().map_or("", |authority| authority.as_str()).to_owned();
         let (sender, body) = sync_channel(CHUNKS_AHEAD);
-        // A thread that is left behind ends at its next byte, or when the server has said nothing for long.
+        // An abandoned thread ends at its next byte, or at the timeout.
         let thread = thread::Builder::new().name("pgclip hub".into()).spawn(move || deliver(request, &sender));
-        thread
-            .map_err(|error| Failure::Final(HubError::Unreachable { host: host.clone(), reason: error.to_string() }))?;
+        thread.map_err(|error| {
+            AttemptError::Final(HubError::Unreachable { host: host.clone(), reason: error.to_string() })
+        })?;
         match next(&body, self.interrupted, &host)? {
             Event::Head(status, headers) => Ok(Answer {
                 status,
@@ -126,7 +122,7 @@ impl Client {
                 body,
                 interrupted: self.interrupted,
             }),
-            _ => Err(Failure::passing(host, "it gave no answer")),
+            _ => Err(AttemptError::passing(host, "it gave no answer")),
         }
     }
 }
@@ -136,27 +132,27 @@ impl Answer {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// A header of the hub's own answers.
+    /// Returns a header of the hub's own answers.
     pub(super) fn hub_text(&self, name: &str) -> Option<&str> {
         self.hub.get(name)?.to_str().ok()
     }
 
-    /// The next bytes of the body, until there are none.
-    pub(super) fn chunk(&self) -> Result<Option<Vec<u8>>, Failure> {
+    /// Returns the next bytes of the body, or None at its end.
+    pub(super) fn chunk(&self) -> Result<Option<Vec<u8>>, AttemptError> {
         match next(&self.body, self.interrupted, &self.host)? {
             Event::Bytes(bytes) => Ok(Some(bytes)),
             _ => Ok(None),
         }
     }
 
-    /// The whole body, if it is not too long to be kept in memory.
-    pub(super) fn document(&self) -> Result<Vec<u8>, Failure> {
+    /// Returns the whole body, unless it is too long for memory.
+    pub(super) fn document(&self) -> Result<Vec<u8>, AttemptError> {
         let mut document = Vec::new();
         while let Some(bytes) = self.chunk()? {
             let length = document.len() + bytes.len();
             if length > MAX_DOCUMENT {
                 let (bytes, limit) = (length as u64, MAX_DOCUMENT as u64);
-                return Err(Failure::Final(HubError::TooLarge { what: "the hub's answer".into(), bytes, limit }));
+                return Err(AttemptError::Final(HubError::TooLarge { what: "the hub's answer".into(), bytes, limit }));
             }
             document.extend(bytes);
         }
@@ -164,7 +160,7 @@ impl Answer {
     }
 }
 
-/// The thread's work. It ends as soon as nobody listens any more.
+/// Runs the request in the thread. It ends as soon as nobody receives its events.
 fn deliver(request: RequestBuilder<WithoutBody>, sender: &SyncSender<Event>) {
     let response = match request.call() {
         Ok(response) => response,
@@ -188,17 +184,17 @@ fn deliver(request: RequestBuilder<WithoutBody>, sender: &SyncSender<Event>) {
     }
 }
 
-/// Wait for what the thread says next.
-fn next(events: &Receiver<Event>, interrupted: Interrupted, host: &str) -> Result<Event, Failure> {
+/// Waits for the next event of the thread.
+fn next(events: &Receiver<Event>, interrupted: Interrupted, host: &str) -> Result<Event, AttemptError> {
     loop {
         if interrupted() {
-            return Err(Failure::Final(HubError::Interrupted));
+            return Err(AttemptError::Final(HubError::Interrupted));
         }
         match events.recv_timeout(LOOK_EVERY) {
-            Ok(Event::Failed(error)) => return Err(failure_of(error, host)),
+            Ok(Event::Failed(error)) => return Err(attempt_error(error, host)),
             Ok(event) => return Ok(event),
             Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return Err(Failure::passing(host, "the request was given up")),
+            Err(RecvTimeoutError::Disconnected) => return Err(AttemptError::passing(host, "the request was given up")),
         }
     }
 }

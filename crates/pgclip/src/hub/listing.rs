@@ -1,4 +1,4 @@
-//! What the hub says about a repository, and what it means by refusing. External crate: `serde_json`.
+//! The hub's listing of a repository, and the meaning of its errors. External crate: `serde_json`.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -6,11 +6,11 @@ use ureq::http::StatusCode;
 
 use super::error::HubError;
 use super::http::Answer;
-use super::names;
-use super::retry::{Failure, retry_after};
-use super::{RemoteFile, Repository};
+use super::repository::{RemoteFile, Repository};
+use super::retry::{AttemptError, retry_after};
+use super::validate;
 
-/// The answer to `/api/models/.../revision/...`, as far as we read it.
+/// The answer to `/api/models/.../revision/...`, as far as it is read.
 #[derive(Deserialize)]
 struct Model {
     sha: String,
@@ -37,19 +37,19 @@ struct Lfs {
     size: u64,
 }
 
-/// Read the hub's answer for the repository `name` at `revision`. Trusts nothing of it.
+/// Reads the hub's answer for the repository `name` at `revision`, and checks everything in it.
 pub(super) fn parse(name: &str, revision: &str, document: &[u8]) -> Result<Repository, HubError> {
     let unusable = |reason: String| HubError::malformed(format!("the hub's answer about \"{name}\""), reason);
     let model: Model = serde_json::from_slice(document).map_err(|error| unusable(error.to_string()))?;
-    if !names::is_commit(&model.sha) {
+    if !validate::is_commit(&model.sha) {
         return Err(unusable(format!("{:?} is no commit", model.sha)));
     }
-    if names::is_commit(revision) && revision != model.sha {
+    if validate::is_commit(revision) && revision != model.sha {
         return Err(unusable(format!("it is about commit {}", model.sha)));
     }
     let license = model.license();
     let file = |sibling: Sibling| {
-        names::check_path(name, &sibling.rfilename)?;
+        validate::check_path(name, &sibling.rfilename)?;
         let size = sibling.lfs.as_ref().map(|lfs| lfs.size).or(sibling.size);
         let size = size.ok_or_else(|| unusable(format!("it gives no size of {:?}", sibling.rfilename)))?;
         let sha256 = sibling.lfs.map(|lfs| lfs.sha256);
@@ -61,7 +61,8 @@ pub(super) fn parse(name: &str, revision: &str, document: &[u8]) -> Result<Repos
 }
 
 impl Model {
-    /// From the model card, else from the tags. A card may call its license `other` and then name it.
+    /// Returns the license from the model card, else from the tags. A card may call its license `other` and then name
+    /// it.
     fn license(&self) -> Option<String> {
         let of_card = |key: &str| match self.card.as_ref()?.get(key)? {
             Value::String(license) => Some(license.clone()),
@@ -75,26 +76,26 @@ impl Model {
     }
 }
 
-/// What was asked for, to tell what is missing.
+/// The subject of a request, for errors.
 pub(super) struct Asked<'a> {
     pub(super) repository: &'a str,
     pub(super) revision: &'a str,
     pub(super) file: Option<&'a str>,
 }
 
-/// What an answer means that brings nothing.
-pub(super) fn refusal(answer: &Answer, asked: &Asked<'_>) -> Failure {
+/// Returns the error of an answer without content.
+pub(super) fn refusal(answer: &Answer, asked: &Asked<'_>) -> AttemptError {
     let passing = || {
         let error = HubError::Failing { host: answer.host.clone(), reason: format!("it answered {}", answer.status) };
-        Failure::Passing { error, seconds: retry_after(&answer.headers) }
+        AttemptError::Passing { error, seconds: retry_after(&answer.headers) }
     };
-    // Where the hub sent us, only the signed address can be wrong, and the hub makes a new one.
+    // After a redirect, only the signed address can be wrong, and the hub makes a new one.
     if !answer.own || answer.status.is_server_error() {
         return passing();
     }
     match answer.status {
         StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => passing(),
-        _ => Failure::Final(denial(answer, asked)),
+        _ => AttemptError::Final(denial(answer, asked)),
     }
 }
 

@@ -1,36 +1,36 @@
 //! The client of the Hugging Face Hub: lists a repository at one commit and fetches files of it into the cache.
-//!
-//! Nothing that a server says is trusted: names are checked before they become paths, and no byte is used that does
-//! not add up to the digest listed for the commit. The crate `ureq` is used in this module alone.
+//! Servers are not trusted: names are checked before they become paths, and files are used only if they have the digest
+//! listed for the commit. Only this module uses the crate `ureq`.
 
-mod address;
 mod cache;
-mod digest;
+mod checksum;
+mod download;
+mod environment;
 mod error;
 mod http;
 mod listing;
-mod names;
+mod origin;
 mod partial;
+mod progress;
+mod repository;
 mod retry;
-mod settings;
-mod transfer;
+mod validate;
 
 use std::path::{Path, PathBuf};
 
+pub use environment::{Settings, Timeouts};
 pub use error::HubError;
-pub use settings::{Pace, Settings};
+pub use progress::{Interrupted, Progress};
+pub use repository::{RemoteFile, Repository};
 
 use cache::{Cache, is_intact};
-use digest::Checksum;
+use checksum::Checksum;
+use download::Transfer;
 use http::Client;
 use listing::{Asked, refusal};
-use retry::{Attempts, Failure};
-use transfer::Transfer;
+use retry::{AttemptError, Attempts};
 
-/// Whether the caller wants to stop.
-pub type Interrupted = fn() -> bool;
-
-/// The most that one call fetches: far above every CLIP, and far below what a made-up size could ask for.
+/// Largest download of one call: far above every CLIP, and far below the sizes that a forged listing could contain.
 const MAX_TOTAL: u64 = 100 << 30;
 
 pub struct Hub {
@@ -39,42 +39,8 @@ pub struct Hub {
     interrupted: Interrupted,
 }
 
-/// A repository at one commit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Repository {
-    pub name: String,
-    /// The commit: 40 hexadecimal digits.
-    pub revision: String,
-    /// The branch or tag that was asked for, unless it was the commit.
-    pub branch: Option<String>,
-    pub license: Option<String>,
-    pub files: Vec<RemoteFile>,
-    /// Whether the hub was not asked, so that only what has been fetched before is known.
-    pub cached: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RemoteFile {
-    pub path: String,
-    pub size: u64,
-    /// Of a file in LFS.
-    pub sha256: Option<String>,
-    /// Git's sha1; for a file in LFS it is that of the pointer.
-    pub blob_id: Option<String>,
-}
-
-/// Who hears how far a download is.
-pub trait Progress {
-    /// A file begins, or begins anew, `already` bytes of it being there.
-    fn begin(&self, file: &str, size: u64, already: u64);
-    fn advance(&self, bytes: u64);
-    /// The file is over, complete or not.
-    fn end(&self);
-    fn wait(&self, reason: &str, seconds: u64);
-}
-
 impl Hub {
-    /// The hub that the environment names, by the variables of `huggingface_hub`.
+    /// Returns the hub of the environment, from the variables of `huggingface_hub`.
     pub fn from_environment(interrupted: Interrupted) -> Result<Self, HubError> {
         Self::new(Settings::from(|name| std::env::var_os(name))?, interrupted)
     }
@@ -83,10 +49,10 @@ impl Hub {
         Ok(Self { client: Client::new(&settings, interrupted)?, settings, interrupted })
     }
 
-    /// What is in a repository at a branch, a tag or a commit. Without a network: what the cache has of it.
+    /// Returns a repository at a branch, a tag or a commit. Without a network, it returns the files in the cache.
     pub fn repository(&self, name: &str, revision: &str, progress: &dyn Progress) -> Result<Repository, HubError> {
-        names::check_repository(name)?;
-        names::check_revision(revision)?;
+        validate::check_repository(name)?;
+        validate::check_revision(revision)?;
         let refused = if self.settings.offline {
             HubError::NotCached { repository: name.into(), what: format!("revision \"{revision}\"") }
         } else {
@@ -98,7 +64,7 @@ impl Hub {
         self.cached(name, revision)?.ok_or(refused)
     }
 
-    /// Fetch files into the cache and return the folder of the snapshot.
+    /// Fetches files into the cache and returns the folder of the snapshot.
     pub fn download(
         &self,
         repository: &Repository,
@@ -106,33 +72,33 @@ impl Hub {
         progress: &dyn Progress,
     ) -> Result<PathBuf, HubError> {
         let Repository { name, revision, branch, .. } = repository;
-        names::check_repository(name)?;
-        if !names::is_commit(revision) {
+        validate::check_repository(name)?;
+        if !validate::is_commit(revision) {
             return Err(HubError::InvalidRevision { revision: revision.clone() });
         }
         check_total(name, files)?;
         let cache = Cache::new(&self.settings.cache, name);
-        let second = self.settings.pace.second;
+        let second = self.settings.timeouts.second;
         let (client, interrupted) = (&self.client, self.interrupted);
         let transfer = Transfer { client, cache: &cache, repository, second, interrupted, progress };
         for file in files {
             self.provide(&transfer, file)?;
         }
-        // Last, so that a branch never stands for a snapshot that was given up half-way.
+        // This comes last, so that a branch never points to an incomplete snapshot.
         if let Some(branch) = branch {
-            names::check_revision(branch)?;
+            validate::check_revision(branch)?;
             cache.pin(branch, revision)?;
         }
         Ok(cache.snapshot(revision))
     }
 
-    /// See to it that a file is in the snapshot.
+    /// Ensures that a file is in the snapshot.
     fn provide(&self, transfer: &Transfer<'_>, file: &RemoteFile) -> Result<(), HubError> {
         let Repository { name, revision, .. } = transfer.repository;
-        names::check_path(name, &file.path)?;
+        validate::check_path(name, &file.path)?;
         let in_snapshot = transfer.cache.snapshot(revision).join(&file.path);
         let checksum = match Checksum::of(file) {
-            // The cache was copied without its links, so nobody knows the digest: it is what was fetched once.
+            // The cache was copied without its links, so the digest is unknown. The file is used as it was fetched.
             Err(_) if transfer.repository.cached && in_snapshot.is_file() => return Ok(()),
             checksum => checksum?,
         };
@@ -150,19 +116,19 @@ impl Hub {
     }
 
     fn ask(&self, name: &str, revision: &str, progress: &dyn Progress) -> Result<Repository, HubError> {
-        let mut attempts = Attempts::new(self.settings.pace.second, self.interrupted, progress);
+        let mut attempts = Attempts::new(self.settings.timeouts.second, self.interrupted, progress);
         loop {
             match self.ask_once(&Asked { repository: name, revision, file: None }) {
                 Ok(document) => return listing::parse(name, revision, &document),
-                // Most likely there is no network at all: better say so at once.
-                Err(Failure::Unreachable(error)) => return Err(error),
+                // There is probably no network, so the error is reported at once.
+                Err(AttemptError::Unreachable(error)) => return Err(error),
                 Err(failure) => attempts.wait(failure)?,
             }
         }
     }
 
-    fn ask_once(&self, asked: &Asked<'_>) -> Result<Vec<u8>, Failure> {
-        let revision = names::encode(asked.revision, false);
+    fn ask_once(&self, asked: &Asked<'_>) -> Result<Vec<u8>, AttemptError> {
+        let revision = validate::encode(asked.revision, false);
         let answer = self.client.get(&format!("/api/models/{}/revision/{revision}?blobs=true", asked.repository), 0)?;
         if answer.status.is_success() { answer.document() } else { Err(refusal(&answer, asked)) }
     }

@@ -1,13 +1,13 @@
-//! A blob that is not complete yet: its file always holds the first bytes, and their hash is at hand.
+//! An incomplete blob. Its file always holds the first bytes, and their hash is known.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::PathBuf;
 
-use super::Interrupted;
 use super::cache::{Cache, create_folder_of, hash};
-use super::digest::{Checksum, Hasher};
+use super::checksum::{Checksum, Hasher};
 use super::error::HubError;
+use super::progress::Interrupted;
 
 pub(super) struct Partial<'a> {
     path: PathBuf,
@@ -19,7 +19,7 @@ pub(super) struct Partial<'a> {
 }
 
 impl<'a> Partial<'a> {
-    /// What an earlier attempt left, or nothing yet. The caller holds the blob's lock.
+    /// Opens the file of an earlier attempt, or creates it. The caller holds the blob's lock.
     pub(super) fn open(
         cache: &Cache,
         checksum: &'a Checksum,
@@ -56,7 +56,7 @@ impl<'a> Partial<'a> {
         Ok(())
     }
 
-    /// Throw away what is there.
+    /// Removes all bytes.
     pub(super) fn restart(&mut self) -> Result<(), HubError> {
         if self.length > 0 {
             self.file.set_len(0).map_err(|error| HubError::cache(&self.path, &error))?;
@@ -66,12 +66,12 @@ impl<'a> Partial<'a> {
         Ok(())
     }
 
-    /// The checksum of what is there. The hash is spent: what follows is [`Self::restart`] or [`Self::keep`].
+    /// Returns the checksum of the bytes. It consumes the hash, so only [`Self::restart`] or [`Self::keep`] may follow.
     pub(super) fn found(&mut self) -> Checksum {
         std::mem::replace(&mut self.hasher, self.checksum.hasher(self.size)).finish()
     }
 
-    /// The bytes are right: they become the blob.
+    /// Turns the verified bytes into the blob.
     pub(super) fn keep(&self, cache: &Cache) -> Result<(), HubError> {
         let written = self.file.metadata().map_err(|error| HubError::cache(&self.path, &error))?.len();
         if written != self.size {
@@ -82,7 +82,7 @@ impl<'a> Partial<'a> {
         fs::rename(&self.path, &blob).map_err(|error| HubError::cache(&blob, &error))
     }
 
-    /// Leave nothing behind.
+    /// Removes the file.
     pub(super) fn discard(&self) -> Result<(), HubError> {
         fs::remove_file(&self.path).map_err(|error| HubError::cache(&self.path, &error))
     }

@@ -1,4 +1,4 @@
-//! What may pass by itself, how often it is tried again, and the waits between. External crates: `httpdate`, `ureq`.
+//! Temporary failures, the attempts after them, and the waits in between. External crates: `httpdate`, `ureq`.
 
 use std::io;
 use std::thread;
@@ -7,20 +7,22 @@ use std::time::{Duration, Instant, SystemTime};
 use ureq::http::{HeaderMap, header};
 
 use super::error::HubError;
-use super::http::LOOK_EVERY;
-use super::{Interrupted, Progress};
+use super::progress::{Interrupted, Progress};
 
-/// Attempts that fail in a row without a new byte between them.
+/// Interval of the checks for an interrupt: a tenth of the 100 ms within which it must take effect.
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// Largest number of failed attempts in a row without a new byte.
 const ATTEMPTS: u32 = 5;
-/// The longest wait that a server can ask for.
-const LONGEST_WAIT: u64 = 300;
+/// Longest wait that a server can ask for, in seconds.
+const MAX_WAIT: u64 = 300;
 
-/// Why an attempt failed, with the error to give up with.
+/// The failure of an attempt, with the error for the caller.
 #[derive(Debug)]
-pub(super) enum Failure {
-    /// No way to the server: worth another attempt only where there was one before.
+pub(super) enum AttemptError {
+    /// The server cannot be reached. Another attempt makes sense only if it was reached before.
     Unreachable(HubError),
-    /// May pass by itself; the server may have said after how many seconds.
+    /// A temporary failure. The server may have named a number of seconds.
     Passing {
         error: HubError,
         seconds: Option<u64>,
@@ -28,50 +30,50 @@ pub(super) enum Failure {
     Final(HubError),
 }
 
-impl Failure {
+impl AttemptError {
     pub(super) fn passing(host: impl Into<String>, reason: impl Into<String>) -> Self {
         let error = HubError::Failing { host: host.into(), reason: reason.into() };
         Self::Passing { error, seconds: None }
     }
 }
 
-/// What to make of an error below HTTP.
-pub(super) fn failure_of(error: ureq::Error, host: &str) -> Failure {
+/// Returns the failure for an error below HTTP.
+pub(super) fn attempt_error(error: ureq::Error, host: &str) -> AttemptError {
     use io::ErrorKind as Kind;
     use ureq::{Error, Timeout};
     let reason = error.to_string();
     let unreachable = HubError::Unreachable { host: host.into(), reason: reason.clone() };
     match error {
         Error::HostNotFound | Error::ConnectionFailed | Error::Timeout(Timeout::Resolve | Timeout::Connect) => {
-            Failure::Unreachable(unreachable)
+            AttemptError::Unreachable(unreachable)
         }
         Error::Io(error) => match error.kind() {
             Kind::ConnectionRefused
             | Kind::HostUnreachable
             | Kind::NetworkUnreachable
             | Kind::NetworkDown
-            | Kind::AddrNotAvailable => Failure::Unreachable(unreachable),
-            // A certificate that nobody vouches for does not get better.
-            Kind::InvalidData | Kind::InvalidInput => Failure::Final(unreachable),
-            _ => Failure::passing(host, reason),
+            | Kind::AddrNotAvailable => AttemptError::Unreachable(unreachable),
+            // An invalid certificate stays invalid.
+            Kind::InvalidData | Kind::InvalidInput => AttemptError::Final(unreachable),
+            _ => AttemptError::passing(host, reason),
         },
-        Error::Timeout(_) | Error::Protocol(_) | Error::BodyStalled => Failure::passing(host, reason),
-        _ => Failure::Final(unreachable),
+        Error::Timeout(_) | Error::Protocol(_) | Error::BodyStalled => AttemptError::passing(host, reason),
+        _ => AttemptError::Final(unreachable),
     }
 }
 
-/// Seconds to wait before the next request, as far as the server says so.
+/// Returns the seconds to wait before the next request, if the server names them.
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<u64> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let asked = text(header::RETRY_AFTER.as_str()).and_then(|text| text.parse().ok().or_else(|| seconds_until(text)));
     // The hub's own way: `"api";r=0;t=55`.
     let reset = || text("ratelimit")?.split(';').find_map(|part| part.trim().strip_prefix("t=")?.parse().ok());
-    asked.or_else(reset).map(|seconds: u64| seconds.min(LONGEST_WAIT))
+    asked.or_else(reset).map(|seconds: u64| seconds.min(MAX_WAIT))
 }
 
 fn seconds_until(date: &str) -> Option<u64> {
     let then = httpdate::parse_http_date(date).ok()?;
-    // A date that is over asks for no wait.
+    // A date in the past means no wait.
     let wait = then.duration_since(SystemTime::now()).unwrap_or_default();
     Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
 }
@@ -89,17 +91,17 @@ impl<'a> Attempts<'a> {
         Self { failed: 0, second, interrupted, progress }
     }
 
-    /// There was progress: what failed before counts no more.
+    /// Resets the count of failures after progress.
     pub(super) fn reset(&mut self) {
         self.failed = 0;
     }
 
-    /// Wait before the next attempt, or give up.
-    pub(super) fn wait(&mut self, failure: Failure) -> Result<(), HubError> {
+    /// Waits before the next attempt, or returns the error.
+    pub(super) fn wait(&mut self, failure: AttemptError) -> Result<(), HubError> {
         let (error, seconds) = match failure {
-            Failure::Final(error) => return Err(error),
-            Failure::Unreachable(error) => (error, None),
-            Failure::Passing { error, seconds } => (error, seconds),
+            AttemptError::Final(error) => return Err(error),
+            AttemptError::Unreachable(error) => (error, None),
+            AttemptError::Passing { error, seconds } => (error, seconds),
         };
         self.failed += 1;
         if self.failed >= ATTEMPTS {
@@ -112,7 +114,7 @@ impl<'a> Attempts<'a> {
     }
 }
 
-/// Sleep, unless the caller wants to stop.
+/// Sleeps, unless the caller wants to stop.
 pub(super) fn pause(wait: Duration, interrupted: Interrupted) -> Result<(), HubError> {
     let start = Instant::now();
     loop {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use pgclip::hub::{Hub, HubError, Interrupted, Pace, Progress, RemoteFile, Repository, Settings};
+use pgclip::hub::{Hub, HubError, Interrupted, Progress, RemoteFile, Repository, Settings, Timeouts};
 
 use super::{Fault, Loopback, Stored};
 
@@ -77,10 +77,13 @@ impl Scene {
     }
 
     pub fn settings(&self) -> Settings {
-        let pace =
-            Pace { connect: Duration::from_secs(5), idle: Duration::from_secs(30), second: Duration::from_millis(1) };
+        let timeouts = Timeouts {
+            connect: Duration::from_secs(5),
+            idle: Duration::from_secs(30),
+            second: Duration::from_millis(1),
+        };
         let (endpoint, token) = (self.hub.endpoint.clone(), Some("hf_secret".into()));
-        Settings { endpoint, token, cache: self.cache.clone(), offline: false, pace }
+        Settings { endpoint, token, cache: self.cache.clone(), offline: false, timeouts }
     }
 
     pub fn client(&self) -> Hub {

@@ -1,14 +1,15 @@
 //! Blocks by arithmetic coding, sequential and progressive (ITU-T T.81, F.2.4 and G.1.3).
 
-use super::Result;
+use super::block::{Block, NATURAL};
+use super::entropy::Entropy;
+use super::error::Result;
 use super::frame::{Frame, Grid, Scan};
-use super::markers::{NATURAL, Reader};
 use super::probabilities::{Decisions, EVEN, Estimate};
-use super::scan::{Block, Entropy};
+use super::reader::Reader;
 use super::sequential::owners;
 
 pub(super) struct Arithmetic {
-    /// By the number of their table.
+    /// Estimates, by the number of their table.
     dc: Vec<[Estimate; 64]>,
     ac: Vec<[Estimate; 256]>,
     /// Numbers of the tables of each component of the scan.
@@ -16,7 +17,7 @@ pub(super) struct Arithmetic {
     dc_bounds: [(u8, u8); 16],
     ac_bound: [u8; 16],
     predictions: [i32; 4],
-    /// What the difference before was like: where its estimates begin.
+    /// The first estimates of each component, which depend on its previous difference.
     contexts: [usize; 4],
     owners: Vec<usize>,
     is_progressive: bool,
@@ -26,8 +27,6 @@ pub(super) struct Arithmetic {
     low: u8,
     even: Estimate,
     decisions: Decisions,
-    interval: u16,
-    due: u16,
 }
 
 impl Arithmetic {
@@ -50,21 +49,10 @@ impl Arithmetic {
             low: if is_progressive { scan.low } else { 0 },
             even: EVEN,
             decisions: Decisions::new(),
-            interval: tables.restart_interval,
-            due: tables.restart_interval,
         }
     }
 
-    fn restart(&mut self, reader: &mut Reader) -> Result<()> {
-        reader.restart()?;
-        self.dc.fill([0; 64]);
-        self.ac.fill([0; 256]);
-        (self.predictions, self.contexts) = ([0; 4], [0; 4]);
-        self.decisions = Decisions::new();
-        Ok(())
-    }
-
-    /// The bits of a magnitude of which the category is known.
+    /// Returns the bits of a magnitude of which the category is known.
     fn magnitude(&mut self, reader: &mut Reader, estimate: &mut Estimate, category: i32) -> Result<i32> {
         let (mut value, mut bit) = (category, category >> 1);
         while bit != 0 {
@@ -183,7 +171,7 @@ impl Arithmetic {
         estimates: &mut [Estimate; 256],
     ) -> Result<()> {
         let bit = 1i16 << self.low;
-        // Where the block ended in the scan before.
+        // The end of the block in the previous scan.
         let ended = (1..=self.last).rev().find(|&place| block[usize::from(NATURAL[place & 127])] != 0).unwrap_or(0);
         let mut place = self.first;
         while place <= self.last {
@@ -220,14 +208,16 @@ impl Entropy for Arithmetic {
         false
     }
 
+    fn restart(&mut self, reader: &mut Reader) -> Result<()> {
+        reader.restart()?;
+        self.dc.fill([0; 64]);
+        self.ac.fill([0; 256]);
+        (self.predictions, self.contexts) = ([0; 4], [0; 4]);
+        self.decisions = Decisions::new();
+        Ok(())
+    }
+
     fn decode(&mut self, reader: &mut Reader, blocks: &mut [Block]) -> Result<()> {
-        if self.interval > 0 {
-            if self.due == 0 {
-                self.restart(reader)?;
-                self.due = self.interval;
-            }
-            self.due -= 1;
-        }
         if self.is_progressive && self.first == 0 && self.is_refined {
             for block in blocks {
                 if self.decisions.decide(reader, &mut self.even)? {
@@ -236,11 +226,11 @@ impl Entropy for Arithmetic {
             }
             return Ok(());
         }
-        for index in 0..blocks.len() {
+        for (index, block) in blocks.iter_mut().enumerate() {
             if self.decisions.is_damaged {
                 break;
             }
-            let (block, owner) = (&mut blocks[index], self.owners[index]);
+            let owner = self.owners[index];
             match (self.is_progressive, self.first, self.is_refined) {
                 (true, 0, _) => self.dc(reader, block, owner)?,
                 (true, _, true) => self.refine_ac(reader, block)?,

@@ -1,28 +1,28 @@
 //! Bits of the coded data.
-//!
-//! They are fetched when libjpeg fetches them: where a file is cut, that decides whether the picture can still be read.
+//! They are fetched when libjpeg fetches them, because that decides whether a truncated image can still be read.
 
-use super::Result;
+use super::block::NATURAL;
+use super::error::Result;
 use super::huffman::{SHORT, Table, WITH_VALUE, extend};
-use super::markers::{NATURAL, Reader};
+use super::reader::Reader;
 
-/// Whether one of the bytes is 0xff.
+/// Returns true if one of the bytes is 0xff.
 fn has_marker(word: u64) -> bool {
     let inverted = !word;
     inverted.wrapping_sub(0x0101_0101_0101_0101) & word & 0x8080_8080_8080_8080 != 0
 }
 
-/// Bits that were fetched and not yet taken.
+/// Bits that were fetched and are not yet used.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Bits {
     buffer: u64,
     left: u32,
-    /// The data of this segment is at its end: what is missing is zero.
+    /// True at the end of this segment's data. Missing bits are zero.
     pub is_empty: bool,
 }
 
 impl Bits {
-    /// Fetched at least so many, where there are any.
+    /// Bits after a fetch, if the data has so many.
     const FULL: u32 = 57;
 
     /// Begins a segment, as after a restart marker.
@@ -121,7 +121,7 @@ impl Bits {
     }
 }
 
-/// Reads far from the end of the data, where no check is needed: up to a marker.
+/// A reader far from the end of the data and from markers, where no check is needed.
 pub(super) struct Fast<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -130,10 +130,10 @@ pub(super) struct Fast<'a> {
 }
 
 impl<'a> Fast<'a> {
-    /// The most bytes that a block takes.
+    /// Largest size of a block in bytes.
     const BLOCK: usize = 512;
 
-    /// Nothing where the end or a marker is near.
+    /// Returns None near the end of the data or a marker.
     pub fn new(bits: &Bits, reader: &Reader<'a>, blocks: usize) -> Option<Self> {
         let is_far = reader.bytes.len().saturating_sub(reader.at) >= Self::BLOCK * blocks;
         let Bits { buffer, left, .. } = *bits;
@@ -144,7 +144,7 @@ impl<'a> Fast<'a> {
         (bits.buffer, bits.left, reader.at) = (self.buffer, self.left, self.at);
     }
 
-    /// Fetches six bytes where 16 bits or fewer are left. Nothing where there is a marker.
+    /// Fetches six bytes if 16 bits or fewer are left. Returns None at a marker.
     #[inline(always)]
     fn fetch(&mut self) -> Option<()> {
         if self.left <= 16 {
@@ -218,7 +218,7 @@ impl<'a> Fast<'a> {
         }
     }
 
-    /// The coefficients of a block after its first.
+    /// Returns the coefficients of a block after its first.
     #[inline(always)]
     pub fn coefficients(&mut self, table: &Table, block: &mut [i16; 64]) -> Option<()> {
         let with_value: &[u32; 1 << WITH_VALUE] = table.with_value.first_chunk()?;

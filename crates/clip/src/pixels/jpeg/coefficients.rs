@@ -1,19 +1,20 @@
-//! Coefficients of a picture in several scans, which are all read before the first sample can be made.
+//! Coefficients of an image in several scans, which are all read before the first sample can be made.
 
+use super::block::{Block, Steps};
+use super::error::{NO_FRAME, Result, reserve};
 use super::frame::{Frame, Scan};
-use super::markers::{Next, Reader};
+use super::markers::Next;
 use super::planes::Planes;
-use super::scan::{self, Block, Budget};
+use super::reader::Reader;
+use super::scan::{self, Budget};
 use super::smoothing::{self, Known};
-use super::{NO_FRAME, Result, reserve};
-use crate::pixels::jpeg::idct::Steps;
 
 pub(super) struct Coefficients {
     /// For each component, rows of blocks.
     blocks: Vec<Vec<Block>>,
     steps: Vec<Steps>,
     known: Vec<Known>,
-    /// The same before the last scan of each component.
+    /// The bits that were known before the last scan of each component.
     known_before: Vec<Known>,
     /// The last row of MCUs that the data reached.
     last_good_row: usize,
@@ -21,12 +22,12 @@ pub(super) struct Coefficients {
 }
 
 impl Coefficients {
-    /// Bytes that they take.
+    /// Returns the bytes of all coefficients.
     pub fn bytes(frame: &Frame) -> u64 {
         frame.units() * size_of::<Block>() as u64
     }
 
-    /// Reads all scans, up to the end of the picture.
+    /// Reads all scans, up to the end of the image.
     pub fn read(reader: &mut Reader, slot: &mut Option<Frame>, first: Scan) -> Result<Self> {
         let frame = slot.as_ref().ok_or(NO_FRAME)?;
         let mut blocks = Vec::with_capacity(frame.components.len());
@@ -55,14 +56,14 @@ impl Coefficients {
             all.known_before.fill(smoothing::UNKNOWN);
         }
         all.is_smoothed = frame.coding.progressive && smoothing::is_useful(frame, &all.known);
-        // A component without a scan stays grey.
+        // A component without a scan stays gray.
         all.steps =
             frame.components.iter().map(|component| Steps::new(component.steps.as_ref().unwrap_or(&[0; 64]))).collect();
         Ok(all)
     }
 
     fn scan(&mut self, reader: &mut Reader, frame: &mut Frame, scan: &Scan, number: u32) -> Result<()> {
-        let (grid, mut entropy) = scan::begin(reader, frame, scan)?;
+        let (grid, mut mcus) = scan::begin(reader, frame, scan)?;
         for &component in &scan.components {
             let (known, before) = (&mut self.known[component], &mut self.known_before[component]);
             smoothing::note(known, before, scan, number);
@@ -71,7 +72,7 @@ impl Coefficients {
         for mcu_row in 0..frame.mcu_rows {
             for row in 0..grid.rows(frame, mcu_row) {
                 for column in 0..grid.columns {
-                    if !entropy.is_empty() {
+                    if !mcus.is_empty() {
                         self.last_good_row = mcu_row;
                     }
                     if let [only] = &grid.parts[..]
@@ -79,7 +80,7 @@ impl Coefficients {
                     {
                         let component = &frame.components[only.component];
                         let at = (mcu_row * component.vertical + row) * component.stored_columns + column;
-                        entropy.decode(reader, &mut self.blocks[only.component][at..=at])?;
+                        mcus.decode(reader, &mut self.blocks[only.component][at..=at])?;
                         continue;
                     }
                     let mut count = 0;
@@ -93,7 +94,7 @@ impl Coefficients {
                             .copy_from_slice(&self.blocks[part.component][at..at + part.columns]);
                         count += part.columns;
                     }
-                    entropy.decode(reader, &mut mcu)?;
+                    mcus.decode(reader, &mut mcu)?;
                     count = 0;
                     for (part, at) in places {
                         self.blocks[part.component][at..at + part.columns]

@@ -1,20 +1,20 @@
-//! Colours of a JPEG: which ones its components are, by libjpeg's rules, and as RGB, by libjpeg's and Pillow's.
+//! Colors of a JPEG: which ones its components are, by libjpeg's rules, and as RGB, by libjpeg's and Pillow's.
 
 use super::frame::Frame;
-use super::markers::Segments;
+use super::reader::Segments;
 
-/// What the samples that are made are.
+/// The colors of decoded samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::pixels) enum Colors {
-    /// Grey, or RGB, as Pillow makes it of whatever the file says that its colours are.
+    /// Gray or RGB, as Pillow converts the colors of the file.
     Rgb,
-    /// RGB, from three components that are YCbCr, whatever the file says.
+    /// RGB from three components, which are YCbCr even if the file says otherwise.
     FromYcc,
     /// The components as they are stored.
     Stored,
 }
 
-/// What the components are.
+/// The colors of the components.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stored {
     Any,
@@ -43,17 +43,17 @@ impl Stored {
         }
     }
 
-    /// Whether a conversion would lose something.
+    /// Returns true if the conversion loses information.
     pub fn is_lossy(self) -> bool {
         matches!(self, Self::Ycc | Self::Ycck)
     }
 
-    /// Samples of a pixel after the conversion.
+    /// Returns the samples of a pixel after the conversion.
     pub fn channels(self, frame: &Frame) -> usize {
         if self == Self::Any { frame.components.len() } else { 3 }
     }
 
-    /// A row of pixels from the rows of the components.
+    /// Writes a row of pixels from the rows of the components.
     #[inline(always)]
     pub fn convert(self, rows: &[&[u8]], pixels: &mut [u8]) {
         match (self, rows) {
@@ -65,14 +65,13 @@ impl Stored {
                     pixel.copy_from_slice(&[red, green, blue]);
                 }
             }
-            #[cfg(target_arch = "x86_64")]
             (Self::Ycc, [luma, blue, red]) => {
-                super::sse2::rgb_row(luma, blue, red, pixels);
-            }
-            #[cfg(not(target_arch = "x86_64"))]
-            (Self::Ycc, [luma, blue, red]) => {
-                for (pixel, ((&luma, &blue), &red)) in pixels.chunks_exact_mut(3).zip(luma.iter().zip(*blue).zip(*red))
-                {
+                #[cfg(target_arch = "x86_64")]
+                let done = super::sse2::rgb_row(luma, blue, red, pixels);
+                #[cfg(not(target_arch = "x86_64"))]
+                let done = 0;
+                let rest = luma[done..].iter().zip(&blue[done..]).zip(&red[done..]);
+                for (pixel, ((&luma, &blue), &red)) in pixels[3 * done..].chunks_exact_mut(3).zip(rest) {
                     pixel.copy_from_slice(&rgb(luma, blue, red));
                 }
             }
@@ -99,9 +98,9 @@ impl Stored {
     }
 }
 
-/// RGB of YCbCr, in fixed point with 16 bits.
+/// Returns RGB of YCbCr, in fixed point with 16 bits.
 #[inline(always)]
-pub(super) fn rgb(luma: u8, blue: u8, red: u8) -> [u8; 3] {
+fn rgb(luma: u8, blue: u8, red: u8) -> [u8; 3] {
     let (luma, blue, red) = (i32::from(luma), i32::from(blue) - 128, i32::from(red) - 128);
     let half = 1 << 15;
     let levels = [
@@ -112,7 +111,7 @@ pub(super) fn rgb(luma: u8, blue: u8, red: u8) -> [u8; 3] {
     levels.map(|level| level.clamp(0, 255) as u8)
 }
 
-/// RGB of inks that are stored the other way round, as Adobe does and Pillow always assumes.
+/// Returns RGB of inverted inks, as Adobe stores them and Pillow always assumes.
 #[inline(always)]
 fn printed(inks: [u8; 3], black: u8) -> [u8; 3] {
     let light = u32::from(black);

@@ -1,12 +1,12 @@
-//! What a JPEG in a TIFF would cost, by its markers alone: each scan goes over all of its blocks, which a file of a kilobyte can ask for
-//! a hundred times, and cannot be stopped. External crate: `memchr`.
+//! The cost of a JPEG in a TIFF, estimated from its markers. Each scan visits all blocks and cannot be interrupted, and
+//! a file of a kilobyte can ask for a hundred scans. External crate: `memchr`.
 
 use memchr::{memchr, memmem};
 
-/// The most of a picture: a few seconds. Encoders write about ten scans where they write several.
+/// Limit for one image, which takes a few seconds. Progressive encoders write about ten scans.
 pub(in crate::pixels) const MAX_SCANNED_PIXELS: u64 = 1 << 30;
 
-/// What the frame headers and the scans of a JPEG say.
+/// The size of the frame and the number of scans of a JPEG.
 #[derive(Default)]
 struct Markers {
     width: u64,
@@ -16,8 +16,7 @@ struct Markers {
     scans: u64,
 }
 
-/// The pixels of a JPEG times its scans, or why it is not decoded: it is larger than it may be, or has more scans than are for
-/// its good.
+/// Returns the pixels of a JPEG times its scans. Fails if it is too large or has too many scans.
 pub(in crate::pixels) fn scanned_pixels(bytes: &[u8], size: (u64, u64)) -> Result<u64, &'static str> {
     Markers::read(bytes).scanned_pixels(size)
 }
@@ -40,7 +39,7 @@ impl Markers {
                     }
                     continue;
                 }
-                // Frames: of several, the largest counts.
+                // A frame. Of several, the largest counts.
                 0xc0..=0xcf if ![0xc4, 0xc8, 0xcc].contains(&kind) => {
                     if let [_, h0, h1, w0, w1, components, ..] = *content {
                         markers.height = markers.height.max(u16::from_be_bytes([h0, h1]).into());
@@ -54,16 +53,16 @@ impl Markers {
                     continue;
                 }
                 0xc4 | 0xc8 | 0xcc | 0xdb..=0xdd | 0xdf..=0xef | 0xfe => {}
-                // Filling, restarts and data.
+                // Fill bytes, restarts and data.
                 0 | 0xff | 0xd0..=0xd8 => continue,
-                // A decoder may pass over what it does not know, and over an end in it.
+                // A decoder may skip unknown segments, and an end inside them.
                 _ => {
                     unsure = unsure.max(at + length);
                     continue;
                 }
             }
             if markers.scans > 0 {
-                // Where a decoder goes on after damage is not known: what looks like a scan is one.
+                // It is not known where a decoder continues after damage, so everything that looks like a scan counts.
                 markers.scans += memmem::find_iter(content, b"\xff\xda").count() as u64;
             }
             at += 1 + length;
@@ -89,7 +88,7 @@ impl Markers {
 mod tests {
     use super::*;
 
-    /// A grey frame of 64 x 64, and so many scans of a byte each.
+    /// Returns a gray frame of 64 x 64, and so many scans of a byte each.
     fn scans(frame: u8, count: usize) -> Vec<u8> {
         let frame = [&[0xff, 0xd8, 0xff, frame, 0, 11, 8, 0, 64, 0, 64, 1, 1, 0x11, 0][..]].concat();
         let scan = b"\xff\xda\0\x08\x01\x01\0\0\x3f\0\0";
@@ -107,7 +106,7 @@ mod tests {
         let mut hidden = scans(0xc0, 2);
         hidden.splice(15..15, *b"\xff\xf3\0\x06\xff\xd9\0\0");
         assert!(scanned_pixels(&hidden, SIZE).is_err());
-        // What follows the end, and the thumbnail in front, are others.
+        // Data after the end and the thumbnail in front belong to other images.
         assert_eq!(scanned_pixels(&scans(0xc0, 1).repeat(2), SIZE), Ok(64 * 64));
         let thumbnail = [&[0xff, 0xd8, 0xff, 0xe1, 0, 8][..], b"\xff\xda\xff\xda\0\0", &scans(0xc0, 1)[2..]].concat();
         assert_eq!(scanned_pixels(&thumbnail, SIZE), Ok(64 * 64));

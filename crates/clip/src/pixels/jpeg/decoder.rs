@@ -1,4 +1,4 @@
-//! A JPEG as the other decoders are used. External crate: `image`.
+//! A JPEG behind the interface of all decoders. External crate: `image`.
 
 use std::io;
 

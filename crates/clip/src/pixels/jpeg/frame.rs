@@ -1,8 +1,8 @@
 //! The frame of a JPEG and its scans: sizes of its components in samples and in blocks.
 
-use super::Result;
+use super::error::Result;
 
-/// How the samples are coded. Nothing set: sequential, by Huffman codes.
+/// The coding of samples. The default is sequential, with Huffman codes.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Coding {
     pub progressive: bool,
@@ -23,34 +23,34 @@ pub(super) struct Frame {
     mcu_columns: usize,
 }
 
-/// One of the colours.
+/// One of the colors.
 pub(super) struct Component {
     pub id: u8,
     pub horizontal: usize,
     pub vertical: usize,
     quantization: u8,
-    /// Its quantization as it was where its first scan began.
+    /// Its quantization at the beginning of its first scan.
     pub steps: Option<[u16; 64]>,
     /// Numbers of the tables for DC and AC that the current scan names.
     pub tables: (u8, u8),
     /// Size in samples.
     pub width: usize,
     pub height: usize,
-    /// Size in units (blocks, or samples of a lossless picture), and with those that fill the last MCUs.
+    /// Size in units (blocks, or samples of a lossless image), and with those that fill the last MCUs.
     pub columns: usize,
     pub rows: usize,
     pub stored_columns: usize,
     pub stored_rows: usize,
 }
 
-/// What a scan header says.
+/// The content of a scan header.
 pub(super) struct Scan {
     /// Places of its components in the frame.
     pub components: Vec<usize>,
-    /// The coefficients it has, or the predictor of a lossless picture.
+    /// The first and the last coefficient, or the predictor of a lossless image.
     pub first: u8,
     pub last: u8,
-    /// The bit before those that it has, and the lowest.
+    /// The bit before the first one of the scan, and its lowest bit.
     pub high: u8,
     pub low: u8,
 }
@@ -92,7 +92,7 @@ impl Component {
         }
     }
 
-    /// Keeps the quantization that is valid where the component's first scan begins.
+    /// Keeps the quantization that is valid at the beginning of the component's first scan.
     pub fn latch(&mut self, tables: &[Option<[u16; 64]>; 4]) -> Result<()> {
         if self.steps.is_none() {
             let table = tables.get(usize::from(self.quantization)).copied().flatten();
@@ -103,14 +103,14 @@ impl Component {
 }
 
 impl Frame {
-    /// A side that libjpeg takes.
-    const MOST: u32 = 65_500;
+    /// Longest side that libjpeg accepts.
+    const MAX_SIDE: u32 = 65_500;
 
     pub fn new(coding: Coding, [width, height]: [u32; 2], mut components: Vec<Component>) -> Result<Self> {
         if width == 0 || height == 0 {
             return Err("it has no pixels");
         }
-        if width > Self::MOST || height > Self::MOST {
+        if width > Self::MAX_SIDE || height > Self::MAX_SIDE {
             return Err("a side is longer than 65,500 pixels");
         }
         if !(1..=4).contains(&components.len()) {
@@ -138,20 +138,20 @@ impl Frame {
         Ok(Self { coding, width, height, components, horizontal, vertical, mcu_rows, mcu_columns })
     }
 
-    /// Blocks, or samples of a lossless picture, as they are kept.
+    /// Returns the number of stored blocks, or samples of a lossless image.
     pub fn units(&self) -> u64 {
         self.components.iter().map(|part| part.stored_columns as u64 * part.stored_rows as u64).sum()
     }
 
-    /// Bytes of a row of MCUs of all components, as samples.
+    /// Returns the bytes of a row of MCUs of all components, as samples.
     pub fn row_bytes(&self) -> u64 {
         let unit = if self.coding.lossless { 1 } else { 64 };
         self.units() / (self.mcu_rows as u64).max(1) * unit
     }
 
     pub fn grid(&self, scan: &Scan) -> Result<Grid> {
-        /// As many as the standard allows.
-        const MOST: usize = 10;
+        /// The limit of the standard.
+        const MAX_BLOCKS: usize = 10;
         let one = |component: usize| Part { component, columns: 1, rows: 1 };
         if let [only] = scan.components[..] {
             let columns = self.components[only].columns;
@@ -163,7 +163,7 @@ impl Frame {
         };
         let parts: Vec<Part> = scan.components.iter().map(whole).collect();
         let blocks = parts.iter().map(|part| part.columns * part.rows).sum();
-        if blocks > MOST {
+        if blocks > MAX_BLOCKS {
             return Err("an MCU has more than 10 blocks");
         }
         Ok(Grid { columns: self.mcu_columns, parts, blocks, is_interleaved: true })
@@ -171,7 +171,7 @@ impl Frame {
 }
 
 impl Grid {
-    /// Rows of MCUs of the scan in one row of MCUs of the frame.
+    /// Returns the rows of MCUs of the scan in one row of MCUs of the frame.
     pub fn rows(&self, frame: &Frame, mcu_row: usize) -> usize {
         if self.is_interleaved {
             return 1;

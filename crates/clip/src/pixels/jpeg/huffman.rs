@@ -1,16 +1,16 @@
-//! Huffman codes: as a file defines them, and as they are looked up.
+//! Huffman codes, and the tables for decoding them.
 
-use super::Result;
+use super::error::Result;
 
 /// Codes up to this length are looked up at once.
 pub(super) const SHORT: u32 = 8;
 /// Codes with the value that follows them are looked up at once, if both are no longer together.
 pub(super) const WITH_VALUE: u32 = 10;
 
-/// Leads out of a block, to a place of which the coefficient is zero.
+/// A step that leads out of the block.
 const BLOCK_END: u32 = 192;
 
-/// A table as it is defined.
+/// A table as the file defines it.
 #[derive(Clone)]
 pub(super) struct Codes {
     counts: [u8; 16],
@@ -22,7 +22,7 @@ impl Codes {
         Self { counts, values: values.into() }
     }
 
-    /// The tables that Motion-JPEG leaves out: for DC and AC, of brightness and of colour.
+    /// Returns the tables that Motion-JPEG omits: for DC and AC, of brightness and of color.
     pub fn standard() -> [[Self; 2]; 2] {
         let dc = [[0, 1, 5, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0], [0, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0]];
         let ac =
@@ -32,23 +32,24 @@ impl Codes {
     }
 }
 
-/// A table as it is decoded by.
+/// A table for decoding.
 pub(super) struct Table {
     /// By the next 8 bits: length and symbol, or a length of 9 for those that are longer.
     pub short: [u16; 1 << SHORT],
-    /// By the next 10 bits: the value, the coefficients to go on, and the bits of both. No bits where these are not enough.
+    /// By the next 10 bits: the value, the coefficients to go on, and the bits of both. No bits where these are not
+    /// enough.
     pub with_value: Vec<u32>,
-    /// The largest code of each length, and what leads from a code to its symbol.
+    /// The largest code of each length, and the offset from a code to its symbol.
     pub largest: [i32; 18],
     pub offset: [i32; 18],
     pub symbols: [u8; 256],
 }
 
 impl Table {
-    pub fn new(codes: Option<&Codes>, most: u8) -> Result<Self> {
+    pub fn new(codes: Option<&Codes>, max: u8) -> Result<Self> {
         const WRONG: &str = "a Huffman table is not valid";
         let codes = codes.ok_or("a Huffman table is missing")?;
-        if codes.values.iter().any(|&value| value > most) {
+        if codes.values.iter().any(|&value| value > max) {
             return Err(WRONG);
         }
         let mut table = Self {
@@ -66,7 +67,7 @@ impl Table {
                 return Err(WRONG);
             }
             if count > 0 {
-                // A code of ones only is no code.
+                // A code must not consist of ones only.
                 if code + count == 1 << length {
                     return Err(WRONG);
                 }
@@ -87,7 +88,7 @@ impl Table {
         Ok(table)
     }
 
-    /// Prepares what only whole blocks need.
+    /// Adds the values, which only whole blocks need.
     pub fn with_values(mut self) -> Self {
         let entry = |bits: u32| {
             let short = self.short[(bits >> (WITH_VALUE - SHORT)) as usize];
@@ -107,7 +108,7 @@ impl Table {
     }
 }
 
-/// A difference or coefficient by its bits.
+/// Returns the difference or coefficient of these bits.
 #[inline(always)]
 pub(super) fn extend(raw: u32, size: u32) -> i32 {
     let raw = raw as i32;

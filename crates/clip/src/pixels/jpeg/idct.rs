@@ -1,23 +1,14 @@
-//! The inverse cosine transform of a block, bit for bit that of libjpeg-turbo on processors with AVX2 or SSE2: the accurate
-//! one of integers, with sums of 16 bits.
+//! The inverse cosine transform of a block, bit for bit that of libjpeg-turbo on processors with AVX2 or SSE2: the
+//! accurate one of integers, with sums of 16 bits.
 
 use std::num::Wrapping;
 
-use super::scan::Block;
-
-/// What coefficients are multiplied by.
-pub(super) struct Steps(pub [i16; 64]);
-
-impl Steps {
-    pub fn new(steps: &[u16; 64]) -> Self {
-        Self(steps.map(|step| step as i16))
-    }
-}
+use super::block::{Block, Steps};
 
 /// Eight columns at once.
 type Lanes = [i16; 8];
 
-/// One of the two passes; results lose so many bits. A factor is its number times 1 << 13; some are sums of two.
+/// Returns one of the two passes. Results lose so many bits. Factors are multiplied by 1 << 13; some are sums of two.
 fn pass<const BITS: u32>(rows: &[Lanes; 8]) -> [Lanes; 8] {
     let mut out = [[0i16; 8]; 8];
     for lane in 0..8 {
@@ -51,16 +42,10 @@ fn pass<const BITS: u32>(rows: &[Lanes; 8]) -> [Lanes; 8] {
 }
 
 fn transpose(rows: &[Lanes; 8]) -> [Lanes; 8] {
-    let mut columns = [[0; 8]; 8];
-    for row in 0..8 {
-        for column in 0..8 {
-            columns[column][row] = rows[row][column];
-        }
-    }
-    columns
+    std::array::from_fn(|column| rows.map(|row| row[column]))
 }
 
-/// The samples of a block, row by row.
+/// Returns the samples of a block, row by row.
 #[inline(always)]
 pub(super) fn idct(block: &Block, steps: &Steps) -> [[u8; 8]; 8] {
     let is_zero = |coefficients: &[i16]| coefficients.iter().fold(0, |all, &coefficient| all | coefficient) == 0;
@@ -74,7 +59,7 @@ pub(super) fn idct(block: &Block, steps: &Steps) -> [[u8; 8]; 8] {
     if is_zero(&block[1..8]) {
         return [[sample(((i32::from(first) + 16) >> 5) as i16); 8]; 8];
     }
-    // Columns of one value are taken as they are, without a limit.
+    // Columns of one value are not limited.
     let mut rows = [[0; 8]; 8];
     for (row, (coefficient, step)) in rows.iter_mut().zip(block.iter().zip(&steps.0)) {
         *row = [coefficient.wrapping_mul(*step) << 2; 8];
@@ -82,19 +67,17 @@ pub(super) fn idct(block: &Block, steps: &Steps) -> [[u8; 8]; 8] {
     samples(&rows)
 }
 
-/// The same for any block, without instructions of a certain processor.
+/// Returns the samples of any block, without special instructions of a processor.
 #[cfg(any(test, not(target_arch = "x86_64")))]
 fn plain(block: &Block, Steps(steps): &Steps) -> [[u8; 8]; 8] {
     let mut rows = [[0i16; 8]; 8];
-    for row in 0..8 {
-        for lane in 0..8 {
-            rows[row][lane] = block[row * 8 + lane].wrapping_mul(steps[row * 8 + lane]);
-        }
+    for (value, (coefficient, step)) in rows.as_flattened_mut().iter_mut().zip(block.iter().zip(steps)) {
+        *value = coefficient.wrapping_mul(*step);
     }
     samples(&transpose(&pass::<11>(&rows)))
 }
 
-/// The second pass.
+/// Returns the samples after the second pass.
 fn samples(rows: &[Lanes; 8]) -> [[u8; 8]; 8] {
     transpose(&pass::<18>(rows)).map(|row| row.map(sample))
 }

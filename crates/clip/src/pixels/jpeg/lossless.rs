@@ -1,16 +1,18 @@
-//! Lossless pictures (ITU-T T.81, annex H): each sample is a difference from its neighbours.
+//! Lossless images (ITU-T T.81, annex H): each sample is a difference from its neighbors.
 
 use super::bits::Bits;
-use super::frame::{Frame, Grid, Scan};
+use super::entropy::Interval;
+use super::error::{NO_FRAME, Result, reserve};
+use super::frame::{Component, Frame, Grid, Scan};
 use super::huffman::Table;
-use super::markers::{Next, Reader};
+use super::markers::Next;
 use super::planes::{Plane, Planes};
+use super::reader::Reader;
 use super::scan::Budget;
 use super::sequential::table;
-use super::{NO_FRAME, Result, reserve};
 
-/// The largest size of a difference, which has no bits of its own.
-const MOST: u8 = 16;
+/// Largest size of a difference. This size has no additional bits.
+const MAX_SIZE: u8 = 16;
 
 /// Reads the only scan, or all up to the end.
 pub(super) fn read(reader: &mut Reader, slot: &mut Option<Frame>, first: Scan, planes: &mut Planes) -> Result<()> {
@@ -40,24 +42,22 @@ fn read_scan(reader: &mut Reader, frame: &Frame, scan: &Scan, planes: &mut Plane
     if interval % grid.columns != 0 {
         return Err("its restart interval is no multiple of a row");
     }
-    let tables =
-        scan.components.iter().map(|&component| table(&reader.tables.dc, frame.components[component].tables.0, MOST));
+    let tables = scan
+        .components
+        .iter()
+        .map(|&component| table(&reader.tables.dc, frame.components[component].tables.0, MAX_SIZE));
     let tables: Vec<Table> = tables.collect::<Result<_>>()?;
     let mut rows = Vec::with_capacity(grid.parts.len());
     for part in &grid.parts {
         rows.push(Rows::new(&frame.components[part.component], scan)?);
     }
-    let (rows_between, mut due) = (interval / grid.columns, interval / grid.columns);
+    let mut interval = Interval::new(interval / grid.columns);
     let mut bits = Bits::default();
     for mcu_row in 0..frame.mcu_rows {
         for row in 0..grid.rows(frame, mcu_row) {
-            if interval > 0 {
-                if due == 0 {
-                    bits.restart(reader)?;
-                    rows.iter_mut().for_each(Rows::restart);
-                    due = rows_between;
-                }
-                due -= 1;
+            if interval.next() {
+                bits.restart(reader)?;
+                rows.iter_mut().for_each(Rows::restart);
             }
             differences(reader, &grid, &tables, &mut bits, &mut rows, row)?;
         }
@@ -93,7 +93,7 @@ fn differences(
             for y in row..row + part.rows {
                 for x in column * part.columns..(column + 1) * part.columns {
                     let difference = match bits.symbol(reader, table)? {
-                        MOST => 32_768,
+                        MAX_SIZE => 32_768,
                         size => bits.value(reader, size.into())?,
                     };
                     rows.differences[y * rows.stride + x] = difference;
@@ -109,7 +109,7 @@ struct Rows {
     differences: Vec<i32>,
     stride: usize,
     width: usize,
-    /// The row before, whole.
+    /// The previous row.
     previous: Vec<i32>,
     is_first: bool,
     predictor: u8,
@@ -117,7 +117,7 @@ struct Rows {
 }
 
 impl Rows {
-    fn new(component: &super::frame::Component, scan: &Scan) -> Result<Self> {
+    fn new(component: &Component, scan: &Scan) -> Result<Self> {
         let (stride, rows) = (component.stored_columns, component.vertical);
         let (mut differences, mut previous) = (reserve(stride * rows)?, reserve(stride)?);
         differences.resize(stride * rows, 0);
@@ -126,7 +126,7 @@ impl Rows {
         Ok(Self { differences, stride, width, previous, is_first: true, predictor, shift })
     }
 
-    /// Begins without a row before.
+    /// Begins without a previous row.
     fn restart(&mut self) {
         self.is_first = true;
     }

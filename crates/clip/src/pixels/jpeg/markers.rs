@@ -1,139 +1,17 @@
 //! Markers of a JPEG: everything outside the entropy-coded data, read in the order and with the checks of libjpeg.
 
-use memchr::memchr;
-
+use super::error::{CUT_SHORT, Result};
 use super::frame::{Coding, Component, Frame, Scan};
-use super::tables::Tables;
-use super::{CUT_SHORT, Result};
+use super::reader::{Reader, Segments};
 
-/// Place of each coefficient in a block, by its place in the file. The rest is where damaged data may point.
-pub(super) const NATURAL: [u8; 128] = {
-    let mut order = [63; 128];
-    let (mut row, mut column, mut place) = (0i32, 0i32, 0);
-    while place < 64 {
-        order[place] = (row * 8 + column) as u8;
-        let up = (row + column) % 2 == 0;
-        let (rise, step) = if up { (-1, 1) } else { (1, -1) };
-        if up && column == 7 || !up && row == 7 {
-            if up { row += 1 } else { column += 1 }
-        } else if up && row == 0 || !up && column == 0 {
-            if up { column += 1 } else { row += 1 }
-        } else {
-            row += rise;
-            column += step;
-        }
-        place += 1;
-    }
-    order
-};
-
-/// Reads bytes and markers, and holds the tables that they define.
-pub(super) struct Reader<'a> {
-    pub bytes: &'a [u8],
-    pub at: usize,
-    /// A marker that was read and not yet used, or 0.
-    pub marker: u8,
-    /// Number of the restart marker that comes next.
-    restart: u8,
-    pub tables: Tables,
-    pub segments: Segments,
-}
-
-/// What the segments in front of the picture say about it.
-#[derive(Default)]
-pub(super) struct Segments {
-    pub jfif: bool,
-    /// Colour transform of Adobe's segment.
-    pub adobe: Option<u8>,
-}
-
-/// Where reading of markers ends.
+/// The end of a series of markers.
 pub(super) enum Next {
     Scan(Scan),
     End,
 }
 
-impl<'a> Reader<'a> {
-    pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0, marker: 0, restart: 0, tables: Tables::default(), segments: Segments::default() }
-    }
-
-    /// Goes on in another stream, with the tables of this one.
-    pub fn with_bytes<'b>(self, bytes: &'b [u8]) -> Reader<'b> {
-        Reader { bytes, at: 0, marker: 0, restart: 0, tables: self.tables, segments: self.segments }
-    }
-
-    pub fn byte(&mut self) -> Result<u8> {
-        let byte = *self.bytes.get(self.at).ok_or(CUT_SHORT)?;
-        self.at += 1;
-        Ok(byte)
-    }
-
-    pub fn word(&mut self) -> Result<u16> {
-        Ok(u16::from_be_bytes([self.byte()?, self.byte()?]))
-    }
-
-    pub fn take<const COUNT: usize>(&mut self) -> Result<[u8; COUNT]> {
-        let bytes = *self.bytes.get(self.at..).and_then(<[u8]>::first_chunk).ok_or(CUT_SHORT)?;
-        self.at += COUNT;
-        Ok(bytes)
-    }
-
-    /// The length of what follows it in its segment.
-    pub fn length(&mut self) -> Result<usize> {
-        Ok(usize::from(self.word()?).saturating_sub(2))
-    }
-
-    /// The content of a segment.
-    fn segment(&mut self) -> Result<&'a [u8]> {
-        let length = self.length()?;
-        let content = self.bytes.get(self.at..self.at + length).ok_or(CUT_SHORT)?;
-        self.at += length;
-        Ok(content)
-    }
-
-    /// Goes to the next marker, over whatever lies before it.
-    fn seek_marker(&mut self) -> Result<()> {
-        loop {
-            let rest = self.bytes.get(self.at..).unwrap_or_default();
-            self.at += memchr(0xff, rest).ok_or(CUT_SHORT)? + 1;
-            let mut byte = self.byte()?;
-            while byte == 0xff {
-                byte = self.byte()?;
-            }
-            if byte != 0 {
-                self.marker = byte;
-                return Ok(());
-            }
-        }
-    }
-
-    /// Takes the restart marker that is due. Where another is found, it decides as libjpeg does: a marker may be left unread,
-    /// and the scan then has no data until its turn.
-    pub fn restart(&mut self) -> Result<()> {
-        if self.marker == 0 {
-            self.seek_marker()?;
-        }
-        let due = self.restart;
-        self.restart = (due + 1) % 8;
-        loop {
-            let ahead = match self.marker {
-                0xd0..=0xd7 => (self.marker - 0xd0 + 8 - due) % 8,
-                // What cannot be a marker is passed over; any other ends the data.
-                0..0xc0 => 7,
-                _ => return Ok(()),
-            };
-            match ahead {
-                1 | 2 => return Ok(()),
-                6 | 7 => self.seek_marker()?,
-                _ => break,
-            }
-        }
-        self.marker = 0;
-        Ok(())
-    }
-
-    /// Reads the first marker, which has to be there at once.
+impl Reader<'_> {
+    /// Reads the first marker, which must come first in the data.
     pub fn begin(&mut self) -> Result<()> {
         if self.word()? != 0xffd8 {
             return Err("it does not begin like a JPEG");
@@ -143,7 +21,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Reads markers up to the next scan or to the end. The frame is filled in where its header comes.
+    /// Reads markers up to the next scan or to the end. Sets the frame when its header is read.
     pub fn read(&mut self, frame: &mut Option<Frame>) -> Result<Next> {
         loop {
             if self.marker == 0 {
@@ -189,8 +67,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads what follows the only scan. A missing end does not matter there, but what is no JPEG does, as far as Pillow looks:
-    /// to the end of its buffer.
+    /// Reads the data after the only scan, up to the end of Pillow's buffer. A missing end does not matter there, but
+    /// data that is not JPEG does.
     pub fn finish(&mut self, frame: &mut Option<Frame>) -> Result<()> {
         const BUFFER: usize = 1 << 16;
         let end = self.at.next_multiple_of(BUFFER).min(self.bytes.len());

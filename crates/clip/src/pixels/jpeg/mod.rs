@@ -1,15 +1,17 @@
 //! JPEG, decoded as libjpeg-turbo 3 does it for Pillow: the same samples, bit for bit, of damaged files too.
-//!
-//! All kinds that Pillow reads: sequential, progressive and lossless, by Huffman codes and by arithmetic coding, with any
-//! sampling, in one scan or several. The work is based in part on that of the Independent JPEG Group.
-//! External crate: `memchr`.
+//! All kinds that Pillow reads: sequential, progressive and lossless, by Huffman codes and by arithmetic coding, with
+//! any sampling, in one scan or several. The work is based in part on that of the Independent JPEG Group.
 
 mod arithmetic;
 mod bits;
+mod block;
 mod coefficients;
 mod colors;
 mod cost;
 mod decoder;
+mod definitions;
+mod entropy;
+mod error;
 mod frame;
 mod huffman;
 mod idct;
@@ -18,6 +20,7 @@ mod markers;
 mod planes;
 mod probabilities;
 mod progressive;
+mod reader;
 mod scan;
 mod sequential;
 mod smoothing;
@@ -31,26 +34,17 @@ mod upsampling;
 pub(super) use colors::Colors;
 pub(super) use cost::{MAX_SCANNED_PIXELS, scanned_pixels};
 
+use block::Steps;
 use coefficients::Coefficients;
 use colors::Stored;
+use error::{NO_FRAME, Result};
 use frame::{Frame, Scan};
-use idct::Steps;
-use markers::{Next, Reader};
+use markers::Next;
 use planes::Planes;
+use reader::Reader;
 use upsampling::Upsampling;
 
-use crate::pixels::header::CUT_SHORT;
-
-/// Why a JPEG cannot be read.
-type Result<T> = std::result::Result<T, &'static str>;
-
-const NO_FRAME: &str = "it has no frame";
-
-fn reserve<T>(length: usize) -> Result<Vec<T>> {
-    crate::memory::reserve(length).map_err(|_| "there is not enough memory for it")
-}
-
-/// A JPEG of which the headers are read, up to the first scan.
+/// A JPEG after its headers were read, up to the first scan.
 pub(super) struct Jpeg<'a> {
     reader: Reader<'a>,
     frame: Frame,
@@ -60,14 +54,14 @@ pub(super) struct Jpeg<'a> {
 impl<'a> Jpeg<'a> {
     pub fn open(bytes: &'a [u8]) -> Result<Self> {
         let jpeg = Self::begin(Reader::new(bytes))?;
-        // Two components are of a TIFF only: grey and alpha.
+        // Only a TIFF has two components: gray and alpha.
         match jpeg.frame.components.len() {
             2 => Err("only one, three or four colours are supported"),
             _ => Ok(jpeg),
         }
     }
 
-    /// Opens a stream that goes by the tables of another, as those in a TIFF do.
+    /// Opens a stream that uses the tables of another, as in a TIFF.
     pub fn open_with_tables(tables: &[u8], bytes: &'a [u8]) -> Result<Self> {
         let mut reader = Reader::new(tables);
         reader.begin()?;
@@ -101,21 +95,21 @@ impl<'a> Jpeg<'a> {
         self.frame.height
     }
 
-    /// Samples of a pixel.
+    /// Returns the samples of a pixel.
     pub fn channels(&self, colors: Colors) -> usize {
         Stored::of(&self.frame, &self.reader.segments, colors).channels(&self.frame)
     }
 
-    /// Bytes that decoding takes beside the samples that it makes.
+    /// Returns the bytes that decoding takes in addition to the samples that it returns.
     pub fn bytes(&self) -> u64 {
         let coefficients =
             if self.is_buffered() && !self.frame.coding.lossless { Coefficients::bytes(&self.frame) } else { 0 };
-        // Rows of each component, and sums of them.
+        // Rows of each component, and their sums.
         let rows = 16 * self.frame.row_bytes();
         Planes::bytes(&self.frame) + coefficients + rows
     }
 
-    /// Whether all scans are to be read before a sample can be made.
+    /// Returns true if all scans must be read before the first sample is known.
     fn is_buffered(&self) -> bool {
         self.frame.coding.progressive || self.scan.components.len() < self.frame.components.len()
     }
@@ -154,7 +148,7 @@ impl<'a> Jpeg<'a> {
     }
 }
 
-/// Reads the only scan of a picture, and makes its samples row by row.
+/// Reads the only scan of an image, and makes its samples row by row.
 fn read_at_once(
     reader: &mut Reader,
     frame: &mut Frame,
@@ -163,7 +157,7 @@ fn read_at_once(
     output: &mut Output,
 ) -> Result<()> {
     scan::Budget::default().spend(frame, scan)?;
-    let (grid, mut entropy) = scan::begin(reader, frame, scan)?;
+    let (grid, mut mcus) = scan::begin(reader, frame, scan)?;
     let steps: Vec<Steps> =
         frame.components.iter().filter_map(|component| component.steps.as_ref()).map(Steps::new).collect();
     let mut mcu = [[0; 64]; 10];
@@ -173,7 +167,7 @@ fn read_at_once(
         for row in 0..grid.rows(frame, mcu_row) {
             for column in 0..grid.columns {
                 mcu.fill([0; 64]);
-                entropy.decode(reader, mcu)?;
+                mcus.decode(reader, mcu)?;
                 let mut blocks = mcu.iter();
                 for part in &grid.parts {
                     let component = &frame.components[part.component];
@@ -194,7 +188,7 @@ fn read_at_once(
     Ok(())
 }
 
-/// Where the pixels go, row after row.
+/// The destination of pixels, row after row.
 struct Output<'a> {
     stored: Stored,
     upsampling: Vec<Upsampling>,
@@ -211,7 +205,7 @@ impl<'a> Output<'a> {
         Ok(Self { stored, upsampling, rows, written: 0 })
     }
 
-    /// How many rows can be written after a row of MCUs: the last ones need the next.
+    /// Returns how many rows can be written after a row of MCUs. Its last rows need the next row of MCUs.
     fn ready(frame: &Frame, mcu_row: usize) -> usize {
         let is_last = mcu_row + 1 == frame.mcu_rows;
         if is_last { usize::MAX } else { (mcu_row + 1) * 8 * frame.vertical - frame.vertical }

@@ -1,16 +1,16 @@
-//! Samples of the components: of two rows of MCUs, the current one and the one before, or of a whole picture.
+//! Samples of the components: of two rows of MCUs, the current one and the one before, or of a whole image.
 
+use super::block::{Block, Steps};
+use super::error::{Result, reserve};
 use super::frame::Frame;
-use super::idct::{Steps, idct};
-use super::scan::Block;
-use super::{Result, reserve};
+use super::idct::idct;
 
 pub(super) struct Planes(pub Vec<Plane>);
 
 pub(super) struct Plane {
     samples: Vec<u8>,
     stride: usize,
-    /// The row that is kept first.
+    /// The first row that is kept.
     first: usize,
     /// Rows in a row of MCUs.
     depth: usize,
@@ -19,7 +19,7 @@ pub(super) struct Plane {
 }
 
 impl Planes {
-    /// Room for two rows of MCUs, or for all where the samples come one by one.
+    /// Returns planes for two rows of MCUs, or for the whole image if it is lossless.
     pub fn new(frame: &Frame) -> Result<Self> {
         let mut planes = Vec::with_capacity(frame.components.len());
         for component in &frame.components {
@@ -34,7 +34,7 @@ impl Planes {
         Ok(Self(planes))
     }
 
-    /// Bytes that they take.
+    /// Returns the bytes of all planes.
     pub fn bytes(frame: &Frame) -> u64 {
         frame.row_bytes() * if frame.coding.lossless { frame.mcu_rows as u64 } else { 2 }
     }

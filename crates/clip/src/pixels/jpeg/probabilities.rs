@@ -1,12 +1,12 @@
 //! Binary decisions by arithmetic coding (ITU-T T.81, annex D), in the form of libjpeg.
 
-use super::Result;
-use super::markers::Reader;
+use super::error::Result;
+use super::reader::Reader;
 
 /// An estimate: a state, and in the highest bit the value that is expected.
 pub(super) type Estimate = u8;
 
-/// Never adapts.
+/// The estimate that never adapts.
 pub(super) const EVEN: Estimate = 113;
 
 /// A segment of the data.
@@ -14,7 +14,7 @@ pub(super) struct Decisions {
     code: i64,
     interval: i64,
     shift: i32,
-    /// A code was not valid: the rest of the segment is not decoded.
+    /// True after an invalid code: the rest of the segment is not decoded.
     pub is_damaged: bool,
 }
 
@@ -81,8 +81,8 @@ impl Decisions {
     }
 }
 
-/// Size of the interval of what is less probable, the next states after it and after what is more, and whether these change
-/// places after it.
+/// For each state: the size of the less probable interval, the next states after the less and after the more probable
+/// value, and whether the two values are exchanged after the less probable one.
 #[rustfmt::skip]
 const STATES: [(u16, u8, u8, bool); 128] = {
     let mut states = [(0x5a1d, 113, 113, false); 128];

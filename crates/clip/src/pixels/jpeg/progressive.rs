@@ -1,11 +1,12 @@
 //! Blocks of progressive scans by Huffman codes: each scan has some bits of some coefficients.
 
-use super::Result;
 use super::bits::Bits;
+use super::block::{Block, NATURAL};
+use super::entropy::Entropy;
+use super::error::Result;
 use super::frame::{Frame, Grid, Scan};
 use super::huffman::Table;
-use super::markers::{NATURAL, Reader};
-use super::scan::{Block, Entropy};
+use super::reader::Reader;
 use super::sequential::{owners, table};
 
 pub(super) struct Progressive {
@@ -20,21 +21,18 @@ pub(super) struct Progressive {
     bits: Bits,
     /// Blocks that follow without a coefficient of their own.
     ended: u32,
-    interval: u16,
-    due: u16,
 }
 
 impl Progressive {
     pub fn new(reader: &Reader, frame: &Frame, scan: &Scan, grid: &Grid) -> Result<Self> {
         /// The largest size of a difference.
-        const MOST: u8 = 15;
+        const MAX_SIZE: u8 = 15;
         let of = |&component: &usize| {
             let (dc, ac) = frame.components[component].tables;
-            if scan.first == 0 { table(&reader.tables.dc, dc, MOST) } else { table(&reader.tables.ac, ac, u8::MAX) }
+            if scan.first == 0 { table(&reader.tables.dc, dc, MAX_SIZE) } else { table(&reader.tables.ac, ac, u8::MAX) }
         };
         // Further bits of DC are not coded.
         let coded: &[usize] = if scan.first == 0 && scan.high != 0 { &[] } else { &scan.components };
-        let interval = reader.tables.restart_interval;
         Ok(Self {
             tables: coded.iter().map(of).collect::<Result<_>>()?,
             predictions: [0; 4],
@@ -45,8 +43,6 @@ impl Progressive {
             low: scan.low,
             bits: Bits::default(),
             ended: 0,
-            interval,
-            due: interval,
         })
     }
 
@@ -100,7 +96,7 @@ impl Progressive {
         Ok(())
     }
 
-    /// One more bit of a coefficient that is not zero.
+    /// Returns one more bit of a coefficient that is not zero.
     fn refine(&mut self, reader: &mut Reader, coefficient: &mut i16) -> Result<()> {
         let bit = 1i16 << self.low;
         if self.bits.take(reader, 1)? != 0 && *coefficient & bit == 0 {
@@ -157,15 +153,12 @@ impl Entropy for Progressive {
         self.bits.is_empty
     }
 
+    fn restart(&mut self, reader: &mut Reader) -> Result<()> {
+        (self.predictions, self.ended) = ([0; 4], 0);
+        self.bits.restart(reader)
+    }
+
     fn decode(&mut self, reader: &mut Reader, blocks: &mut [Block]) -> Result<()> {
-        if self.interval > 0 {
-            if self.due == 0 {
-                self.bits.restart(reader)?;
-                (self.predictions, self.ended) = ([0; 4], 0);
-                self.due = self.interval;
-            }
-            self.due -= 1;
-        }
         match (self.first, self.is_refined) {
             (0, true) => self.refine_dc(reader, blocks),
             _ if self.bits.is_empty => Ok(()),

@@ -1,25 +1,15 @@
-//! Scans: what each of them decodes, block for block, and the order in which blocks are coded.
+//! Scans: their checks, their decoders and their costs.
 
-use super::Result;
 use super::arithmetic::Arithmetic;
+use super::entropy::{Entropy, Mcus};
+use super::error::Result;
 use super::frame::{Frame, Grid, Scan};
-use super::markers::Reader;
 use super::progressive::Progressive;
+use super::reader::Reader;
 use super::sequential::Sequential;
 
-/// Coefficients in their natural order, as they are stored.
-pub(super) type Block = [i16; 64];
-
-/// Decodes MCU after MCU.
-pub(super) trait Entropy {
-    /// Whether the data of the current segment ended too early.
-    fn is_empty(&self) -> bool;
-    /// Decodes into the blocks of an MCU: of a first scan they are zero.
-    fn decode(&mut self, reader: &mut Reader, blocks: &mut [Block]) -> Result<()>;
-}
-
-/// Checks a scan of blocks and prepares what decodes it.
-pub(super) fn begin(reader: &Reader, frame: &mut Frame, scan: &Scan) -> Result<(Grid, Box<dyn Entropy>)> {
+/// Checks a scan of blocks and prepares its decoder.
+pub(super) fn begin(reader: &Reader, frame: &mut Frame, scan: &Scan) -> Result<(Grid, Mcus)> {
     for &component in &scan.components {
         frame.components[component].latch(&reader.tables.quantization)?;
     }
@@ -32,21 +22,22 @@ pub(super) fn begin(reader: &Reader, frame: &mut Frame, scan: &Scan) -> Result<(
         (false, true) => Box::new(Progressive::new(reader, frame, scan, &grid)?),
         (false, false) => Box::new(Sequential::new(reader, frame, scan, &grid)?),
     };
-    Ok((grid, entropy))
+    let mcus = Mcus::new(reader, entropy);
+    Ok((grid, mcus))
 }
 
 fn is_in_order(scan: &Scan) -> bool {
     /// The most that a bit may be worth, as a power of two.
-    const HIGHEST: u8 = 13;
+    const MAX_LOW: u8 = 13;
     let is_band = match scan.first {
         0 => scan.last == 0,
         first => first <= scan.last && scan.last < 64 && scan.components.len() == 1,
     };
-    is_band && (scan.high == 0 || scan.low + 1 == scan.high) && scan.low <= HIGHEST
+    is_band && (scan.high == 0 || scan.low + 1 == scan.high) && scan.low <= MAX_LOW
 }
 
-/// What all scans together cost: each goes over all of its blocks, which a file of a kilobyte can ask for a hundred times, and
-/// which cannot be stopped.
+/// The cost of all scans together. Each scan visits all of its blocks and cannot be interrupted, and a file of a
+/// kilobyte can ask for a hundred scans.
 #[derive(Default)]
 pub(super) struct Budget {
     pub scans: u32,
@@ -55,9 +46,9 @@ pub(super) struct Budget {
 
 impl Budget {
     /// A few seconds. Encoders write about ten scans where they write several.
-    const MOST_SAMPLES: u64 = 3 << 30;
+    const MAX_SAMPLES: u64 = 3 << 30;
     /// As many as there are bits of coefficients.
-    const MOST_SCANS: u32 = 1000;
+    const MAX_SCANS: u32 = 1000;
     /// Data of arithmetic coding can say much in few bytes: a sample costs as much as so many others.
     const ARITHMETIC: u64 = 16;
 
@@ -70,7 +61,7 @@ impl Budget {
         };
         self.samples += scan.components.iter().map(units).sum::<u64>() * unit * weight;
         self.scans += 1;
-        if self.samples > Self::MOST_SAMPLES || self.scans > Self::MOST_SCANS {
+        if self.samples > Self::MAX_SAMPLES || self.scans > Self::MAX_SCANS {
             return Err("it has too many scans for its size");
         }
         Ok(())

@@ -1,11 +1,12 @@
 //! Blocks of sequential scans by Huffman codes: each has all of its coefficients.
 
 use super::bits::{Bits, Fast};
-use super::frame::{Frame, Grid};
+use super::block::{Block, NATURAL};
+use super::entropy::Entropy;
+use super::error::Result;
+use super::frame::{Frame, Grid, Scan};
 use super::huffman::{Codes, Table};
-use super::markers::{NATURAL, Reader};
-use super::scan::{Block, Entropy};
-use super::{Result, frame};
+use super::reader::Reader;
 
 pub(super) struct Sequential {
     /// For each component of the scan.
@@ -14,13 +15,10 @@ pub(super) struct Sequential {
     /// The component that each block of an MCU is of.
     owners: Vec<usize>,
     bits: Bits,
-    interval: u16,
-    /// MCUs up to the next restart marker.
-    due: u16,
 }
 
 /// The largest size of a difference.
-const MOST: u8 = 15;
+const MAX_SIZE: u8 = 15;
 
 /// Puts the tables that Motion-JPEG leaves out where there are none.
 pub(super) fn complete(reader: &mut Reader) {
@@ -32,29 +30,28 @@ pub(super) fn complete(reader: &mut Reader) {
     }
 }
 
-pub(super) fn table(codes: &[Option<Codes>; 4], place: u8, most: u8) -> Result<Table> {
-    Table::new(codes.get(usize::from(place)).and_then(Option::as_ref), most)
+pub(super) fn table(codes: &[Option<Codes>; 4], place: u8, max: u8) -> Result<Table> {
+    Table::new(codes.get(usize::from(place)).and_then(Option::as_ref), max)
 }
 
-/// The component, by its place in the scan, of each block of an MCU.
+/// Returns the component, by its place in the scan, of each block of an MCU.
 pub(super) fn owners(grid: &Grid) -> Vec<usize> {
     let parts = grid.parts.iter().enumerate();
     parts.flat_map(|(owner, part)| std::iter::repeat_n(owner, part.columns * part.rows)).collect()
 }
 
 impl Sequential {
-    pub fn new(reader: &Reader, frame: &Frame, scan: &frame::Scan, grid: &Grid) -> Result<Self> {
+    pub fn new(reader: &Reader, frame: &Frame, scan: &Scan, grid: &Grid) -> Result<Self> {
         let pair = |&component: &usize| {
             let (dc, ac) = frame.components[component].tables;
             let tables = &reader.tables;
-            Ok((table(&tables.dc, dc, MOST)?, table(&tables.ac, ac, u8::MAX)?.with_values()))
+            Ok((table(&tables.dc, dc, MAX_SIZE)?, table(&tables.ac, ac, u8::MAX)?.with_values()))
         };
         let tables = scan.components.iter().map(pair).collect::<Result<_>>()?;
-        let interval = reader.tables.restart_interval;
-        Ok(Self { tables, predictions: [0; 4], owners: owners(grid), bits: Bits::default(), interval, due: interval })
+        Ok(Self { tables, predictions: [0; 4], owners: owners(grid), bits: Bits::default() })
     }
 
-    /// Nothing where the MCU is near a marker or the end.
+    /// None where the MCU is near a marker or the end.
     fn fast(&mut self, reader: &mut Reader, blocks: &mut [Block]) -> Option<()> {
         let mut fast = Fast::new(&self.bits, reader, blocks.len())?;
         let mut predictions = self.predictions;
@@ -102,15 +99,12 @@ impl Entropy for Sequential {
         self.bits.is_empty
     }
 
+    fn restart(&mut self, reader: &mut Reader) -> Result<()> {
+        self.predictions = [0; 4];
+        self.bits.restart(reader)
+    }
+
     fn decode(&mut self, reader: &mut Reader, blocks: &mut [Block]) -> Result<()> {
-        if self.interval > 0 {
-            if self.due == 0 {
-                self.bits.restart(reader)?;
-                self.predictions = [0; 4];
-                self.due = self.interval;
-            }
-            self.due -= 1;
-        }
         if !self.bits.is_empty && self.fast(reader, blocks).is_none() {
             self.careful(reader, blocks)?;
         }

@@ -1,11 +1,10 @@
-//! Coefficients of a progressive picture that its scans leave open, estimated from the blocks around: as libjpeg does where a
-//! picture ends before its last scans.
+//! Coefficients of a progressive image that its scans leave open, estimated from the blocks around: as libjpeg does
+//! where an image ends before its last scans.
 
+use super::block::{Block, NATURAL};
 use super::frame::{Component, Frame, Scan};
-use super::markers::NATURAL;
-use super::scan::Block;
 
-/// What is known of each coefficient: nothing (-1), or all bits but so many.
+/// The known bits of each coefficient: none (-1), or all except so many.
 pub(super) type Known = [i8; 64];
 
 pub(super) const UNKNOWN: Known = [-1; 64];
@@ -22,7 +21,7 @@ pub(super) struct Place {
     pub column: usize,
 }
 
-/// Notes what a scan tells of a component.
+/// Records the bits of a component that a scan contains.
 pub(super) fn note(known: &mut Known, before: &mut Known, scan: &Scan, number: u32) {
     let (first, last) = (usize::from(scan.first), usize::from(scan.last).min(63));
     for place in first.min(1)..=last.max(ESTIMATED - 1) {
@@ -33,7 +32,7 @@ pub(super) fn note(known: &mut Known, before: &mut Known, scan: &Scan, number: u
     }
 }
 
-/// Whether the first coefficients are open, and can be estimated.
+/// Returns true if the first coefficients are open, and can be estimated.
 pub(super) fn is_useful(frame: &Frame, known: &[Known]) -> bool {
     let can_be = |(component, known): (&Component, &Known)| {
         let mut places = NATURAL[..ESTIMATED].iter();
@@ -43,7 +42,7 @@ pub(super) fn is_useful(frame: &Frame, known: &[Known]) -> bool {
         && known.iter().any(|known| known[1..ESTIMATED].iter().any(|&bits| bits != 0))
 }
 
-/// The block with its open coefficients estimated.
+/// Returns the block with its open coefficients estimated.
 pub(super) fn smooth(frame: &Frame, component: &Component, blocks: &[Block], place: &Place, known: &Known) -> Block {
     let mut block = blocks[place.row * component.stored_columns + place.column];
     let Some(steps) = component.steps else { return block };
@@ -75,7 +74,7 @@ pub(super) fn smooth(frame: &Frame, component: &Component, blocks: &[Block], pla
     block
 }
 
-/// The means of the 25 blocks around, those at an edge more than once.
+/// Returns the means of the 25 blocks around, those at an edge more than once.
 fn means(frame: &Frame, component: &Component, blocks: &[Block], &Place { mcu_row, row, column }: &Place) -> Kernel {
     // libjpeg counts rows as if all rows of MCUs had as many as this one.
     let in_mcu = row - mcu_row * component.vertical;

@@ -1,11 +1,9 @@
-//! The two kernels that take most of the time, in instructions that every processor of x86-64 has. Other
-//! processors have the same kernels in plain Rust. External crate: `safe_arch`, which makes functions of these instructions.
+//! The two kernels that take most of the time, in instructions that every processor of x86-64 has. Other processors
+//! have the same kernels in plain Rust. External crate: `safe_arch`, which makes functions of these instructions.
 
 use safe_arch::*;
 
-use super::colors::rgb;
-use super::idct::Steps;
-use super::scan::Block;
+use super::block::{Block, Steps};
 
 #[inline(always)]
 fn load(values: &[i16; 8]) -> m128i {
@@ -61,7 +59,7 @@ impl Wide {
     }
 }
 
-/// One of the two passes of the cosine transform.
+/// Returns one of the two passes of the cosine transform.
 #[inline(always)]
 fn pass<const BITS: i32>(rows: [m128i; 8]) -> [m128i; 8] {
     let [zero, one, two, three, four, five, six, seven] = rows;
@@ -127,7 +125,7 @@ fn transpose(rows: [m128i; 8]) -> [m128i; 8] {
     ]
 }
 
-/// The samples of a block of which not all coefficients after the first row are zero.
+/// Returns the samples of a block of which not all coefficients after the first row are zero.
 #[inline(always)]
 pub(super) fn idct(block: &Block, Steps(steps): &Steps) -> [[u8; 8]; 8] {
     let mut rows = [zeroed_m128i(); 8];
@@ -146,9 +144,9 @@ pub(super) fn idct(block: &Block, Steps(steps): &Steps) -> [[u8; 8]; 8] {
     samples
 }
 
-/// RGB of a row of YCbCr.
-pub(super) fn rgb_row(luma: &[u8], blue: &[u8], red: &[u8], pixels: &mut [u8]) {
-    let (pixels, rest) = pixels.as_chunks_mut::<24>();
+/// Converts a row of YCbCr to RGB, in groups of eight pixels, and returns how many pixels were converted.
+pub(super) fn rgb_row(luma: &[u8], blue: &[u8], red: &[u8], pixels: &mut [u8]) -> usize {
+    let (pixels, _) = pixels.as_chunks_mut::<24>();
     let done = pixels.len() * 8;
     let lumas = luma.as_chunks::<8>().0.iter();
     for (pixels, (luma, (blue, red))) in
@@ -156,10 +154,7 @@ pub(super) fn rgb_row(luma: &[u8], blue: &[u8], red: &[u8], pixels: &mut [u8]) {
     {
         eight(luma, blue, red, pixels);
     }
-    let colours = luma[done..].iter().zip(&blue[done..]).zip(&red[done..]);
-    for (pixel, ((&luma, &blue), &red)) in rest.chunks_exact_mut(3).zip(colours) {
-        pixel.copy_from_slice(&rgb(luma, blue, red));
-    }
+    done
 }
 
 /// Eight pixels. Factors above 16 bits are taken apart: 1.402 is 1 + 0.402, 1.772 is 2 - 0.228, and 0.714 is 1 - 0.286.
@@ -179,7 +174,7 @@ fn eight(luma: &[u8; 8], blue: &[u8; 8], red: &[u8; 8], pixels: &mut [u8; 24]) {
     let g = add_i16_m128i(sub_i16_m128i(luma, red), shift(Wide::products(blue, red, pair(-22_554, 18_734))));
     let twice = add_i16_m128i(blue, blue);
     let b = add_i16_m128i(add_i16_m128i(luma, twice), shift(Wide::products(blue, zero, pair(-14_942, 0))));
-    // Bytes of red and green, and of blue and nothing, side by side: a pixel in 32 bits.
+    // Red, green, blue and an unused byte: a pixel in 32 bits.
     let (red, green, blue) = (pack_i16_to_u8_m128i(r, r), pack_i16_to_u8_m128i(g, g), pack_i16_to_u8_m128i(b, b));
     let (two, one) = (unpack_low_i8_m128i(red, green), unpack_low_i8_m128i(blue, zero));
     let quads = [unpack_low_i16_m128i(two, one), unpack_high_i16_m128i(two, one)];

@@ -2,6 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
+use super::error::CUT_SHORT;
 use super::*;
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures");
@@ -20,7 +21,7 @@ fn rgb(bytes: &[u8]) -> Result<((u32, u32), Vec<u8>)> {
     Ok((size, pixels.into_iter().flat_map(|level| std::iter::repeat_n(level, repeat)).collect()))
 }
 
-/// Compares the files whose names begin so with what Pillow makes of them.
+/// Compares the files whose names begin with a prefix with Pillow's pixels.
 fn compare(prefixes: &[&str]) {
     let pillow = std::fs::read(format!("{FIXTURES}/jpeg/pixels.json")).unwrap();
     let pillow: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&pillow).unwrap();
@@ -114,7 +115,7 @@ fn what_is_not_supported_is_named() {
     assert_eq!(rgb(b"\xff\xd8\xff\xd9"), Err(CUT_SHORT));
 }
 
-/// A progressive grey frame of this side, and so many scans of no coefficient.
+/// Returns a progressive gray frame of this side, and so many scans of no coefficient.
 fn scans(side: u16, count: usize) -> Vec<u8> {
     let [high, low] = side.to_be_bytes();
     let head = [

@@ -1,9 +1,9 @@
-//! Components of fewer samples, brought to the size of the picture: as libjpeg does, between the samples where the factor is
-//! two, and by repeating them where it is another.
+//! Components of fewer samples, brought to the size of the image: as libjpeg does, between the samples where the factor
+//! is two, and by repeating them where it is another.
 
+use super::error::{Result, reserve};
 use super::frame::{Component, Frame};
 use super::planes::Plane;
-use super::{Result, reserve};
 
 enum Method {
     /// There are as many as pixels.
@@ -45,7 +45,7 @@ impl Upsampling {
         Ok(Self { method, row, sums, repeated: None })
     }
 
-    /// The samples of a row of the picture.
+    /// Returns the samples of a row of the image.
     #[inline(always)]
     pub fn row<'a>(&'a mut self, plane: &'a Plane, row: usize) -> &'a [u8] {
         match self.method {
@@ -83,14 +83,14 @@ impl Upsampling {
     }
 }
 
-/// The row of a component that a row of the picture is in, and the next one to it.
+/// Returns the row of a component that a row of the image is in, and the next one to it.
 fn neighbours(plane: &Plane, row: usize) -> (&[u8], &[u8]) {
     let near = row / 2;
     let far = if row.is_multiple_of(2) { near.saturating_sub(1) } else { (near + 1).min(plane.height - 1) };
     (plane.row(near), plane.row(far))
 }
 
-/// Two pixels for each sum but the first and last.
+/// Returns two pixels for each sum but the first and last.
 #[inline(always)]
 fn between<const BITS: u16, const LEFT: u16, const RIGHT: u16>(sums: &mut [u16], row: &mut [u8]) {
     let last = sums.len() - 1;

@@ -1,10 +1,7 @@
-//! The strips or tiles of a page: where they are in the picture and in the file.
+//! The strips or tiles of a page: where they are in the image and in the file.
 
-use crate::pixels::jpeg::{MAX_SCANNED_PIXELS, scanned_pixels};
-use crate::pixels::tiff::Result;
-use crate::pixels::tiff::compression::Compression;
 use crate::pixels::tiff::directory::{Entry, Tiff, tag};
-use crate::pixels::tiff::jpeg;
+use crate::pixels::tiff::error::Result;
 
 /// The chunks of a page, all of one size: row by row, and plane after plane.
 pub(in crate::pixels) struct Chunks<'a> {
@@ -14,13 +11,13 @@ pub(in crate::pixels) struct Chunks<'a> {
     pub height: u32,
     /// Rows of a tile as it is stored.
     pub stored_height: u32,
-    across: u64,
-    down: u64,
+    pub across: u64,
+    pub down: u64,
     places: Entry<'a>,
     lengths: Option<Entry<'a>>,
 }
 
-/// A chunk, as far as it is in the picture.
+/// A chunk, as far as it is in the image.
 pub(super) struct Chunk {
     /// Its number among those of a plane.
     pub index: u64,
@@ -61,14 +58,14 @@ impl<'a> Chunks<'a> {
         })
     }
 
-    /// The number of chunks of one plane.
+    /// Returns the number of chunks of one plane.
     pub(super) fn count(&self) -> u64 {
         self.across * self.down
     }
 
-    /// The chunks of one plane of a page of such a size.
+    /// Returns the chunks of one plane of a page of such a size.
     pub(super) fn iter(&self, width: u32, height: u32) -> impl Iterator<Item = Chunk> {
-        let starts = |most: u32, side: u32| (0..most).step_by(side as usize);
+        let starts = |length: u32, side: u32| (0..length).step_by(side as usize);
         let places =
             starts(height, self.height).flat_map(move |top| starts(width, self.width).map(move |left| (left, top)));
         (0..).zip(places).map(move |(index, (left, top))| Chunk {
@@ -80,19 +77,19 @@ impl<'a> Chunks<'a> {
         })
     }
 
-    /// The length of a chunk, if the file gives it.
+    /// Returns the length of a chunk, if the file gives it.
     pub(super) fn length(&self, index: u64) -> Option<u64> {
         self.lengths.and_then(|lengths| lengths.value(index).ok())
     }
 
-    /// The bytes of a chunk, and all that follows in the file.
+    /// Returns the bytes of a chunk, and all that follows in the file.
     pub(super) fn bytes_from(&self, index: u64) -> Result<&'a [u8]> {
         let place = usize::try_from(self.places.value(index)?).unwrap_or(usize::MAX);
         self.file.0.get(place..).ok_or("a strip or tile is outside the file")
     }
 
-    /// The bytes of a chunk. If the file gives no length, they end where the next chunk begins, or with the file: a decoder
-    /// stops when it has all pixels.
+    /// Returns the bytes of a chunk. If the file gives no length, they end where the next chunk begins, or with the
+    /// file: a decoder stops when it has all pixels.
     pub(super) fn bytes(&self, index: u64) -> Result<&'a [u8]> {
         let rest = self.bytes_from(index)?;
         let length = match self.length(index) {
@@ -105,45 +102,5 @@ impl<'a> Chunks<'a> {
         };
         let length = length.and_then(|length| usize::try_from(length).ok()).unwrap_or(usize::MAX);
         Ok(rest.get(..length).unwrap_or(rest))
-    }
-
-    /// Checks that decoding costs no more than such a picture may cost.
-    pub(super) fn check(
-        &self,
-        size: (u64, u64),
-        planes: u32,
-        compression: Compression,
-        most_pixels: u64,
-    ) -> Result<()> {
-        const LONGEST_TILE: u64 = 1 << 16;
-        /// Enough for the largest pictures in tiles of 16 x 16. To start a decoder takes up to four microseconds.
-        const MOST_CHUNKS: u64 = 1 << 18;
-        let (width, height) = (u64::from(self.width), u64::from(self.stored_height));
-        let decoded = (self.across * width).saturating_mul(self.down * height);
-        if width > size.0.max(LONGEST_TILE) || height > size.1.max(LONGEST_TILE) || decoded > 2 * most_pixels {
-            return Err("its tiles are much larger than it is");
-        }
-        let count = self.count().saturating_mul(planes.into());
-        if count > MOST_CHUNKS {
-            return Err("it has too many strips or tiles");
-        }
-        if compression == Compression::None {
-            return Ok(());
-        }
-        let (mut stored, mut scanned) = (0, 0);
-        for index in 0..count {
-            let bytes = self.bytes(index)?;
-            stored += bytes.len();
-            if stored > 2 * self.file.0.len() {
-                return Err("its strips or tiles lie in one another");
-            }
-            if compression == Compression::Jpeg {
-                scanned += scanned_pixels(bytes, jpeg::most(self))?;
-                if scanned > MAX_SCANNED_PIXELS {
-                    return Err("it has too many scans for its size");
-                }
-            }
-        }
-        Ok(())
     }
 }

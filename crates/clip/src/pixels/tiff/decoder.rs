@@ -1,10 +1,10 @@
-//! A TIFF as the other decoders are used. External crate: `image`.
+//! A TIFF behind the interface of all decoders. External crate: `image`.
 
 use std::io;
 
 use crate::pixels::decoder::{ColorType, ImageDecoder, ImageError, ImageResult};
 
-use crate::pixels::tiff::Page;
+use crate::pixels::tiff::page::Page;
 
 impl ImageDecoder for Page<'_> {
     fn dimensions(&self) -> (u32, u32) {
@@ -20,7 +20,7 @@ impl ImageDecoder for Page<'_> {
     }
 
     fn read_image_boxed(self: Box<Self>, rgb: &mut [u8]) -> ImageResult<()> {
-        // A box is a decoder too, which comes back here.
+        // A box is a decoder too; calling its method would recurse.
         Page::read_image(*self, rgb)
     }
 }

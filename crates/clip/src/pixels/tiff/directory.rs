@@ -1,8 +1,8 @@
-//! The directories of a TIFF, classic or BigTIFF, read in place: nothing is copied, however many numbers one claims to have.
+//! The directories of a TIFF, classic or BigTIFF, read in place: no list of numbers is copied, whatever its length.
 
 use std::collections::HashSet;
 
-use crate::pixels::tiff::Result;
+use crate::pixels::tiff::error::Result;
 
 /// The bytes of a TIFF, in either byte order.
 #[derive(Clone, Copy)]
@@ -40,7 +40,7 @@ pub(super) mod tag {
 }
 
 /// libtiff rejects a longer directory.
-const MOST_ENTRIES: u64 = 65_535;
+const MAX_ENTRIES: u64 = 65_535;
 
 impl<'a> Tiff<'a> {
     pub(in crate::pixels) fn is_one(bytes: &[u8]) -> bool {
@@ -55,7 +55,7 @@ impl<'a> Tiff<'a> {
         self.0.get(2..4).is_some_and(|version| version.contains(&b'+'))
     }
 
-    /// The sizes of an offset, of a directory's count of entries, and of an entry.
+    /// Returns the sizes of an offset, of a directory's count of entries, and of an entry.
     fn sizes(self) -> (usize, usize, u64) {
         if self.is_big() { (8, 8, 20) } else { (4, 2, 12) }
     }
@@ -67,7 +67,7 @@ impl<'a> Tiff<'a> {
         Some(if self.is_little_endian() { digits.rev().fold(0, add) } else { digits.fold(0, add) })
     }
 
-    /// The offset of a directory that is stored at `at`; zero stands for none.
+    /// Returns the offset of a directory, which is stored at `at`. Zero stands for none.
     fn directory(self, at: u64) -> Option<u64> {
         self.number(at, self.sizes().0).filter(|&directory| directory != 0)
     }
@@ -76,20 +76,21 @@ impl<'a> Tiff<'a> {
         self.directory(if self.is_big() { 8 } else { 4 })
     }
 
-    /// Counts the pages by the chain of directories only. Their entries are not read: directories may overlap, and each may
-    /// have tens of thousands of entries, which a file of a megabyte could ask for thousands of millions of times.
+    /// Returns the number of pages from the chain of directories. Their entries are not read, because directories may
+    /// overlap and each may have tens of thousands of entries: a file of a megabyte could ask for thousands of millions
+    /// of entries.
     pub(in crate::pixels) fn pages(self) -> u32 {
-        /// As many as libtiff knew for most of its life.
-        const MOST: usize = 65_535;
+        /// The limit of libtiff for most of its history.
+        const MAX_PAGES: usize = 65_535;
         let (offset, count, entry) = self.sizes();
         let mut seen = HashSet::new();
         let mut next = self.first_directory();
         while let Some(at) = next {
-            let entries = self.number(at, count).filter(|&entries| entries <= MOST_ENTRIES);
+            let entries = self.number(at, count).filter(|&entries| entries <= MAX_ENTRIES);
             let end = entries.and_then(|entries| at.checked_add(count as u64 + entries * entry));
-            // A directory that does not end within the file cannot be read; one that was seen before leads back.
+            // A directory that does not end within the file cannot be read. One that was seen before closes a loop.
             let Some(end) = end.filter(|&end| self.number(end, offset).is_some()) else { break };
-            if seen.len() == MOST || !seen.insert(at) {
+            if seen.len() == MAX_PAGES || !seen.insert(at) {
                 break;
             }
             next = self.directory(end);
@@ -97,11 +98,11 @@ impl<'a> Tiff<'a> {
         seen.len() as u32
     }
 
-    /// The entries of the first directory.
+    /// Returns the entries of the first directory.
     fn entries(self) -> impl Iterator<Item = Entry<'a>> {
         let (offset, count, entry_size) = self.sizes();
         let first = self.first_directory().unwrap_or(u64::MAX);
-        let entries = self.number(first, count).filter(|&entries| entries <= MOST_ENTRIES).unwrap_or(0);
+        let entries = self.number(first, count).filter(|&entries| entries <= MAX_ENTRIES).unwrap_or(0);
         (0..entries).map_while(move |entry| {
             let at = first.checked_add(count as u64 + entry * entry_size)?;
             let (tag, kind) = (self.number(at, 2)?, self.number(at + 2, 2)?);
@@ -119,12 +120,12 @@ impl<'a> Tiff<'a> {
         })
     }
 
-    /// The entry of a tag. Of several, the first counts, as in Pillow.
+    /// Returns the entry of a tag. Of several, the first counts, as in Pillow.
     pub(super) fn entry(self, tag: u64) -> Option<Entry<'a>> {
         self.entries().find(|entry| entry.tag == tag)
     }
 
-    /// The first number of a tag, or the number that its absence stands for.
+    /// Returns the first number of a tag, or the default if the tag is missing.
     pub(super) fn first(self, tag: u64, default: u64) -> Result<u64> {
         self.entry(tag).map_or(Ok(default), |entry| entry.value(0))
     }
@@ -142,7 +143,7 @@ pub(super) struct Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
-    /// The bytes of a list of bytes.
+    /// Returns the bytes of a list of bytes.
     pub(super) fn bytes(&self) -> Option<&'a [u8]> {
         let start = usize::try_from(self.place).ok().filter(|_| self.size == 1)?;
         self.file.0.get(start..start.checked_add(usize::try_from(self.length).ok()?)?)
@@ -153,14 +154,14 @@ impl<'a> Entry<'a> {
         self.file.number(at, size).filter(|_| index < self.length)
     }
 
-    /// One whole number of the list.
+    /// Returns one whole number of the list.
     pub(super) fn value(&self, index: u64) -> Result<u64> {
         const WHOLE: [u64; 9] = [1, 3, 4, 6, 8, 9, 13, 16, 18];
         let number = if WHOLE.contains(&self.kind) { self.number(index, self.size) } else { None };
         number.ok_or("a number in its directory cannot be read")
     }
 
-    /// One number of the list, of any type.
+    /// Returns one number of the list, of any type.
     pub(super) fn rational(&self, index: u64) -> Option<f64> {
         const RATIONAL: [u64; 2] = [5, 10];
         const FLOAT: u64 = 11;

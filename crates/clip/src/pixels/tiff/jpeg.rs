@@ -3,20 +3,20 @@
 use crate::pixels::jpeg::{Colors, Jpeg};
 use crate::pixels::tiff::chunks::Chunks;
 use crate::pixels::tiff::directory::tag;
+use crate::pixels::tiff::error::{Result, reserve};
 use crate::pixels::tiff::page::Page;
-use crate::pixels::tiff::{Result, reserve};
 
-/// How the JPEG streams of a page are decoded.
+/// The decoder of the JPEG streams of a page.
 pub(super) struct Streams<'a> {
     tables: &'a [u8],
     colors: Colors,
     /// Samples of a pixel in each stream.
     samples: usize,
     width: u32,
-    most: Size,
+    max: Size,
 }
 
-/// The size of a chunk as it is stored.
+/// The stored size of a chunk.
 #[derive(Clone, Copy)]
 struct Size {
     width: u32,
@@ -24,27 +24,27 @@ struct Size {
 }
 
 impl Size {
-    /// Streams are as large as their chunks, but some encoders store whole blocks.
+    /// Returns the largest size of a stream. It is that of the chunk, but some encoders store whole blocks.
     fn of(chunks: &Chunks) -> Self {
         const BLOCKS: u32 = 32;
         let whole = |side: u32| side.div_ceil(BLOCKS).saturating_mul(BLOCKS);
         Self { width: whole(chunks.width), height: whole(chunks.stored_height) }
     }
 
-    /// Coefficients of two bytes, samples, and rows.
+    /// Returns the bytes of coefficients of two bytes, samples, and rows.
     fn bytes(self, samples: u64) -> u64 {
         const ROWS: u64 = 128;
         u64::from(self.width).saturating_mul(4 * u64::from(self.height) + ROWS).saturating_mul(samples)
     }
 }
 
-/// The bytes that decoding a chunk takes, with the samples that its stream has in excess.
+/// Returns the bytes that decoding a chunk takes, with the samples that its stream has in excess.
 pub(super) fn bytes_to_decode(chunks: &Chunks, samples: u32) -> u64 {
     Size::of(chunks).bytes(2 * u64::from(samples)).saturating_add(chunks.file.0.len() as u64)
 }
 
-/// The largest size of a stream.
-pub(super) fn most(chunks: &Chunks) -> (u64, u64) {
+/// Returns the largest size of a stream.
+pub(super) fn max_size(chunks: &Chunks) -> (u64, u64) {
     let Size { width, height } = Size::of(chunks);
     (width.into(), height.into())
 }
@@ -61,14 +61,14 @@ impl<'a> Streams<'a> {
             colors: if is_ycc { Colors::FromYcc } else { Colors::Stored },
             samples: if page.is_planar { 1 } else { page.samples as usize },
             width: page.chunks.width,
-            most: Size::of(&page.chunks),
+            max: Size::of(&page.chunks),
         }
     }
 
     /// Fills `rows` with the first rows of a stream.
     pub(super) fn fill(&self, stored: &[u8], rows: &mut [u8]) -> Result<()> {
         const END: &[u8] = b"\xff\xd9";
-        // libtiff ends a stream that lacks its end.
+        // libtiff adds a missing end.
         if stored.ends_with(END) {
             return self.decode(stored, rows);
         }
@@ -88,7 +88,7 @@ impl<'a> Streams<'a> {
         {
             return Err("a JPEG in it does not fit its place");
         }
-        if width > self.most.width || height > self.most.height || jpeg.bytes() > self.most.bytes(self.samples as u64) {
+        if width > self.max.width || height > self.max.height || jpeg.bytes() > self.max.bytes(self.samples as u64) {
             return Err("a JPEG in it is larger than its place");
         }
         let stored_bytes = width as usize * self.samples;

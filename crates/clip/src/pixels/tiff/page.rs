@@ -1,32 +1,32 @@
-//! The first page of a TIFF: what its directory says about the pixels, checked before any of them is decoded.
+//! The first page of a TIFF: the description of its pixels in the directory, checked before any of them is decoded.
 
-use crate::pixels::tiff::Result;
 use crate::pixels::tiff::chunks::Chunks;
-use crate::pixels::tiff::colour::Colour;
+use crate::pixels::tiff::color::Color;
 use crate::pixels::tiff::compression::Compression;
 use crate::pixels::tiff::directory::{Tiff, tag};
+use crate::pixels::tiff::error::Result;
 use crate::pixels::tiff::ycbcr::YCbCr;
 
-/// A page, and how its pixels are stored.
+/// A page and the storage of its pixels.
 pub(in crate::pixels) struct Page<'a> {
     pub width: u32,
     pub height: u32,
-    pub colour: Colour,
+    pub color: Color,
     /// Bits of a sample.
     pub bits: u32,
-    /// Samples of a pixel, those that are not used included.
+    /// Samples of a pixel, including unused ones.
     pub samples: u32,
-    /// Whether each sample has chunks of its own.
+    /// True if each sample has chunks of its own.
     pub is_planar: bool,
-    /// Whether the bits of a byte are stored in the reverse order.
+    /// True if the bits of a byte are stored in the reverse order.
     pub is_reversed: bool,
-    /// Whether samples are stored as differences from their left neighbours.
+    /// True if samples are stored as differences from their left neighbors.
     pub has_differences: bool,
     pub compression: Compression,
     pub chunks: Chunks<'a>,
 }
 
-/// What the samples of a pixel mean: the values of PhotometricInterpretation that are read.
+/// The supported values of PhotometricInterpretation.
 mod photometric {
     pub const WHITE_IS_ZERO: u64 = 0;
     pub const BLACK_IS_ZERO: u64 = 1;
@@ -47,13 +47,13 @@ impl<'a> Page<'a> {
         let compression = Compression::of(file)?;
         let (samples, bits) = samples(file)?;
         let is_planar = samples > 1 && file.first(tag::PLANES, 1)? == 2;
-        let colour = colour(file, compression, bits, samples, is_planar)?;
-        let has_differences = compression.may_have_differences() && has_differences(file, bits, &colour)?;
+        let color = color(file, compression, bits, samples, is_planar)?;
+        let has_differences = compression.may_have_differences() && has_differences(file, bits, &color)?;
         let is_reversed = file.first(tag::FILL_ORDER, 1)? == 2 && compression != Compression::Jpeg;
         let mut page = Self {
             width,
             height,
-            colour,
+            color,
             bits,
             samples,
             is_planar,
@@ -66,15 +66,15 @@ impl<'a> Page<'a> {
         Ok(page)
     }
 
-    /// The planes that are decoded: one, if the samples of a pixel are stored together.
+    /// Returns the number of planes that are decoded. It is one if the samples of a pixel are stored together.
     pub(super) fn planes(&self) -> u32 {
-        if self.is_planar { self.colour.samples() as u32 } else { 1 }
+        if self.is_planar { self.color.samples() as u32 } else { 1 }
     }
 
-    /// The bytes of a row of a chunk, and the rows that share them.
+    /// Returns the bytes of a row of a chunk, and the rows that share them.
     pub(super) fn row_bytes(&self) -> (u64, u32) {
         let width = u64::from(self.chunks.width);
-        if let Colour::YCbCr(ycbcr) = &self.colour
+        if let Color::YCbCr(ycbcr) = &self.color
             && !self.is_planar
         {
             return ycbcr.row_bytes(width);
@@ -83,34 +83,35 @@ impl<'a> Page<'a> {
         ((width * u64::from(samples) * u64::from(self.bits)).div_ceil(8), 1)
     }
 
-    /// The bytes of so many rows of a chunk.
+    /// Returns the bytes of so many rows of a chunk.
     pub(super) fn chunk_bytes(&self, rows: u32) -> u64 {
         let (bytes, shared_by) = self.row_bytes();
         bytes * u64::from(rows.div_ceil(shared_by))
     }
 
-    /// TIFF 6.0 halves the colour of YCbCr in both directions unless the file says otherwise. Writers that store whole pixels
-    /// without compression often do not say so; Pillow takes all such files as whole. The length of a strip decides.
+    /// Decides by the length of a strip whether chroma is subsampled. TIFF 6.0 halves the color of YCbCr in both
+    /// directions unless the file says otherwise. Writers of whole pixels without compression often omit that, and
+    /// Pillow reads all such files as whole.
     fn settle_subsampling(&mut self) {
         if self.compression != Compression::None || self.chunks.file.entry(tag::YCBCR_SUBSAMPLING).is_some() {
             return;
         }
-        let Colour::YCbCr(ycbcr) = &self.colour else { return };
+        let Color::YCbCr(ycbcr) = &self.color else { return };
         let whole = ycbcr.whole();
         let rows = self.chunks.height.min(self.height);
         let halved = self.chunk_bytes(rows);
         if self.chunks.length(0).is_none_or(|length| length != halved) {
-            self.colour = Colour::YCbCr(Box::new(whole));
+            self.color = Color::YCbCr(Box::new(whole));
         }
     }
 }
 
-/// The samples of a pixel, and their bits.
+/// Returns the samples of a pixel, and their bits.
 fn samples(file: Tiff) -> Result<(u32, u32)> {
-    const MOST_SAMPLES: u64 = 8;
+    const MAX_SAMPLES: u64 = 8;
     let bits = file.entry(tag::BITS);
     let samples = file.first(tag::SAMPLES, bits.map_or(1, |bits| bits.length))?.max(1);
-    if samples > MOST_SAMPLES {
+    if samples > MAX_SAMPLES {
         return Err("it has too many samples a pixel");
     }
     let of_all = |entry: Option<super::directory::Entry>, default| {
@@ -130,7 +131,7 @@ fn samples(file: Tiff) -> Result<(u32, u32)> {
     const UNDEFINED: u64 = 4;
     match of_all(file.entry(tag::SAMPLE_FORMAT), UNSIGNED)? {
         UNSIGNED | UNDEFINED if matches!(bits, 1 | 2 | 4 | 8 | 12 | 16) => {}
-        // Pillow takes signed bytes as if they had no sign.
+        // Pillow reads signed bytes as unsigned.
         SIGNED if bits == 8 => {}
         SIGNED => return Err("its samples are signed, and which level is white is not known"),
         FLOAT => return Err("its samples are floating-point numbers, and which level is white is not known"),
@@ -140,37 +141,37 @@ fn samples(file: Tiff) -> Result<(u32, u32)> {
     Ok((samples as u32, bits as u32))
 }
 
-/// What the samples mean.
-fn colour(file: Tiff, compression: Compression, bits: u32, samples: u32, is_planar: bool) -> Result<Colour> {
-    /// Colours are multiplied by this kind of alpha.
+/// Returns the meaning of the samples.
+fn color(file: Tiff, compression: Compression, bits: u32, samples: u32, is_planar: bool) -> Result<Color> {
+    /// Colors are multiplied by this kind of alpha.
     const ASSOCIATED: u64 = 1;
     let is_jpeg = compression == Compression::Jpeg;
     let is_premultiplied = file.first(tag::EXTRA_SAMPLES, 0)? == ASSOCIATED;
-    let colour = match file.first(tag::PHOTOMETRIC, photometric::WHITE_IS_ZERO)? {
-        kind @ (photometric::WHITE_IS_ZERO | photometric::BLACK_IS_ZERO) => Colour::Grey {
+    let color = match file.first(tag::PHOTOMETRIC, photometric::WHITE_IS_ZERO)? {
+        kind @ (photometric::WHITE_IS_ZERO | photometric::BLACK_IS_ZERO) => Color::Gray {
             is_inverted: kind == photometric::WHITE_IS_ZERO,
             is_premultiplied: is_premultiplied && samples > 1,
         },
-        photometric::YCBCR if samples == 1 => Colour::Grey { is_inverted: false, is_premultiplied: false },
-        photometric::RGB => Colour::Rgb { is_premultiplied: is_premultiplied && samples > 3 },
-        photometric::PALETTE if bits <= 8 => Colour::palette(file, bits)?,
-        photometric::CMYK => Colour::Cmyk,
+        photometric::YCBCR if samples == 1 => Color::Gray { is_inverted: false, is_premultiplied: false },
+        photometric::RGB => Color::Rgb { is_premultiplied: is_premultiplied && samples > 3 },
+        photometric::PALETTE if bits <= 8 => Color::palette(file, bits)?,
+        photometric::CMYK => Color::Cmyk,
         // The JPEG's decoder turns it into RGB.
-        photometric::YCBCR if is_jpeg && !is_planar => Colour::Rgb { is_premultiplied: false },
-        photometric::YCBCR => Colour::YCbCr(Box::new(YCbCr::read(file, compression, is_planar)?)),
+        photometric::YCBCR if is_jpeg && !is_planar => Color::Rgb { is_premultiplied: false },
+        photometric::YCBCR => Color::YCbCr(Box::new(YCbCr::read(file, compression, is_planar)?)),
         8..=10 => return Err("colours in CIELab are not supported"),
         _ => return Err("colours of such a kind are not supported"),
     };
-    if (samples as usize) < colour.samples() {
+    if (samples as usize) < color.samples() {
         return Err("it has fewer samples than its colours need");
     }
-    let is_colourful = !matches!(colour, Colour::Grey { .. } | Colour::Palette(_));
+    let is_colorful = !matches!(color, Color::Gray { .. } | Color::Palette(_));
     let fits = match bits {
         8 => true,
         _ if is_jpeg => false,
-        16 => !matches!(colour, Colour::YCbCr(_) | Colour::Palette(_)),
-        12 => matches!(colour, Colour::Grey { .. }),
-        _ => !is_colourful,
+        16 => !matches!(color, Color::YCbCr(_) | Color::Palette(_)),
+        12 => matches!(color, Color::Gray { .. }),
+        _ => !is_colorful,
     };
     if !fits {
         return Err("samples of so many bits are not supported for its colours");
@@ -178,14 +179,14 @@ fn colour(file: Tiff, compression: Compression, bits: u32, samples: u32, is_plan
     if compression.is_of_bits() && (bits != 1 || samples != 1) {
         return Err("its compression is for one bit a pixel");
     }
-    Ok(colour)
+    Ok(color)
 }
 
-/// Whether the samples are stored as differences.
-fn has_differences(file: Tiff, bits: u32, colour: &Colour) -> Result<bool> {
+/// Returns true if the samples are stored as differences.
+fn has_differences(file: Tiff, bits: u32, color: &Color) -> Result<bool> {
     const NONE: u64 = 1;
     const HORIZONTAL: u64 = 2;
-    let is_whole = !matches!(colour, Colour::YCbCr(ycbcr) if ycbcr.is_subsampled());
+    let is_whole = !matches!(color, Color::YCbCr(ycbcr) if ycbcr.is_subsampled());
     match file.first(tag::PREDICTOR, NONE)? {
         0 | NONE => Ok(false),
         HORIZONTAL if (bits == 8 || bits == 16) && is_whole => Ok(true),

@@ -1,10 +1,10 @@
 //! The rows of a chunk: from stored bits to samples, and to RGB.
 
-use crate::pixels::tiff::colour::Colour;
+use crate::pixels::tiff::color::Color;
 use crate::pixels::tiff::page::Page;
 
 impl Page<'_> {
-    /// Turns differences from the left neighbour into samples.
+    /// Turns differences from the left neighbor into samples.
     pub(super) fn add_up(&self, row: &mut [u8]) {
         let samples = if self.is_planar { 1 } else { self.samples as usize };
         let (bytes, is_little_endian) = (self.bits as usize / 8, self.chunks.file.is_little_endian());
@@ -23,34 +23,35 @@ impl Page<'_> {
         }
     }
 
-    /// Converts a row of a chunk to RGB, as far as it is in the picture. The memory of `samples` is used again for each row.
+    /// Converts a row of a chunk to RGB, as far as it is in the image. The memory of `samples` is used again for each
+    /// row.
     pub(super) fn convert(&self, rows: &[u8], row: usize, samples: &mut Vec<u8>, rgb: &mut [u8]) {
         let pixels = rgb.len() / 3;
         let (row_bytes, shared_by) = self.row_bytes();
         let start = row / shared_by as usize * row_bytes as usize;
         let of_plane = |plane: &[u8]| start..plane.len().min(start + row_bytes as usize);
         if self.is_planar {
-            let planes = self.colour.samples();
+            let planes = self.color.samples();
             samples.resize(pixels * planes, 0);
             for (number, plane) in rows.chunks_exact(rows.len() / planes).enumerate() {
                 let places = samples[number..].iter_mut().step_by(planes);
                 self.unpack(&plane[of_plane(plane)], places);
             }
-            return self.colour.convert(samples, planes, rgb);
+            return self.color.convert(samples, planes, rgb);
         }
         let stored = &rows[of_plane(rows)];
         let count = self.samples as usize;
-        match &self.colour {
-            Colour::YCbCr(ycbcr) => {
+        match &self.color {
+            Color::YCbCr(ycbcr) => {
                 samples.resize(pixels * 3, 0);
                 ycbcr.pick(stored, row, samples);
-                self.colour.convert(samples, 3, rgb);
+                self.color.convert(samples, 3, rgb);
             }
-            _ if self.bits == 8 => self.colour.convert(&stored[..pixels * count], count, rgb),
+            _ if self.bits == 8 => self.color.convert(&stored[..pixels * count], count, rgb),
             _ => {
                 samples.resize(pixels * count, 0);
                 self.unpack(stored, samples.iter_mut());
-                self.colour.convert(samples, count, rgb);
+                self.color.convert(samples, count, rgb);
             }
         }
     }
@@ -58,7 +59,7 @@ impl Page<'_> {
     /// Unpacks samples of any depth to bytes. Depths of more than eight bits keep their high byte.
     fn unpack<'b>(&self, stored: &[u8], samples: impl Iterator<Item = &'b mut u8>) {
         let bits = self.bits as usize;
-        let scale = self.colour.scale(self.bits);
+        let scale = self.color.scale(self.bits);
         let high_byte = usize::from(self.chunks.file.is_little_endian());
         for (sample, at) in samples.zip((0..).step_by(bits)) {
             let byte = |offset: usize| stored.get(at / 8 + offset).copied().unwrap_or(0);

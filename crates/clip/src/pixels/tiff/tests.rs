@@ -5,7 +5,8 @@ use image::ImageDecoder;
 
 use super::{Page, Tiff};
 use crate::error::Error;
-use crate::memory::Memory;
+use crate::memory::MemoryCheck;
+use crate::pixels::rgb::Rgb;
 use crate::pixels::{Format, Limits, decode, image_info};
 
 fn fixtures() -> PathBuf {
@@ -20,8 +21,8 @@ fn limits() -> Limits {
     Limits { bytes: 1 << 20, pixels: 1 << 20, formats: Format::ALL.to_vec() }
 }
 
-fn decode(bytes: &[u8]) -> Result<crate::pixels::Rgb, Error> {
-    decode::decode(bytes, &limits(), true, Memory::Unasked)
+fn decode(bytes: &[u8]) -> Result<Rgb, Error> {
+    decode::decode(bytes, &limits(), true, MemoryCheck::PerStep)
 }
 
 /// Decodes without the net that catches panics.
@@ -118,7 +119,7 @@ fn damaged_files_are_errors_or_pictures() {
     assert!(files > 2000);
 }
 
-/// A classic TIFF of one directory, whose entries are numbers of 32 bits, and of data that begins at 512.
+/// Returns a classic TIFF of one directory, whose entries are numbers of 32 bits, and of data that begins at 512.
 fn tiff(entries: &[(u16, u32)], data: &[u8]) -> Vec<u8> {
     let entry =
         |&(tag, value): &(u16, u32)| [&tag.to_le_bytes()[..], &[4, 0, 1, 0, 0, 0], &value.to_le_bytes()].concat();

@@ -1,13 +1,13 @@
 //! YCbCr without JPEG compression: blocks of luma with one pair of chroma, and their conversion to RGB.
 //!
-//! Two conversions exist, because Pillow has two: its own for uncompressed files, and libtiff's for the others. They differ
-//! in the last bits.
+//! Two conversions exist, because Pillow has two: its own for uncompressed files, and libtiff's for the others. They
+//! differ in the last bits.
 
-use crate::pixels::tiff::Result;
 use crate::pixels::tiff::compression::Compression;
 use crate::pixels::tiff::directory::{Tiff, tag};
+use crate::pixels::tiff::error::Result;
 
-/// Levels of luma by code, and the parts of red, green and blue by codes of chroma.
+/// The levels of luma by code, and the parts of red, green and blue by codes of chroma.
 pub(in crate::pixels) struct YCbCr {
     /// Pixels that share a pair of chroma, in each direction.
     across: usize,
@@ -42,7 +42,7 @@ impl YCbCr {
         Ok(Self { across, down, ..tables })
     }
 
-    /// The same file, taken as one that is not subsampled.
+    /// Returns the conversion of the same file, read as one that is not subsampled.
     pub(super) fn whole(&self) -> Self {
         Self::of_pillow()
     }
@@ -67,10 +67,10 @@ impl YCbCr {
         }
     }
 
-    /// The arithmetic is libtiff's, in single precision where it has that.
+    /// Returns the tables of libtiff, computed in single precision where libtiff does so.
     fn of_libtiff(file: Tiff) -> Result<Self> {
-        const MOST: f32 = 128.0 * 32.0;
-        /// Numbers of this size and infinite ones mean nothing here, and sums of them overflow.
+        const MAX: f32 = 128.0 * 32.0;
+        /// Numbers from this size on are not valid, and their sums would overflow.
         const SENSELESS: f64 = 1e9;
         let list = |tag, defaults: &mut [f32]| -> Result<()> {
             let Some(entry) = file.entry(tag).filter(|entry| entry.length >= defaults.len() as u64) else {
@@ -93,9 +93,9 @@ impl YCbCr {
         let fixed = |factor: f32| (f64::from(factor.clamp(0.0, 2.0)) * 65_536.0 + 0.5) as i32;
         let (red_part, blue_part) = (2.0 - 2.0 * red, 2.0 - 2.0 * blue);
         let green_parts = [red * red_part / green, blue * blue_part / green].map(|part| -fixed(part));
-        let code = |code: i32, black: f32, white: f32, most: f32| -> i32 {
+        let code = |code: i32, black: f32, white: f32, max: f32| -> i32 {
             let span = if white == black { 1.0 } else { white - black };
-            ((code - black as i32) as f32 * most / span).clamp(-MOST, MOST) as i32
+            ((code - black as i32) as f32 * max / span).clamp(-MAX, MAX) as i32
         };
         let chroma = |black: f32, white: f32| -> [i32; 256] {
             std::array::from_fn(|value| code(value as i32 - 128, black - 128.0, white - 128.0, 127.0))
@@ -115,7 +115,7 @@ impl YCbCr {
         })
     }
 
-    /// The bytes of a row of blocks of such a width, and the rows of pixels in it.
+    /// Returns the bytes of a row of blocks of such a width, and the rows of pixels in it.
     pub(super) fn row_bytes(&self, width: u64) -> (u64, u32) {
         let block = self.across * self.down + 2;
         (width.div_ceil(self.across as u64) * block as u64, self.down as u32)

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use fax::BitReader;
 use fax::maps::{black, white};
 
-/// Why a row is over: it has all its pixels, or what follows is no code; or the line or the data is at its end.
+/// The end of a row: all pixels are read, an invalid code follows, or the line or the data ends.
 #[derive(Clone, Copy)]
 pub(super) enum End {
     Row,
@@ -22,7 +22,7 @@ pub(super) struct Bits<'a> {
 impl BitReader for Bits<'_> {
     type Error = Infallible;
 
-    /// No more than 16 bits are asked for.
+    /// Returns the next bits, at most 16.
     fn peek(&self, bits: u8) -> Option<u16> {
         let byte = |offset: usize| u64::from(self.bytes.get(self.at / 8 + offset).copied().unwrap_or(0));
         let word = (byte(0) << 16 | byte(1) << 8 | byte(2)) << (self.at % 8) & 0xff_ffff;
@@ -50,12 +50,12 @@ impl Bits<'_> {
         bit
     }
 
-    /// An end of a line begins with eleven zeros, which no code has.
+    /// Returns true at an end of a line, which begins with eleven zeros. No code does.
     fn is_end_of_line_next(&self) -> bool {
         self.peek(11) == Some(0)
     }
 
-    /// Moves behind the next end of a line: zeros, and a one. Returns whether there is one.
+    /// Skips the next end of a line: zeros and a one. Returns false if there is none.
     pub fn pass_end_of_line(&mut self) -> bool {
         while !self.is_end_of_line_next() && !self.are_over() {
             self.at += 1;
@@ -69,8 +69,8 @@ impl Bits<'_> {
     }
 
     /// Reads a run, in as many codes as it takes. A run that ends early has the length of the codes before.
-    pub fn run(&mut self, is_black: bool, most: i32) -> (i32, Option<End>) {
-        /// The first code that another must follow.
+    pub fn run(&mut self, is_black: bool, max: i32) -> (i32, Option<End>) {
+        /// The first of the codes that another code must follow.
         const MORE: u16 = 64;
         let mut run = 0;
         loop {
@@ -83,7 +83,7 @@ impl Bits<'_> {
             let code = if is_black { black::decode(self) } else { white::decode(self) };
             let Some(code) = code else { return (run, Some(End::Row)) };
             run += i32::from(code);
-            if code < MORE || run > most {
+            if code < MORE || run > max {
                 return (run, None);
             }
         }

@@ -5,8 +5,7 @@
 mod bits;
 mod runs;
 
-use crate::pixels::tiff::Result;
-use crate::pixels::tiff::compression::SHORT;
+use crate::pixels::tiff::error::{Result, SHORT};
 use bits::{Bits, End};
 use runs::Runs;
 
@@ -23,12 +22,12 @@ pub(in crate::pixels) enum Fax {
 }
 
 impl Fax {
-    /// Runs take memory, up to that of 16 bytes a pixel. No scanner is as wide.
-    const WIDEST: u32 = 1 << 20;
+    /// Widest row, because runs take up to 16 bytes per pixel. No scanner is as wide.
+    const MAX_WIDTH: u32 = 1 << 20;
 
-    /// Fills `out` with rows, a bit a pixel: black is one.
+    /// Fills `out` with rows of one bit per pixel. Black is one.
     pub(super) fn fill(self, chunk: &[u8], width: u32, row_bytes: usize, out: &mut [u8]) -> Result<()> {
-        if width > Self::WIDEST {
+        if width > Self::MAX_WIDTH {
             return Err("it is too wide for its compression");
         }
         let width = width as i32;

@@ -4,10 +4,9 @@ use fax::BitReader;
 use fax::maps::{Mode, mode};
 
 use super::bits::{Bits, End};
-use crate::pixels::tiff::Result;
-use crate::pixels::tiff::compression::BROKEN;
+use crate::pixels::tiff::error::{BROKEN, Result};
 
-/// The runs of a row, while it is read: they come to `at` with the pixels of the run that is `pending`.
+/// The runs of a row while it is read. Together with the `pending` pixels they end at `at`.
 pub(super) struct Runs {
     width: i32,
     at: i32,
@@ -39,7 +38,7 @@ impl Runs {
         self.list.len() % 2 == 1
     }
 
-    /// Reads a run of the colour whose turn it is.
+    /// Reads a run of the color whose turn it is.
     fn read_run(&mut self, bits: &mut Bits) -> Result<Option<End>> {
         let (run, end) = bits.run(self.is_black(), self.width);
         match end {
@@ -106,7 +105,7 @@ impl Runs {
         Ok(End::Row)
     }
 
-    /// Makes the runs come to the width: what is missing is white, and a run that is too long is left out.
+    /// Completes the runs to the width. Missing pixels are white, and a run that is too long is dropped.
     pub fn finish(&mut self) {
         if self.pending > 0 {
             self.list.push(self.pending);
@@ -152,7 +151,7 @@ fn blacken(row: &mut [u8], from: usize, to: usize) {
     row[last] |= tail;
 }
 
-/// The row above: where its colour changes next, and the runs that follow.
+/// The row above: the place of its next change of color, and the runs that follow.
 struct Above<'a> {
     runs: &'a [i32],
     next: usize,
@@ -170,7 +169,7 @@ impl Above<'_> {
         self.change -= self.runs.get(self.next).copied().unwrap_or(0);
     }
 
-    /// Moves on to the first change of the same colour to the right of `at`.
+    /// Moves on to the first change of the same color to the right of `at`.
     fn pass(&mut self, at: i32, width: i32) {
         while self.change <= at && self.change < width && self.next < self.runs.len() {
             self.step();

@@ -1,0 +1,14 @@
+//! Administration of the model directory. Only `pgclip` uses it; server processes do not.
+
+mod add;
+mod copy;
+mod logit_scale;
+mod prepare;
+mod probe;
+mod quantize;
+mod self_test;
+
+pub use add::add;
+pub use copy::Progress;
+pub use prepare::prepare;
+pub use quantize::quantize;

@@ -1,0 +1,42 @@
+//! The surroundings that all commands share.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clip::{Format, Limits, Options, Overflow, store};
+
+use crate::cli::Place;
+use crate::failure::Failure;
+
+/// Set by the first signal that ends the process.
+pub static STOP: AtomicBool = AtomicBool::new(false);
+
+/// Returns true after the first such signal.
+pub fn interrupted() -> bool {
+    STOP.load(Ordering::Relaxed)
+}
+
+/// The surroundings of a command.
+pub struct Session {
+    pub place: Place,
+    pub json: bool,
+}
+
+impl Session {
+    /// Returns true if connections share the weights of a model.
+    pub fn is_prepared(&self, models: &Path, name: &str) -> bool {
+        self.place.runtime().is_ok_and(|runtime| store::check_prepared(models, name, &runtime).is_ok())
+    }
+}
+
+/// Returns the options for running models that are added, without images or texts of users.
+pub fn options(place: &Place) -> Result<Options, Failure> {
+    Ok(Options {
+        runtime: place.runtime()?,
+        threads: 1,
+        batch_size: 2,
+        overflow: Overflow::Truncate,
+        limits: Limits { bytes: 0, pixels: 0, formats: Format::ALL.to_vec() },
+        interrupted,
+    })
+}
