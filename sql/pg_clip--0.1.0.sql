@@ -179,9 +179,10 @@ CREATE FUNCTION _clip_trigger_name(target name) RETURNS name
 	LANGUAGE sql IMMUTABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-SELECT @extschema@._clip_short('zz_clip_' || target::text, 47)::name
+-- No such name ends as the names of the other triggers of a column do.
+SELECT (@extschema@._clip_short('zz_clip_' || target::text, 44) || CASE WHEN target::text ~ '_(insert|update|check)$' THEN '_' ELSE '' END)::name
 $$;
-COMMENT ON FUNCTION _clip_trigger_name(name) IS 'internal: name of the row trigger of a column';
+COMMENT ON FUNCTION _clip_trigger_name(name) IS 'internal: preferred name of the row trigger of a column';
 
 -- The name under which clip_reembed builds a new column or index, until it replaces the old one.
 CREATE FUNCTION _clip_shadow_name(name name) RETURNS name
@@ -212,6 +213,8 @@ SELECT t.oid AS trigger_oid,
        a.args[3] AS digest,
        a.args[4] AS on_error,
        CASE WHEN a.args[5] OPERATOR(pg_catalog.=) 'keep' THEN 'keep' ELSE 'replace' END AS on_vector,
+       -- The source of a column that is not maintained any more.
+       CASE WHEN a.args[1] OPERATOR(pg_catalog.=) 'stamp' THEN NULLIF(a.args[6], '') END AS former_source,
        source.attname AS source,
        source.atttypid::pg_catalog.regtype AS source_type,
        target.attname AS target,
@@ -597,17 +600,56 @@ SELECT ARRAY[format('CREATE TRIGGER %I BEFORE INSERT OR UPDATE ON %s FOR EACH RO
 $$;
 COMMENT ON FUNCTION _clip_create_triggers(regclass, name, name, name, text, text, text, text, text) IS 'internal: DDL that creates a column''s triggers';
 
+-- The other triggers of a column have the name of its row trigger as their argument. A column can be renamed, and the names of two
+-- columns can differ by an ending: so a trigger is never found by the name that it would have.
+CREATE FUNCTION _clip_other_triggers(relation regclass) RETURNS TABLE (oid oid, name name, row_trigger text)
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT t.oid, t.tgname, convert_from(substring(t.tgargs FROM 1 FOR octet_length(t.tgargs) - 1), getdatabaseencoding())
+  FROM pg_trigger AS t
+ WHERE t.tgrelid = relation AND t.tgparentid = 0 AND t.tgnargs = 1
+   AND t.tgfoid IN ('@extschema@.clip_auto_embed_statement()'::regprocedure, '@extschema@.clip_auto_embed_check()'::regprocedure)
+$$;
+COMMENT ON FUNCTION _clip_other_triggers(regclass) IS 'internal: statement and check triggers of a table, with the names of their row triggers';
+
 CREATE FUNCTION _clip_drop_triggers(relation regclass, trigger_name name) RETURNS text[]
 	LANGUAGE sql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-SELECT array_agg(format('DROP TRIGGER %I ON %s', t.tgname, relation) ORDER BY t.tgname)
-  FROM pg_trigger AS t
- WHERE t.tgrelid = relation AND t.tgparentid = 0 AND t.tgname IN (trigger_name, trigger_name || '_insert', trigger_name || '_update', trigger_name || '_check')
-   AND t.tgfoid IN ('@extschema@.clip_auto_embed_row()'::regprocedure, '@extschema@.clip_auto_embed_statement()'::regprocedure,
-                    '@extschema@.clip_auto_embed_check()'::regprocedure)
+SELECT array_agg(format('DROP TRIGGER %I ON %s', t.name, relation) ORDER BY t.name)
+  FROM (SELECT t.tgname FROM pg_trigger AS t
+         WHERE t.tgrelid = relation AND t.tgparentid = 0 AND t.tgname = trigger_name AND t.tgfoid = '@extschema@.clip_auto_embed_row()'::regprocedure
+        UNION ALL SELECT o.name FROM @extschema@._clip_other_triggers(relation) AS o WHERE o.row_trigger = trigger_name::text) AS t (name)
 $$;
 COMMENT ON FUNCTION _clip_drop_triggers(regclass, name) IS 'internal: DDL that drops a column''s triggers';
+
+-- If a source column is dropped, PostgreSQL drops the row trigger of its embedding column, and the others stay.
+CREATE FUNCTION _clip_drop_orphans(relation regclass) RETURNS text[]
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT array_agg(format('DROP TRIGGER %I ON %s', o.name, relation) ORDER BY o.name)
+  FROM @extschema@._clip_other_triggers(relation) AS o
+ WHERE NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = relation AND t.tgname::text = o.row_trigger)
+$$;
+COMMENT ON FUNCTION _clip_drop_orphans(regclass) IS 'internal: DDL that drops triggers whose row trigger is gone';
+
+-- A name for a new row trigger that leaves room for the other triggers of the column.
+CREATE FUNCTION _clip_free_name(relation regclass, target name) RETURNS name
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT c.name::name
+  FROM generate_series(1, 10000) AS n
+ CROSS JOIN LATERAL (SELECT @extschema@._clip_trigger_name(target)::text || CASE n WHEN 1 THEN '' ELSE n::text END) AS c (name)
+ WHERE NOT EXISTS (
+       SELECT FROM pg_trigger AS t
+        WHERE (t.tgrelid = relation OR t.tgrelid IN (SELECT p.relid FROM pg_partition_tree(relation) AS p))
+          AND t.tgname::text IN (c.name, c.name || '_insert', c.name || '_update', c.name || '_check'))
+ ORDER BY n LIMIT 1
+$$;
+COMMENT ON FUNCTION _clip_free_name(regclass, name) IS 'internal: name for a new row trigger of a column';
 
 CREATE FUNCTION clip_auto_embed_check() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'clip_auto_embed_check_wrapper' LANGUAGE C VOLATILE;
@@ -625,23 +667,22 @@ DECLARE
 	col @extschema@._clip_columns%ROWTYPE;
 	check_name name;
 	is_followed boolean;
-	is_checked boolean;
 BEGIN
 	IF NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = root AND t.tgfoid = '@extschema@.clip_auto_embed_row()'::regprocedure) THEN
 		RETURN;
 	END IF;
 	FOR col IN SELECT c.* FROM @extschema@._clip_columns AS c WHERE c.relation = root AND c.source IS NOT NULL LOOP
-		check_name := col.trigger_name || '_check';
 		is_followed := EXISTS (
 			SELECT FROM pg_trigger AS t
 			 WHERE (t.tgrelid = root OR t.tgrelid IN (SELECT p.relid FROM pg_partition_tree(root) AS p)) AND t.tgname > col.trigger_name
 			   -- Bits of tgtype: FOR EACH ROW (1), BEFORE (2), INSERT (4), UPDATE (16).
 			   AND t.tgtype & 3 = 3 AND t.tgtype & 20 <> 0 AND NOT t.tgisinternal AND t.tgfoid <> '@extschema@.clip_auto_embed_row()'::regprocedure);
-		is_checked := EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = root AND t.tgname = check_name);
-		IF is_followed AND NOT is_checked THEN
+		SELECT t.tgname INTO check_name FROM @extschema@._clip_other_triggers(root) AS o JOIN pg_trigger AS t ON t.oid = o.oid
+		 WHERE o.row_trigger = col.trigger_name::text AND t.tgfoid = '@extschema@.clip_auto_embed_check()'::regprocedure;
+		IF is_followed AND check_name IS NULL THEN
 			EXECUTE format('CREATE TRIGGER %I AFTER INSERT OR UPDATE ON %s FOR EACH ROW WHEN (NEW.%I IS NOT NULL) EXECUTE FUNCTION @extschema@.clip_auto_embed_check(%L)',
-				check_name, root, col.target, col.trigger_name);
-		ELSIF is_checked AND NOT is_followed THEN
+				col.trigger_name || '_check', root, col.target, col.trigger_name);
+		ELSIF check_name IS NOT NULL AND NOT is_followed THEN
 			EXECUTE format('DROP TRIGGER %I ON %s', check_name, root);
 		END IF;
 	END LOOP;
@@ -664,7 +705,7 @@ COMMENT ON FUNCTION _clip_inheritors(oid) IS 'internal: a table and all tables t
 -- PostgreSQL does not change the type of a column that a trigger's condition names. So this function drops the triggers before
 -- the change, and returns the statements that create them again after it. The statements that clear embeddings are for a
 -- change that computes new source values.
-CREATE FUNCTION _clip_release(relation regclass, columns text[], role oid) RETURNS TABLE (clears boolean, statement text, owner oid)
+CREATE FUNCTION _clip_release(relation regclass, columns text[], role oid) RETURNS TABLE (statement text, owner oid, is_left text)
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -684,23 +725,25 @@ BEGIN
 		SELECT c.* FROM @extschema@._clip_columns AS c JOIN @extschema@._clip_inheritors(relation::oid) AS t (oid) ON t.oid = c.relation
 		 WHERE c.source IN (SELECT convert_from(decode(n, 'hex'), getdatabaseencoding()) FROM unnest(columns) AS n) AND pg_has_role(role, c.owner, 'USAGE')
 	LOOP
-		clears := true;
 		owner := col.owner;
 		statement := format('UPDATE %s AS t SET %I = NULL WHERE t.%I IS NOT NULL', col.rows_of, col.target, col.target);
+		is_left := format('SELECT EXISTS (SELECT FROM %s AS t WHERE t.%I IS NOT NULL)', col.rows_of, col.target);
 		RETURN NEXT;
-		clears := false;
-		RETURN QUERY SELECT false, s, col.owner FROM unnest(@extschema@._clip_create_triggers(col.relation, col.source, col.target, col.trigger_name,
+		RETURN QUERY SELECT s, col.owner, NULL FROM unnest(@extschema@._clip_create_triggers(col.relation, col.source, col.target, col.trigger_name,
 			col.mode, col.model, col.digest, col.on_error, col.on_vector)) AS s;
-		RETURN QUERY SELECT false, format('ALTER TABLE %s %s TRIGGER %I', col.relation,
-			CASE t.tgenabled WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN 'ENABLE REPLICA' ELSE 'ENABLE ALWAYS' END, t.tgname), col.owner
-			FROM pg_trigger AS t WHERE t.tgrelid = col.relation AND t.tgenabled <> 'O' AND t.tgname IN (col.trigger_name, col.trigger_name || '_insert', col.trigger_name || '_update');
+		RETURN QUERY SELECT format('ALTER TABLE %s %s TRIGGER %I', col.relation,
+			CASE t.tgenabled WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN 'ENABLE REPLICA' ELSE 'ENABLE ALWAYS' END, t.tgname), col.owner, NULL
+			FROM pg_trigger AS t WHERE t.tgrelid = col.relation AND t.tgenabled <> 'O'
+			 AND (t.tgname = col.trigger_name OR t.oid IN (SELECT o.oid FROM @extschema@._clip_other_triggers(col.relation) AS o WHERE o.row_trigger = col.trigger_name::text)
+			      AND t.tgfoid <> '@extschema@.clip_auto_embed_check()'::regprocedure);
 		statement := format('SELECT @extschema@._clip_require_source(%L::pg_catalog.regclass, %L::pg_catalog.name)', col.relation, col.trigger_name);
+		is_left := NULL;
 		RETURN NEXT;
 		PERFORM @extschema@._clip_execute(@extschema@._clip_drop_triggers(col.relation, col.trigger_name), false);
 	END LOOP;
 END
 $$;
-COMMENT ON FUNCTION _clip_release(regclass, text[], oid) IS 'internal: drop the triggers of columns whose source changes its type; returns the statements that create them again';
+COMMENT ON FUNCTION _clip_release(regclass, text[], oid) IS 'internal: drop the triggers of columns whose source changes its type; returns the statements that clear embeddings (with a query: is one left?) and those that create the triggers again';
 
 CREATE FUNCTION _clip_require_source(relation regclass, trigger_name name) RETURNS void
 	LANGUAGE plpgsql STABLE
@@ -719,6 +762,104 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION _clip_require_source(regclass, name) IS 'internal: raise an error if the new type of a source cannot be embedded';
+
+-- Triggers follow a renamed row trigger, and so do the failures that were recorded under its name.
+CREATE FUNCTION _clip_follow(relation regclass, old_name text, new_name text) RETURNS void
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	old CONSTANT name := convert_from(decode(old_name, 'hex'), getdatabaseencoding());
+	col @extschema@._clip_columns%ROWTYPE;
+BEGIN
+	SELECT c.* INTO col FROM @extschema@._clip_columns AS c
+	 WHERE c.relation = _clip_follow.relation AND c.trigger_name = convert_from(decode(new_name, 'hex'), getdatabaseencoding())::name;
+	IF NOT FOUND THEN
+		RETURN;
+	END IF;
+	PERFORM @extschema@._clip_execute(@extschema@._clip_drop_triggers(relation, old)
+		|| (@extschema@._clip_create_triggers(relation, col.source, col.target, col.trigger_name, col.mode, col.model, col.digest, col.on_error, col.on_vector))[2:], false);
+	UPDATE _clip.failures AS f SET trigger_name = col.trigger_name WHERE f.relation = _clip_follow.relation AND f.trigger_name = old;
+END
+$$;
+COMMENT ON FUNCTION _clip_follow(regclass, text, text) IS 'internal: adapt a column''s other triggers and failures to a renamed row trigger';
+
+-- A partition brings its rows with it. Their embeddings must be of the model of the table, computed from the same source: known of a
+-- managed column, and of one that clip_adopt registered. The triggers of the partition are dropped, as it gets those of the table.
+CREATE FUNCTION _clip_attach(parent regclass, partition regclass, role oid) RETURNS void
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	root CONSTANT regclass := COALESCE(pg_partition_root(parent), parent);
+	col @extschema@._clip_columns%ROWTYPE;
+	own @extschema@._clip_columns%ROWTYPE;
+	filled boolean;
+BEGIN
+	IF NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = root AND t.tgfoid = '@extschema@.clip_auto_embed_row()'::regprocedure)
+	   -- PostgreSQL rejects these itself.
+	   OR NOT (SELECT bool_and(pg_has_role(role, c.relowner, 'USAGE') AND c.relkind IN ('r', 'p') AND (NOT c.relispartition OR c.oid = parent)) FROM pg_class AS c WHERE c.oid IN (parent, partition))
+	THEN
+		RETURN;
+	END IF;
+	-- In the order of every other session: the table before its partition.
+	EXECUTE format('LOCK TABLE ONLY %s IN SHARE UPDATE EXCLUSIVE MODE', parent);
+	EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', partition);
+	FOR col IN SELECT c.* FROM @extschema@._clip_columns AS c WHERE c.relation = root AND c.source IS NOT NULL LOOP
+		CONTINUE WHEN NOT EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = partition AND a.attname = col.target AND a.attnum > 0 AND NOT a.attisdropped);
+		SELECT c.* INTO own FROM @extschema@._clip_columns AS c WHERE c.relation = partition AND c.target = col.target;
+		EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE %I IS NOT NULL)', partition, col.target) INTO filled;
+		IF filled AND own.digest IS NULL THEN
+			RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+				MESSAGE = format('column "%s" of table %s has embeddings of an unknown model', col.target, partition),
+				DETAIL = format('Column "%s" of table %s is embedded from column "%s" with model "%s".', col.target, root, col.source, col.model),
+				HINT = format('If this model computed them from column "%s", register them: SELECT clip_adopt(%L, %L, %L). Otherwise clear them: UPDATE %s SET %I = NULL.',
+					col.source, partition, col.target, col.model, partition, col.target);
+		ELSIF filled AND own.digest <> col.digest THEN
+			RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+				MESSAGE = format('column "%s" of table %s has embeddings of model "%s"', col.target, partition, own.model),
+				DETAIL = format('Column "%s" of table %s has embeddings of model "%s".', col.target, root, col.model),
+				HINT = format('Recompute them first: CALL clip_reembed(%L, %L, %L).', partition, col.target, col.model);
+		ELSIF filled AND COALESCE(own.source::text, own.former_source, col.source::text) <> col.source::text THEN
+			RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+				MESSAGE = format('column "%s" of table %s is embedded from column "%s"', col.target, partition, COALESCE(own.source::text, own.former_source)),
+				DETAIL = format('Column "%s" of table %s is embedded from column "%s".', col.target, root, col.source),
+				HINT = format('Clear the embeddings first: UPDATE %s SET %I = NULL.', partition, col.target);
+		END IF;
+		IF own.trigger_name IS NOT NULL THEN
+			DELETE FROM _clip.failures AS f WHERE f.relation = partition AND f.trigger_name = own.trigger_name;
+			PERFORM @extschema@._clip_execute(@extschema@._clip_drop_triggers(partition, own.trigger_name), false);
+		END IF;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION _clip_attach(regclass, regclass, oid) IS 'internal: raise an error if a table cannot become a partition because of its embeddings; drops its triggers';
+
+-- A detached partition keeps its columns managed: otherwise a change of a source would leave an embedding that does not match it.
+CREATE FUNCTION _clip_detached(parent regclass, partition regclass) RETURNS void
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	col @extschema@._clip_columns%ROWTYPE;
+	name name;
+BEGIN
+	IF (SELECT c.relispartition FROM pg_class AS c WHERE c.oid = partition) THEN
+		RETURN;
+	END IF;
+	FOR col IN SELECT c.* FROM @extschema@._clip_columns AS c WHERE c.relation = COALESCE(pg_partition_root(parent), parent) LOOP
+		CONTINUE WHEN EXISTS (SELECT FROM @extschema@._clip_columns AS c WHERE c.relation = partition AND c.target = col.target);
+		name := @extschema@._clip_free_name(partition, col.target);
+		PERFORM @extschema@._clip_execute(CASE WHEN col.source IS NULL THEN @extschema@._clip_stamp(partition, col.target, name, col.model, col.digest, col.former_source)
+			ELSE @extschema@._clip_create_triggers(partition, col.source, col.target, name, col.mode, col.model, col.digest, col.on_error, col.on_vector) END, false);
+	END LOOP;
+	PERFORM @extschema@._clip_settle(partition);
+END
+$$;
+COMMENT ON FUNCTION _clip_detached(regclass, regclass) IS 'internal: create the triggers of a table on a partition that was detached from it';
 
 CREATE FUNCTION clip_ddl() RETURNS event_trigger
 	AS 'MODULE_PATHNAME', 'clip_ddl_wrapper' LANGUAGE C VOLATILE;
@@ -819,6 +960,27 @@ END
 $$;
 COMMENT ON FUNCTION _clip_notice_source(regclass, name, oid) IS 'internal: raise a notice if texts look like addresses of images';
 
+-- Policies that FORCE ROW LEVEL SECURITY imposes on the owner do not hide rows here.
+CREATE FUNCTION _clip_has_embeddings(relation regclass, target name) RETURNS boolean
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	found boolean;
+	forced CONSTANT boolean := (SELECT c.relforcerowsecurity FROM pg_class AS c WHERE c.oid = relation);
+BEGIN
+	IF forced THEN
+		EXECUTE format('ALTER TABLE ONLY %s NO FORCE ROW LEVEL SECURITY', relation);
+	END IF;
+	EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE %I IS NOT NULL)', relation, target) INTO found;
+	IF forced THEN
+		EXECUTE format('ALTER TABLE ONLY %s FORCE ROW LEVEL SECURITY', relation);
+	END IF;
+	RETURN found;
+END
+$$;
+COMMENT ON FUNCTION _clip_has_embeddings(regclass, name) IS 'internal: whether a row of a table of the role has an embedding';
+
 CREATE FUNCTION clip_auto_embed(relation regclass, source name, target name DEFAULT 'embedding', model text DEFAULT NULL,
 	mode text DEFAULT 'row', create_index boolean DEFAULT true, dry_run boolean DEFAULT false, on_error text DEFAULT 'error',
 	on_vector text DEFAULT 'replace') RETURNS text
@@ -916,9 +1078,14 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('column "%s" of table %s is NOT NULL', target, relation),
 			DETAIL = format('In mode "%s", rows are stored before they are embedded.', mode),
 			HINT = format('Use mode "row", or drop the constraint: ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL.', relation, target);
-	ELSIF col.model IS NULL THEN
-		EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE %I IS NOT NULL)', relation, target) INTO filled;
-		IF filled THEN
+	ELSIF col.model IS NULL OR col.former_source <> source::text THEN
+		filled := @extschema@._clip_has_embeddings(relation, target);
+		IF filled AND col.model IS NOT NULL THEN
+			RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+				MESSAGE = format('column "%s" of table %s has embeddings of column "%s"', target, relation, col.former_source),
+				HINT = format('Clear them: UPDATE %s SET %I = NULL. If column "%s" has the same content under another name, register them: SELECT clip_adopt(%L, %L, %L).',
+					relation, target, source, relation, target, col.model);
+		ELSIF filled THEN
 			RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
 				MESSAGE = format('column "%s" of table %s has embeddings of an unknown model', target, relation),
 				HINT = format('If model "%s" computed them, register them: SELECT clip_adopt(%L, %L, %L). Otherwise name another target.',
@@ -935,10 +1102,9 @@ BEGIN
 			DETAIL = 'A worker cannot read temporary tables of other sessions.', HINT = 'Use mode "row" or "statement".';
 	END IF;
 	IF (col.mode, col.on_error, col.on_vector) IS DISTINCT FROM (mode, on_error, on_vector) THEN
-		-- If a source column was dropped, the statement triggers of its embedding column still exist.
-		statements := statements || COALESCE(@extschema@._clip_drop_triggers(relation, COALESCE(col.trigger_name, @extschema@._clip_trigger_name(target))), '{}');
+		statements := statements || @extschema@._clip_drop_orphans(relation) || @extschema@._clip_drop_triggers(relation, col.trigger_name);
 		-- Triggers fire in the order of their names. The prefix zz makes the application's triggers, which may write the source, fire first.
-		statements := statements || @extschema@._clip_create_triggers(relation, source, target, COALESCE(col.trigger_name, @extschema@._clip_trigger_name(target)),
+		statements := statements || @extschema@._clip_create_triggers(relation, source, target, COALESCE(col.trigger_name, @extschema@._clip_free_name(relation, target)),
 			mode, chosen.name, chosen.digest, on_error, on_vector);
 	END IF;
 
@@ -958,6 +1124,12 @@ BEGIN
 		statements := statements || format('CREATE INDEX ON %s USING hnsw (%I %I.vector_cosine_ops)', relation, target, vectors);
 	END IF;
 	PERFORM @extschema@._clip_notice_source(relation, source, source_column.type);
+	IF EXISTS (SELECT FROM pg_subscription_rel AS s WHERE s.srrelid = relation OR s.srrelid IN (SELECT p.relid FROM pg_partition_tree(relation) AS p)) THEN
+		RAISE WARNING USING MESSAGE = format('table %s is filled by a subscription', relation),
+			DETAIL = 'Triggers do not fire for rows from a publisher. A row that the publisher changes keeps its former embedding.',
+			HINT = format('Let the trigger fire for them: ALTER TABLE %s ENABLE ALWAYS TRIGGER %I. Modes "statement" and "queue" do not embed them.',
+				relation, COALESCE(col.trigger_name, @extschema@._clip_free_name(relation, target)));
+	END IF;
 
 	done := @extschema@._clip_execute(statements, dry_run);
 	IF NOT create_index AND chosen.dimensions <= max_indexed AND @extschema@._clip_vector_index(relation, target) IS NULL THEN
@@ -976,15 +1148,16 @@ COMMENT ON FUNCTION clip_auto_embed(regclass, name, name, text, text, boolean, b
 	IS 'maintain an embedding column automatically: adds the column, its triggers and its index; returns the statements it ran';
 
 -- A disabled trigger records the model of a column and never runs.
-CREATE FUNCTION _clip_stamp(relation regclass, target name, trigger_name name, model text, digest text) RETURNS text[]
+CREATE FUNCTION _clip_stamp(relation regclass, target name, trigger_name name, model text, digest text, former_source text) RETURNS text[]
 	LANGUAGE sql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 SELECT ARRAY[format('CREATE TRIGGER %I BEFORE INSERT OR UPDATE ON %s FOR EACH ROW WHEN (NEW.%I IS NOT NULL) '
-           'EXECUTE FUNCTION @extschema@.clip_auto_embed_row(%L, %L, %L, %L)', trigger_name, relation, target, 'stamp', model, digest, 'error'),
+           'EXECUTE FUNCTION @extschema@.clip_auto_embed_row(%L, %L, %L, %L, %L, %L)', trigger_name, relation, target, 'stamp', model, digest, 'error', 'replace',
+           COALESCE(former_source, '')),
        format('ALTER TABLE %s DISABLE TRIGGER %I', relation, trigger_name)]
 $$;
-COMMENT ON FUNCTION _clip_stamp(regclass, name, name, text, text) IS 'internal: DDL that records the model of a column';
+COMMENT ON FUNCTION _clip_stamp(regclass, name, name, text, text, text) IS 'internal: DDL that records the model of a column';
 
 CREATE FUNCTION clip_auto_embed_drop(relation regclass, target name DEFAULT 'embedding', keep_column boolean DEFAULT true) RETURNS text
 	LANGUAGE plpgsql VOLATILE
@@ -1000,11 +1173,16 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'keep_column must not be null';
 	END IF;
 	PERFORM @extschema@._clip_hold(relation);
+	SELECT * INTO col FROM @extschema@._clip_columns AS c WHERE c.relation = clip_auto_embed_drop.relation AND c.target = clip_auto_embed_drop.target;
 	-- If the source column was dropped, the row trigger is gone, and other triggers of the column remain.
-	statements := @extschema@._clip_drop_triggers(relation, @extschema@._clip_trigger_name(target));
-	IF statements IS NULL OR EXISTS (SELECT FROM @extschema@._clip_columns AS c WHERE c.relation = clip_auto_embed_drop.relation AND c.target = clip_auto_embed_drop.target) THEN
+	statements := @extschema@._clip_drop_orphans(relation);
+	IF col.trigger_name IS NOT NULL THEN
+		statements := statements || @extschema@._clip_drop_triggers(relation, col.trigger_name);
+	ELSIF statements IS NULL OR NOT EXISTS (
+		SELECT FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = target AND a.atttypid = @extschema@._clip_vector_type() AND NOT a.attisdropped)
+	THEN
+		-- Raises the error.
 		SELECT * INTO col FROM @extschema@._clip_column(relation, target);
-		statements := @extschema@._clip_drop_triggers(relation, col.trigger_name);
 	END IF;
 	PERFORM @extschema@._clip_require_owner(relation);
 	IF col.trigger_name IS NOT NULL THEN
@@ -1020,7 +1198,7 @@ BEGIN
 			statements := statements || format('DROP INDEX %s', pending);
 		END IF;
 		IF keep_column THEN
-			statements := statements || @extschema@._clip_stamp(relation, target, col.trigger_name, col.model, col.digest);
+			statements := statements || @extschema@._clip_stamp(relation, target, col.trigger_name, col.model, col.digest, col.source::text);
 		END IF;
 	END IF;
 	IF NOT keep_column THEN
@@ -1061,12 +1239,12 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'duplicate_object', MESSAGE = format('column "%s" of table %s is already embedded with model "%s"', target, relation, col.model),
 			HINT = format('To change its model: CALL clip_reembed(%L, %L, %L).', relation, target, chosen.name);
 	END IF;
-	IF col.digest IS DISTINCT FROM chosen.digest THEN
-		trigger_name := COALESCE(col.trigger_name, @extschema@._clip_trigger_name(target));
+	IF col.digest IS DISTINCT FROM chosen.digest OR col.former_source IS NOT NULL THEN
+		trigger_name := COALESCE(col.trigger_name, @extschema@._clip_free_name(relation, target));
 		IF col.mode IS NOT NULL THEN
 			statements := @extschema@._clip_drop_triggers(relation, trigger_name);
 		END IF;
-		statements := statements || @extschema@._clip_stamp(relation, target, trigger_name, chosen.name, chosen.digest);
+		statements := statements || @extschema@._clip_stamp(relation, target, trigger_name, chosen.name, chosen.digest, NULL::text);
 	END IF;
 	RETURN @extschema@._clip_execute(statements, false);
 END
@@ -1187,7 +1365,8 @@ BEGIN
 	  FROM pg_depend AS d
 	 WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = relation AND d.refobjsubid = number
 	   AND NOT (d.classid = 'pg_trigger'::regclass AND EXISTS (
-	            SELECT FROM pg_trigger AS t WHERE t.oid = d.objid AND t.tgname IN (col.trigger_name, col.trigger_name || '_check')))
+	            SELECT FROM pg_trigger AS t WHERE t.oid = d.objid AND t.tgname = col.trigger_name)
+	            OR EXISTS (SELECT FROM @extschema@._clip_other_triggers(relation) AS o WHERE o.oid = d.objid AND o.row_trigger = col.trigger_name::text))
 	   -- NOT NULL, which is set again, is a constraint of its own since PostgreSQL 18.
 	   AND NOT (d.classid = 'pg_constraint'::regclass AND EXISTS (
 	            SELECT FROM pg_constraint AS k WHERE k.oid = d.objid AND k.contype = 'n'))
@@ -1222,11 +1401,8 @@ BEGIN
 	ELSE
 		statements := '{}';
 	END IF;
-	-- The new triggers keep their name, so each re-embedding alternates between two names.
-	shadow_trigger := @extschema@._clip_trigger_name(target);
-	IF shadow_trigger = col.trigger_name THEN
-		shadow_trigger := shadow_trigger || '_reembed';
-	END IF;
+	-- The new triggers keep their name when the columns are swapped.
+	shadow_trigger := @extschema@._clip_free_name(relation, target);
 	statements := statements
 		|| format('ALTER TABLE %s ADD COLUMN %I %I.vector(%s)', relation, shadow, @extschema@._clip_vector_schema(), chosen.dimensions)
 		|| @extschema@._clip_create_triggers(relation, col.source, shadow, shadow_trigger, col.mode, chosen.name, chosen.digest, col.on_error, col.on_vector)
@@ -1256,6 +1432,7 @@ DECLARE
 	new_col @extschema@._clip_columns%ROWTYPE;
 	old_attribute pg_attribute%ROWTYPE;
 	lacking bigint;
+	forced boolean;
 	statements text[];
 	grants text[];
 	index_name name;
@@ -1266,11 +1443,19 @@ BEGIN
 	SELECT * INTO old_col FROM @extschema@._clip_column(relation, target);
 	SELECT * INTO new_col FROM @extschema@._clip_column(relation, shadow);
 	SELECT * INTO old_attribute FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = target;
+	-- Policies must not hide rows from the count. Nobody else reads the table meanwhile.
+	forced := (SELECT c.relforcerowsecurity FROM pg_class AS c WHERE c.oid = relation);
+	IF forced THEN
+		EXECUTE format('ALTER TABLE ONLY %s NO FORCE ROW LEVEL SECURITY', relation);
+	END IF;
 	-- No row may lose its embedding, unless it has failed with the new model.
 	EXECUTE format('SELECT count(*) FROM %s AS t WHERE t.%I IS NOT NULL AND t.%I IS NOT NULL AND t.%I IS NULL '
 		'AND NOT EXISTS (SELECT FROM _clip.failed AS f WHERE f.relation = %s::oid AND f.trigger_name = %L AND f.waits AND f.key = %s)',
 		old_col.rows_of, old_col.source, target, shadow, relation::oid, new_col.trigger_name,
 		@extschema@._clip_key_object(old_col.key_names, 't'::text)) INTO lacking;
+	IF forced THEN
+		EXECUTE format('ALTER TABLE ONLY %s FORCE ROW LEVEL SECURITY', relation);
+	END IF;
 	IF lacking > 0 THEN
 		RETURN false;
 	END IF;

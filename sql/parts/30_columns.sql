@@ -51,9 +51,10 @@ CREATE FUNCTION _clip_trigger_name(target name) RETURNS name
 	LANGUAGE sql IMMUTABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-SELECT @extschema@._clip_short('zz_clip_' || target::text, 47)::name
+-- No such name ends as the names of the other triggers of a column do.
+SELECT (@extschema@._clip_short('zz_clip_' || target::text, 44) || CASE WHEN target::text ~ '_(insert|update|check)$' THEN '_' ELSE '' END)::name
 $$;
-COMMENT ON FUNCTION _clip_trigger_name(name) IS 'internal: name of the row trigger of a column';
+COMMENT ON FUNCTION _clip_trigger_name(name) IS 'internal: preferred name of the row trigger of a column';
 
 -- The name under which clip_reembed builds a new column or index, until it replaces the old one.
 CREATE FUNCTION _clip_shadow_name(name name) RETURNS name
@@ -84,6 +85,8 @@ SELECT t.oid AS trigger_oid,
        a.args[3] AS digest,
        a.args[4] AS on_error,
        CASE WHEN a.args[5] OPERATOR(pg_catalog.=) 'keep' THEN 'keep' ELSE 'replace' END AS on_vector,
+       -- The source of a column that is not maintained any more.
+       CASE WHEN a.args[1] OPERATOR(pg_catalog.=) 'stamp' THEN NULLIF(a.args[6], '') END AS former_source,
        source.attname AS source,
        source.atttypid::pg_catalog.regtype AS source_type,
        target.attname AS target,

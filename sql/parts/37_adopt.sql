@@ -27,12 +27,12 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'duplicate_object', MESSAGE = format('column "%s" of table %s is already embedded with model "%s"', target, relation, col.model),
 			HINT = format('To change its model: CALL clip_reembed(%L, %L, %L).', relation, target, chosen.name);
 	END IF;
-	IF col.digest IS DISTINCT FROM chosen.digest THEN
-		trigger_name := COALESCE(col.trigger_name, @extschema@._clip_trigger_name(target));
+	IF col.digest IS DISTINCT FROM chosen.digest OR col.former_source IS NOT NULL THEN
+		trigger_name := COALESCE(col.trigger_name, @extschema@._clip_free_name(relation, target));
 		IF col.mode IS NOT NULL THEN
 			statements := @extschema@._clip_drop_triggers(relation, trigger_name);
 		END IF;
-		statements := statements || @extschema@._clip_stamp(relation, target, trigger_name, chosen.name, chosen.digest);
+		statements := statements || @extschema@._clip_stamp(relation, target, trigger_name, chosen.name, chosen.digest, NULL::text);
 	END IF;
 	RETURN @extschema@._clip_execute(statements, false);
 END

@@ -26,7 +26,8 @@ BEGIN
 	  FROM pg_depend AS d
 	 WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = relation AND d.refobjsubid = number
 	   AND NOT (d.classid = 'pg_trigger'::regclass AND EXISTS (
-	            SELECT FROM pg_trigger AS t WHERE t.oid = d.objid AND t.tgname IN (col.trigger_name, col.trigger_name || '_check')))
+	            SELECT FROM pg_trigger AS t WHERE t.oid = d.objid AND t.tgname = col.trigger_name)
+	            OR EXISTS (SELECT FROM @extschema@._clip_other_triggers(relation) AS o WHERE o.oid = d.objid AND o.row_trigger = col.trigger_name::text))
 	   -- NOT NULL, which is set again, is a constraint of its own since PostgreSQL 18.
 	   AND NOT (d.classid = 'pg_constraint'::regclass AND EXISTS (
 	            SELECT FROM pg_constraint AS k WHERE k.oid = d.objid AND k.contype = 'n'))
@@ -61,11 +62,8 @@ BEGIN
 	ELSE
 		statements := '{}';
 	END IF;
-	-- The new triggers keep their name, so each re-embedding alternates between two names.
-	shadow_trigger := @extschema@._clip_trigger_name(target);
-	IF shadow_trigger = col.trigger_name THEN
-		shadow_trigger := shadow_trigger || '_reembed';
-	END IF;
+	-- The new triggers keep their name when the columns are swapped.
+	shadow_trigger := @extschema@._clip_free_name(relation, target);
 	statements := statements
 		|| format('ALTER TABLE %s ADD COLUMN %I %I.vector(%s)', relation, shadow, @extschema@._clip_vector_schema(), chosen.dimensions)
 		|| @extschema@._clip_create_triggers(relation, col.source, shadow, shadow_trigger, col.mode, chosen.name, chosen.digest, col.on_error, col.on_vector)
@@ -95,6 +93,7 @@ DECLARE
 	new_col @extschema@._clip_columns%ROWTYPE;
 	old_attribute pg_attribute%ROWTYPE;
 	lacking bigint;
+	forced boolean;
 	statements text[];
 	grants text[];
 	index_name name;
@@ -105,11 +104,19 @@ BEGIN
 	SELECT * INTO old_col FROM @extschema@._clip_column(relation, target);
 	SELECT * INTO new_col FROM @extschema@._clip_column(relation, shadow);
 	SELECT * INTO old_attribute FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = target;
+	-- Policies must not hide rows from the count. Nobody else reads the table meanwhile.
+	forced := (SELECT c.relforcerowsecurity FROM pg_class AS c WHERE c.oid = relation);
+	IF forced THEN
+		EXECUTE format('ALTER TABLE ONLY %s NO FORCE ROW LEVEL SECURITY', relation);
+	END IF;
 	-- No row may lose its embedding, unless it has failed with the new model.
 	EXECUTE format('SELECT count(*) FROM %s AS t WHERE t.%I IS NOT NULL AND t.%I IS NOT NULL AND t.%I IS NULL '
 		'AND NOT EXISTS (SELECT FROM _clip.failed AS f WHERE f.relation = %s::oid AND f.trigger_name = %L AND f.waits AND f.key = %s)',
 		old_col.rows_of, old_col.source, target, shadow, relation::oid, new_col.trigger_name,
 		@extschema@._clip_key_object(old_col.key_names, 't'::text)) INTO lacking;
+	IF forced THEN
+		EXECUTE format('ALTER TABLE ONLY %s FORCE ROW LEVEL SECURITY', relation);
+	END IF;
 	IF lacking > 0 THEN
 		RETURN false;
 	END IF;

@@ -3,7 +3,7 @@
 //! Our BEFORE trigger records each pair of source and embedding. This AFTER trigger looks up the stored pair among them.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use pgrx::pg_sys::panic::{ErrorReport, ErrorReportable};
 use pgrx::prelude::*;
@@ -17,8 +17,8 @@ use crate::pg::messages::{broken_trigger, source_changed};
 use crate::pg::varlena::Varlena;
 
 thread_local! {
-    /// Digests of the pairs of this transaction.
-    static PASSED: RefCell<HashSet<String>> = RefCell::default();
+    /// Digests of the pairs that were not compared yet in this transaction, with the number of their rows.
+    static PASSED: RefCell<HashMap<String, u32>> = RefCell::default();
     static ENDS: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -33,11 +33,23 @@ pub fn pass(source: Varlena<'_>, vector: Varlena<'_>) {
         for event in [PgXactCallbackEvent::Commit, PgXactCallbackEvent::Abort, PgXactCallbackEvent::Prepare] {
             register_xact_callback(event, || {
                 ENDS.set(false);
-                PASSED.with_borrow_mut(HashSet::clear);
+                PASSED.with_borrow_mut(HashMap::clear);
             });
         }
     }
-    PASSED.with_borrow_mut(|passed| passed.insert(digest_of(source, vector)));
+    PASSED.with_borrow_mut(|passed| *passed.entry(digest_of(source, vector)).or_default() += 1);
+}
+
+/// Takes a pair off the record, so that the record of a large statement does not stay in memory.
+fn take(digest: &str) -> bool {
+    PASSED.with_borrow_mut(|passed| {
+        let Some(rows) = passed.get_mut(digest) else { return false };
+        *rows -= 1;
+        if *rows == 0 {
+            passed.remove(digest);
+        }
+        true
+    })
 }
 
 declare_finfo!(pg_finfo_clip_auto_embed_check_wrapper);
@@ -61,10 +73,7 @@ fn check(row: &Row<'_>) -> Result<(), ErrorReport> {
     let Some(ours) = trigger_named(row.relation_data(), name).filter(|trigger| fires(trigger)) else { return Ok(()) };
     let columns = Columns::of(ours, row.relation_data())?;
     let Some(vector) = row.new_value(columns.target) else { return Ok(()) };
-    let matches = row
-        .new_value(columns.source)
-        .is_some_and(|source| PASSED.with_borrow(|passed| passed.contains(&digest_of(source, vector))));
-    if matches {
+    if row.new_value(columns.source).is_some_and(|source| take(&digest_of(source, vector))) {
         return Ok(());
     }
     Err(source_changed(from_server(name.to_bytes())?))

@@ -7,13 +7,15 @@
 use std::cell::RefCell;
 use std::ffi::{CStr, CString};
 
+use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys::panic::{ErrorReport, ErrorReportable};
 use pgrx::prelude::*;
 
+use super::parse_tree::{commands_of, hex, is_detachment, partition_of, relation_named, statement_of};
 use super::trigger_row::is_restore;
 use crate::failures::sweep;
 use crate::pg::finfo::declare_finfo;
-use crate::pg::messages::{broken_extension, broken_statement, not_an_event, vectors_cleared};
+use crate::pg::messages::{broken_extension, broken_statement, not_an_event, not_cleared, vectors_cleared};
 use crate::pg::roles::{Extension, as_role, without_forced_policies};
 use crate::pg::spi::{Statement, prepared, read, required};
 use crate::pg::text::ServerText;
@@ -23,9 +25,17 @@ use crate::worker::wake::wake;
 struct After {
     /// Identifies the statement. The pointer is valid while the statement runs.
     statement: *const pg_sys::Node,
-    /// Statements that clear embeddings, with the owner of the table.
-    clear: Vec<(pg_sys::Oid, ServerText)>,
+    clear: Vec<Clear>,
     create: Vec<ServerText>,
+}
+
+/// Clears the embeddings of a column whose sources have new values.
+struct Clear {
+    /// The owner of the table.
+    owner: pg_sys::Oid,
+    update: ServerText,
+    /// A query: whether an embedding is left.
+    is_left: ServerText,
 }
 
 thread_local! {
@@ -73,10 +83,21 @@ unsafe fn begin(statement: *mut pg_sys::Node) -> Result<(), ErrorReport> {
     else {
         return Ok(());
     };
-    // SAFETY: the list contains only commands.
-    let commands = unsafe { elements(alter.cmds) }.map(|command| unsafe { &*command.cast::<pg_sys::AlterTableCmd>() });
+    let commands: Vec<_> = commands_of(alter).collect();
+    for command in &commands {
+        if command.subtype == pg_sys::AlterTableType::AT_AttachPartition && !is_restore() {
+            // SAFETY: the command is an ATTACH PARTITION, and the name belongs to the statement.
+            if let (Some(parent), Some(partition)) = unsafe { (relation_named(alter.relation), partition_of(command)) }
+            {
+                call(
+                    "_clip_attach($1::pg_catalog.regclass, $2::pg_catalog.regclass, $3::pg_catalog.oid)",
+                    &[parent.into(), partition.into(), role().into()],
+                )?;
+            }
+        }
+    }
     let changes: Vec<_> =
-        commands.filter(|command| command.subtype == pg_sys::AlterTableType::AT_AlterColumnType).collect();
+        commands.into_iter().filter(|command| command.subtype == pg_sys::AlterTableType::AT_AlterColumnType).collect();
     if changes.is_empty() {
         return Ok(());
     }
@@ -91,22 +112,23 @@ unsafe fn begin(statement: *mut pg_sys::Node) -> Result<(), ErrorReport> {
     // SAFETY: the name belongs to the statement.
     let Some(relation) = (unsafe { relation_named(alter.relation) }) else { return Ok(()) };
     let names: Vec<String> = names.iter().map(|name| hex(name.to_bytes())).collect();
-    // SAFETY: a number of this process.
-    let role = unsafe { pg_sys::GetUserId() };
     let mut after = After { statement, clear: Vec::new(), create: Vec::new() };
     as_extension(|schema| {
         let query = format!(
-            "SELECT r.clears, r.statement, r.owner FROM {schema}._clip_release($1::pg_catalog.regclass, $2::pg_catalog.text[], $3::pg_catalog.oid) AS r"
+            "SELECT r.statement, r.owner, r.is_left FROM {schema}._clip_release($1::pg_catalog.regclass, $2::pg_catalog.text[], $3::pg_catalog.oid) AS r"
         );
-        let arguments = [relation.into(), names.into(), role.into()];
+        let arguments = [relation.into(), names.into(), role().into()];
         Spi::connect_mut(|_| {
             let statement = prepared(query.as_bytes(), &arguments)?;
             let rows = statement.run(&arguments, false, 0)?;
             for row in (0..rows.processed).filter_map(|number| rows.row(number)) {
-                let read = || Ok::<_, spi::Error>((required(&row, 1)?, required(&row, 2)?, required(&row, 3)?));
+                let read = || Ok::<_, spi::Error>((required(&row, 1)?, required(&row, 2)?, row.get(3)?));
                 // The triggers are already dropped: a skipped statement would leave the column without triggers.
-                let (clears, statement, owner) = read().map_err(|error| broken_statement(&error.to_string()))?;
-                if clears { after.clear.push((owner, statement)) } else { after.create.push(statement) }
+                let (statement, owner, is_left) = read().map_err(|error| broken_statement(&error.to_string()))?;
+                match is_left {
+                    Some(is_left) => after.clear.push(Clear { owner, update: statement, is_left }),
+                    None => after.create.push(statement),
+                }
             }
             Ok(())
         })
@@ -130,9 +152,8 @@ unsafe fn end(statement: *mut pg_sys::Node) -> Result<(), ErrorReport> {
     });
     if let Some(after) = pending {
         // The table's triggers run with the privileges of its owner, not with those of the role that changes it.
-        for (owner, query) in &after.clear {
-            let clear = || Spi::connect_mut(|_| Statement::prepare(query.bytes(), &[])?.run(&[], false, 0).map(drop));
-            as_role(*owner, || without_forced_policies(clear))?;
+        for clear in &after.clear {
+            as_role(clear.owner, || without_forced_policies(|| clear.run()))?;
         }
         if !after.clear.is_empty() {
             vectors_cleared().report(PgLogLevel::NOTICE);
@@ -150,20 +171,60 @@ unsafe fn end(statement: *mut pg_sys::Node) -> Result<(), ErrorReport> {
         return Ok(());
     }
     // SAFETY: by the caller's promise.
-    let relation = unsafe {
-        let named = [
-            statement_of::<pg_sys::AlterTableStmt>(statement, pg_sys::NodeTag::T_AlterTableStmt).map(|it| it.relation),
-            statement_of::<pg_sys::CreateTrigStmt>(statement, pg_sys::NodeTag::T_CreateTrigStmt).map(|it| it.relation),
-            statement_of::<pg_sys::RenameStmt>(statement, pg_sys::NodeTag::T_RenameStmt).map(|it| it.relation),
-        ];
-        named.into_iter().flatten().next().and_then(|name| relation_named(name))
+    let (alter, create, rename) = unsafe {
+        (
+            statement_of::<pg_sys::AlterTableStmt>(statement, pg_sys::NodeTag::T_AlterTableStmt),
+            statement_of::<pg_sys::CreateTrigStmt>(statement, pg_sys::NodeTag::T_CreateTrigStmt),
+            statement_of::<pg_sys::RenameStmt>(statement, pg_sys::NodeTag::T_RenameStmt),
+        )
     };
+    let names = [alter.map(|it| it.relation), create.map(|it| it.relation), rename.map(|it| it.relation)];
+    // SAFETY: the name belongs to the statement.
+    let relation = names.into_iter().flatten().next().and_then(|name| unsafe { relation_named(name) });
     let Some(relation) = relation else { return Ok(()) };
+    if let Some(rename) = rename.filter(|rename| rename.renameType == pg_sys::ObjectType::OBJECT_TRIGGER) {
+        // SAFETY: names are null-terminated.
+        let [old, new] = unsafe { [rename.subname, rename.newname].map(|name| hex(CStr::from_ptr(name).to_bytes())) };
+        call(
+            "_clip_follow($1::pg_catalog.regclass, $2::pg_catalog.text, $3::pg_catalog.text)",
+            &[relation.into(), old.into(), new.into()],
+        )?;
+    }
+    for command in alter.into_iter().flat_map(commands_of).filter(|command| is_detachment(command)) {
+        // SAFETY: the command is a DETACH PARTITION, and the name belongs to the statement.
+        if let Some(partition) = unsafe { partition_of(command) } {
+            call(
+                "_clip_detached($1::pg_catalog.regclass, $2::pg_catalog.regclass)",
+                &[relation.into(), partition.into()],
+            )?;
+        }
+    }
+    call("_clip_settle($1::pg_catalog.regclass)", &[relation.into()])
+}
+
+impl Clear {
+    fn run(&self) -> Result<(), ErrorReport> {
+        Spi::connect_mut(|_| {
+            Statement::prepare(self.update.bytes(), &[])?.run(&[], false, 0)?;
+            let question = Statement::prepare(self.is_left.bytes(), &[])?;
+            let answer = question.run(&[], false, 1)?;
+            let is_left = answer.row(0).and_then(|row| row.get::<bool>(1).ok().flatten());
+            if is_left == Some(false) { Ok(()) } else { Err(not_cleared()) }
+        })
+    }
+}
+
+/// Calls an internal function of the extension, with arguments of exactly its types.
+fn call(function: &str, arguments: &[DatumWithOid<'_>]) -> Result<(), ErrorReport> {
     as_extension(|schema| {
-        let query = format!("SELECT {schema}._clip_settle($1::pg_catalog.regclass)");
-        let arguments = [relation.into()];
-        Spi::connect_mut(|_| prepared(query.as_bytes(), &arguments)?.run(&arguments, false, 0).map(drop))
+        let query = format!("SELECT {schema}.{function}");
+        Spi::connect_mut(|_| prepared(query.as_bytes(), arguments)?.run(arguments, false, 0).map(drop))
     })
+}
+
+fn role() -> pg_sys::Oid {
+    // SAFETY: reads a variable of this process.
+    unsafe { pg_sys::GetUserId() }
 }
 
 fn forget_dropped() -> Result<(), ErrorReport> {
@@ -174,41 +235,4 @@ fn forget_dropped() -> Result<(), ErrorReport> {
 
 fn as_extension<T>(run: impl FnOnce(&str) -> Result<T, ErrorReport>) -> Result<T, ErrorReport> {
     Extension::find().ok_or_else(|| broken_extension("the extension does not exist"))?.as_owner(run)
-}
-
-/// Encodes a name in the encoding of the database for SQL.
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// # Safety
-///
-/// The pointer must be null or point to a name in a statement.
-unsafe fn relation_named(name: *const pg_sys::RangeVar) -> Option<pg_sys::Oid> {
-    if name.is_null() {
-        return None;
-    }
-    let (flags, none) = (pg_sys::RVROption::RVR_MISSING_OK, std::ptr::null_mut());
-    // SAFETY: by the caller's promise. Takes no lock, because the role may not be allowed to take it.
-    let relation = unsafe { pg_sys::RangeVarGetRelidExtended(name, pg_sys::NoLock as i32, flags, None, none) };
-    (relation != pg_sys::InvalidOid).then_some(relation)
-}
-
-/// # Safety
-///
-/// The pointer must be null or point to a node, and `T` must be the type of the tag.
-unsafe fn statement_of<'a, T>(node: *mut pg_sys::Node, tag: pg_sys::NodeTag) -> Option<&'a T> {
-    // SAFETY: as the caller promises.
-    unsafe { node.as_ref().filter(|node| node.type_ == tag).map(|_| &*node.cast::<T>()) }
-}
-
-/// # Safety
-///
-/// The pointer must be null or point to a list of pointers.
-unsafe fn elements(list: *mut pg_sys::List) -> impl Iterator<Item = *mut std::ffi::c_void> {
-    // SAFETY: as the caller promises. The list has `length` elements.
-    let (start, length) =
-        unsafe { list.as_ref().map_or((std::ptr::null_mut(), 0), |list| (list.elements, list.length as usize)) };
-    // SAFETY: as above.
-    (0..length).map(move |i| unsafe { (*start.add(i)).ptr_value })
 }

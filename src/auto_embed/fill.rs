@@ -13,6 +13,7 @@ use super::filling::Filling;
 use super::pairs;
 use crate::failures;
 use crate::failures::Failure;
+use crate::pg::messages::source_changes;
 use crate::pg::roles::{with_fixed_output, with_settings};
 use crate::pg::spi::{Cursor, Row, Rows, Statement};
 use crate::pg::summary::summary_of;
@@ -143,17 +144,19 @@ fn fill_run(
         let key = key_of(filling, row)?;
         let (sqlstate, message) = match result {
             Ok(embedding) => match store(filling, stores, &key, source, Vector::new(&embedding)?)? {
-                true => {
+                Stored::Yes => {
                     filled.embedded += 1;
                     if filling.has_failures {
                         forget(filling, &key)?;
                     }
                     continue;
                 }
-                // The row was deleted, or has an embedding by now.
-                false if !manner.locked => continue,
-                // No other session can have changed a locked row. Without a failure, it would be retried forever.
-                false => (
+                Stored::Skipped if !manner.tolerant => return Err(source_changes()),
+                Stored::Skipped => ("09000".into(), summary_of(source_changes()).1),
+                // The row is gone, or has an embedding now.
+                Stored::No if !manner.locked => continue,
+                // Nobody else can have changed a locked row. Without a failure, it would be retried endlessly.
+                Stored::No => (
                     "09000".into(),
                     "could not store the embedding: A trigger or a policy of the table prevents it.".into(),
                 ),
@@ -175,23 +178,36 @@ fn fill_run(
     Ok(())
 }
 
-/// Stores an embedding. Returns true if the row has an embedding now.
+/// What became of an embedding.
+enum Stored {
+    Yes,
+    No,
+    /// The trigger skipped the row, because another trigger changes the source of every update.
+    Skipped,
+}
+
+/// Stores an embedding in the row of a key if the row has none.
 fn store(
     filling: &Filling,
     stores: &Statement,
     key: &Position,
     source: Varlena<'_>,
     vector: Vector,
-) -> Result<bool, ErrorReport> {
+) -> Result<Stored, ErrorReport> {
     let vector = vector.datum();
-    // SAFETY: the vector was created above. It has the type of the column, and lives as long as this call.
+    // SAFETY: the vector was created above; it is of the type of the column, and lives as long as this call.
     let (argument, written) =
         unsafe { (DatumWithOid::new(RawDatum::new(vector), filling.target_type), Varlena::from_datum(vector)) };
     let arguments: Vec<_> = [argument].into_iter().chain(key.iter().map(OwnedValue::argument)).collect();
-    pairs::while_storing(&filling.digest, source, written, || {
+    let (has_vector, is_skipped) = pairs::while_storing(&filling.digest, source, written, || {
         let rows = stores.run(&arguments, false, 0)?;
         let has_vector = rows.row(0).map(|row| row.get::<bool>(1)).transpose();
-        Ok(has_vector.ok().flatten().flatten().unwrap_or(false))
+        Ok::<_, ErrorReport>(has_vector.ok().flatten().flatten().unwrap_or(false))
+    });
+    Ok(match has_vector? {
+        true => Stored::Yes,
+        false if is_skipped => Stored::Skipped,
+        false => Stored::No,
     })
 }
 

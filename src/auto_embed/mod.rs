@@ -8,6 +8,7 @@ mod embed_rows;
 mod fill;
 mod filling;
 mod pairs;
+mod parse_tree;
 mod statement;
 mod trigger;
 mod trigger_row;

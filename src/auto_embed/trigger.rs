@@ -15,7 +15,7 @@ use pgrx::prelude::*;
 use super::check;
 use super::columns::Columns;
 use super::embed_rows::{Source, check_digest};
-use super::pairs;
+use super::pairs::{self, Origin};
 use super::trigger_row::{Row, is_restore};
 use crate::failures;
 use crate::failures::Failure;
@@ -52,34 +52,35 @@ pub unsafe extern "C-unwind" fn clip_auto_embed_row_wrapper(fcinfo: pg_sys::Func
 enum Decision<'a> {
     Keep(Option<Varlena<'a>>),
     Replace(Option<Varlena<'a>>),
+    /// The row stays as it was before the update.
+    Skip,
 }
 
 fn embed_row(row: &Row<'_>) -> Result<pg_sys::Datum, ErrorReport> {
     let arguments = row.arguments();
     let (mode, model, digest, on_error, on_vector) = match arguments.as_slice() {
+        &["stamp", ..] => return Ok(row.keep()),
         &[mode, model, digest, on_error] => (mode, model, digest, on_error, "replace"),
         &[mode, model, digest, on_error, on_vector] => (mode, model, digest, on_error, on_vector),
         _ => return Err(broken_trigger("its arguments must be mode, model, digest, on_error, on_vector")),
     };
-    if mode == "stamp" {
-        return Ok(row.keep());
-    }
     let (columns, column) = (row.columns()?, Recorded { mode, model, digest, on_error, on_vector });
     let decision = decide(row, columns, &column)?;
     let vector = match decision {
         Decision::Keep(vector) | Decision::Replace(vector) => vector,
+        Decision::Skip => return Ok(row.skip()),
     };
-    if let Some(later) = row.later_triggers().next() {
-        if !row.has_check() {
-            return Err(fires_later(later));
-        }
+    if row.has_check() {
+        // The check trigger compares each stored row, whichever triggers have fired for it.
         if let (Some(source), Some(vector)) = (row.new_value(columns.source), vector) {
             check::pass(source, vector);
         }
+    } else if let Some(later) = row.later_triggers().next() {
+        return Err(fires_later(later));
     }
     Ok(match decision {
-        Decision::Keep(_) => row.keep(),
         Decision::Replace(vector) => row.with_value(columns.target, vector.map(Varlena::datum)),
+        _ => row.keep(),
     })
 }
 
@@ -99,21 +100,32 @@ fn decide<'a>(row: &Row<'a>, columns: Columns, column: &Recorded<'_>) -> Result<
         (old, new) => old.is_some() != new.is_some(),
     };
     let is_written = changed(target, columns.target);
+    let written = target.filter(|_| is_written);
+    let origin = match written.map(|vector| pairs::of_fill(column.digest, source, vector)) {
+        Some(Origin::Matching) => return Ok(Decision::Keep(target)),
+        // A trigger that changes the source of every update would let a fill store the row again and again.
+        Some(Origin::Mismatched) if changed(source, columns.source) && pairs::skip(row.old_value(columns.source)) => {
+            return Ok(Decision::Skip);
+        }
+        Some(Origin::Mismatched) => Origin::Mismatched,
+        _ => written.map_or(Origin::Foreign, |vector| origin(row, column, source, vector)),
+    };
     let brings_vectors = column.on_vector == "keep" || !row.is_update() && is_restore();
-    if brings_vectors && is_written && target.is_some() {
+    if brings_vectors && written.is_some() && origin != Origin::Mismatched {
         return Ok(Decision::Keep(target));
     }
     let Some(source) = source else { return Ok(Decision::Replace(None)) };
+    if !row.is_update() && origin == Origin::Matching {
+        return Ok(Decision::Keep(target));
+    }
     if row.is_update() && !changed(Some(source), columns.source) {
         match target {
             Some(vector) if !is_written => {
-                // With on_vector 'keep', the embedding may not match the source.
-                if row.is_in_partition() && column.on_vector != "keep" {
+                if row.is_in_partition() {
                     pairs::remember(column.digest, source, vector);
                 }
                 return Ok(Decision::Keep(target));
             }
-            Some(vector) if pairs::are_stored(column.digest, source, vector) => return Ok(Decision::Keep(target)),
             Some(_) => {
                 if let Some(former) = row.old_value(columns.target) {
                     return Ok(Decision::Replace(Some(former)));
@@ -123,10 +135,6 @@ fn decide<'a>(row: &Row<'a>, columns: Columns, column: &Recorded<'_>) -> Result<
             // The embedding was cleared, which requests a new one.
             None => (),
         }
-    } else if let Some(vector) = target.filter(|_| !row.is_update())
-        && (pairs::are_moved(column.digest, source, vector) || pairs::are_stored(column.digest, source, vector))
-    {
-        return Ok(Decision::Keep(target));
     }
     match column.mode {
         "queue" => {
@@ -139,7 +147,11 @@ fn decide<'a>(row: &Row<'a>, columns: Columns, column: &Recorded<'_>) -> Result<
                     forget_failure(row)?;
                 }
                 // SAFETY: the vector was created above, in the memory of the row.
-                Ok(Decision::Replace(Some(unsafe { Varlena::from_datum(vector.datum()) })))
+                let vector = unsafe { Varlena::from_datum(vector.datum()) };
+                if column.on_vector == "keep" {
+                    pairs::computed(column.digest, source, vector);
+                }
+                Ok(Decision::Replace(Some(vector)))
             }
             (Err(error), "null") => {
                 record_failure(row, columns, source, error)?;
@@ -149,6 +161,13 @@ fn decide<'a>(row: &Row<'a>, columns: Columns, column: &Recorded<'_>) -> Result<
         },
         _ => Ok(Decision::Replace(None)),
     }
+}
+
+/// Relates an embedding that a statement writes to those that this process has computed.
+fn origin(row: &Row<'_>, column: &Recorded<'_>, source: Option<Varlena<'_>>, vector: Varlena<'_>) -> Origin {
+    let moved = || pairs::of_moved_row(column.digest, source, vector);
+    let known = [(!row.is_update()).then(moved), Some(pairs::of_trigger(column.digest, source, vector))];
+    known.into_iter().flatten().find(|&origin| origin != Origin::Foreign).unwrap_or(Origin::Foreign)
 }
 
 /// The error for a table with a later trigger and without the check trigger.

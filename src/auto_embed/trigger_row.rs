@@ -1,6 +1,6 @@
 //! The row of a call of a row trigger, with its old and new values.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
@@ -92,12 +92,16 @@ impl<'a> Row<'a> {
         })
     }
 
-    /// Returns true if the table has the check trigger.
+    /// Returns true if the table has the check trigger of this trigger.
     pub fn has_check(&self) -> bool {
         // SAFETY: names are null-terminated and live as long as the trigger.
         let name = unsafe { CStr::from_ptr(self.trigger.tgname) };
-        CString::new([name.to_bytes(), b"_check"].concat())
-            .is_ok_and(|name| trigger_named(self.relation, &name).is_some())
+        triggers_of(self.relation).iter().any(|trigger| {
+            let kind = trigger.tgtype as u32;
+            let is_after_row = kind & pg_sys::TRIGGER_TYPE_ROW != 0
+                && kind & pg_sys::TRIGGER_TYPE_TIMING_MASK == pg_sys::TRIGGER_TYPE_AFTER;
+            is_after_row && trigger.tgfoid != self.trigger.tgfoid && first_argument(trigger) == Some(name)
+        })
     }
 
     /// Returns the columns that the trigger's condition names.
@@ -142,6 +146,11 @@ impl<'a> Row<'a> {
         self.tuple().into()
     }
 
+    /// Returns no row: the server leaves the row as it is.
+    pub fn skip(&self) -> pg_sys::Datum {
+        pg_sys::Datum::null()
+    }
+
     /// Returns the new row with another value, or with NULL.
     pub fn with_value(&self, column: i16, value: Option<pg_sys::Datum>) -> pg_sys::Datum {
         let (mut column, mut is_null) = (i32::from(column), value.is_none());
@@ -176,6 +185,12 @@ pub fn triggers_of(relation: &pg_sys::RelationData) -> &[pg_sys::Trigger] {
             _ => &[],
         }
     }
+}
+
+/// Returns the first argument of a trigger.
+fn first_argument(trigger: &pg_sys::Trigger) -> Option<&CStr> {
+    // SAFETY: the trigger has `tgnargs` null-terminated strings, which live as long as the trigger.
+    (trigger.tgnargs > 0).then(|| unsafe { CStr::from_ptr(*trigger.tgargs) })
 }
 
 pub fn trigger_named<'a>(relation: &'a pg_sys::RelationData, name: &CStr) -> Option<&'a pg_sys::Trigger> {

@@ -70,6 +70,15 @@ pub fn vectors_cleared() -> ErrorReport {
         .set_hint("In mode \"queue\" a background worker embeds the rows. In other modes, run CALL clip_backfill.")
 }
 
+/// ALTER TABLE computes new sources, and a trigger or a rule of the table keeps the old embeddings.
+pub fn not_cleared() -> ErrorReport {
+    new(PgSqlErrorCode::ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION, "could not clear the embeddings of the column")
+        .set_detail(
+            "USING computes new source values, but a trigger or a rule of the table prevents an update of its rows.",
+        )
+        .set_hint("Disable the trigger during the change: ALTER TABLE … DISABLE TRIGGER name.")
+}
+
 /// An SQL call of the function of an event trigger.
 pub fn not_an_event() -> ErrorReport {
     new(
@@ -100,6 +109,16 @@ pub fn source_changed(ours: &str) -> ErrorReport {
         "The trigger fires after \"{ours}\", because its name sorts later, so the embedding does not match the source."
     ))
     .set_hint("Rename it with ALTER TRIGGER … RENAME TO, so that it sorts before the embedding trigger.")
+}
+
+/// A trigger of the table changes the source whenever an embedding is stored.
+pub fn source_changes() -> ErrorReport {
+    new(
+        PgSqlErrorCode::ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION,
+        "a trigger of the table changes the source when its embedding is stored",
+    )
+    .set_detail("The stored source would never match the embedding.")
+    .set_hint("Let the trigger fire only for the columns that it depends on: CREATE TRIGGER … BEFORE UPDATE OF column.")
 }
 
 /// A failed write to the extension's own tables.

@@ -90,7 +90,11 @@ impl Rows<'_> {
 
 impl Drop for Rows<'_> {
     fn drop(&mut self) {
-        // SAFETY: this is the only owner of the table. SPI ignores a table that it has freed itself.
+        // After an error, the server has freed the table already, with the memory of the SPI call.
+        if std::thread::panicking() {
+            return;
+        }
+        // SAFETY: this is the only owner of the table. SPI ignores a table that it has already freed.
         unsafe { pg_sys::SPI_freetuptable(self.table) };
     }
 }

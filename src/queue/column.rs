@@ -1,5 +1,7 @@
 //! Columns in mode "queue", which workers embed.
 
+use std::time::Duration;
+
 use pgrx::pg_sys::panic::ErrorReportable;
 use pgrx::prelude::*;
 
@@ -8,7 +10,10 @@ use crate::failures::{self, Activity, Failure, add_activity};
 use crate::pg::roles::{Extension, as_role, with_fixed_output, with_settings, without_forced_policies};
 use crate::pg::spi::{read, required};
 use crate::pg::text::Text;
-use crate::worker::process::{TransactionError, in_transaction};
+use crate::worker::process::{TransactionError, in_bounded_transaction, in_transaction};
+
+/// Far more than a batch takes, whose size the worker adapts to half a second. The first one also loads the model.
+const BATCH_LIMIT: Duration = Duration::from_secs(300);
 
 /// A column of this database in mode "queue".
 #[derive(Clone)]
@@ -38,7 +43,7 @@ impl QueueColumn {
 
     /// Embeds a batch.
     pub fn step(&self, limit: i64, after: Option<Position>) -> Result<Filled, TransactionError> {
-        in_transaction(|| {
+        in_bounded_transaction(BATCH_LIMIT, || {
             let Some(filling) = self.filling() else { return Filled::default() };
             let filled = as_role(filling.owner, || without_forced_policies(|| fill_next(&filling, limit, after)));
             let filled = filled.unwrap_or_report();

@@ -131,3 +131,24 @@ pub fn report_activity(activity: Option<&str>) {
     // SAFETY: the server copies the string. Without a string, it keeps the previous one.
     unsafe { pg_sys::pgstat_report_activity(state, activity.map_or(std::ptr::null(), |_| text.as_ptr())) };
 }
+
+unsafe extern "C-unwind" {
+    // utils/timeout.h, which the bindings leave out.
+    fn enable_timeout_after(id: i32, delay_ms: i32);
+    fn disable_timeout(id: i32, keep_indicator: bool);
+}
+
+/// `STATEMENT_TIMEOUT` of the server's enum `TimeoutId`, the same from PostgreSQL 15 to 18.
+const STATEMENT_TIMEOUT: i32 = 3;
+
+/// Runs `run` in a transaction that the server cancels after some time, as by `statement_timeout`: a trigger of a table may wait
+/// for hours, and the worker serves other tables and databases, too.
+pub fn in_bounded_transaction<T>(limit: Duration, run: impl FnOnce() -> T) -> Result<T, TransactionError> {
+    // SAFETY: every process with a database connection has registered this timeout. Its handler sends the process the signal
+    // for a cancel, which a worker handles as a session does.
+    unsafe { enable_timeout_after(STATEMENT_TIMEOUT, limit.as_millis() as i32) };
+    let done = in_transaction(run);
+    // SAFETY: as above.
+    unsafe { disable_timeout(STATEMENT_TIMEOUT, false) };
+    done
+}
