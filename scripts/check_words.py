@@ -38,7 +38,6 @@ WORDS = {
     r"likeness|nearness": "similarity; distance",
     r"beside": "next to; in addition to",
     r"pictures?": "image, or diagram",
-    r"photographs?": "photo",
     r"folders?": "directory",
     r"he|his|him": "they, their",
     r"licences?": "license",
