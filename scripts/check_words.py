@@ -27,7 +27,7 @@ WORDS = {
     r"sees? to it": "ensure",
     r"cut short": "truncated",
     r"turned upright": "rotated according to its EXIF orientation",
-    r"likewise|alike": "also; in the same way",
+    r"likewise|(?<!-)alike": "also; in the same way",
     r"as ever": "as before",
     r"earns? an? (warning|error|notice)": "raises",
     r"ends? the (server|process|backend)|ends a process": "crashes; kills",
@@ -51,6 +51,8 @@ NO_SUBJECT = re.compile(r"(?:(?<=[.!?] )|(?<=[.!?]\n)|^)(?:What|Who|Whoever|Whom
 # Words that are right in some place: files, words, and the reason.
 ALLOWED = [
     ("docs/project/style.md", r".*", "the page lists the words"),
+    ("SECURITY.md", r"is refused", "the operating system refuses memory"),
+    ("docs/help/troubleshooting.md", r"cut short", "the page lists DETAIL of errors"),
     ("crates/pgclip/src/*", r"LICENCE", "the name of a file in the repositories of publishers"),
 ]
 
