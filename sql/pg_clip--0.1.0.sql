@@ -164,14 +164,14 @@ END;
 COMMENT ON FUNCTION _clip_key(regclass) IS 'internal: columns, types and equality operators of the key that identifies rows';
 
 -- PostgreSQL silently truncates identifiers to 63 bytes, which could make two names equal. A hash keeps them different.
-CREATE FUNCTION _clip_short(name text, most integer) RETURNS text
+CREATE FUNCTION _clip_short(name text, max_bytes integer) RETURNS text
 	LANGUAGE sql IMMUTABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-SELECT CASE WHEN octet_length(name) <= most THEN name
-       ELSE (SELECT left(name, max(n)) FROM generate_series(0, length(name)) AS n WHERE octet_length(left(name, n)) <= most - 9) || '_' || left(encode(sha256(convert_to(name, getdatabaseencoding())), 'hex'), 8) END
+SELECT CASE WHEN octet_length(name) <= max_bytes THEN name
+       ELSE (SELECT left(name, max(n)) FROM generate_series(0, length(name)) AS n WHERE octet_length(left(name, n)) <= max_bytes - 9) || '_' || left(encode(sha256(convert_to(name, getdatabaseencoding())), 'hex'), 8) END
 $$;
-COMMENT ON FUNCTION _clip_short(text, integer) IS 'internal: a name of at most "most" bytes, shortened with a hash that keeps names different';
+COMMENT ON FUNCTION _clip_short(text, integer) IS 'internal: a name of at most max_bytes bytes, shortened with a hash that keeps names different';
 
 -- The name of a row trigger. With the longest suffix it still fits into 63 bytes. The prefix zz makes it fire after the
 -- application's own triggers.
@@ -1847,7 +1847,7 @@ COMMENT ON FUNCTION _clip_search_key(regclass, text, name) IS 'internal: express
 
 -- A FROM clause and a LIMIT to read some rows of a table, at random if it is large. TABLESAMPLE reads whole blocks, so the
 -- clause asks for at least five times the wanted rows and for at least 5000. A view is read from its first row.
-CREATE FUNCTION _clip_sample(relation regclass, wanted integer, OUT source text, OUT most bigint)
+CREATE FUNCTION _clip_sample(relation regclass, wanted integer, OUT source text, OUT row_limit bigint)
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -1857,8 +1857,8 @@ DECLARE
 BEGIN
 	SELECT sum(c.reltuples) INTO estimate FROM pg_class AS c
 	 WHERE c.oid = relation AND c.relkind IN ('r', 'm') OR c.oid IN (SELECT p.relid FROM pg_partition_tree(relation) AS p WHERE p.isleaf);
-	most := 2 * aim;
-	SELECT format('%I.%I', n.nspname, c.relname) || CASE WHEN estimate > most THEN format(' TABLESAMPLE SYSTEM (%s)', 100 * aim / estimate) ELSE '' END
+	row_limit := 2 * aim;
+	SELECT format('%I.%I', n.nspname, c.relname) || CASE WHEN estimate > row_limit THEN format(' TABLESAMPLE SYSTEM (%s)', 100 * aim / estimate) ELSE '' END
 	  INTO source FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = relation;
 END
 $$;
@@ -2035,9 +2035,9 @@ DECLARE
 		'       v.place::pg_catalog.int4 AS vector_place, w.place::pg_catalog.int4 AS words_place\n'
 		'  FROM (SELECT near.*, pg_catalog.rank() OVER (ORDER BY near.distance) AS place FROM (\n'
 		'SELECT %2$s, %3$s.tableoid AS t, %3$s.ctid AS c, %4$s AS distance FROM %5$s WHERE %6$s%7$s ORDER BY %8$s LIMIT %9$s\n'
-		') AS near) AS v FULL JOIN (SELECT named.*, pg_catalog.rank() OVER (ORDER BY named.likeness DESC) AS place FROM (\n'
-		'SELECT %2$s, %3$s.tableoid AS t, %3$s.ctid AS c, pg_catalog.ts_rank_cd(%3$s.%10$I, $2) AS likeness FROM %5$s\n'
-		' WHERE %3$s.%10$I OPERATOR(pg_catalog.@@) $2%7$s ORDER BY likeness DESC LIMIT %9$s\n'
+		') AS near) AS v FULL JOIN (SELECT named.*, pg_catalog.rank() OVER (ORDER BY named.similarity DESC) AS place FROM (\n'
+		'SELECT %2$s, %3$s.tableoid AS t, %3$s.ctid AS c, pg_catalog.ts_rank_cd(%3$s.%10$I, $2) AS similarity FROM %5$s\n'
+		' WHERE %3$s.%10$I OPERATOR(pg_catalog.@@) $2%7$s ORDER BY similarity DESC LIMIT %9$s\n'
 		') AS named) AS w ON v.t OPERATOR(pg_catalog.=) w.t AND v.c OPERATOR(pg_catalog.=) w.c\n'
 		' ORDER BY score DESC, v.place, w.place LIMIT %11$s';
 BEGIN
@@ -2088,7 +2088,7 @@ BEGIN
 	PERFORM @extschema@._clip_require_number('sample'::pg_catalog.text, sample, 2);
 	SELECT * INTO drawn FROM @extschema@._clip_sample(relation, sample);
 	EXECUTE format('SELECT avg(s.distance), NULLIF(stddev_pop(s.distance), 0) FROM (SELECT %s AS distance FROM %s WHERE %s LIMIT %s) AS s',
-		parts.distance, drawn.source, parts.present, drawn.most)
+		parts.distance, drawn.source, parts.present, drawn.row_limit)
 		INTO mean, deviation USING @extschema@._clip_query(relation, target, query, model);
 END
 $$;
@@ -2142,8 +2142,8 @@ CREATE FUNCTION _clip_components(ones integer[], others integer[]) RETURNS integ
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	most CONSTANT integer := greatest((SELECT max(n) FROM unnest(ones) AS n), (SELECT max(n) FROM unnest(others) AS n));
-	parents integer[] := ARRAY(SELECT generate_series(1, most));
+	largest CONSTANT integer := greatest((SELECT max(n) FROM unnest(ones) AS n), (SELECT max(n) FROM unnest(others) AS n));
+	parents integer[] := ARRAY(SELECT generate_series(1, largest));
 	one integer;
 	other integer;
 BEGIN
@@ -2161,7 +2161,7 @@ BEGIN
 		parents[greatest(one, other)] := least(one, other);
 	END LOOP;
 	-- A parent is never larger than its child, so one pass in ascending order finds all roots.
-	FOR i IN 1 .. COALESCE(most, 0) LOOP
+	FOR i IN 1 .. COALESCE(largest, 0) LOOP
 		parents[i] := parents[parents[i]];
 	END LOOP;
 	RETURN parents;

@@ -36,14 +36,14 @@ END;
 COMMENT ON FUNCTION _clip_key(regclass) IS 'internal: columns, types and equality operators of the key that identifies rows';
 
 -- PostgreSQL silently truncates identifiers to 63 bytes, which could make two names equal. A hash keeps them different.
-CREATE FUNCTION _clip_short(name text, most integer) RETURNS text
+CREATE FUNCTION _clip_short(name text, max_bytes integer) RETURNS text
 	LANGUAGE sql IMMUTABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-SELECT CASE WHEN octet_length(name) <= most THEN name
-       ELSE (SELECT left(name, max(n)) FROM generate_series(0, length(name)) AS n WHERE octet_length(left(name, n)) <= most - 9) || '_' || left(encode(sha256(convert_to(name, getdatabaseencoding())), 'hex'), 8) END
+SELECT CASE WHEN octet_length(name) <= max_bytes THEN name
+       ELSE (SELECT left(name, max(n)) FROM generate_series(0, length(name)) AS n WHERE octet_length(left(name, n)) <= max_bytes - 9) || '_' || left(encode(sha256(convert_to(name, getdatabaseencoding())), 'hex'), 8) END
 $$;
-COMMENT ON FUNCTION _clip_short(text, integer) IS 'internal: a name of at most "most" bytes, shortened with a hash that keeps names different';
+COMMENT ON FUNCTION _clip_short(text, integer) IS 'internal: a name of at most max_bytes bytes, shortened with a hash that keeps names different';
 
 -- The name of a row trigger. With the longest suffix it still fits into 63 bytes. The prefix zz makes it fire after the
 -- application's own triggers.

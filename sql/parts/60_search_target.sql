@@ -180,7 +180,7 @@ COMMENT ON FUNCTION _clip_search_key(regclass, text, name) IS 'internal: express
 
 -- A FROM clause and a LIMIT to read some rows of a table, at random if it is large. TABLESAMPLE reads whole blocks, so the
 -- clause asks for at least five times the wanted rows and for at least 5000. A view is read from its first row.
-CREATE FUNCTION _clip_sample(relation regclass, wanted integer, OUT source text, OUT most bigint)
+CREATE FUNCTION _clip_sample(relation regclass, wanted integer, OUT source text, OUT row_limit bigint)
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -190,8 +190,8 @@ DECLARE
 BEGIN
 	SELECT sum(c.reltuples) INTO estimate FROM pg_class AS c
 	 WHERE c.oid = relation AND c.relkind IN ('r', 'm') OR c.oid IN (SELECT p.relid FROM pg_partition_tree(relation) AS p WHERE p.isleaf);
-	most := 2 * aim;
-	SELECT format('%I.%I', n.nspname, c.relname) || CASE WHEN estimate > most THEN format(' TABLESAMPLE SYSTEM (%s)', 100 * aim / estimate) ELSE '' END
+	row_limit := 2 * aim;
+	SELECT format('%I.%I', n.nspname, c.relname) || CASE WHEN estimate > row_limit THEN format(' TABLESAMPLE SYSTEM (%s)', 100 * aim / estimate) ELSE '' END
 	  INTO source FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = relation;
 END
 $$;

@@ -19,9 +19,9 @@ DECLARE
 		'       v.place::pg_catalog.int4 AS vector_place, w.place::pg_catalog.int4 AS words_place\n'
 		'  FROM (SELECT near.*, pg_catalog.rank() OVER (ORDER BY near.distance) AS place FROM (\n'
 		'SELECT %2$s, %3$s.tableoid AS t, %3$s.ctid AS c, %4$s AS distance FROM %5$s WHERE %6$s%7$s ORDER BY %8$s LIMIT %9$s\n'
-		') AS near) AS v FULL JOIN (SELECT named.*, pg_catalog.rank() OVER (ORDER BY named.likeness DESC) AS place FROM (\n'
-		'SELECT %2$s, %3$s.tableoid AS t, %3$s.ctid AS c, pg_catalog.ts_rank_cd(%3$s.%10$I, $2) AS likeness FROM %5$s\n'
-		' WHERE %3$s.%10$I OPERATOR(pg_catalog.@@) $2%7$s ORDER BY likeness DESC LIMIT %9$s\n'
+		') AS near) AS v FULL JOIN (SELECT named.*, pg_catalog.rank() OVER (ORDER BY named.similarity DESC) AS place FROM (\n'
+		'SELECT %2$s, %3$s.tableoid AS t, %3$s.ctid AS c, pg_catalog.ts_rank_cd(%3$s.%10$I, $2) AS similarity FROM %5$s\n'
+		' WHERE %3$s.%10$I OPERATOR(pg_catalog.@@) $2%7$s ORDER BY similarity DESC LIMIT %9$s\n'
 		') AS named) AS w ON v.t OPERATOR(pg_catalog.=) w.t AND v.c OPERATOR(pg_catalog.=) w.c\n'
 		' ORDER BY score DESC, v.place, w.place LIMIT %11$s';
 BEGIN

@@ -12,7 +12,7 @@ BEGIN
 	PERFORM @extschema@._clip_require_number('sample'::pg_catalog.text, sample, 2);
 	SELECT * INTO drawn FROM @extschema@._clip_sample(relation, sample);
 	EXECUTE format('SELECT avg(s.distance), NULLIF(stddev_pop(s.distance), 0) FROM (SELECT %s AS distance FROM %s WHERE %s LIMIT %s) AS s',
-		parts.distance, drawn.source, parts.present, drawn.most)
+		parts.distance, drawn.source, parts.present, drawn.row_limit)
 		INTO mean, deviation USING @extschema@._clip_query(relation, target, query, model);
 END
 $$;

@@ -40,8 +40,8 @@ CREATE FUNCTION _clip_components(ones integer[], others integer[]) RETURNS integ
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	most CONSTANT integer := greatest((SELECT max(n) FROM unnest(ones) AS n), (SELECT max(n) FROM unnest(others) AS n));
-	parents integer[] := ARRAY(SELECT generate_series(1, most));
+	largest CONSTANT integer := greatest((SELECT max(n) FROM unnest(ones) AS n), (SELECT max(n) FROM unnest(others) AS n));
+	parents integer[] := ARRAY(SELECT generate_series(1, largest));
 	one integer;
 	other integer;
 BEGIN
@@ -59,7 +59,7 @@ BEGIN
 		parents[greatest(one, other)] := least(one, other);
 	END LOOP;
 	-- A parent is never larger than its child, so one pass in ascending order finds all roots.
-	FOR i IN 1 .. COALESCE(most, 0) LOOP
+	FOR i IN 1 .. COALESCE(largest, 0) LOOP
 		parents[i] := parents[parents[i]];
 	END LOOP;
 	RETURN parents;

@@ -46,7 +46,7 @@ fn models_are_used_as_soon_as_they_are_added_and_gone_when_removed() {
     run(cluster.pgclip().args(["rm", "siglip"]));
     let error = client.query_one("SELECT clip_embed_text('a cat', 'siglip')::text", &[]).unwrap_err();
     assert_eq!(sqlstate(&error), &SqlState::UNDEFINED_OBJECT);
-    assert_eq!(detail(&error), "The models that exist are: bidirectional, emoji, fragile, half, narrow, wide.");
+    assert_eq!(detail(&error), "Installed models: bidirectional, emoji, fragile, half, narrow, wide.");
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn a_model_that_changed_is_refused() {
     fs::write(&graph, &other).unwrap();
     let error = refusal(&cluster, "wide");
     assert_eq!(sqlstate(&error), &SqlState::CONFIG_FILE_ERROR);
-    assert_eq!(detail(&error), "File \"onnx/text_model.onnx\" is not the one that the manifest describes.");
+    assert_eq!(detail(&error), "File \"onnx/text_model.onnx\" does not match its checksum in the manifest.");
     // Who has it open goes on with what was checked.
     let again: String = connected.query_one("SELECT clip_embed_text('a cat', 'wide')::text", &[]).unwrap().get(0);
     assert_eq!(before, again);
@@ -90,7 +90,7 @@ fn a_tokenizer_that_changed_under_an_open_model_is_refused() {
     fs::write(&tokenizer, format!("{text} ")).unwrap();
     let error = client.query_one("SELECT clip_embed_text('a cat', 'wide')::text", &[]).unwrap_err();
     assert_eq!(sqlstate(&error), &SqlState::CONFIG_FILE_ERROR);
-    assert_eq!(detail(&error), "File \"tokenizer.json\" is not the one that the manifest describes.");
+    assert_eq!(detail(&error), "File \"tokenizer.json\" does not match its checksum in the manifest.");
     fs::write(&tokenizer, text).unwrap();
     assert_eq!(dimensions(&mut client, "wide"), 48);
 }

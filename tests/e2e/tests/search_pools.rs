@@ -183,8 +183,8 @@ fn rows_without_a_vector_are_told_once() {
         client.batch_execute(query).unwrap();
         drain(&heard)
     };
-    let small = "NOTICE: column \"embedding\" of table small has rows without a vector | 2 rows have a source and no vector: searches do not find them. | \
-        Fill them: CALL clip_backfill('small').";
+    let small = "NOTICE: column \"embedding\" of table small has rows without an embedding | 2 rows have a source and no embedding. Searches do not find them. | \
+        To embed them: CALL clip_backfill('small').";
     assert_eq!(said("SELECT FROM clip_search('small', 'cat')"), [small]);
     assert_eq!(
         said("SELECT FROM clip_search('small', 'cat'); SELECT clip_query('small', 'cat')"),
@@ -230,7 +230,7 @@ fn a_default_model_of_as_many_dimensions_earns_a_warning() {
     let warned = drain(&heard);
     assert!(
         warned.len() == 1
-            && warned[0].contains("other.embedding holds vectors of model \"twin\"")
+            && warned[0].contains("other.embedding has embeddings of model \"twin\"")
             && warned[0].contains("clip_query("),
         "{warned:?}"
     );

@@ -553,10 +553,10 @@ fn rows_that_wait_and_addresses_are_told_of() {
         )
         .unwrap();
     for (call, expected) in [
-        ("SELECT clip_auto_embed('t', 'title', model => 'narrow')", "table public.t has 1 row without a vector"),
+        ("SELECT clip_auto_embed('t', 'title', model => 'narrow')", "table public.t has 1 row without an embedding"),
         (
             "SELECT clip_auto_embed('link', 'url', model => 'narrow')",
-            "column \"url\" of table public.link seems to hold addresses of images",
+            "column \"url\" of table public.link seems to contain addresses of images",
         ),
     ] {
         let output = cluster.script("psql").args(["-X", "-c", call]).output().unwrap();
