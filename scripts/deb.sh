@@ -106,7 +106,7 @@ Section: database
 Priority: optional
 Homepage: $(sed -n 's/^repository = "\(.*\)"/\1/p' Cargo.toml)
 Description: CLIP embeddings of text and images for PostgreSQL $major
- The extension pg_clip makes pictures searchable by words inside PostgreSQL.
+ The extension pg_clip makes images searchable by text inside PostgreSQL.
  Its functions clip_embed_text and clip_embed_image run an ONNX CLIP model in
  the backend and return pgvector's type vector, which indexes search.
  .

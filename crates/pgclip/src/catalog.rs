@@ -48,7 +48,7 @@ pub const CATALOG: [Entry; 8] = [
         dimensions: 512,
         image_size: 224,
         megabytes: [254, 345],
-        good_for: "finer details than patch32, at about four times the cost of a picture",
+        good_for: "finer details than patch32, at about four times the cost per image",
         verified: NOT_VERIFIED,
     },
     Entry {
@@ -108,7 +108,7 @@ pub const CATALOG: [Entry; 8] = [
         dimensions: 512,
         image_size: 256,
         megabytes: [170, 46],
-        good_for: "the fastest pictures: for bulk work on few cores",
+        good_for: "the fastest for images: bulk work on few cores",
         verified: NOT_VERIFIED,
     },
     Entry {
@@ -120,7 +120,7 @@ pub const CATALOG: [Entry; 8] = [
         dimensions: 512,
         image_size: 224,
         megabytes: [2240, 352],
-        good_for: "texts in 48 languages, with OpenAI's patch32 for pictures",
+        good_for: "texts in 48 languages, with OpenAI's patch32 for images",
         verified: NOT_VERIFIED,
     },
 ];

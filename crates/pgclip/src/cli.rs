@@ -1,4 +1,4 @@
-//! The command line, as `--help` teaches it.
+//! The command line and its `--help`.
 
 use std::path::PathBuf;
 
@@ -9,18 +9,18 @@ use clip::{Choices, Pooling, TowerChoices};
 // A paragraph is one line: it is wrapped for the terminal, and lines that were wrapped before would be wrapped twice.
 const EXAMPLES: &str = "\
 Examples:
-  pgclip pull openai/clip-vit-base-patch32      fetch a model from the hub and add it
-  pgclip add photos ./my-export                 add a model from a folder, without any network
-  pgclip list                                   what the server has
+  pgclip pull openai/clip-vit-base-patch32      download a model from the hub and install it
+  pgclip add photos ./my-export                 install a model from a directory, without a network
+  pgclip list                                   list the installed models
   psql -c \"SELECT clip_embed_text('a red car', 'clip-vit-base-patch32')\"
 
 Exit codes:
-  0 done · 1 failed · 2 wrong usage · 3 no such model · 4 verify found something · 5 the model is in use";
+  0 success · 1 failure · 2 wrong usage · 3 unknown model · 4 verify found a problem · 5 the model is in use";
 
-/// Add CLIP models to a PostgreSQL server that has pg_clip.
+/// Install CLIP models on a PostgreSQL server with pg_clip.
 ///
-/// A model is a folder under the server's model path. It is copied there, run once to see what it gives, and from then
-/// on pinned by its digest; connections use it at once, no restart is needed.
+/// A model is a directory under the server's model path. pgclip copies the model there, runs it once as a test, and records a
+/// digest of its files. Sessions can use the model at once, without a restart.
 #[derive(Parser)]
 #[command(name = "pgclip", version, after_help = EXAMPLES, max_term_width = 110)]
 pub struct Cli {
@@ -33,13 +33,13 @@ pub struct Cli {
     pub json: bool,
 }
 
-/// Where the server keeps things.
+/// Paths of the server.
 #[derive(Args, Clone)]
 pub struct Place {
-    /// Folder of all models [default: SHAREDIR/pg_clip/models, as pg_config says]
+    /// Directory of all models [default: SHAREDIR/pg_clip/models, from pg_config]
     #[arg(long, global = true, value_name = "DIR", env = "PGCLIP_MODEL_PATH")]
     pub model_path: Option<PathBuf>,
-    /// The pg_config of the server [default: the one beside pgclip, else the one on the PATH]
+    /// The pg_config of the server [default: the one next to pgclip, otherwise the first on the PATH]
     #[arg(long, global = true, value_name = "FILE", env = "PG_CONFIG")]
     pub pg_config: Option<PathBuf>,
     /// ONNX Runtime's library [default: PKGLIBDIR/pg_clip/libonnxruntime.so]
@@ -49,10 +49,10 @@ pub struct Place {
 
 #[derive(Subcommand)]
 pub enum Verb {
-    /// Fetch a model from the Hugging Face Hub and add it
+    /// Download a model from the Hugging Face Hub and install it
     #[command(after_help = PULL)]
     Pull {
-        /// A name of the catalogue, or a repository of the hub, and perhaps a revision
+        /// Catalog name or Hugging Face repository, optionally with @REVISION
         #[arg(value_name = "MODEL[@REVISION]")]
         model: String,
         /// Name in the database [default: the repository's]
@@ -61,23 +61,23 @@ pub enum Verb {
         #[command(flatten)]
         choices: ChoiceArguments,
     },
-    /// Add a model from a folder
+    /// Install a model from a directory
     #[command(after_help = ADD)]
     Add {
         /// Name in the database
         name: String,
-        /// A folder in the layout of Hugging Face's ONNX exports, of immich or of open_clip
+        /// A directory in the layout of a Hugging Face ONNX export, of immich or of open_clip
         #[arg(value_name = "DIR")]
-        folder: PathBuf,
+        directory: PathBuf,
         #[command(flatten)]
         choices: ChoiceArguments,
     },
-    /// List the models that the server has
+    /// List the installed models
     #[command(visible_alias = "ls")]
     List,
     /// Show everything about a model
     Show { name: String },
-    /// Check that models are what they were when they were added
+    /// Verify the files of installed models against their recorded checksums
     #[command(after_help = VERIFY)]
     Verify {
         /// [default: all]
@@ -87,23 +87,23 @@ pub enum Verb {
     #[command(after_help = REMOVE)]
     Rm {
         name: String,
-        /// A database that must not use the model: a name or a connection string, as psql takes them
+        /// Refuse to remove the model if this database uses it (name or connection string; can be repeated)
         #[arg(long, value_name = "DBNAME")]
         database: Vec<String>,
-        /// Remove it though a database uses it
+        /// Remove the model even if a database uses it
         #[arg(long)]
         force: bool,
     },
-    /// Prepare models so that all connections share one copy of their weights
+    /// Prepare models so that all sessions share one copy of the weights
     ///
-    /// `add` and `pull` do it by themselves. It is needed again after the processor or ONNX Runtime has changed, and after
-    /// model files were copied or restored from a backup.
+    /// `add` and `pull` prepare a model automatically. Run this command after a change of the processor or of ONNX Runtime, and
+    /// after model files were copied or restored from a backup.
     #[command(after_help = PREPARE)]
     Prepare {
         /// [default: all]
         names: Vec<String>,
     },
-    /// Make a faster model of a stored one, with 8-bit weights
+    /// Create a faster copy of a model, with 8-bit weights
     #[command(after_help = QUANTIZE)]
     Quantize {
         name: String,
@@ -126,8 +126,8 @@ Examples:
   pgclip pull Xenova/clip-vit-base-patch16@main
   HF_TOKEN=hf_... pgclip pull company/private-clip
 
-HF_ENDPOINT, HF_TOKEN, HF_HOME and HF_HUB_OFFLINE mean what they mean to huggingface_hub. An interrupted download is \
-resumed by the same command.";
+HF_ENDPOINT, HF_TOKEN, HF_HOME and HF_HUB_OFFLINE have the same meaning as in huggingface_hub. To resume an interrupted \
+download, run the same command again.";
 
 const ADD: &str = "\
 Examples:
@@ -135,47 +135,47 @@ Examples:
   pgclip add photos-small ./clip-vit-base-patch32 --variant int8
   pgclip add odd ./export --text-output sentence_embedding --image-output 1234
 
-Nothing is fetched. What is added is a copy: the folder may go away afterwards.";
+The command downloads nothing. It copies the files, so you can delete the directory afterwards.";
 
 const VERIFY: &str = "\
-Compares every file with the digest it was added with, and reports files that others could change, links, and files that \
-do not belong there.";
+Compares every file with its recorded checksum. Also reports files that others can write to, links, and files that are not \
+part of the model.";
 
 const PREPARE: &str = "\
 Examples:
-  pgclip prepare                  all models, as after a new ONNX Runtime
+  pgclip prepare                  all models, for example after an update of ONNX Runtime
   pgclip prepare photos
 
-Saves each graph as ONNX Runtime optimises and packs it for this processor, beside the model, in up to twice its size. \
-What is prepared already is left as it is. Connections that are open keep what they have.";
+Saves each ONNX file as ONNX Runtime optimizes and packs it for this processor, next to the model. This takes up to twice \
+the size of the model. Models that are already prepared are skipped. Open sessions keep the weights that they have loaded.";
 
 const QUANTIZE: &str = "\
 Examples:
   pgclip quantize photos --images ./some-photos --texts queries.txt
   pgclip quantize photos photos-fast --tower image
 
-The weights of matrix products become bytes with a scale per column. The new model has a digest of its own; its vectors are \
-near those of the original, not equal to them: never mix the two in one column. The report says how near, on the samples \
-given; built-in texts and drawn pictures, which stand in where none are given, say little. The gain is large on processors \
-with VNNI, small on others.";
+The weights of matrix products become bytes with a scale per column. The new model has its own digest, and its embeddings are \
+similar to those of the original, but not equal: never mix both in one column. The report shows how similar they are on your \
+samples. Pass your own images and queries, because the built-in samples are not representative. The gain is large on \
+processors with VNNI and small on others.";
 
 const REMOVE: &str = "\
 Examples:
   pgclip rm photos --database shop --database archive
   pgclip rm photos --force
 
-Connections that use the model keep it until they end.";
+Sessions that use the model keep it until they end.";
 
-/// What is made smaller, and on what it is compared.
+/// The towers to quantize, and the samples to compare.
 #[derive(Args)]
 pub struct QuantizeArguments {
-    /// Which tower gets 8-bit weights
+    /// Tower that gets 8-bit weights
     #[arg(long, value_enum, default_value_t = TowerArgument::Both)]
     pub tower: TowerArgument,
-    /// Pictures to compare on: files, or folders of files
+    /// Images to compare: files, or directories of files
     #[arg(long, value_name = "FILE|DIR", num_args = 1..)]
     pub images: Vec<PathBuf>,
-    /// Texts to compare on, one per line
+    /// Texts to compare, one per line
     #[arg(long, value_name = "FILE")]
     pub texts: Option<PathBuf>,
 }
@@ -187,40 +187,40 @@ pub enum TowerArgument {
     Image,
 }
 
-/// What the files of a model leave open.
+/// Choices that the files of a model leave open.
 #[derive(Args, Default)]
 pub struct ChoiceArguments {
-    /// Which of several exports: fp16, int8, quantized, ...
+    /// One of several exports: fp16, int8, quantized, ...
     #[arg(long)]
     variant: Option<String>,
-    /// Graph of the text tower, within the folder
+    /// ONNX file of the text tower, relative to the directory
     #[arg(long, value_name = "FILE")]
     text_graph: Option<String>,
-    /// Graph of the image tower, within the folder
+    /// ONNX file of the image tower, relative to the directory
     #[arg(long, value_name = "FILE")]
     image_graph: Option<String>,
-    /// Output of the text graph that is the embedding
+    /// Output of the text tower's ONNX file that is the embedding
     #[arg(long, value_name = "OUTPUT")]
     text_output: Option<String>,
-    /// Output of the image graph that is the embedding
+    /// Output of the image tower's ONNX file that is the embedding
     #[arg(long, value_name = "OUTPUT")]
     image_output: Option<String>,
-    /// How one row is made of the text graph's row per token
+    /// Pooling over the text tower's token outputs
     #[arg(long, value_name = "HOW")]
     text_pooling: Option<PoolingArgument>,
-    /// How one row is made of the image graph's row per patch
+    /// Pooling over the image tower's patch outputs
     #[arg(long, value_name = "HOW")]
     image_pooling: Option<PoolingArgument>,
-    /// Do not turn pictures upright by their EXIF orientation
+    /// Do not rotate images according to their EXIF orientation
     #[arg(long)]
     ignore_exif_orientation: bool,
-    /// Learned factor of the cosine, where no file has it
+    /// Logit scale of the model, if it is not stored in its files
     #[arg(long, value_name = "NUMBER")]
     logit_scale: Option<f64>,
-    /// Learned summand of the cosine, where no file has it
+    /// Logit bias of the model, if it is not stored in its files
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     logit_bias: Option<f64>,
-    /// Licence, as the database shows it
+    /// License, as the database shows it
     #[arg(long)]
     license: Option<String>,
 }

@@ -46,36 +46,36 @@ impl From<Error> for Failure {
         match error {
             Error::Interrupted => failure.exit(Exit::Interrupted),
             Error::ModelMissing { present, .. } => failure.exit(Exit::NoSuchModel).hint(match present.as_slice() {
-                [] => "There are no models yet: pgclip catalog lists some to pull.".into(),
-                names => format!("The models that exist are: {}.", names.join(", ")),
+                [] => "No models are installed. To list models to download: pgclip catalog.".into(),
+                names => format!("Installed models: {}.", names.join(", ")),
             }),
             Error::InvalidModelName { .. } => failure.hint(
-                "A model name has letters, digits, dots, hyphens and underscores, and begins with a letter, digit or underscore.",
+                "A model name consists of letters, digits, dots, hyphens and underscores, and starts with a letter, digit or underscore.",
             ),
             Error::ModelExists { .. } => {
-                failure.hint("A model is never changed in place: choose another name, or remove it first (pgclip rm).")
+                failure.hint("A model is never changed in place. Choose another name, or remove the model first: pgclip rm NAME.")
             }
             Error::ModelFile { .. } => {
-                failure.hint("The folder is incomplete, or in a layout that is not known: see pgclip add --help.")
+                failure.hint("The directory is incomplete, or its layout is unknown: see pgclip add --help.")
             }
             Error::ModelInvalid { .. } => failure.hint(
-                "If the model is right, say what is meant: --variant, --text-output, --image-output, --text-pooling, --image-pooling.",
+                "If the model is correct, choose the file or output explicitly with --variant, --text-output, --image-output, --text-pooling or --image-pooling.",
             ),
-            Error::ModelUnsafe { .. } => failure.hint("A model's files are code: keep them where only their owner can write."),
-            Error::ModelChanged { .. } => failure.hint("Restore the file, or add the new files as a model of another name."),
+            Error::ModelUnsafe { .. } => failure.hint("Model files are code for the server: keep them in a directory that only their owner can write to."),
+            Error::ModelChanged { .. } => failure.hint("Restore the file, or install the new files under another model name."),
             Error::NotPrepared { .. } => failure.hint(
-                "The model works without: each connection then has weights of its own. ONNX Runtime 1.31 or newer prepares best.",
+                "The model works, but each session loads its own copy of the weights. ONNX Runtime 1.31 or newer is advised.",
             ),
             Error::Store { .. } => {
-                failure.hint("Nothing that was begun was kept. Free some space, or run this as a user who may write there (often root).")
+                failure.hint("Nothing was changed. Run the command as a user who can write to this directory (usually: sudo), or free disk space.")
             }
             Error::RuntimeMissing { .. } | Error::RuntimeLoaded { .. } => {
-                failure.hint("Name ONNX Runtime's library, 1.22 or newer: --onnxruntime FILE")
+                failure.hint("Pass the path of ONNX Runtime 1.22 or newer: --onnxruntime FILE")
             }
             Error::Inference { .. } | Error::NotAnEmbedding { .. } => {
-                failure.hint("The model was run and failed: it may be damaged, or of a kind that is not supported.")
+                failure.hint("The test run of the model failed. The model is damaged or not supported.")
             }
-            Error::OutOfMemory { .. } => failure.hint("Examining a model takes about as much memory as its files have."),
+            Error::OutOfMemory { .. } => failure.hint("Testing a model takes about as much memory as the size of its files."),
             Error::EmptyImage
             | Error::UnknownFormat
             | Error::UnsupportedFormat { .. }
@@ -100,28 +100,28 @@ impl From<HubError> for Failure {
         let failure = Self::new(&error);
         match error {
             HubError::Interrupted => {
-                failure.exit(Exit::Interrupted).hint("The same command goes on where this one ended.")
+                failure.exit(Exit::Interrupted).hint("To resume, run the same command again.")
             }
             HubError::RepositoryMissing { .. } | HubError::RevisionMissing { .. } => failure
                 .exit(Exit::NoSuchModel)
                 .hint("Check the name and the revision. A private repository needs HF_TOKEN."),
             HubError::Gated { .. } | HubError::Denied { .. } => failure.hint(
-                "Accept its conditions on the hub's page, if it has any, and set HF_TOKEN to a token that may read it.",
+                "Accept the conditions on the model's page, if there are any, and set HF_TOKEN to a token that can read the repository.",
             ),
-            HubError::TokenRefused => failure.hint("Set HF_TOKEN to a token that is valid, or unset it."),
+            HubError::TokenRefused => failure.hint("Set HF_TOKEN to a valid token, or unset it."),
             HubError::Unreachable { .. } => {
-                failure.hint("Without a network, copy the model's folder here and run: pgclip add NAME DIR")
+                failure.hint("Without a network, copy the model's directory to this host and run: pgclip add NAME DIR")
             }
-            HubError::Failing { .. } => failure.hint("What was fetched is kept: try the same command later."),
+            HubError::Failing { .. } => failure.hint("The downloaded part is kept. Run the same command again later."),
             HubError::WrongBytes { .. } => {
-                failure.hint("Something on the way changes the file: a proxy, or a broken mirror in HF_ENDPOINT.")
+                failure.hint("A proxy, or the mirror in HF_ENDPOINT, changes the file.")
             }
             HubError::NotCached { .. } => {
-                failure.hint("Unset HF_HUB_OFFLINE, or fetch it where there is a network and copy the cache.")
+                failure.hint("Unset HF_HUB_OFFLINE, or download the model on a host with a network and copy the cache.")
             }
             HubError::DiskFull { .. } => failure
-                .hint("What was fetched is kept: free some space, or let HF_HOME name another disk, and run it again."),
-            HubError::Cache { .. } => failure.hint("HF_HOME names the folder of the cache."),
+                .hint("The downloaded part is kept. Free disk space, or set HF_HOME to a directory on another disk, and run the command again."),
+            HubError::Cache { .. } => failure.hint("HF_HOME names the directory of the cache."),
             HubError::Environment { .. }
             | HubError::InvalidRepository { .. }
             | HubError::InvalidRevision { .. }

@@ -53,7 +53,7 @@ fn main() -> ExitCode {
 fn run(verb: Verb, session: &Session) -> Result<(), Failure> {
     match verb {
         Verb::Pull { model, name, choices } => session.pull(&model, name, choices),
-        Verb::Add { name, folder, choices } => session.add(&name, &folder, &choices.into_choices()),
+        Verb::Add { name, directory, choices } => session.add(&name, &directory, &choices.into_choices()),
         Verb::List => session.list(),
         Verb::Show { name } => session.show(&name),
         Verb::Verify { names } => session.verify(&names),

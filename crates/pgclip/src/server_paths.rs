@@ -68,7 +68,7 @@ impl Place {
         match installed.as_slice() {
             [only] => Ok(only.clone()),
             _ => Err(Failure::new("cannot tell which server the models are for")
-                .hint("Name its pg_config (--pg-config FILE), or the folder of its models (--model-path DIR).")),
+                .hint("Name its pg_config (--pg-config FILE), or the directory of its models (--model-path DIR).")),
         }
     }
 }

@@ -197,7 +197,7 @@ fn a_model_is_quantised_under_a_new_name_with_a_report() {
     let (code, error) = failed(&["quantize", "photos", "other", "--texts", "/nowhere"]);
     assert!(code == 1 && error.contains("/nowhere"), "{error}");
     let (code, error) = failed(&["quantize", "photos", "other", "--images", texts.to_str().unwrap()]);
-    assert!(code == 1 && error.contains("left out") && error.contains("no picture"), "{error}");
+    assert!(code == 1 && error.contains("left out") && error.contains("no image"), "{error}");
     assert_eq!(scratch.entries(), ["fast", "photos", "photos-int8"]);
 }
 

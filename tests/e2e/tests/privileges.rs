@@ -362,7 +362,10 @@ fn what_was_planted_in_the_schema_is_not_built_in() {
     assert!(code(&mut owner, "SELECT 1::oid = 1::int4").is_some(), "what is planted is not found");
     owner.batch_execute("CREATE EXTENSION pg_clip").unwrap();
     let log = std::fs::read_to_string(cluster.directory.join("log")).unwrap();
-    assert!(log.contains(r#"WARNING:  schema "public", which contains pg_clip, allows everyone to create objects"#), "{log}");
+    assert!(
+        log.contains(r#"WARNING:  schema "public", which contains pg_clip, allows everyone to create objects"#),
+        "{log}"
+    );
     // What views and bodies were understood to mean is in the catalogs.
     let built_in = "SELECT pg_describe_object(classid, objid, 0) FROM pg_depend \
         WHERE deptype = 'n' AND classid IN ('pg_rewrite'::regclass, 'pg_proc'::regclass, 'pg_attrdef'::regclass) AND (\

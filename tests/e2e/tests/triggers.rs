@@ -38,7 +38,9 @@ fn a_column_never_loses_its_triggers_to_another() {
     };
     let holds = |client: &mut Client, columns: &[(&str, &str)], what: &str| {
         client
-            .batch_execute("INSERT INTO t (id, a, b) VALUES (1, 'a cat', 'a dog'); UPDATE t SET a = 'a tree', b = 'a car'")
+            .batch_execute(
+                "INSERT INTO t (id, a, b) VALUES (1, 'a cat', 'a dog'); UPDATE t SET a = 'a tree', b = 'a car'",
+            )
             .unwrap();
         for (source, target) in columns {
             assert_eq!(stale(client, "t", source, target), 0, "{what}: {target}");
@@ -81,7 +83,9 @@ fn a_column_never_loses_its_triggers_to_another() {
                 .unwrap();
             holds(&mut client, &[("a", &targets[0]), ("b", &targets[1])], &format!("{targets:?}"));
             client.batch_execute("DROP TRIGGER zzz ON t").unwrap();
-            client.batch_execute(&format!("SELECT clip_auto_embed_drop('t', '{}'); DELETE FROM t", targets[0])).unwrap();
+            client
+                .batch_execute(&format!("SELECT clip_auto_embed_drop('t', '{}'); DELETE FROM t", targets[0]))
+                .unwrap();
             holds(&mut client, &[("b", &targets[1])], &format!("{targets:?}, the first dropped"));
         }
     }
@@ -91,7 +95,10 @@ fn a_column_never_loses_its_triggers_to_another() {
     client.batch_execute("ALTER TRIGGER zz_clip_embedding ON t RENAME TO zz_other").unwrap();
     holds(&mut client, &[("a", "embedding")], "a renamed trigger");
     assert_eq!(attach(&mut client, "t", "a", "embedding", ", mode => 'row'"), None);
-    assert_eq!(count(&mut client, "SELECT count(*) FROM pg_trigger WHERE tgrelid = 't'::regclass AND NOT tgisinternal"), 1);
+    assert_eq!(
+        count(&mut client, "SELECT count(*) FROM pg_trigger WHERE tgrelid = 't'::regclass AND NOT tgisinternal"),
+        1
+    );
 }
 
 /// A trigger that fires for one event, is disabled, or belongs to one partition, and changes nothing.
@@ -124,7 +131,9 @@ fn a_later_trigger_that_changes_nothing_disturbs_no_statement() {
                 "UPDATE t SET title = 'a tree ' || id",
                 "UPDATE t SET part = 2 WHERE id = 1",
             ] {
-                client.batch_execute(statement).unwrap_or_else(|error| panic!("{mode}, {trigger}: {statement}: {error:?}"));
+                client
+                    .batch_execute(statement)
+                    .unwrap_or_else(|error| panic!("{mode}, {trigger}: {statement}: {error:?}"));
             }
             wait_for_worker(&mut client, "t");
             assert_eq!(stale(&mut client, "t", "title", "embedding"), 0, "{mode}, {trigger}");
@@ -196,12 +205,12 @@ fn a_trigger_that_changes_the_source_of_every_update_ends_in_one_failure() {
         .unwrap();
     let table = |client: &mut Client, more: &str| {
         client
-            .batch_execute("DROP TABLE IF EXISTS t; CREATE TABLE t (id int PRIMARY KEY, title text, revision int DEFAULT 0)")
+            .batch_execute(
+                "DROP TABLE IF EXISTS t; CREATE TABLE t (id int PRIMARY KEY, title text, revision int DEFAULT 0)",
+            )
             .unwrap();
         assert_eq!(attach(client, "t", "title", "embedding", more), None);
-        client
-            .batch_execute("CREATE TRIGGER a BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION counted()")
-            .unwrap();
+        client.batch_execute("CREATE TRIGGER a BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION counted()").unwrap();
     };
     table(&mut client, ", mode => 'queue'");
     client.batch_execute("INSERT INTO t VALUES (1, 'a cat')").unwrap();
@@ -218,7 +227,9 @@ fn a_trigger_that_changes_the_source_of_every_update_ends_in_one_failure() {
     assert_eq!(count(&mut client, "SELECT revision::bigint FROM t"), 0);
     // In mode row the trigger comes first, and the row is embedded as it is stored.
     table(&mut client, ", mode => 'row'");
-    client.batch_execute("INSERT INTO t VALUES (1, 'a cat'); UPDATE t SET title = title; UPDATE t SET title = title").unwrap();
+    client
+        .batch_execute("INSERT INTO t VALUES (1, 'a cat'); UPDATE t SET title = title; UPDATE t SET title = title")
+        .unwrap();
     assert_eq!(stale(&mut client, "t", "title", "embedding"), 0);
     assert_eq!(count(&mut client, "SELECT revision::bigint FROM t"), 2);
 }

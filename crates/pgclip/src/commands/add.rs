@@ -1,4 +1,4 @@
-//! `pgclip add`: a model from a folder into the model directory.
+//! `pgclip add`: a model from a directory into the model directory.
 
 use std::path::Path;
 
@@ -13,10 +13,10 @@ use crate::output::{self, Bar};
 impl Session {
     pub fn add(&self, name: &str, folder: &Path, choices: &Choices) -> Result<(), Failure> {
         let models = self.place.models()?;
-        // Without this check, the error would name the first missing file instead of the folder.
+        // Without this check, the error would name the first missing file instead of the directory.
         std::fs::read_dir(folder).map_err(|error| {
-            Failure::new(format!("cannot read the folder {}: {error}", folder.display()))
-                .hint("Name a folder that holds a model's files: see pgclip add --help.")
+            Failure::new(format!("cannot read the directory {}: {error}", folder.display()))
+                .hint("Name a directory with a model's files: see pgclip add --help.")
         })?;
         let mut bar = Bar::new();
         let options = options(&self.place)?;

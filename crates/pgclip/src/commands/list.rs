@@ -50,7 +50,7 @@ impl Session {
             return output::json(&output::describe(&manifest, self.is_prepared(&models, name))?);
         }
         output::line(&summary(&manifest, self.is_prepared(&models, name)))?;
-        output::line(&format!("{:16}{}", "folder", models.join(name).display()))?;
+        output::line(&format!("{:16}{}", "directory", models.join(name).display()))?;
         let files = manifest.files.iter();
         let rows: Vec<_> = files.map(|(file, is)| [file.clone(), output::size(is.size), is.sha256.clone()]).collect();
         output::line("")?;

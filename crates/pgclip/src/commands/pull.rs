@@ -22,7 +22,7 @@ impl Session {
             model.split_once('@').map_or((model, None), |(model, revision)| (model, Some(revision)));
         let entry = catalog::find(model);
         if entry.is_none() && !model.contains('/') {
-            return Err(Failure::new(format!("\"{model}\" is in no catalogue"))
+            return Err(Failure::new(format!("\"{model}\" is not in the catalog"))
                 .exit(Exit::NoSuchModel)
                 .hint("Name a repository of the hub (owner/name), or a model that pgclip catalog lists."));
         }

@@ -110,7 +110,7 @@ impl Session {
         output::table(titles, &compared.iter().map(row).collect::<Vec<_>>())?;
         let little = |tower, given: bool| towers.contains(&tower) && !given;
         if little(Tower::Image, !wanted.images.is_empty()) || little(Tower::Text, wanted.texts.is_some()) {
-            output::line("\nBuilt-in texts and drawn pictures say little: give some of yours (--images, --texts).")?;
+            output::line("\nThe built-in samples are not representative: pass your own (--images, --texts).")?;
         }
         if !clip::cpu_features().contains("vnni") {
             output::line("\nThis processor has no VNNI: the gain is small here, and sums may saturate.")?;
@@ -179,7 +179,7 @@ fn texts(file: &Path) -> Result<Vec<String>, Failure> {
     }
 }
 
-/// Returns the images among these files and in these folders. Other files are reported and skipped.
+/// Returns the images among these files and in these directories. Other files are reported and skipped.
 fn images(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, Failure> {
     let mut files = Vec::new();
     for path in paths {
@@ -201,7 +201,7 @@ fn images(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, Failure> {
         }
     }
     match images.as_slice() {
-        [] => Err(Failure::new("there is no picture among the samples")),
+        [] => Err(Failure::new("the samples contain no image")),
         _ => Ok(images),
     }
 }

@@ -30,7 +30,7 @@ pub fn summary(manifest: &Manifest, prepared: bool) -> String {
                 if text.lowercase { ", lower-case" } else { "" },
             ),
         ),
-        ("pictures", format!("{} x {} pixels, {resize}", image.width, image.height)),
+        ("images", format!("{} x {} pixels, {resize}", image.width, image.height)),
         (
             "graphs",
             format!("{} ({}), {} ({})", text.graph.file, text.graph.output, image.graph.file, image.graph.output),
@@ -42,7 +42,7 @@ pub fn summary(manifest: &Manifest, prepared: bool) -> String {
     let optional = [
         ("logit scale", manifest.logit_scale.map(|scale| scale.to_string())),
         ("logit bias", manifest.logit_bias.map(|bias| bias.to_string())),
-        ("licence", manifest.license.clone()),
+        ("license", manifest.license.clone()),
         ("source", manifest.source.as_ref().map(|source| format!("{}@{}", source.repository, source.revision))),
         ("manifest", Some(MANIFEST_FILE.to_owned())),
     ];

@@ -36,8 +36,8 @@ pub(super) fn redirected(url: &Uri, location: &str) -> Result<Uri, &'static str>
     } else if location.starts_with('/') {
         format!("{scheme}://{authority}{location}")
     } else {
-        let folder = url.path().rsplit_once('/').map_or("", |(folder, _)| folder);
-        format!("{scheme}://{authority}{folder}/{location}")
+        let directory = url.path().rsplit_once('/').map_or("", |(directory, _)| directory);
+        format!("{scheme}://{authority}{directory}/{location}")
     };
     let target: Uri = target.parse().map_err(|_| "a redirect to no address")?;
     match Origin::of(&target) {
