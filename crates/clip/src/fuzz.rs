@@ -7,8 +7,8 @@ use std::sync::OnceLock;
 
 use crate::folder::Folder;
 use crate::import::config::Configuration;
-use crate::import::describe;
 use crate::import::files::TOKENIZER;
+use crate::import::tokenizer::describe;
 use crate::onnx::file::Onnx;
 use crate::pixels::{Format, Limits, image_info, image_tensor};
 use crate::recipe::ImageSpec;

@@ -39,7 +39,7 @@ pub(super) mod tag {
     pub const BLACK_AND_WHITE: u64 = 532;
 }
 
-/// libtiff rejects a longer directory.
+/// Longest directory that libtiff accepts.
 const MAX_ENTRIES: u64 = 65_535;
 
 impl<'a> Tiff<'a> {
