@@ -18,6 +18,22 @@ fn wide() -> Store {
     store
 }
 
+/// The golden results were computed with VNNI. On other x86-64 processors ONNX Runtime adds pairs of products in 16 bits, where
+/// large sums saturate: docs/operations/models.md.
+fn saturates() -> bool {
+    std::env::consts::ARCH == "x86_64" && !clip::cpu_features().contains("vnni")
+}
+
+/// The least cosine to embeddings of the same 8-bit weights.
+fn same() -> f64 {
+    if saturates() { 0.95 } else { 0.999_99 }
+}
+
+/// The least cosine to embeddings of the original model.
+fn near() -> f64 {
+    if saturates() { 0.95 } else { 0.99 }
+}
+
 #[test]
 fn texts_are_embedded_as_by_onnxruntimes_own_quantised_graph() {
     let store = wide();
@@ -44,10 +60,10 @@ fn texts_are_embedded_as_by_onnxruntimes_own_quantised_graph() {
             let ours = fast.embed_texts(&[words], &options()).unwrap().remove(0).embedding;
             let theirs: Vec<f64> = text["embedding"].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect();
             let cosine: f64 = ours.as_slice().iter().zip(theirs).map(|(&a, b)| f64::from(a) * b).sum();
-            assert!(cosine > 0.999_99, "{words:?}: {cosine}");
+            assert!(cosine > same(), "{words:?}: {cosine}");
             let original = exact.embed_texts(&[words], &options()).unwrap().remove(0).embedding;
-            let near = original.cosine(&ours);
-            assert!(near > 0.99 && near < 0.999_999_9, "{words:?}: {near}");
+            let cosine = original.cosine(&ours);
+            assert!(cosine > near() && cosine < 0.999_999_9, "{words:?}: {cosine}");
         }
     }
 }
@@ -65,7 +81,7 @@ fn pictures_are_near_those_of_the_original_alone_and_in_company() {
     for (file, together) in files.iter().zip(&together) {
         let alone = fast.embed_images(&[file], &options()).unwrap().remove(0);
         assert_eq!(&alone, together);
-        assert!(exact.embed_images(&[file], &options()).unwrap()[0].cosine(&alone) > 0.99);
+        assert!(exact.embed_images(&[file], &options()).unwrap()[0].cosine(&alone) > near());
     }
     let text = |model: &mut clip::Model| model.embed_texts(&["a cat"], &options()).unwrap().remove(0).embedding;
     assert!(text(&mut exact).cosine(&text(&mut fast)) > 0.999_999_9, "the text tower is the original's");
@@ -78,7 +94,7 @@ fn weights_beside_the_graph_are_brought_in() {
     let manifest = quantize(&store, "external", "fast", &Tower::BOTH).unwrap();
     assert!(manifest.text.graph.data.is_empty() && manifest.image.graph.data.is_empty());
     let text = |name: &str| store.open(name).embed_texts(&["a cat"], &options()).unwrap().remove(0).embedding;
-    assert!(text("external").cosine(&text("fast")) > 0.99);
+    assert!(text("external").cosine(&text("fast")) > near());
 }
 
 #[test]

@@ -180,7 +180,9 @@ fn a_model_is_quantised_under_a_new_name_with_a_report() {
     assert_eq!(samples, [("text", 3), ("image", fs::read_dir(&pictures).unwrap().count() as u64)]);
     for tower in comparison {
         let least = tower["least_cosine"].as_f64().unwrap();
-        assert!(least > 0.99 && least < 1.0, "{tower}");
+        // Without VNNI, sums of 8-bit products saturate on x86-64: docs/operations/models.md.
+        let bound = if fs::read_to_string("/proc/cpuinfo").unwrap().contains("vnni") { 0.99 } else { 0.95 };
+        assert!(least > bound && least < 1.0, "{tower}: {least}");
         assert!(tower["original_ms"].as_f64().unwrap() > 0.0 && tower["quantized_ms"].as_f64().unwrap() > 0.0);
     }
     // Without samples, and one tower alone: a table that says what it is worth.
