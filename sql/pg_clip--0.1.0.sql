@@ -18,7 +18,7 @@ BEGIN
 		   AND d.objid OPERATOR(pg_catalog.=) 'vector'::pg_catalog.regtype::pg_catalog.oid)
 	THEN
 		RAISE EXCEPTION USING ERRCODE = 'duplicate_object',
-			MESSAGE = 'another type "vector" hides pgvector''s type',
+			MESSAGE = 'another type "vector" hides the type of pgvector',
 			DETAIL = pg_catalog.format('The other type is in schema "%s", into which you install pg_clip.', pg_catalog.current_schema()),
 			HINT = pg_catalog.format('Remove it with DROP TYPE %I.vector, or install pg_clip into another schema.', pg_catalog.current_schema());
 	END IF;
