@@ -52,17 +52,24 @@ COMMENT ON FUNCTION _clip_drop_orphans(regclass) IS 'internal: DDL that drops tr
 
 -- A name for a new row trigger that leaves room for the other triggers of the column.
 CREATE FUNCTION _clip_free_name(relation regclass, target name) RETURNS name
-	LANGUAGE sql STABLE
+	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-SELECT c.name::name
-  FROM generate_series(1, 10000) AS n
- CROSS JOIN LATERAL (SELECT @extschema@._clip_trigger_name(target)::text || CASE n WHEN 1 THEN '' ELSE n::text END) AS c (name)
- WHERE NOT EXISTS (
-       SELECT FROM pg_trigger AS t
-        WHERE (t.tgrelid = relation OR t.tgrelid IN (SELECT p.relid FROM pg_partition_tree(relation) AS p))
-          AND t.tgname::text IN (c.name, c.name || '_insert', c.name || '_update', c.name || '_check'))
- ORDER BY n LIMIT 1
+DECLARE
+	preferred CONSTANT text := @extschema@._clip_trigger_name(target);
+	free text := preferred;
+	number integer := 1;
+BEGIN
+	WHILE EXISTS (
+		SELECT FROM pg_trigger AS t
+		 WHERE (t.tgrelid = relation OR t.tgrelid IN (SELECT p.relid FROM pg_partition_tree(relation) AS p))
+		   AND t.tgname::text IN (free, free || '_insert', free || '_update', free || '_check'))
+	LOOP
+		number := number + 1;
+		free := preferred || number;
+	END LOOP;
+	RETURN free::name;
+END
 $$;
 COMMENT ON FUNCTION _clip_free_name(regclass, name) IS 'internal: name for a new row trigger of a column';
 
