@@ -90,7 +90,7 @@ one:
 	PG_CONFIG="$(PG_CONFIG_PATH)" $(if $(SQL),PG_CLIP_SQL="$(SQL)") $(if $(PAGE),PG_CLIP_PAGE="$(PAGE)") \
 		cargo test --release --target-dir target -p e2e --test $(subst ::, ,$(TEST)) -- --nocapture
 
-# Check the sources without running them: format, lints, licenses, shell, Python, words. STEPS="fmt words" chooses.
+# Check the sources without running them: format, lints, licenses, shell, Python, words, links. STEPS="fmt words" chooses.
 check: setup
 	PG_CONFIG="$(PG_CONFIG_PATH)" scripts/check.sh $(STEPS)
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Checks the sources without running them: format, lints, licenses, shell, Python, SQL parts, words.
+# Checks the sources without running them: format, lints, licenses, shell, Python, SQL parts, words, links.
 #
-#   check.sh [STEP…]     fmt, clippy, deny, shell, python, sql, words; all of them by default
+#   check.sh [STEP…]     fmt, sql, words, shell, python, deny, clippy, links; all of them by default
 #
 # Installs its own tools in target/check. Each step runs even if an earlier one fails.
 set -euo pipefail
@@ -63,8 +63,10 @@ check_sql() {
 
 check_words() { python3 scripts/check_words.py; }
 
+check_links() { PG_CONFIG=$PG_CONFIG cargo test --release --target-dir target --quiet -p e2e --test links; }
+
 steps=("$@")
-[ ${#steps[@]} -gt 0 ] || steps=(fmt sql words shell python deny clippy)
+[ ${#steps[@]} -gt 0 ] || steps=(fmt sql words shell python deny clippy links)
 failed=()
 for step in "${steps[@]}"; do
     begun=$SECONDS

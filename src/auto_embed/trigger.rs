@@ -58,10 +58,10 @@ enum Decision<'a> {
 
 fn embed_row(row: &Row<'_>) -> Result<pg_sys::Datum, ErrorReport> {
     let arguments = row.arguments();
-    let (mode, model, digest, on_error, on_vector) = match arguments.as_slice() {
-        &["stamp", ..] => return Ok(row.keep()),
-        &[mode, model, digest, on_error] => (mode, model, digest, on_error, "replace"),
-        &[mode, model, digest, on_error, on_vector] => (mode, model, digest, on_error, on_vector),
+    let (mode, model, digest, on_error, on_vector) = match *arguments.as_slice() {
+        ["stamp", ..] => return Ok(row.keep()),
+        [mode, model, digest, on_error] => (mode, model, digest, on_error, "replace"),
+        [mode, model, digest, on_error, on_vector] => (mode, model, digest, on_error, on_vector),
         _ => return Err(broken_trigger("its arguments must be mode, model, digest, on_error, on_vector")),
     };
     let (columns, column) = (row.columns()?, Recorded { mode, model, digest, on_error, on_vector });

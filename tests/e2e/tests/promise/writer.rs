@@ -61,7 +61,7 @@ impl Writer<'_> {
     fn execute(&mut self, statement: &str) -> Result<(), Error> {
         self.last = statement.into();
         // By the simple protocol, or by the other, in which statements are prepared.
-        if self.number % 2 == 0 {
+        if self.number.is_multiple_of(2) {
             self.client.batch_execute(statement)
         } else {
             self.client.execute(statement, &[]).map(drop)
