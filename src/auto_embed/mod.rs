@@ -9,6 +9,7 @@ mod fill;
 mod filling;
 mod pairs;
 mod parse_tree;
+mod row_failure;
 mod statement;
 mod trigger;
 mod trigger_row;
