@@ -1363,6 +1363,11 @@ BEGIN
 	SELECT * INTO chosen FROM @extschema@._clip_resolve_model(model);
 	same := col.digest = chosen.digest;
 	IF same THEN
+		-- The same model may be installed under another name.
+		IF col.model <> chosen.name THEN
+			statements := @extschema@._clip_drop_triggers(relation, col.trigger_name)
+				|| @extschema@._clip_create_triggers(relation, col.source, target, col.trigger_name, col.mode, chosen.name, chosen.digest, col.on_error, col.on_vector);
+		END IF;
 		RETURN;
 	END IF;
 	shadow := @extschema@._clip_shadow_name(target);
@@ -1512,6 +1517,7 @@ BEGIN
 	PERFORM @extschema@._clip_hold(relation);
 	SELECT * INTO plan FROM @extschema@._clip_reembed_plan(relation, target, model);
 	IF plan.same THEN
+		PERFORM @extschema@._clip_execute(plan.statements, false);
 		RAISE NOTICE 'column "%" of table % already has embeddings of this model', target, relation;
 		RETURN;
 	END IF;

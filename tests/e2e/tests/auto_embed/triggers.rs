@@ -89,6 +89,14 @@ fn a_column_never_loses_its_triggers_to_another() {
             holds(&mut client, &[("b", &targets[1])], &format!("{targets:?}, the first dropped"));
         }
     }
+    // A model that is installed under a second name, too.
+    cluster.add_emoji("first", &[]);
+    cluster.add_emoji("second", &[]);
+    fresh();
+    client.execute("SELECT clip_auto_embed('t', 'a', model => 'first', create_index => false)", &[]).unwrap();
+    client.batch_execute("CALL clip_reembed('t', 'embedding', 'second')").unwrap();
+    let query = "SELECT count(*) FROM clip_auto_embed_status WHERE model = 'second' AND model_state = 'ok'";
+    assert_eq!(count(&mut client, query), 1);
     // A renamed trigger.
     fresh();
     assert_eq!(attach(&mut client, "t", "a", "embedding", ", mode => 'statement'"), None);
