@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Checks the sources without running them: format, lints, licenses, shell, Python, SQL parts, words, links.
 #
-#   check.sh [STEP…]     fmt, sql, words, shell, python, deny, clippy, links; all of them by default
+#   check.sh [STEP…]     fmt, sql, ascii, words, shell, python, deny, clippy, links; all of them by default
 #
 # Installs its own tools in target/check. Each step runs even if an earlier one fails.
 set -euo pipefail
@@ -61,12 +61,18 @@ check_sql() {
         { echo "$script is not made of sql/parts. Run: make sql" >&2; return 1; }
 }
 
+# A database of any encoding runs the script, and gets the messages.
+check_ascii() {
+    ! { grep -nP '[^\x00-\x7F]' sql/parts/*.sql; grep -rnP '^(?!\s*//).*[^\x00-\x7F]' src --include='*.rs'; } ||
+        { echo "SQL and messages must be ASCII." >&2; return 1; }
+}
+
 check_words() { python3 scripts/check_words.py; }
 
 check_links() { PG_CONFIG=$PG_CONFIG cargo test --release --target-dir target --quiet -p e2e --test links; }
 
 steps=("$@")
-[ ${#steps[@]} -gt 0 ] || steps=(fmt sql words shell python deny clippy links)
+[ ${#steps[@]} -gt 0 ] || steps=(fmt sql ascii words shell python deny clippy links)
 failed=()
 for step in "${steps[@]}"; do
     begun=$SECONDS

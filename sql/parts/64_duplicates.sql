@@ -34,7 +34,7 @@ CREATE FUNCTION clip_near_duplicates(relation regclass, target name DEFAULT 'emb
 COMMENT ON FUNCTION clip_near_duplicates(regclass, name, double precision, text, integer)
 	IS 'pairs of rows with nearly equal embeddings, each pair once; compares each row that matches the filter with all rows';
 
--- Connected components of pairs of numbers: for each of the numbers 1, 2, … the smallest number of its component.
+-- Connected components of pairs of numbers: for each of the numbers 1, 2, 3 and so on, the smallest number of its component.
 CREATE FUNCTION _clip_components(ones integer[], others integer[]) RETURNS integer[]
 	LANGUAGE plpgsql IMMUTABLE
 	SET search_path = pg_catalog, pg_temp

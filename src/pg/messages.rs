@@ -76,7 +76,7 @@ pub fn not_cleared() -> ErrorReport {
         .set_detail(
             "USING computes new source values, but a trigger or a rule of the table prevents an update of its rows.",
         )
-        .set_hint("Disable the trigger during the change: ALTER TABLE … DISABLE TRIGGER name.")
+        .set_hint("Disable the trigger during the change: ALTER TABLE name DISABLE TRIGGER trigger_name.")
 }
 
 /// An SQL call of the function of an event trigger.
@@ -96,7 +96,7 @@ pub fn trigger_fires_later(later: &str) -> ErrorReport {
     .set_detail(
         "It could change the source after its embedding is computed. Triggers fire in the order of their names.",
     )
-    .set_hint("Rename it with ALTER TRIGGER … RENAME TO, so that it sorts before the embedding trigger.")
+    .set_hint("Rename it, so that it sorts before the embedding trigger: ALTER TRIGGER name ON table_name RENAME TO new_name.")
 }
 
 /// A trigger of the table changed a source after its embedding was computed.
@@ -108,7 +108,7 @@ pub fn source_changed(ours: &str) -> ErrorReport {
     .set_detail(format!(
         "The trigger fires after \"{ours}\", because its name sorts later, so the embedding does not match the source."
     ))
-    .set_hint("Rename it with ALTER TRIGGER … RENAME TO, so that it sorts before the embedding trigger.")
+    .set_hint("Rename it, so that it sorts before the embedding trigger: ALTER TRIGGER name ON table_name RENAME TO new_name.")
 }
 
 /// A trigger of the table changes the source whenever an embedding is stored.
@@ -118,7 +118,7 @@ pub fn source_changes() -> ErrorReport {
         "a trigger of the table changes the source when its embedding is stored",
     )
     .set_detail("The stored source would never match the embedding.")
-    .set_hint("Let the trigger fire only for the columns that it depends on: CREATE TRIGGER … BEFORE UPDATE OF column.")
+    .set_hint("Let the trigger fire only for the columns that it depends on: CREATE TRIGGER name BEFORE UPDATE OF column_name.")
 }
 
 /// A failed write to the extension's own tables.
