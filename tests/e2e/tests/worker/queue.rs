@@ -210,7 +210,7 @@ fn a_column_whose_model_is_missing_waits_and_others_go_on() {
     assert_eq!(client.query_one(state, &[]).unwrap().get::<_, &str>(0), "another");
     wait_until(
         &mut client,
-        "SELECT count(*) = 1 FROM clip_failures WHERE key IS NULL AND sqlstate = '55000' AND message LIKE '%not the one that made%'",
+        "SELECT count(*) = 1 FROM clip_failures WHERE key IS NULL AND sqlstate = '55000' AND message LIKE '%not the model that computed%'",
     );
     let error = client.query_one("SELECT clip_backfill_batch('item')", &[]).unwrap_err();
     assert_eq!(error.code().unwrap().code(), "55000");
