@@ -35,7 +35,7 @@ install_by_rename = install -m 755 $(1) "$(2).new" && mv -f "$(2).new" "$(2)"
 # For the targets that install by themselves: sudo, where the server's folders are closed.
 SUDO = $(shell test -w "$(BINDIR)" -a -w "$(PKGLIBDIR)" -a -w "$(EXTENSIONDIR)" || echo sudo)
 
-# Build the extension and the command pgclip. Needs what `make setup` installs.
+# Build the extension and the command pgclip. Run `make setup` before.
 all: sql
 	@test -n "$(PG_CONFIG_PATH)" || { echo "There is no $(PG_CONFIG). Run 'make setup', or name one: make PG_CONFIG=…" >&2; exit 1; }
 	PGRX_PG_CONFIG_PATH="$(PG_CONFIG_PATH)" cargo build --release --target-dir target --no-default-features --features pg$(PG_MAJOR)
@@ -47,7 +47,7 @@ sql: $(SCRIPT)
 $(SCRIPT): $(wildcard sql/parts/*.sql)
 	awk 'FNR == 1 && NR > 1 {print ""} {print}' $(sort $^) >$@.new && mv $@.new $@
 
-# Copy what was built to where pg_config says.
+# Install the built files into the directories that pg_config prints.
 install:
 	@test -e $(LIBRARY) -a -e $(COMMAND) || { echo "There is nothing to install yet. Run 'make' first." >&2; exit 1; }
 	install -d "$(BINDIR)" "$(PKGLIBDIR)/pg_clip" "$(EXTENSIONDIR)" "$(MODELDIR)/onnx" "$(EXAMPLES)"
@@ -63,7 +63,7 @@ install:
 	$(if $(LINK),install -d "$(LINKDIR)" && ln -sfn "$(BINDIR)/pgclip" "$(LINK)" || echo "There is no link to it in $(LINKDIR).")
 	@echo "The command is $(BINDIR)/pgclip$(if $(LINK), (and $(LINK)))"
 
-# Remove what `make install` copied. Models that were added later stay.
+# Remove the files that `make install` copied. Models that were added later stay.
 uninstall:
 	rm -rf "$(BINDIR)/pgclip" "$(PKGLIBDIR)/pg_clip.so" "$(PKGLIBDIR)/pg_clip" "$(MODELDIR)" "$(EXAMPLES)"
 	$(if $(LINK),test "$$(readlink "$(LINK)")" != "$(BINDIR)/pgclip" || rm "$(LINK)")
@@ -71,11 +71,11 @@ uninstall:
 	@test ! -d "$(MODELS)" || rmdir --ignore-fail-on-non-empty "$(MODELS)" "$(SHAREDIR)/pg_clip"
 	@test ! -d "$(MODELS)" || { echo "These models were added later and stay, in $(MODELS):"; ls "$(MODELS)"; }
 
-# Install what building, demo and tests need. Does only what is missing.
+# Install the missing requirements of the build, the demonstration and the tests.
 setup:
 	scripts/setup.sh "$(PG_CONFIG)"
 
-# Set up, build, install, and show what pg_clip does on a throw-away server.
+# Set up, build, install, and show a demonstration on a temporary server.
 demo: ready
 	PG_CONFIG="$(PG_CONFIG_PATH)" scripts/demo.sh
 
@@ -84,7 +84,7 @@ test: ready
 	PG_CONFIG="$(PG_CONFIG_PATH)" cargo test --release --target-dir target --no-fail-fast -p clip -p pgclip -p e2e
 	PG_CONFIG="$(PG_CONFIG_PATH)" PG_CLIP_TEST_SCHEMA=elsewhere cargo test --release --target-dir target --no-fail-fast -p e2e $(addprefix --test ,$(OUT_OF_REACH)) -- --skip a_hundred_thousand_rows
 
-# Run one test, SQL file or page, on what is installed: make one TEST=queue::any_key_will_do, SQL=errors, PAGE=README.md
+# Run one test, SQL file or page with the installed extension: make one TEST=queue::any_key_will_do, SQL=errors, PAGE=README.md
 one: TEST ?= $(if $(PAGE),pages,regress)
 one:
 	PG_CONFIG="$(PG_CONFIG_PATH)" $(if $(SQL),PG_CLIP_SQL="$(SQL)") $(if $(PAGE),PG_CLIP_PAGE="$(PAGE)") \
@@ -99,7 +99,7 @@ test-full-size: ready
 	scripts/full_size.sh test
 
 # PROMISE_SECONDS=600 and FUZZ_SECONDS=600 shorten it:
-# All that takes long: an hour of the first promise, leaks, random queries, other servers, fuzzing. Needs root and a day.
+# Run the long tests: an hour of the first promise, leaks, random queries, other servers, fuzzing. Needs root and a day.
 test-all: test test-full-size
 	PG_CONFIG="$(PG_CONFIG_PATH)" PG_CLIP_SECONDS=$(PROMISE_SECONDS) cargo test --release --target-dir target -p e2e --test promise -- --nocapture
 	scripts/setup.sh "$(PG_CONFIG)" debootstrap libfaketime pgbouncer postgresql-plpython3-$(PG_MAJOR) sqlsmith valgrind
@@ -111,15 +111,15 @@ test-all: test test-full-size
 	+$(MAKE) test-deb check-image PG_CONFIG="$(PG_CONFIG_PATH)"
 	scripts/fuzz.sh $(FUZZ_SECONDS)
 
-# Measure against what people use instead, for docs/project/performance.md; takes an hour. PARTS="latency render" chooses.
+# Measure, and compare with alternatives, for docs/project/performance.md; takes an hour. PARTS="latency render" chooses.
 bench: ready
 	PG_CONFIG="$(PG_CONFIG_PATH)" scripts/bench.sh $(PARTS)
 
-# A minute of it, on the embedded model, as information.
+# Measure the embedded model, in a minute.
 bench-quick: ready
 	PG_CONFIG="$(PG_CONFIG_PATH)" scripts/bench.sh quick
 
-# Make the Debian package of what was built, in target/deb.
+# Build the Debian package, in target/deb.
 deb: all
 	PG_CONFIG="$(PG_CONFIG_PATH)" scripts/deb.sh
 
@@ -127,7 +127,7 @@ deb: all
 test-deb: deb
 	PG_CONFIG="$(PG_CONFIG_PATH)" scripts/test_deb.sh
 
-# Carry out the Dockerfile step by step in folders, without a container engine, and use the result. Needs root.
+# Run the steps of the Dockerfile in directories, without a container engine, and use the result. Needs root.
 check-image:
 	PG_CONFIG="$(PG_CONFIG_PATH)" scripts/check_image.sh
 
@@ -140,7 +140,7 @@ ready: setup
 	+$(MAKE) all
 	+$(SUDO) $(MAKE) install PG_CONFIG="$(PG_CONFIG_PATH)"
 
-# Remove what was built and fetched.
+# Remove built and downloaded files.
 clean:
 	rm -rf target
 

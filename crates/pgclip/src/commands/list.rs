@@ -40,7 +40,7 @@ impl Session {
         if rows.is_empty() {
             eprintln!("There are no models in {} yet: pgclip catalog lists some to pull.", models.display());
         }
-        output::table(["NAME", "FAMILY", "DIMENSIONS", "PIXELS", "SIZE", "DIGEST", "PREPARED", "LICENCE"], &rows)
+        output::table(["NAME", "FAMILY", "DIMENSIONS", "PIXELS", "SIZE", "DIGEST", "PREPARED", "LICENSE"], &rows)
     }
 
     pub fn show(&self, name: &str) -> Result<(), Failure> {
