@@ -136,7 +136,7 @@ DECLARE
 	col @extschema@._clip_columns%ROWTYPE;
 BEGIN
 	IF NOT EXISTS (
-		SELECT FROM @extschema@._clip_inheritors(relation::oid) AS t (oid) JOIN pg_trigger AS g ON g.tgrelid = t.oid JOIN pg_class AS c ON c.oid = t.oid
+		SELECT FROM @extschema@._clip_inheritors(_clip_release.relation::oid) AS t (oid) JOIN pg_trigger AS g ON g.tgrelid = t.oid JOIN pg_class AS c ON c.oid = t.oid
 		 WHERE g.tgfoid = '@extschema@.clip_auto_embed_row()'::regprocedure AND pg_has_role(role, c.relowner, 'USAGE'))
 	THEN
 		RETURN;
@@ -144,7 +144,7 @@ BEGIN
 	-- Locks the table before its partitions, in the order of every writer. The tree is read again once it is locked.
 	EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', relation);
 	FOR col IN
-		SELECT c.* FROM @extschema@._clip_columns AS c JOIN @extschema@._clip_inheritors(relation::oid) AS t (oid) ON t.oid = c.relation
+		SELECT c.* FROM @extschema@._clip_columns AS c JOIN @extschema@._clip_inheritors(_clip_release.relation::oid) AS t (oid) ON t.oid = c.relation
 		 WHERE c.source IN (SELECT convert_from(decode(n, 'hex'), getdatabaseencoding()) FROM unnest(columns) AS n) AND pg_has_role(role, c.owner, 'USAGE')
 	LOOP
 		owner := col.owner;

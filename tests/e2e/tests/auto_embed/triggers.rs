@@ -326,6 +326,14 @@ fn embeddings_that_cannot_be_cleared_or_seen_are_an_error() {
     client.batch_execute("DROP TRIGGER a ON t").unwrap();
     client.batch_execute(change).unwrap();
     assert_eq!(count(&mut client, "SELECT count(embedding) FROM t"), 0);
+    // Another table whose source has the same name is left alone.
+    client.batch_execute("CREATE TABLE other (id int PRIMARY KEY, title text)").unwrap();
+    assert_eq!(attach(&mut client, "other", "title", "embedding", ""), None);
+    client.batch_execute("INSERT INTO other VALUES (1, 'a cat')").unwrap();
+    client.batch_execute("CALL clip_backfill('t')").unwrap();
+    client.batch_execute("ALTER TABLE t ALTER title TYPE text USING upper(title)").unwrap();
+    assert_eq!(count(&mut client, "SELECT count(embedding) FROM t"), 0);
+    assert_eq!(count(&mut client, "SELECT count(embedding) FROM other"), 1);
     // A policy that hides all rows from the owner.
     client
         .batch_execute(
