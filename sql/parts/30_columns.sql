@@ -86,7 +86,7 @@ SELECT t.oid AS trigger_oid,
        a.args[4] AS on_error,
        CASE WHEN a.args[5] OPERATOR(pg_catalog.=) 'keep' THEN 'keep' ELSE 'replace' END AS on_vector,
        -- The source of a column that is not maintained any more.
-       CASE WHEN a.args[1] OPERATOR(pg_catalog.=) 'stamp' AND a.args[6] OPERATOR(pg_catalog.<>) '' THEN a.args[6] END AS former_source,
+       CASE WHEN a.args[1] OPERATOR(pg_catalog.=) 'stamp' AND a.args[6] OPERATOR(pg_catalog.<>) '' THEN pg_catalog.convert_from(pg_catalog.decode(a.args[6], 'escape'), pg_catalog.getdatabaseencoding()) END AS former_source,
        source.attname AS source,
        source.atttypid::pg_catalog.regtype AS source_type,
        target.attname AS target,

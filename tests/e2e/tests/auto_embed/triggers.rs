@@ -300,6 +300,11 @@ fn embeddings_of_another_source_are_not_taken_over() {
     assert_eq!(attach(&mut client, "t", "b", "embedding", ""), None);
     client.batch_execute("CALL clip_backfill('t')").unwrap();
     client.batch_execute("SELECT clip_auto_embed_drop('t'); ALTER TABLE t RENAME b TO c").unwrap();
+    // Names of any characters are compared as they are.
+    client.batch_execute(r#"CREATE TABLE odd (id int PRIMARY KEY, "größe\x" text)"#).unwrap();
+    assert_eq!(attach(&mut client, "odd", r"größe\x", "embedding", ""), None);
+    client.batch_execute("INSERT INTO odd VALUES (1, 'a cat'); SELECT clip_auto_embed_drop('odd')").unwrap();
+    assert_eq!(attach(&mut client, "odd", r"größe\x", "embedding", ""), None);
     // A renamed source: the owner vouches for it.
     assert_eq!(attach(&mut client, "t", "c", "embedding", ""), refused);
     client.batch_execute("SELECT clip_adopt('t', 'embedding', 'narrow')").unwrap();
