@@ -152,7 +152,7 @@ fn fill_run(
                     continue;
                 }
                 Stored::Skipped if !manner.tolerant => return Err(source_changes()),
-                Stored::Skipped => ("09000".into(), summary_of(source_changes()).1),
+                Stored::Skipped => ("09000".into(), source_changes().message().into()),
                 // The row is gone, or has an embedding now.
                 Stored::No if !manner.locked => continue,
                 // Nobody else can have changed a locked row. Without a failure, it would be retried endlessly.

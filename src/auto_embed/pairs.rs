@@ -5,6 +5,7 @@
 //! the embeddings of writers, which an upsert may pass on.
 
 use std::cell::{Cell, RefCell};
+use std::thread::LocalKey;
 
 use pgrx::pg_sys;
 
@@ -44,7 +45,7 @@ pub enum Origin {
 thread_local! {
     /// The pair that a fill stores now.
     static STORED: RefCell<Option<Pair>> = const { RefCell::new(None) };
-    /// Whether the trigger skipped the row of STORED, because another trigger had changed its source.
+    /// True if the trigger skipped the row of STORED, because another trigger had changed its source.
     static SKIPPED: Cell<bool> = const { Cell::new(false) };
     /// The pair in the row of a partition that was updated last.
     static MOVED: RefCell<Option<Unchanged>> = const { RefCell::new(None) };
@@ -96,7 +97,16 @@ pub fn while_storing<T>(digest: &str, source: Varlena<'_>, vector: Varlena<'_>, 
 
 /// Relates a written embedding to the one that a fill stores now.
 pub fn of_fill(digest: &str, source: Option<Varlena<'_>>, vector: Varlena<'_>) -> Origin {
-    STORED.with_borrow(|pair| pair.as_ref().map_or(Origin::Foreign, |pair| pair.origin(digest, source, vector)))
+    relate(&STORED, digest, source, vector)
+}
+
+fn relate(
+    pair: &'static LocalKey<RefCell<Option<Pair>>>,
+    digest: &str,
+    source: Option<Varlena<'_>>,
+    vector: Varlena<'_>,
+) -> Origin {
+    pair.with_borrow(|pair| pair.as_ref().map_or(Origin::Foreign, |pair| pair.origin(digest, source, vector)))
 }
 
 /// Records that the trigger skips the row of a fill if the row had the source of the fill before. Returns whether it did.
@@ -113,7 +123,7 @@ pub fn computed(digest: &str, source: Varlena<'_>, vector: Varlena<'_>) {
 
 /// Relates a written embedding to the one that the trigger computed last.
 pub fn of_trigger(digest: &str, source: Option<Varlena<'_>>, vector: Varlena<'_>) -> Origin {
-    COMPUTED.with_borrow(|pair| pair.as_ref().map_or(Origin::Foreign, |pair| pair.origin(digest, source, vector)))
+    relate(&COMPUTED, digest, source, vector)
 }
 
 /// Records the pair of a partition's row that an update may move.

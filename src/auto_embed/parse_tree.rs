@@ -31,7 +31,7 @@ pub unsafe fn statement_of<'a, T>(node: *mut pg_sys::Node, tag: pg_sys::NodeTag)
 /// # Safety
 ///
 /// The pointer must be null or point to a list of pointers.
-pub unsafe fn elements(list: *mut pg_sys::List) -> impl Iterator<Item = *mut std::ffi::c_void> {
+unsafe fn elements(list: *mut pg_sys::List) -> impl Iterator<Item = *mut std::ffi::c_void> {
     // SAFETY: as the caller promises. The list has `length` elements.
     let (start, length) =
         unsafe { list.as_ref().map_or((std::ptr::null_mut(), 0), |list| (list.elements, list.length as usize)) };

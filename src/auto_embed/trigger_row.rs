@@ -76,9 +76,7 @@ impl<'a> Row<'a> {
     }
 
     pub fn argument_strings(&self) -> impl Iterator<Item = &'a CStr> {
-        let (count, first) = (usize::try_from(self.trigger.tgnargs).unwrap_or_default(), self.trigger.tgargs);
-        // SAFETY: the trigger has `tgnargs` null-terminated strings, which live as long as the trigger.
-        (0..count).map(move |i| unsafe { CStr::from_ptr(*first.add(i)) })
+        arguments_of(self.trigger)
     }
 
     /// Returns the triggers of the application that fire after this one and may change the row.
@@ -100,7 +98,7 @@ impl<'a> Row<'a> {
             let kind = trigger.tgtype as u32;
             let is_after_row = kind & pg_sys::TRIGGER_TYPE_ROW != 0
                 && kind & pg_sys::TRIGGER_TYPE_TIMING_MASK == pg_sys::TRIGGER_TYPE_AFTER;
-            is_after_row && trigger.tgfoid != self.trigger.tgfoid && first_argument(trigger) == Some(name)
+            is_after_row && trigger.tgfoid != self.trigger.tgfoid && arguments_of(trigger).next() == Some(name)
         })
     }
 
@@ -187,10 +185,11 @@ pub fn triggers_of(relation: &pg_sys::RelationData) -> &[pg_sys::Trigger] {
     }
 }
 
-/// Returns the first argument of a trigger.
-fn first_argument(trigger: &pg_sys::Trigger) -> Option<&CStr> {
+/// Returns the arguments of a trigger.
+fn arguments_of(trigger: &pg_sys::Trigger) -> impl Iterator<Item = &CStr> {
+    let (count, first) = (usize::try_from(trigger.tgnargs).unwrap_or_default(), trigger.tgargs);
     // SAFETY: the trigger has `tgnargs` null-terminated strings, which live as long as the trigger.
-    (trigger.tgnargs > 0).then(|| unsafe { CStr::from_ptr(*trigger.tgargs) })
+    (0..count).map(move |i| unsafe { CStr::from_ptr(*first.add(i)) })
 }
 
 pub fn trigger_named<'a>(relation: &'a pg_sys::RelationData, name: &CStr) -> Option<&'a pg_sys::Trigger> {

@@ -87,6 +87,10 @@ pub fn not_an_event() -> ErrorReport {
     )
 }
 
+/// The hint of the errors about a trigger that fires after ours.
+const RENAME_TRIGGER: &str =
+    "Rename it, so that it sorts before the embedding trigger: ALTER TRIGGER name ON table_name RENAME TO new_name.";
+
 /// A trigger of the table that fires after ours, on a table without the check trigger.
 pub fn trigger_fires_later(later: &str) -> ErrorReport {
     new(
@@ -96,7 +100,7 @@ pub fn trigger_fires_later(later: &str) -> ErrorReport {
     .set_detail(
         "It could change the source after its embedding is computed. Triggers fire in the order of their names.",
     )
-    .set_hint("Rename it, so that it sorts before the embedding trigger: ALTER TRIGGER name ON table_name RENAME TO new_name.")
+    .set_hint(RENAME_TRIGGER)
 }
 
 /// A trigger of the table changed a source after its embedding was computed.
@@ -108,7 +112,7 @@ pub fn source_changed(ours: &str) -> ErrorReport {
     .set_detail(format!(
         "The trigger fires after \"{ours}\", because its name sorts later, so the embedding does not match the source."
     ))
-    .set_hint("Rename it, so that it sorts before the embedding trigger: ALTER TRIGGER name ON table_name RENAME TO new_name.")
+    .set_hint(RENAME_TRIGGER)
 }
 
 /// A trigger of the table changes the source whenever an embedding is stored.
