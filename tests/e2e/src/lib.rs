@@ -1,5 +1,7 @@
 //! Throw-away servers for the end-to-end tests.
 
+mod files;
+
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -9,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use postgres::error::SqlState;
 use postgres::{Client, Config, NoTls};
+
+pub use files::{files_below, pages_below};
 
 /// The repository.
 pub fn root() -> PathBuf {

@@ -3,25 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
 
-use e2e::root;
-
-/// All pages of the project, without what was built.
-fn pages(directory: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap();
-        if path.is_symlink() || name.starts_with('.') || name == "target" {
-            continue;
-        }
-        if path.is_dir() {
-            pages(&path, found);
-        } else if name.ends_with(".md") {
-            found.push(path);
-        }
-    }
-}
+use e2e::{pages_below, root};
 
 /// The lines of a page outside of code blocks, with their numbers from 1.
 fn prose(text: &str) -> Vec<(usize, &str)> {
@@ -67,8 +50,7 @@ fn targets(line: &str) -> Vec<String> {
 
 #[test]
 fn every_relative_link_leads_somewhere() {
-    let mut paths = Vec::new();
-    pages(&root(), &mut paths);
+    let paths = pages_below(&root());
     assert!(paths.len() > 5);
     let (mut wrong, mut count) = (Vec::new(), 0);
     for path in &paths {

@@ -18,10 +18,10 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use e2e::{Cluster, root};
+use e2e::{Cluster, pages_below, root};
 
 const MARK: &str = "---- end of block";
 
@@ -187,21 +187,10 @@ fn run(cluster: &Cluster, database: &str, script: String) -> (String, String, bo
     (text(output.stdout), text(output.stderr), output.status.success())
 }
 
-/// All pages below a directory.
-fn pages(directory: &Path) -> Vec<PathBuf> {
-    let mut entries: Vec<_> = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
-    entries.sort();
-    let is_page = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "md");
-    entries
-        .into_iter()
-        .flat_map(|path| if path.is_dir() { pages(&path) } else { Some(path).filter(is_page).into_iter().collect() })
-        .collect()
-}
-
 #[test]
 fn every_sql_block_runs_and_prints_what_the_page_shows() {
     let mut paths = vec![root().join("README.md")];
-    paths.extend(pages(&root().join("docs")));
+    paths.extend(pages_below(&root().join("docs")));
     if let Ok(page) = std::env::var("PG_CLIP_PAGE") {
         paths.retain(|path| path.ends_with(&page));
         assert!(!paths.is_empty(), "there is no page {page}");

@@ -3,21 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::path::Path;
-
-use e2e::root;
-
-/// Appends the contents of all files of a directory.
-fn read_all(directory: &Path, sources: &mut String) {
-    for entry in std::fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            read_all(&path, sources);
-        } else {
-            sources.push_str(&std::fs::read_to_string(&path).unwrap());
-        }
-    }
-}
+use e2e::{files_below, root};
 
 /// Replaces the arguments of format strings by an ellipsis: those of Rust in braces, those of SQL as `%s`.
 fn with_ellipses(sources: &str) -> String {
@@ -53,22 +39,16 @@ fn messages(page: &str) -> Vec<String> {
 
 #[test]
 fn every_message_of_the_page_is_in_the_sources() {
-    let mut sources = String::new();
-    for directory in ["src", "sql/parts"] {
-        read_all(&root().join(directory), &mut sources);
-    }
-    let sources = with_ellipses(&sources);
+    let sources = with_ellipses(&["src", "sql/parts"].map(all_of).concat());
     let messages = messages(&std::fs::read_to_string(root().join("docs/reference/errors.md")).unwrap());
     assert!(messages.len() > 50);
     let missing: Vec<_> = messages.iter().filter(|message| !sources.contains(message.as_str())).collect();
     assert!(missing.is_empty(), "no source has these messages: {missing:#?}");
 }
 
-/// The contents of all pages of a directory.
+/// The contents of all files of a directory.
 fn all_of(directory: &str) -> String {
-    let mut contents = String::new();
-    read_all(&root().join(directory), &mut contents);
-    contents
+    files_below(&root().join(directory)).iter().map(|path| std::fs::read_to_string(path).unwrap()).collect()
 }
 
 /// The words that follow a prefix in the lines of a text, up to the first letter that is not part of a name.

@@ -124,7 +124,7 @@ fn a_reader_gets_a_web_page_that_searches_photos() {
     let photo = reader.get(&format!("/photo/{id}"));
     let file = std::fs::read(reader.directory.join("photos/musical keyboard.png")).unwrap();
     assert!(photo.ends_with(&file) && photo.starts_with(b"HTTP/1.0 200 OK"));
-    // What a visitor types is text.
+    // The page escapes the text that a visitor types.
     let page = String::from_utf8(reader.get("/?query=%22%3Cscript%3E'")).unwrap();
     assert!(page.contains("&quot;&lt;script&gt;&#x27;") && !page.contains("<script>"));
     // Running the loader again embeds nothing again.
