@@ -57,7 +57,9 @@ check_python() {
 check_sql() {
     local script
     script=sql/pg_clip--$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml).sql
-    awk 'FNR == 1 && NR > 1 {print ""} {print}' sql/parts/*.sql | cmp - "$script" ||
+    mkdir -p "$tools"
+    make --silent --always-make sql SCRIPT="$tools/script.sql"
+    cmp "$tools/script.sql" "$script" ||
         { echo "$script is not made of sql/parts. Run: make sql" >&2; return 1; }
 }
 
