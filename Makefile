@@ -96,7 +96,7 @@ check: setup
 
 # The exactness tests at full size: random weights in the shape of ViT-B/32, compared with transformers.
 test-full-size: ready
-	scripts/full_size.sh test
+	scripts/test/full_size.sh test
 
 # PROMISE_SECONDS=600 and FUZZ_SECONDS=600 shorten it:
 # Run the long tests: an hour of the first promise, leaks, random queries, other servers, fuzzing. Needs root and a day.
@@ -104,12 +104,12 @@ test-all: test test-full-size
 	PG_CONFIG="$(PG_CONFIG_PATH)" PG_CLIP_SECONDS=$(PROMISE_SECONDS) cargo test --release --target-dir target -p e2e --test promise -- --nocapture
 	scripts/setup.sh "$(PG_CONFIG)" debootstrap libfaketime pgbouncer postgresql-plpython3-$(PG_MAJOR) sqlsmith valgrind
 	PG_CONFIG="$(PG_CONFIG_PATH)" cargo test --release --target-dir target --no-fail-fast -p endurance
-	PG_CONFIG="$(PG_CONFIG_PATH)" scripts/valgrind.sh
+	PG_CONFIG="$(PG_CONFIG_PATH)" scripts/test/valgrind.sh
 	scripts/test_servers.sh
-	scripts/test_upgrade.sh
-	PG_CONFIG="$(PG_CONFIG_PATH)" scripts/test_minor.sh
+	scripts/test/upgrade.sh
+	PG_CONFIG="$(PG_CONFIG_PATH)" scripts/test/minor.sh
 	+$(MAKE) test-deb check-image PG_CONFIG="$(PG_CONFIG_PATH)"
-	scripts/fuzz.sh $(FUZZ_SECONDS)
+	scripts/test/fuzz.sh $(FUZZ_SECONDS)
 
 # Measure, and compare with alternatives, for docs/project/performance.md; takes an hour. PARTS="latency render" chooses.
 bench: ready
@@ -121,15 +121,15 @@ bench-quick: ready
 
 # Build the Debian package, in target/deb.
 deb: all
-	PG_CONFIG="$(PG_CONFIG_PATH)" scripts/deb.sh
+	PG_CONFIG="$(PG_CONFIG_PATH)" scripts/release/deb.sh
 
 # Install the Debian package into a clean Debian, use it there, and purge it. Needs root.
 test-deb: deb
-	PG_CONFIG="$(PG_CONFIG_PATH)" scripts/test_deb.sh
+	PG_CONFIG="$(PG_CONFIG_PATH)" scripts/test/deb.sh
 
 # Run the steps of the Dockerfile in directories, without a container engine, and use the result. Needs root.
 check-image:
-	PG_CONFIG="$(PG_CONFIG_PATH)" scripts/check_image.sh
+	PG_CONFIG="$(PG_CONFIG_PATH)" scripts/test/image.sh
 
 # Make the source archive of the last commit, for PGXN, in target/dist.
 dist:

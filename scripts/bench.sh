@@ -26,20 +26,20 @@ start() {
 }
 
 if [ "${1:-}" = quick ]; then
-    scripts/environment.sh target/python-quick benches/requirements-quick.txt
+    scripts/dev/environment.sh target/python-quick benches/requirements-quick.txt
     start
     target/python-quick/bin/python benches/quick.py
     exit
 fi
 
-scripts/environment.sh target/python tests/fixtures/requirements.txt benches/requirements.txt
+scripts/dev/environment.sh target/python tests/fixtures/requirements.txt benches/requirements.txt
 parts=("$@")
 [ ${#parts[@]} -gt 0 ] || parts=(latency bulk breakdown search concurrency auto_embed zero_shot relevance duplicates render)
 
 if [ "${parts[*]}" != render ]; then
     step "Making the models, if they are not there"
-    scripts/full_size.sh make vit-b-32
-    scripts/full_size.sh make vit-l-14
+    scripts/test/full_size.sh make vit-b-32
+    scripts/test/full_size.sh make vit-l-14
     cargo build --quiet --release --target-dir target --package clip --example pixels
     export PG_CLIP_BENCH_MODELS=$scratch/models
     pgclip() { target/release/pgclip --model-path "$scratch/models" --onnxruntime target/onnxruntime/libonnxruntime.so "$@"; }

@@ -69,7 +69,7 @@ check_ascii() {
         { echo "SQL and messages must be ASCII." >&2; return 1; }
 }
 
-check_words() { python3 scripts/check_words.py; }
+check_words() { python3 scripts/dev/check_words.py; }
 
 check_links() { PG_CONFIG=$PG_CONFIG cargo test --release --target-dir target --quiet -p e2e --test links; }
 

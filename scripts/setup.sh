@@ -250,7 +250,7 @@ build_pgvector() {
 
 onnxruntime_library() { echo target/onnxruntime/libonnxruntime.so; }
 
-wanted_onnxruntime() { sed -n 's/^onnxruntime==\([0-9.]*\).*/\1/p' scripts/onnxruntime.txt; }
+wanted_onnxruntime() { sed -n 's/^onnxruntime==\([0-9.]*\).*/\1/p' scripts/dev/onnxruntime.txt; }
 
 # The first Python on the PATH may be one without pip.
 find_pip() {
@@ -273,7 +273,7 @@ fetch_onnxruntime() {
     python=$(find_pip)
     "$python" -m pip download -q --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes \
         --implementation cp --python-version 3.12 --platform "manylinux_2_28_$(uname -m)" \
-        --dest "$wheel" -r scripts/onnxruntime.txt ||
+        --dest "$wheel" -r scripts/dev/onnxruntime.txt ||
         fail "ONNX Runtime $version cannot be fetched for $(uname -m)." \
             "Put a libonnxruntime.so of 1.22 or newer into $into, then run this again."
     "$python" -m zipfile -e "$wheel"/*.whl "$wheel/content"

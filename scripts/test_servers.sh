@@ -33,7 +33,7 @@ in_debian() {
     shift
     shared=$(realpath ../shared 2>/dev/null || true)
     # shellcheck disable=SC2086 # nothing, or one word
-    CLEAN_DEBIAN_SHARED="$cargo $rustup $([ ! -d "$shared" ] || echo "$shared")" scripts/clean_debian.sh run "$root" \
+    CLEAN_DEBIAN_SHARED="$cargo $rustup $([ ! -d "$shared" ] || echo "$shared")" scripts/test/clean_debian.sh run "$root" \
         env CARGO_HOME="$cargo" RUSTUP_HOME="$rustup" PATH="$cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" \
         PIP_CERT=/etc/ssl/certs/ca-certificates.crt SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt "$@"
 }
@@ -41,7 +41,7 @@ in_debian() {
 prepare() {
     local server=$1 root=$2
     [ ! -e "$root/ready" ] || return 0
-    scripts/clean_debian.sh make "$root" "${suite[$server]}"
+    scripts/test/clean_debian.sh make "$root" "${suite[$server]}"
     # A machine that trusts authorities of its own reaches the registries through them.
     mkdir -p "$root/usr/local/share/ca-certificates"
     cp /usr/local/share/ca-certificates/*.crt "$root/usr/local/share/ca-certificates/" 2>/dev/null || true

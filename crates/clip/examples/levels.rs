@@ -1,4 +1,4 @@
-//! What the pixels of pictures are, for `scripts/compare_jpeg.py`: `levels` reads names of files, a line each, and prints for
+//! What the pixels of pictures are, for `scripts/test/compare_jpeg.py`: `levels` reads names of files, a line each, and prints for
 //! each its size and a digest of its RGB levels as they are stored, or why it cannot be read.
 
 #![allow(clippy::unwrap_used, reason = "a tool of the tests fails by panicking")]

@@ -10,7 +10,7 @@ fn an_application_behind_sqlalchemy_searches_what_it_inserts() {
     let python = root().join("target/python-orm");
     let example = root().join("examples/sqlalchemy");
     let requirements = example.join("requirements.txt");
-    run(Command::new(root().join("scripts/environment.sh")).arg(&python).arg(requirements));
+    run(Command::new(root().join("scripts/dev/environment.sh")).arg(&python).arg(requirements));
     let cluster = Cluster::start();
     let url = format!("postgresql+psycopg://postgres@/postgres?host={}", cluster.directory.display());
     let call = |program: &str, arguments: &[&str]| {

@@ -80,7 +80,7 @@ impl Drop for Reader {
 fn a_reader_gets_a_web_page_that_searches_photos() {
     let requirements = root().join("examples/sqlalchemy/requirements.txt");
     let environment = root().join("target/python-orm");
-    e2e::run(Command::new(root().join("scripts/environment.sh")).arg(environment).arg(requirements));
+    e2e::run(Command::new(root().join("scripts/dev/environment.sh")).arg(environment).arg(requirements));
     let directory = std::env::temp_dir().join(format!("pg_clip-tutorial-{}", std::process::id()));
     std::fs::create_dir_all(&directory).unwrap();
     let port = TcpListener::bind(("localhost", 0)).unwrap().local_addr().unwrap().port();

@@ -69,7 +69,7 @@ fn what_pillow_reads_is_read() {
     assert!(refused.len() <= 2, "{} were refused", refused.len());
 }
 
-/// Files of public problem reports. `scripts/reported.sh` prints how near the vectors are to those of Pillow's pixels.
+/// Files of public problem reports. `scripts/test/reported.sh` prints how near the vectors are to those of Pillow's pixels.
 #[test]
 fn reported_files_are_read() {
     /// Which level of a floating-point number is white is not known.

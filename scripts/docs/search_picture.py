@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Draws docs/images/search.svg: query texts, each with the sample images that a search returns first.
 
-    PG_CONFIG=… python3 scripts/search_picture.py
+    PG_CONFIG=… python3 scripts/docs/search_picture.py
 
 It searches on a temporary server of its own. pg_clip must be installed in the server of PG_CONFIG. The images are in the
 picture itself, so it needs no other file.
@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 CLUSTER = ROOT / "scripts/cluster.sh"
 QUERIES = ["musical instrument", "dessert", "boat on the water", "rainy weather"]
 COUNT = 5

@@ -11,7 +11,7 @@
 # CLEAN_DEBIAN_VOLUMES=PATHS makes all read-only for run, but for these folders, which begin empty.
 # CLEAN_DEBIAN_SHARED=PATHS shows these folders of this machine, at the same paths, for run.
 set -euo pipefail
-cache=$(realpath "$(dirname "$0")/..")/target/debootstrap
+cache=$(realpath "$(dirname "$0")/../..")/target/debootstrap
 
 fail() {
     printf 'clean_debian.sh: %s\n' "$@" >&2

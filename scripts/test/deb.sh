@@ -3,7 +3,7 @@
 #
 # `make test-deb` makes the package before. pgvector is this machine's own: Debian 12 has no package of it.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 
 step() { echo "test_deb: $*"; }
 
@@ -21,14 +21,14 @@ debs=(target/deb/"$package"_*.deb)
 [ -e "$("$PG_CONFIG" --sharedir)/extension/vector.control" ] || fail "pgvector is not installed here." "Run: make setup"
 
 root=$PWD/target/debootstrap/test-deb
-trap 'scripts/clean_debian.sh remove "$root"' EXIT
-inside() { scripts/clean_debian.sh run "$root" "$@"; }
+trap 'scripts/test/clean_debian.sh remove "$root"' EXIT
+inside() { scripts/test/clean_debian.sh run "$root" "$@"; }
 as_postgres() { inside setpriv --reuid postgres --regid postgres --init-groups env HOME=/tmp "$@"; }
 # All that is not a folder. What dpkg and apt write about packages is theirs, and so are logs and caches.
 all_files() { (cd "$root" && find . -xdev \( -path ./var/lib/dpkg -o -path ./var/cache -o -path ./var/log -o -path ./tmp \) -prune -o ! -type d -print | sort); }
 
 step "a clean Debian"
-scripts/clean_debian.sh make "$root"
+scripts/test/clean_debian.sh make "$root"
 inside sh -c "apt-get -q update && apt-get -qy install --no-install-recommends postgresql-$major" >"$root.log" 2>&1 ||
     fail "postgresql-$major cannot be installed: $root.log says why."
 all_files >"$root.before"

@@ -5,7 +5,7 @@
 # The official images are stood in for by a clean Debian with its own packages: so this tries our steps, not those images.
 # Of the Dockerfile's language, what ours uses is known; anything else is an error.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 
 step() { echo "check_image: $*"; }
 
@@ -42,12 +42,12 @@ make_pgvector_package() {
 # As the official image: a user 999, no cluster, gosu, an entry point that initialises the data folder and steps down.
 make_postgres_image() {
     local root=$1
-    scripts/clean_debian.sh make "$root"
+    scripts/test/clean_debian.sh make "$root"
     # A machine that trusts authorities of its own reaches the registries through them.
     mkdir -p "$root/usr/local/share/ca-certificates" "$root/docker-entrypoint-initdb.d"
     cp /usr/local/share/ca-certificates/*.crt "$root/usr/local/share/ca-certificates/" 2>/dev/null || true
     # shellcheck disable=SC2016 # $1 belongs to the inner shell
-    scripts/clean_debian.sh run "$root" sh -euc '
+    scripts/test/clean_debian.sh run "$root" sh -euc '
         groupadd -r postgres --gid=999
         useradd -r -g postgres --uid=999 --home-dir=/var/lib/postgresql --shell=/bin/bash postgres
         install -d -o postgres -g postgres -m 1777 /var/lib/postgresql /var/lib/postgresql/data
@@ -80,7 +80,7 @@ END
 # This machine's toolchain, as the official image has it: without rustfmt, and with a rustup that can add nothing else.
 make_rust_image() {
     local root=$1 toolchain=$1/usr/local/rustup/toolchains/this program
-    scripts/clean_debian.sh make "$root"
+    scripts/test/clean_debian.sh make "$root"
     mkdir -p "$toolchain" "$root/usr/local/cargo/bin"
     tar -C "$(rustc --print sysroot)" --exclude=./share -c . | tar -C "$toolchain" -x
     mv "$toolchain/bin/rustfmt" "$toolchain/rustfmt"
@@ -116,7 +116,7 @@ expand() {
 run() {
     local variables=()
     mapfile -t variables <"$root.env"
-    scripts/clean_debian.sh run "$root" env "${variables[@]}" "${arguments[@]}" /bin/sh -c "cd $folder && $1" >"$work/log" 2>&1 </dev/null ||
+    scripts/test/clean_debian.sh run "$root" env "${variables[@]}" "${arguments[@]}" /bin/sh -c "cd $folder && $1" >"$work/log" 2>&1 </dev/null ||
         fail_with_log "this step failed: RUN $1"
 }
 
@@ -192,7 +192,7 @@ carry_out() {
         HEALTHCHECK) healthcheck=$(as_words "${rest#*CMD }") ;;
         ENTRYPOINT) entrypoint=$(as_words "$rest") ;;
         CMD) command=$(as_words "$rest") ;;
-        *) fail "the instruction $instruction is not known." "Teach it to scripts/check_image.sh." ;;
+        *) fail "the instruction $instruction is not known." "Teach it to scripts/test/image.sh." ;;
         esac
     done < <(instructions)
 }
@@ -209,7 +209,7 @@ start_and_search() {
     mapfile -t variables <"$root.env"
     # PGPORT: the folders share the network with this machine.
     # shellcheck disable=SC2016 # the variables belong to the inner shell
-    scripts/clean_debian.sh run "$root" env "${variables[@]}" PGPORT=$((20000 + RANDOM % 20000)) POSTGRES_PASSWORD=secret \
+    scripts/test/clean_debian.sh run "$root" env "${variables[@]}" PGPORT=$((20000 + RANDOM % 20000)) POSTGRES_PASSWORD=secret \
         bash -euc '
             healthcheck=$1
             shift

@@ -4,10 +4,10 @@
 #
 # Not from 17 to 18: Debian testing's 18.6 does not read what pg_upgrade of 17.12 writes (pg_attver, a change of November 2026).
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 
 fail() {
-    printf 'test_upgrade.sh: %s\n' "$@" >&2
+    printf 'upgrade.sh: %s\n' "$@" >&2
     exit 1
 }
 
@@ -132,5 +132,5 @@ for step in "15 17" "16 18"; do
     stop "$new"
 done
 END
-scripts/clean_debian.sh run "$root" setpriv --reuid postgres --regid postgres --init-groups /opt/servers/upgrade.sh
+scripts/test/clean_debian.sh run "$root" setpriv --reuid postgres --regid postgres --init-groups /opt/servers/upgrade.sh
 rm -rf "$root/opt/servers" "${root:?}/$wheel"

@@ -3,10 +3,10 @@
 # build on both servers. Needs no root: servers are unpacked into a temporary folder. Where Debian has one
 # release only, it fails and says so.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 
 fail() {
-    printf 'test_minor.sh: %s\n' "$@" >&2
+    printf 'minor.sh: %s\n' "$@" >&2
     exit 1
 }
 

@@ -2,7 +2,7 @@
 # Runs the core's unit tests, and a server that embeds, under valgrind's memcheck: fails where it finds an error.
 # PG_CONFIG says which server; pg_clip is installed in it.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 
 scratch=$(mktemp -d)
 cluster=$scratch/cluster

@@ -7,7 +7,7 @@
 # Needs OpenAI's tokenizer.json and tokenizer_config.json, which are not part of the project: PG_CLIP_TOKENIZER names
 # their folder. Fetches torch and transformers into target/python (some gigabytes).
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 
 tokenizer=${PG_CLIP_TOKENIZER:-../shared/data/tokenizer/clip-vit-base-patch32}
 
@@ -18,7 +18,7 @@ make_model() {
         echo "full_size.sh: set PG_CLIP_TOKENIZER to a folder with CLIP's tokenizer.json and tokenizer_config.json." >&2
         exit 1
     }
-    scripts/environment.sh target/python tests/fixtures/requirements.txt
+    scripts/dev/environment.sh target/python tests/fixtures/requirements.txt
     # Only the tests compare with transformers, and only at one size.
     local golden=()
     [ "$1" = vit-b-32 ] || golden=(--no-golden)

@@ -12,7 +12,7 @@ import sys
 from fnmatch import fnmatch
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 # Patterns ignore case, and a space matches any white space. Each has the words to write instead.
 WORDS = {

@@ -7,7 +7,7 @@ The picture shows the parts of pg_clip, the border to Postgres, and the paths of
 from html import escape
 from pathlib import Path
 
-OUT = Path(__file__).resolve().parent.parent / "docs/images/architecture.svg"
+OUT = Path(__file__).resolve().parents[2] / "docs/images/architecture.svg"
 WIDTH, HEIGHT = 1000, 860
 POSTGRES, CORE, OTHER, DATA = "#dce9f5", "#e3f1dc", "#f6ead3", "#eeeeee"
 INK, LINE, ACCENT = "#1c2833", "#5d6d7e", "#336791"

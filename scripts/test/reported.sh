@@ -9,17 +9,17 @@
 # rejected although its format is supported, but for the reasons that docs/design/exactness.md lists. Fetches Pillow into
 # target/python-quick.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 
 [ $# -gt 0 ] || set -- ../shared/data/reported ../shared/data/images/odd
 for folder; do
-    [ -d "$folder" ] || { echo "reported.sh: there is no folder $folder." "Name one with images: scripts/reported.sh FOLDER" >&2; exit 1; }
+    [ -d "$folder" ] || { echo "reported.sh: there is no folder $folder." "Name one with images: scripts/test/reported.sh FOLDER" >&2; exit 1; }
 done
 
 pgclip=$("${PG_CONFIG:-pg_config}" --bindir)/pgclip
 [ -x "$pgclip" ] || { echo "reported.sh: pg_clip is not installed in this server. Run: make all install" >&2; exit 1; }
 
-scripts/environment.sh target/python-quick benches/requirements-quick.txt
+scripts/dev/environment.sh target/python-quick benches/requirements-quick.txt
 
 cluster=$(mktemp -d "${TMPDIR:-/tmp}/pg_clip-reported.XXXXXX")
 trap 'scripts/cluster.sh stop "$cluster"; rm -rf "$cluster"' EXIT
@@ -29,4 +29,4 @@ scripts/cluster.sh start "$cluster" "clip.model_path = '$cluster/models'"
 scripts/cluster.sh psql "$cluster" -X --quiet --set ON_ERROR_STOP=1 --command 'CREATE EXTENSION pg_clip CASCADE' 2>/dev/null
 
 mapfile -t variables < <(scripts/cluster.sh env "$cluster")
-env "${variables[@]}" target/python-quick/bin/python scripts/reported.py "$@"
+env "${variables[@]}" target/python-quick/bin/python scripts/test/reported.py "$@"

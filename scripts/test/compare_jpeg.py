@@ -21,7 +21,7 @@ import imagecodecs
 import numpy as np
 from PIL import Image
 
-OUT = Path(__file__).resolve().parent.parent / "target/compare_jpeg"
+OUT = Path(__file__).resolve().parents[2] / "target/compare_jpeg"
 SAMPLINGS = ["1x1", "2x1", "2x2", "1x2", "4x1", "1x4", "4x2", "2x4", "3x1", "1x3", "3x2", "2x3", "2x2,1x2", "2x2,2x1", "2x1,1x1,2x1",
              "2x2,1x1,2x1", "2x2,1x1,1x2", "2x2,2x2,1x1", "4x1,2x1", "2x1,2x1", "3x1,1x1,3x1", "1x1,2x1,2x1", "1x1,2x2,2x2"]
 SEQUENTIAL = ["0;1;2;", "0,1;2;", "0;1,2;", "0,2;1;", "1;0;2;", "2;1;0;", "1,2;0;"]

@@ -4,7 +4,7 @@
 # `make deb` builds before. DEBFULLNAME and DEBEMAIL name the maintainer, DEB_REVISION the package's revision (1).
 # Where lintian is installed, an error of its ends this.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 
 say() { echo "deb: $*"; }
 

@@ -8,7 +8,7 @@
 # is here. What breaks something is kept in target/fuzz/TARGET.crashes, and this fails. Prints a line for each target, with
 # what all runs on this machine together came to: they add up in target/fuzz/runs.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 
 cargo_fuzz=0.13.2
 data=../shared/data
