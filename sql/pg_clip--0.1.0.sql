@@ -208,13 +208,18 @@ SELECT t.oid AS trigger_oid,
        -- Child tables of INHERITS have triggers of their own. Partitions belong to their partitioned table.
        pg_catalog.format(CASE WHEN c.relkind OPERATOR(pg_catalog.=) 'p' THEN '%I.%I' ELSE 'ONLY %I.%I' END, n.nspname, c.relname) AS rows_of,
        t.tgname AS trigger_name,
+       t.tgenabled AS enabled,
        a.args[1] AS mode,
        a.args[2] AS model,
        a.args[3] AS digest,
        a.args[4] AS on_error,
        CASE WHEN a.args[5] OPERATOR(pg_catalog.=) 'keep' THEN 'keep' ELSE 'replace' END AS on_vector,
-       -- The source of a column that is not maintained any more.
-       CASE WHEN a.args[1] OPERATOR(pg_catalog.=) 'stamp' AND a.args[6] OPERATOR(pg_catalog.<>) '' THEN pg_catalog.convert_from(pg_catalog.decode(a.args[6], 'escape'), pg_catalog.getdatabaseencoding()) END AS former_source,
+       -- The source of a column that is not maintained any more. The trigger records its name, and its number in this very table, which a
+       -- restored table does not keep. A dropped column keeps its number under a name that no other column has.
+       CASE WHEN a.args[1] OPERATOR(pg_catalog.=) 'stamp' AND a.args[6] OPERATOR(pg_catalog.<>) '' THEN COALESCE(
+            (SELECT f.attname::pg_catalog.text FROM pg_catalog.pg_attribute AS f WHERE f.attrelid OPERATOR(pg_catalog.=) t.tgrelid
+                AND a.args[7] OPERATOR(pg_catalog.=) pg_catalog.format('%s.%s', f.attrelid, f.attnum)),
+            pg_catalog.convert_from(pg_catalog.decode(a.args[6], 'escape'), pg_catalog.getdatabaseencoding())) END AS former_source,
        source.attname AS source,
        source.atttypid::pg_catalog.regtype AS source_type,
        target.attname AS target,
@@ -437,10 +442,11 @@ BEGIN
 		keys, source, waiting, keys, (SELECT string_agg('$' || i + 1, ', ' ORDER BY i) FROM generate_subscripts(col.key_names, 1) AS i), keys);
 	inserted := format('SELECT %s, %s FROM clip_new AS t WHERE t.%I IS NULL AND t.%I IS NOT NULL', keys, source, col.target, col.source);
 	-- Rows that were pending before the update, and whose source did not change, are left to a backfill.
-	updated := inserted || format(' AND NOT EXISTS (SELECT FROM clip_old AS o WHERE %s AND o.%I IS NULL AND o.%I OPERATOR(pg_catalog.=) t.%I)',
+	updated := inserted || format(' AND NOT EXISTS (SELECT FROM clip_old AS o WHERE %s AND o.%I IS NULL AND o.%I%s OPERATOR(pg_catalog.=) t.%I)',
 		(SELECT string_agg(format('t.%I %s o.%I', name, operator, name), ' AND ' ORDER BY i)
 		   FROM unnest(col.key_names, col.key_operators) WITH ORDINALITY AS k (name, operator, i)),
-		col.target, col.source, col.source);
+		-- A collation of the column may call different texts equal.
+		col.target, col.source, CASE WHEN is_image THEN '' ELSE ' COLLATE pg_catalog."C"' END, col.source);
 	store := format('UPDATE %s AS t SET %I = $1 WHERE t.%I IS NULL AND %s RETURNING t.%I IS NOT NULL', col.rows_of, col.target, col.target,
 		(SELECT string_agg(format('t.%I %s $%s', name, operator, i + 1), ' AND ' ORDER BY i)
 		   FROM unnest(col.key_names, col.key_operators) WITH ORDINALITY AS k (name, operator, i)), col.target);
@@ -583,22 +589,50 @@ END
 $$;
 COMMENT ON FUNCTION _clip_vector_index(regclass, name) IS 'internal: index that searches use';
 
-CREATE FUNCTION _clip_create_triggers(relation regclass, source name, target name, trigger_name name, mode text, model text, digest text,
-	on_error text, on_vector text) RETURNS text[]
+-- The name of another trigger of a column. It fits into 63 bytes, whatever name the row trigger has.
+CREATE FUNCTION _clip_other_name(row_trigger name, ending text) RETURNS name
+	LANGUAGE sql IMMUTABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT (@extschema@._clip_short(row_trigger::text, 63 - octet_length(ending)) || ending)::name
+$$;
+COMMENT ON FUNCTION _clip_other_name(name, text) IS 'internal: name of the statement or check trigger of a column';
+
+-- An owner can disable a trigger, or let it fire for rows of a subscription. The new trigger has the same state.
+CREATE FUNCTION _clip_set_state(relation regclass, trigger_name name, enabled "char") RETURNS text[]
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT ARRAY[format('ALTER TABLE %s %s TRIGGER %I', relation,
+	CASE enabled WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN 'ENABLE REPLICA' WHEN 'A' THEN 'ENABLE ALWAYS' ELSE 'ENABLE' END, trigger_name)]
+$$;
+COMMENT ON FUNCTION _clip_set_state(regclass, name, "char") IS 'internal: DDL that sets when a trigger fires';
+
+CREATE FUNCTION _clip_create_statement_triggers(col _clip_columns) RETURNS text[]
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT CASE col.mode WHEN 'statement' THEN ARRAY[
+           format('CREATE TRIGGER %I AFTER INSERT ON %s REFERENCING NEW TABLE AS clip_new FOR EACH STATEMENT '
+               'EXECUTE FUNCTION @extschema@.clip_auto_embed_statement(%L)', @extschema@._clip_other_name(col.trigger_name, '_insert'), col.relation, col.trigger_name),
+           format('CREATE TRIGGER %I AFTER UPDATE ON %s REFERENCING OLD TABLE AS clip_old NEW TABLE AS clip_new FOR EACH STATEMENT '
+               'EXECUTE FUNCTION @extschema@.clip_auto_embed_statement(%L)', @extschema@._clip_other_name(col.trigger_name, '_update'), col.relation, col.trigger_name)]
+       ELSE '{}' END
+$$;
+COMMENT ON FUNCTION _clip_create_statement_triggers(_clip_columns) IS 'internal: DDL that creates the statement triggers of a column';
+
+-- _clip_settle gives the other triggers the state of the row trigger.
+CREATE FUNCTION _clip_create_triggers(col _clip_columns) RETURNS text[]
 	LANGUAGE sql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 SELECT ARRAY[format('CREATE TRIGGER %I BEFORE INSERT OR UPDATE ON %s FOR EACH ROW WHEN (NEW.%I IS NOT NULL OR NEW.%I IS NOT NULL) '
            'EXECUTE FUNCTION @extschema@.clip_auto_embed_row(%L, %L, %L, %L, %L)',
-           trigger_name, relation, source, target, mode, model, digest, on_error, on_vector)]
-       || CASE mode WHEN 'statement' THEN ARRAY[
-           format('CREATE TRIGGER %I AFTER INSERT ON %s REFERENCING NEW TABLE AS clip_new FOR EACH STATEMENT '
-               'EXECUTE FUNCTION @extschema@.clip_auto_embed_statement(%L)', trigger_name || '_insert', relation, trigger_name),
-           format('CREATE TRIGGER %I AFTER UPDATE ON %s REFERENCING OLD TABLE AS clip_old NEW TABLE AS clip_new FOR EACH STATEMENT '
-               'EXECUTE FUNCTION @extschema@.clip_auto_embed_statement(%L)', trigger_name || '_update', relation, trigger_name)]
-       ELSE '{}' END
+           col.trigger_name, col.relation, col.source, col.target, col.mode, col.model, col.digest, col.on_error, col.on_vector)]
+       || CASE WHEN col.enabled <> 'O' THEN @extschema@._clip_set_state(col.relation, col.trigger_name, col.enabled) END
+       || @extschema@._clip_create_statement_triggers(col)
 $$;
-COMMENT ON FUNCTION _clip_create_triggers(regclass, name, name, name, text, text, text, text, text) IS 'internal: DDL that creates a column''s triggers';
+COMMENT ON FUNCTION _clip_create_triggers(_clip_columns) IS 'internal: DDL that creates a column''s triggers';
 
 -- The other triggers of a column have the name of its row trigger as their argument. A column can be renamed, and the names of two
 -- columns can differ by an ending: so a trigger is never found by the name that it would have.
@@ -648,7 +682,7 @@ BEGIN
 	WHILE EXISTS (
 		SELECT FROM pg_trigger AS t
 		 WHERE (t.tgrelid = relation OR t.tgrelid IN (SELECT p.relid FROM pg_partition_tree(relation) AS p))
-		   AND t.tgname::text IN (free, free || '_insert', free || '_update', free || '_check'))
+		   AND t.tgname IN (free::name, @extschema@._clip_other_name(free::name, '_insert'), @extschema@._clip_other_name(free::name, '_update'), @extschema@._clip_other_name(free::name, '_check')))
 	LOOP
 		number := number + 1;
 		free := preferred || number;
@@ -663,8 +697,9 @@ CREATE FUNCTION clip_auto_embed_check() RETURNS trigger
 COMMENT ON FUNCTION clip_auto_embed_check()
 	IS 'AFTER ROW trigger that rejects a row if its source was changed after it was embedded; its argument is the name of the table''s row trigger';
 
--- A BEFORE trigger that fires after ours may change a source after its embedding was computed. If a table has such a trigger,
--- the check trigger compares the stored row.
+-- Brings the other triggers of a table's columns in line with their row triggers. A BEFORE trigger that fires after ours may change a
+-- source after its embedding was computed: if a table has such a trigger, the check trigger compares the stored row. All triggers of a
+-- column have the state of its row trigger. A check trigger is dropped only by a statement on the table itself, which holds the lock.
 CREATE FUNCTION _clip_settle(relation regclass) RETURNS void
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
@@ -673,6 +708,7 @@ DECLARE
 	root CONSTANT regclass := COALESCE(pg_partition_root(relation), relation);
 	col @extschema@._clip_columns%ROWTYPE;
 	check_name name;
+	other name;
 	is_followed boolean;
 BEGIN
 	IF NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = root AND t.tgfoid = '@extschema@.clip_auto_embed_row()'::regprocedure) THEN
@@ -688,14 +724,195 @@ BEGIN
 		 WHERE o.row_trigger = col.trigger_name::text AND t.tgfoid = '@extschema@.clip_auto_embed_check()'::regprocedure;
 		IF is_followed AND check_name IS NULL THEN
 			EXECUTE format('CREATE TRIGGER %I AFTER INSERT OR UPDATE ON %s FOR EACH ROW WHEN (NEW.%I IS NOT NULL) EXECUTE FUNCTION @extschema@.clip_auto_embed_check(%L)',
-				col.trigger_name || '_check', root, col.target, col.trigger_name);
-		ELSIF check_name IS NOT NULL AND NOT is_followed THEN
+				@extschema@._clip_other_name(col.trigger_name, '_check'), root, col.target, col.trigger_name);
+		ELSIF check_name IS NOT NULL AND NOT is_followed AND root = relation THEN
 			EXECUTE format('DROP TRIGGER %I ON %s', check_name, root);
+		END IF;
+		FOR other IN
+			SELECT t.tgname FROM @extschema@._clip_other_triggers(root) AS o JOIN pg_trigger AS t ON t.oid = o.oid
+			 WHERE o.row_trigger = col.trigger_name::text AND t.tgenabled <> col.enabled
+		LOOP
+			PERFORM @extschema@._clip_execute(@extschema@._clip_set_state(root, other, col.enabled), false);
+		END LOOP;
+		IF col.mode <> 'row' AND col.key_names IS NULL THEN
+			RAISE WARNING USING MESSAGE = format('table %s has no key', root),
+				DETAIL = format('Mode "%s" identifies rows by their key. Rows of column "%s" stay without an embedding.', col.mode, col.target),
+				HINT = 'Add a primary key, or a unique index on columns that are NOT NULL.';
 		END IF;
 	END LOOP;
 END
 $$;
-COMMENT ON FUNCTION _clip_settle(regclass) IS 'internal: create the check trigger if a trigger of the application fires after ours, otherwise drop it';
+COMMENT ON FUNCTION _clip_settle(regclass) IS 'internal: bring the check and statement triggers of a table in line with its row triggers';
+
+-- A statement on a partition may lead to a check trigger on its root table. Every writer locks the root table first, and so does this.
+CREATE FUNCTION _clip_lock_root(relation regclass, role oid) RETURNS void
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	root CONSTANT regclass := pg_partition_root(relation);
+BEGIN
+	IF root <> relation AND EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = root AND t.tgfoid = '@extschema@.clip_auto_embed_row()'::regprocedure)
+	   AND (SELECT pg_has_role(role, c.relowner, 'USAGE') FROM pg_class AS c WHERE c.oid = relation)
+	THEN
+		EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', root);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION _clip_lock_root(regclass, oid) IS 'internal: lock the root table of a partition before a trigger of the partition is created or renamed';
+
+-- The rows of a table are stored in these tables. "recorded" is the table with the record of the column's model: the table itself, or a
+-- partitioned table above it.
+CREATE FUNCTION _clip_parts(relation regclass, target name) RETURNS TABLE (part regclass, is_foreign boolean, is_generated boolean, recorded regclass)
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT c.oid::regclass, c.relkind = 'f',
+       EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attname = _clip_parts.target AND a.attgenerated <> ''),
+       (SELECT k.relation FROM @extschema@._clip_columns AS k
+         WHERE k.target = _clip_parts.target AND (k.relation = c.oid OR k.relation IN (SELECT a.relid FROM pg_partition_ancestors(c.oid::regclass) AS a))
+         ORDER BY k.relation = c.oid DESC, k.relation = pg_partition_root(c.oid::regclass) LIMIT 1)
+  FROM pg_class AS c
+ WHERE c.relkind IN ('r', 'f') AND (c.oid = relation OR c.oid IN (SELECT p.relid FROM pg_partition_tree(relation) AS p))
+$$;
+COMMENT ON FUNCTION _clip_parts(regclass, name) IS 'internal: the tables that store the rows of a table, with the table that records the model of a column';
+
+CREATE FUNCTION _clip_is_true(question text) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'clip_is_true_wrapper' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION _clip_is_true(text) IS 'internal: run a query that returns a boolean, without the policies that FORCE ROW LEVEL SECURITY imposes on the owner of a table';
+
+-- The embeddings that a table has must be of the model of the column, computed from its source. That is known of a managed column, and of
+-- one that clip_adopt registered. A partition is managed with its root table: the function returns the statements that drop its own record.
+CREATE FUNCTION _clip_require_matching(relation regclass, col _clip_columns) RETURNS text[]
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	statements text[] := '{}';
+	part record;
+	own @extschema@._clip_columns%ROWTYPE;
+	own_source text;
+	unrecorded regclass[] := '{}';
+	is_filled boolean;
+	clear text;
+BEGIN
+	FOR part IN SELECT p.* FROM @extschema@._clip_parts(relation, col.target) AS p LOOP
+		IF part.is_foreign AND relation <> col.relation AND col.source IS NOT NULL THEN
+			RAISE NOTICE USING MESSAGE = format('embeddings of foreign table %s are not checked', part.part),
+				DETAIL = format('They must be of model "%s", computed from column "%s".', col.model, col.source);
+			CONTINUE;
+		END IF;
+		IF col.source IS NOT NULL AND (part.is_generated OR EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = part.part AND a.attname = col.source AND a.attgenerated <> '')) THEN
+			RAISE EXCEPTION USING ERRCODE = 'invalid_column_reference',
+				MESSAGE = format('column "%s" of table %s is generated', CASE WHEN part.is_generated THEN col.target ELSE col.source END, part.part),
+				DETAIL = 'PostgreSQL computes its value after BEFORE triggers have run.',
+				HINT = format('Make it an ordinary column: ALTER TABLE %s ALTER COLUMN %I DROP EXPRESSION.', part.part, CASE WHEN part.is_generated THEN col.target ELSE col.source END);
+		END IF;
+		IF part.recorded IS NULL THEN
+			unrecorded := unrecorded || part.part;
+			CONTINUE;
+		END IF;
+		SELECT c.* INTO own FROM @extschema@._clip_columns AS c WHERE c.relation = part.recorded AND c.target = col.target;
+		-- clip_adopt replaces the record of the table itself.
+		CONTINUE WHEN own.relation = col.relation AND col.source IS NULL;
+		own_source := COALESCE(own.source::text, own.former_source);
+		IF own.digest <> col.digest OR own_source <> col.source::text OR own.source IS NULL AND own.relation <> col.relation THEN
+			is_filled := @extschema@._clip_is_true(format('SELECT EXISTS (SELECT FROM %s AS t WHERE t.%I IS NOT NULL AND t.tableoid = %s)',
+				relation, col.target, part.part::oid));
+			clear := CASE WHEN own.source IS NULL THEN '' ELSE format('SELECT clip_auto_embed_drop(%L, %L); ', own.relation, col.target) END
+				|| format('UPDATE %s SET %I = NULL.', own.relation, col.target);
+			IF is_filled AND own.digest <> col.digest THEN
+				RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+					MESSAGE = format('column "%s" of table %s has embeddings of model "%s"', col.target, own.relation, own.model),
+					DETAIL = format('The column of table %s has embeddings of model "%s".', col.relation, col.model),
+					HINT = CASE WHEN own.source IS NULL OR (SELECT c.relispartition FROM pg_class AS c WHERE c.oid = own.relation) THEN 'Clear the embeddings first: ' || clear
+						ELSE format('Recompute them first: CALL clip_reembed(%L, %L, %L).', own.relation, col.target, col.model) END;
+			ELSIF is_filled AND own_source <> col.source::text THEN
+				RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+					MESSAGE = format('column "%s" of table %s has embeddings of %s', col.target, own.relation,
+						CASE WHEN starts_with(own_source, '........pg.dropped') THEN 'a dropped column' ELSE format('column "%s"', own_source) END),
+					HINT = format('Clear them: %s If column "%s" has the same content, register them: SELECT clip_adopt(%L, %L, %L).',
+						clear, col.source, own.relation, col.target, col.model);
+			ELSIF is_filled AND col.source IS NOT NULL THEN
+				RAISE NOTICE USING MESSAGE = format('table %s keeps its embeddings', own.relation),
+					HINT = format('If sources have changed since, clear their embeddings: UPDATE %s SET %I = NULL WHERE ...', own.relation, col.target);
+			END IF;
+		END IF;
+		IF own.relation <> col.relation THEN
+			statements := statements || @extschema@._clip_drop_triggers(own.relation, own.trigger_name);
+		END IF;
+	END LOOP;
+	IF unrecorded <> '{}' AND col.source IS NOT NULL
+	   AND EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = col.target AND a.attnum > 0 AND NOT a.attisdropped)
+	THEN
+		IF @extschema@._clip_is_true(format('SELECT EXISTS (SELECT FROM %s AS t WHERE t.%I IS NOT NULL AND t.tableoid = ANY (%L::oid[]))',
+			relation, col.target, unrecorded::oid[]))
+		THEN
+			RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+				MESSAGE = format('column "%s" of table %s has embeddings of an unknown model', col.target, relation),
+				HINT = format('If model "%s" computed them from column "%s", register them: SELECT clip_adopt(%L, %L, %L). Otherwise clear them: UPDATE %s SET %I = NULL.',
+					col.model, col.source, relation, col.target, col.model, relation, col.target);
+		END IF;
+	END IF;
+	RETURN (SELECT COALESCE(array_agg(DISTINCT s), '{}') FROM unnest(statements) AS s);
+END
+$$;
+COMMENT ON FUNCTION _clip_require_matching(regclass, _clip_columns) IS 'internal: raise an error if the embeddings of a table do not match a column; returns DDL that drops the records of its partitions';
+
+-- A partition brings its rows with it, and gets the triggers of its root table.
+CREATE FUNCTION _clip_attach(parent regclass, partition regclass, role oid) RETURNS void
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	root CONSTANT regclass := COALESCE(pg_partition_root(parent), parent);
+	col @extschema@._clip_columns%ROWTYPE;
+BEGIN
+	IF NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = root AND t.tgfoid = '@extschema@.clip_auto_embed_row()'::regprocedure)
+	   -- PostgreSQL rejects these itself.
+	   OR NOT (SELECT bool_and(pg_has_role(role, c.relowner, 'USAGE') AND c.relkind IN ('r', 'p', 'f') AND (NOT c.relispartition OR c.oid = parent)) FROM pg_class AS c WHERE c.oid IN (parent, partition))
+	THEN
+		RETURN;
+	END IF;
+	-- In the order of every other session: the table before its partition.
+	EXECUTE format('LOCK TABLE ONLY %s IN SHARE UPDATE EXCLUSIVE MODE', parent);
+	IF (SELECT c.relkind <> 'f' FROM pg_class AS c WHERE c.oid = partition) THEN
+		EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', partition);
+	END IF;
+	FOR col IN SELECT c.* FROM @extschema@._clip_columns AS c WHERE c.relation = root AND c.source IS NOT NULL LOOP
+		IF EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = partition AND a.attname = col.target AND a.attnum > 0 AND NOT a.attisdropped) THEN
+			PERFORM @extschema@._clip_execute(@extschema@._clip_require_matching(partition, col), false);
+		END IF;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION _clip_attach(regclass, regclass, oid) IS 'internal: raise an error if a table cannot become a partition because of its embeddings; drops its own triggers';
+
+-- A detached partition keeps its columns managed: otherwise a change of a source would leave an embedding that does not match it.
+CREATE FUNCTION _clip_detached(parent regclass, partition regclass) RETURNS void
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	col @extschema@._clip_columns%ROWTYPE;
+BEGIN
+	IF (SELECT c.relispartition FROM pg_class AS c WHERE c.oid = partition) THEN
+		RETURN;
+	END IF;
+	FOR col IN SELECT c.* FROM @extschema@._clip_columns AS c WHERE c.relation = COALESCE(pg_partition_root(parent), parent) LOOP
+		PERFORM @extschema@._clip_execute(@extschema@._clip_drop_triggers(partition, c.trigger_name), false)
+		   FROM @extschema@._clip_columns AS c WHERE c.relation = partition AND c.target = col.target;
+		col.relation := partition;
+		col.trigger_name := @extschema@._clip_free_name(partition, col.target);
+		PERFORM @extschema@._clip_execute(CASE WHEN col.source IS NULL THEN @extschema@._clip_stamp(col) ELSE @extschema@._clip_create_triggers(col) END, false);
+	END LOOP;
+	PERFORM @extschema@._clip_settle(partition);
+END
+$$;
+COMMENT ON FUNCTION _clip_detached(regclass, regclass) IS 'internal: create the triggers of a table on a partition that was detached from it';
 
 -- A table and all tables that inherit from it, partitions included.
 CREATE FUNCTION _clip_inheritors(relation oid) RETURNS SETOF oid
@@ -712,7 +929,7 @@ COMMENT ON FUNCTION _clip_inheritors(oid) IS 'internal: a table and all tables t
 -- PostgreSQL does not change the type of a column that a trigger's condition names. So this function drops the triggers before
 -- the change, and returns the statements that create them again after it. The statements that clear embeddings are for a
 -- change that computes new source values.
-CREATE FUNCTION _clip_release(relation regclass, columns text[], role oid) RETURNS TABLE (statement text, owner oid, is_left text)
+CREATE FUNCTION _clip_release(relation regclass, changed text[], dropped text[], role oid) RETURNS TABLE (statement text, owner oid, is_left text)
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -730,19 +947,14 @@ BEGIN
 	EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', relation);
 	FOR col IN
 		SELECT c.* FROM @extschema@._clip_columns AS c JOIN @extschema@._clip_inheritors(_clip_release.relation::oid) AS t (oid) ON t.oid = c.relation
-		 WHERE c.source IN (SELECT convert_from(decode(n, 'hex'), getdatabaseencoding()) FROM unnest(columns) AS n) AND pg_has_role(role, c.owner, 'USAGE')
+		 WHERE c.source IN (SELECT convert_from(decode(n, 'hex'), getdatabaseencoding()) FROM unnest(changed) AS n)
+		   AND c.target NOT IN (SELECT convert_from(decode(n, 'hex'), getdatabaseencoding()) FROM unnest(dropped) AS n) AND pg_has_role(role, c.owner, 'USAGE')
 	LOOP
 		owner := col.owner;
 		statement := format('UPDATE %s AS t SET %I = NULL WHERE t.%I IS NOT NULL', col.rows_of, col.target, col.target);
 		is_left := format('SELECT EXISTS (SELECT FROM %s AS t WHERE t.%I IS NOT NULL)', col.rows_of, col.target);
 		RETURN NEXT;
-		RETURN QUERY SELECT s, col.owner, NULL FROM unnest(@extschema@._clip_create_triggers(col.relation, col.source, col.target, col.trigger_name,
-			col.mode, col.model, col.digest, col.on_error, col.on_vector)) AS s;
-		RETURN QUERY SELECT format('ALTER TABLE %s %s TRIGGER %I', col.relation,
-			CASE t.tgenabled WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN 'ENABLE REPLICA' ELSE 'ENABLE ALWAYS' END, t.tgname), col.owner, NULL
-			FROM pg_trigger AS t WHERE t.tgrelid = col.relation AND t.tgenabled <> 'O'
-			 AND (t.tgname = col.trigger_name OR t.oid IN (SELECT o.oid FROM @extschema@._clip_other_triggers(col.relation) AS o WHERE o.row_trigger = col.trigger_name::text)
-			      AND t.tgfoid <> '@extschema@.clip_auto_embed_check()'::regprocedure);
+		RETURN QUERY SELECT s, col.owner, NULL FROM unnest(@extschema@._clip_create_triggers(col)) AS s;
 		statement := format('SELECT @extschema@._clip_require_source(%L::pg_catalog.regclass, %L::pg_catalog.name)', col.relation, col.trigger_name);
 		is_left := NULL;
 		RETURN NEXT;
@@ -750,7 +962,7 @@ BEGIN
 	END LOOP;
 END
 $$;
-COMMENT ON FUNCTION _clip_release(regclass, text[], oid) IS 'internal: drop the triggers of columns whose source changes its type; returns the statements that clear embeddings (with a query: is one left?) and those that create the triggers again';
+COMMENT ON FUNCTION _clip_release(regclass, text[], text[], oid) IS 'internal: drop the triggers of columns whose source changes its type; returns the statements that clear embeddings (with a query: is one left?) and those that create the triggers again';
 
 CREATE FUNCTION _clip_require_source(relation regclass, trigger_name name) RETURNS void
 	LANGUAGE plpgsql STABLE
@@ -785,96 +997,19 @@ BEGIN
 	IF NOT FOUND THEN
 		RETURN;
 	END IF;
-	PERFORM @extschema@._clip_execute(@extschema@._clip_drop_triggers(relation, old)
-		|| (@extschema@._clip_create_triggers(relation, col.source, col.target, col.trigger_name, col.mode, col.model, col.digest, col.on_error, col.on_vector))[2:], false);
+	PERFORM @extschema@._clip_execute(@extschema@._clip_drop_triggers(relation, old) || @extschema@._clip_create_statement_triggers(col), false);
 	UPDATE _clip.failures AS f SET trigger_name = col.trigger_name WHERE f.relation = _clip_follow.relation AND f.trigger_name = old;
 END
 $$;
 COMMENT ON FUNCTION _clip_follow(regclass, text, text) IS 'internal: adapt a column''s other triggers and failures to a renamed row trigger';
 
--- A partition brings its rows with it. Their embeddings must be of the model of the table, computed from the same source: known of a
--- managed column, and of one that clip_adopt registered. The triggers of the partition are dropped, as it gets those of the table.
-CREATE FUNCTION _clip_attach(parent regclass, partition regclass, role oid) RETURNS void
-	LANGUAGE plpgsql VOLATILE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-#variable_conflict use_column
-DECLARE
-	root CONSTANT regclass := COALESCE(pg_partition_root(parent), parent);
-	col @extschema@._clip_columns%ROWTYPE;
-	own @extschema@._clip_columns%ROWTYPE;
-	filled boolean;
-BEGIN
-	IF NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = root AND t.tgfoid = '@extschema@.clip_auto_embed_row()'::regprocedure)
-	   -- PostgreSQL rejects these itself.
-	   OR NOT (SELECT bool_and(pg_has_role(role, c.relowner, 'USAGE') AND c.relkind IN ('r', 'p') AND (NOT c.relispartition OR c.oid = parent)) FROM pg_class AS c WHERE c.oid IN (parent, partition))
-	THEN
-		RETURN;
-	END IF;
-	-- In the order of every other session: the table before its partition.
-	EXECUTE format('LOCK TABLE ONLY %s IN SHARE UPDATE EXCLUSIVE MODE', parent);
-	EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', partition);
-	FOR col IN SELECT c.* FROM @extschema@._clip_columns AS c WHERE c.relation = root AND c.source IS NOT NULL LOOP
-		CONTINUE WHEN NOT EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = partition AND a.attname = col.target AND a.attnum > 0 AND NOT a.attisdropped);
-		SELECT c.* INTO own FROM @extschema@._clip_columns AS c WHERE c.relation = partition AND c.target = col.target;
-		EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE %I IS NOT NULL)', partition, col.target) INTO filled;
-		IF filled AND own.digest IS NULL THEN
-			RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-				MESSAGE = format('column "%s" of table %s has embeddings of an unknown model', col.target, partition),
-				DETAIL = format('Column "%s" of table %s is embedded from column "%s" with model "%s".', col.target, root, col.source, col.model),
-				HINT = format('If this model computed them from column "%s", register them: SELECT clip_adopt(%L, %L, %L). Otherwise clear them: UPDATE %s SET %I = NULL.',
-					col.source, partition, col.target, col.model, partition, col.target);
-		ELSIF filled AND own.digest <> col.digest THEN
-			RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-				MESSAGE = format('column "%s" of table %s has embeddings of model "%s"', col.target, partition, own.model),
-				DETAIL = format('Column "%s" of table %s has embeddings of model "%s".', col.target, root, col.model),
-				HINT = format('Recompute them first: CALL clip_reembed(%L, %L, %L).', partition, col.target, col.model);
-		ELSIF filled AND COALESCE(own.source::text, own.former_source, col.source::text) <> col.source::text THEN
-			RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-				MESSAGE = format('column "%s" of table %s is embedded from column "%s"', col.target, partition, COALESCE(own.source::text, own.former_source)),
-				DETAIL = format('Column "%s" of table %s is embedded from column "%s".', col.target, root, col.source),
-				HINT = format('Clear the embeddings first: UPDATE %s SET %I = NULL.', partition, col.target);
-		END IF;
-		IF own.trigger_name IS NOT NULL THEN
-			DELETE FROM _clip.failures AS f WHERE f.relation = partition AND f.trigger_name = own.trigger_name;
-			PERFORM @extschema@._clip_execute(@extschema@._clip_drop_triggers(partition, own.trigger_name), false);
-		END IF;
-	END LOOP;
-END
-$$;
-COMMENT ON FUNCTION _clip_attach(regclass, regclass, oid) IS 'internal: raise an error if a table cannot become a partition because of its embeddings; drops its triggers';
-
--- A detached partition keeps its columns managed: otherwise a change of a source would leave an embedding that does not match it.
-CREATE FUNCTION _clip_detached(parent regclass, partition regclass) RETURNS void
-	LANGUAGE plpgsql VOLATILE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-#variable_conflict use_column
-DECLARE
-	col @extschema@._clip_columns%ROWTYPE;
-	name name;
-BEGIN
-	IF (SELECT c.relispartition FROM pg_class AS c WHERE c.oid = partition) THEN
-		RETURN;
-	END IF;
-	FOR col IN SELECT c.* FROM @extschema@._clip_columns AS c WHERE c.relation = COALESCE(pg_partition_root(parent), parent) LOOP
-		CONTINUE WHEN EXISTS (SELECT FROM @extschema@._clip_columns AS c WHERE c.relation = partition AND c.target = col.target);
-		name := @extschema@._clip_free_name(partition, col.target);
-		PERFORM @extschema@._clip_execute(CASE WHEN col.source IS NULL THEN @extschema@._clip_stamp(partition, col.target, name, col.model, col.digest, col.former_source)
-			ELSE @extschema@._clip_create_triggers(partition, col.source, col.target, name, col.mode, col.model, col.digest, col.on_error, col.on_vector) END, false);
-	END LOOP;
-	PERFORM @extschema@._clip_settle(partition);
-END
-$$;
-COMMENT ON FUNCTION _clip_detached(regclass, regclass) IS 'internal: create the triggers of a table on a partition that was detached from it';
-
 CREATE FUNCTION clip_ddl() RETURNS event_trigger
 	AS 'MODULE_PATHNAME', 'clip_ddl_wrapper' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION clip_ddl() IS 'event trigger that keeps managed columns consistent with statements that change their tables';
 
-CREATE EVENT TRIGGER clip_ddl_start ON ddl_command_start WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION @extschema@.clip_ddl();
-COMMENT ON EVENT TRIGGER clip_ddl_start IS 'allows a change of the type of a source column';
-CREATE EVENT TRIGGER clip_ddl_end ON ddl_command_end WHEN TAG IN ('ALTER TABLE', 'CREATE TRIGGER', 'ALTER TRIGGER') EXECUTE FUNCTION @extschema@.clip_ddl();
+CREATE EVENT TRIGGER clip_ddl_start ON ddl_command_start WHEN TAG IN ('ALTER TABLE', 'CREATE TRIGGER', 'ALTER TRIGGER') EXECUTE FUNCTION @extschema@.clip_ddl();
+COMMENT ON EVENT TRIGGER clip_ddl_start IS 'allows a change of the type of a source column; checks the embeddings of a new partition';
+CREATE EVENT TRIGGER clip_ddl_end ON ddl_command_end WHEN TAG IN ('ALTER TABLE', 'CREATE TRIGGER', 'ALTER TRIGGER', 'DROP TRIGGER') EXECUTE FUNCTION @extschema@.clip_ddl();
 COMMENT ON EVENT TRIGGER clip_ddl_end IS 'allows a change of the type of a source column; adds the check trigger if a trigger fires after pg_clip''s trigger';
 CREATE EVENT TRIGGER clip_ddl_drop ON sql_drop WHEN TAG IN ('DROP TABLE', 'DROP SCHEMA', 'DROP OWNED', 'DROP FOREIGN TABLE') EXECUTE FUNCTION @extschema@.clip_ddl();
 COMMENT ON EVENT TRIGGER clip_ddl_drop IS 'clears the failures of dropped tables';
@@ -967,27 +1102,6 @@ END
 $$;
 COMMENT ON FUNCTION _clip_notice_source(regclass, name, oid) IS 'internal: raise a notice if texts look like addresses of images';
 
--- Policies that FORCE ROW LEVEL SECURITY imposes on the owner do not hide rows here.
-CREATE FUNCTION _clip_has_embeddings(relation regclass, target name) RETURNS boolean
-	LANGUAGE plpgsql VOLATILE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-	found boolean;
-	forced CONSTANT boolean := (SELECT c.relforcerowsecurity FROM pg_class AS c WHERE c.oid = relation);
-BEGIN
-	IF forced THEN
-		EXECUTE format('ALTER TABLE ONLY %s NO FORCE ROW LEVEL SECURITY', relation);
-	END IF;
-	EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE %I IS NOT NULL)', relation, target) INTO found;
-	IF forced THEN
-		EXECUTE format('ALTER TABLE ONLY %s FORCE ROW LEVEL SECURITY', relation);
-	END IF;
-	RETURN found;
-END
-$$;
-COMMENT ON FUNCTION _clip_has_embeddings(regclass, name) IS 'internal: whether a row of a table of the role has an embedding';
-
 CREATE FUNCTION clip_auto_embed(relation regclass, source name, target name DEFAULT 'embedding', model text DEFAULT NULL,
 	mode text DEFAULT 'row', create_index boolean DEFAULT true, dry_run boolean DEFAULT false, on_error text DEFAULT 'error',
 	on_vector text DEFAULT 'replace') RETURNS text
@@ -1004,7 +1118,7 @@ DECLARE
 	target_column pg_attribute%ROWTYPE;
 	col @extschema@._clip_columns%ROWTYPE;
 	chosen record;
-	filled boolean := false;
+	wanted @extschema@._clip_columns%ROWTYPE;
 	statements text[] := '{}';
 	done text;
 BEGIN
@@ -1085,19 +1199,6 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('column "%s" of table %s is NOT NULL', target, relation),
 			DETAIL = format('In mode "%s", rows are stored before they are embedded.', mode),
 			HINT = format('Use mode "row", or drop the constraint: ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL.', relation, target);
-	ELSIF col.model IS NULL OR col.former_source <> source::text THEN
-		filled := @extschema@._clip_has_embeddings(relation, target);
-		IF filled AND col.model IS NOT NULL THEN
-			RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-				MESSAGE = format('column "%s" of table %s has embeddings of column "%s"', target, relation, col.former_source),
-				HINT = format('Clear them: UPDATE %s SET %I = NULL. If column "%s" has the same content under another name, register them: SELECT clip_adopt(%L, %L, %L).',
-					relation, target, source, relation, target, col.model);
-		ELSIF filled THEN
-			RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-				MESSAGE = format('column "%s" of table %s has embeddings of an unknown model', target, relation),
-				HINT = format('If model "%s" computed them, register them: SELECT clip_adopt(%L, %L, %L). Otherwise name another target.',
-					chosen.name, relation, target, chosen.name);
-		END IF;
 	END IF;
 
 	-- The triggers.
@@ -1108,11 +1209,22 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('table %s is temporary', relation),
 			DETAIL = 'A worker cannot read temporary tables of other sessions.', HINT = 'Use mode "row" or "statement".';
 	END IF;
+	wanted := col;
+	wanted.relation := relation;
+	wanted.trigger_name := COALESCE(col.trigger_name, @extschema@._clip_free_name(relation, target));
+	wanted.enabled := CASE WHEN col.mode <> 'stamp' THEN col.enabled ELSE 'O' END;
+	wanted.source := source;
+	wanted.target := target;
+	wanted.mode := mode;
+	wanted.model := chosen.name;
+	wanted.digest := chosen.digest;
+	wanted.on_error := on_error;
+	wanted.on_vector := on_vector;
+	statements := statements || @extschema@._clip_require_matching(relation, wanted);
 	IF (col.mode, col.on_error, col.on_vector) IS DISTINCT FROM (mode, on_error, on_vector) THEN
-		statements := statements || @extschema@._clip_drop_orphans(relation) || @extschema@._clip_drop_triggers(relation, col.trigger_name);
 		-- Triggers fire in the order of their names. The prefix zz makes the application's triggers, which may write the source, fire first.
-		statements := statements || @extschema@._clip_create_triggers(relation, source, target, COALESCE(col.trigger_name, @extschema@._clip_free_name(relation, target)),
-			mode, chosen.name, chosen.digest, on_error, on_vector);
+		statements := statements || @extschema@._clip_drop_orphans(relation) || @extschema@._clip_drop_triggers(relation, col.trigger_name)
+			|| @extschema@._clip_create_triggers(wanted);
 	END IF;
 
 	-- The indexes.
@@ -1135,7 +1247,7 @@ BEGIN
 		RAISE WARNING USING MESSAGE = format('table %s is filled by a subscription', relation),
 			DETAIL = 'Triggers do not fire for rows from a publisher. A row that the publisher changes keeps its former embedding.',
 			HINT = format('Let the trigger fire for them: ALTER TABLE %s ENABLE ALWAYS TRIGGER %I. Modes "statement" and "queue" do not embed them.',
-				relation, COALESCE(col.trigger_name, @extschema@._clip_free_name(relation, target)));
+				relation, wanted.trigger_name);
 	END IF;
 
 	done := @extschema@._clip_execute(statements, dry_run);
@@ -1155,16 +1267,17 @@ COMMENT ON FUNCTION clip_auto_embed(regclass, name, name, text, text, boolean, b
 	IS 'maintain an embedding column automatically: adds the column, its triggers and its index; returns the statements it ran';
 
 -- A disabled trigger records the model of a column and never runs.
-CREATE FUNCTION _clip_stamp(relation regclass, target name, trigger_name name, model text, digest text, former_source text) RETURNS text[]
+CREATE FUNCTION _clip_stamp(col _clip_columns) RETURNS text[]
 	LANGUAGE sql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 SELECT ARRAY[format('CREATE TRIGGER %I BEFORE INSERT OR UPDATE ON %s FOR EACH ROW WHEN (NEW.%I IS NOT NULL) '
-           'EXECUTE FUNCTION @extschema@.clip_auto_embed_row(%L, %L, %L, %L, %L, %L)', trigger_name, relation, target, 'stamp', model, digest, 'error', 'replace',
-           COALESCE(former_source, '')),
-       format('ALTER TABLE %s DISABLE TRIGGER %I', relation, trigger_name)]
+           'EXECUTE FUNCTION @extschema@.clip_auto_embed_row(%L, %L, %L, %L, %L, %L, %L)',
+           col.trigger_name, col.relation, col.target, 'stamp', col.model, col.digest, 'error', 'replace', COALESCE(col.former_source, ''),
+           COALESCE((SELECT format('%s.%s', a.attrelid, a.attnum) FROM pg_attribute AS a WHERE a.attrelid = col.relation AND a.attname = col.former_source), ''))]
+       || @extschema@._clip_set_state(col.relation, col.trigger_name, 'D')
 $$;
-COMMENT ON FUNCTION _clip_stamp(regclass, name, name, text, text, text) IS 'internal: DDL that records the model of a column';
+COMMENT ON FUNCTION _clip_stamp(_clip_columns) IS 'internal: DDL that records the model of a column';
 
 CREATE FUNCTION clip_auto_embed_drop(relation regclass, target name DEFAULT 'embedding', keep_column boolean DEFAULT true) RETURNS text
 	LANGUAGE plpgsql VOLATILE
@@ -1205,7 +1318,8 @@ BEGIN
 			statements := statements || format('DROP INDEX %s', pending);
 		END IF;
 		IF keep_column THEN
-			statements := statements || @extschema@._clip_stamp(relation, target, col.trigger_name, col.model, col.digest, col.source::text);
+			col.former_source := col.source::text;
+			statements := statements || @extschema@._clip_stamp(col);
 		END IF;
 	END IF;
 	IF NOT keep_column THEN
@@ -1226,7 +1340,7 @@ DECLARE
 	col @extschema@._clip_columns%ROWTYPE;
 	chosen record;
 	target_column record;
-	trigger_name name;
+	wanted @extschema@._clip_columns%ROWTYPE;
 	statements text[] := '{}';
 BEGIN
 	IF relation IS NULL OR target IS NULL OR model IS NULL THEN
@@ -1246,12 +1360,18 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'duplicate_object', MESSAGE = format('column "%s" of table %s is already embedded with model "%s"', target, relation, col.model),
 			HINT = format('To change its model: CALL clip_reembed(%L, %L, %L).', relation, target, chosen.name);
 	END IF;
+	IF col.mode IS NULL AND (@extschema@._clip_recorded(relation, target)).top <> relation THEN
+		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('%s is a partition', relation),
+			HINT = format('Name the partitioned table, which includes all partitions: SELECT clip_adopt(%L, %L, %L).', pg_partition_root(relation), target, chosen.name);
+	END IF;
+	wanted.relation := relation;
+	wanted.target := target;
+	wanted.trigger_name := COALESCE(col.trigger_name, @extschema@._clip_free_name(relation, target));
+	wanted.model := chosen.name;
+	wanted.digest := chosen.digest;
+	PERFORM @extschema@._clip_require_matching(relation, wanted);
 	IF col.digest IS DISTINCT FROM chosen.digest OR col.former_source IS NOT NULL THEN
-		trigger_name := COALESCE(col.trigger_name, @extschema@._clip_free_name(relation, target));
-		IF col.mode IS NOT NULL THEN
-			statements := @extschema@._clip_drop_triggers(relation, trigger_name);
-		END IF;
-		statements := statements || @extschema@._clip_stamp(relation, target, trigger_name, chosen.name, chosen.digest, NULL::text);
+		statements := COALESCE(@extschema@._clip_drop_triggers(relation, col.trigger_name), '{}') || @extschema@._clip_stamp(wanted);
 	END IF;
 	RETURN @extschema@._clip_execute(statements, false);
 END
@@ -1365,8 +1485,8 @@ BEGIN
 	IF same THEN
 		-- The same model may be installed under another name.
 		IF col.model <> chosen.name THEN
-			statements := @extschema@._clip_drop_triggers(relation, col.trigger_name)
-				|| @extschema@._clip_create_triggers(relation, col.source, target, col.trigger_name, col.mode, chosen.name, chosen.digest, col.on_error, col.on_vector);
+			col.model := chosen.name;
+			statements := @extschema@._clip_drop_triggers(relation, col.trigger_name) || @extschema@._clip_create_triggers(col);
 		END IF;
 		RETURN;
 	END IF;
@@ -1398,9 +1518,12 @@ BEGIN
 		-- Created by an interrupted call, which this call resumes.
 		shadow_trigger := next_col.trigger_name;
 		statements := '{}';
-		IF (next_col.mode, next_col.on_error, next_col.on_vector) IS DISTINCT FROM (col.mode, col.on_error, col.on_vector) THEN
-			statements := @extschema@._clip_drop_triggers(relation, shadow_trigger)
-				|| @extschema@._clip_create_triggers(relation, col.source, shadow, shadow_trigger, col.mode, chosen.name, chosen.digest, col.on_error, col.on_vector);
+		IF (next_col.mode, next_col.on_error, next_col.on_vector, next_col.enabled) IS DISTINCT FROM (col.mode, col.on_error, col.on_vector, col.enabled) THEN
+			next_col.mode := col.mode;
+			next_col.on_error := col.on_error;
+			next_col.on_vector := col.on_vector;
+			next_col.enabled := col.enabled;
+			statements := @extschema@._clip_drop_triggers(relation, shadow_trigger) || @extschema@._clip_create_triggers(next_col);
 		END IF;
 		RETURN;
 	END IF;
@@ -1415,9 +1538,14 @@ BEGIN
 	END IF;
 	-- The new triggers keep their name when the columns are swapped.
 	shadow_trigger := @extschema@._clip_free_name(relation, target);
+	next_col := col;
+	next_col.target := shadow;
+	next_col.trigger_name := shadow_trigger;
+	next_col.model := chosen.name;
+	next_col.digest := chosen.digest;
 	statements := statements
 		|| format('ALTER TABLE %s ADD COLUMN %I %I.vector(%s)', relation, shadow, @extschema@._clip_vector_schema(), chosen.dimensions)
-		|| @extschema@._clip_create_triggers(relation, col.source, shadow, shadow_trigger, col.mode, chosen.name, chosen.digest, col.on_error, col.on_vector)
+		|| @extschema@._clip_create_triggers(next_col)
 		-- Created while the column is empty and filled row by row, because building an index at the end would block all writers.
 		|| (SELECT COALESCE(array_agg(format('CREATE INDEX %I ON %s USING %I (%I %I.%I)%s', @extschema@._clip_shadow_name(c.relname), relation, am.amname, shadow,
 		                             n.nspname, oc.opcname, ' WITH (' || array_to_string(c.reloptions, ', ') || ')') ORDER BY c.oid), '{}')
@@ -1443,8 +1571,7 @@ DECLARE
 	old_col @extschema@._clip_columns%ROWTYPE;
 	new_col @extschema@._clip_columns%ROWTYPE;
 	old_attribute pg_attribute%ROWTYPE;
-	lacking bigint;
-	forced boolean;
+	is_lacking boolean;
 	statements text[];
 	grants text[];
 	index_name name;
@@ -1455,20 +1582,11 @@ BEGIN
 	SELECT * INTO old_col FROM @extschema@._clip_column(relation, target);
 	SELECT * INTO new_col FROM @extschema@._clip_column(relation, shadow);
 	SELECT * INTO old_attribute FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = target;
-	-- Policies must not hide rows from the count. Nobody else reads the table meanwhile.
-	forced := (SELECT c.relforcerowsecurity FROM pg_class AS c WHERE c.oid = relation);
-	IF forced THEN
-		EXECUTE format('ALTER TABLE ONLY %s NO FORCE ROW LEVEL SECURITY', relation);
-	END IF;
-	-- No row may lose its embedding, unless it has failed with the new model.
-	EXECUTE format('SELECT count(*) FROM %s AS t WHERE t.%I IS NOT NULL AND t.%I IS NOT NULL AND t.%I IS NULL '
-		'AND NOT EXISTS (SELECT FROM _clip.failed AS f WHERE f.relation = %s::oid AND f.trigger_name = %L AND f.waits AND f.key = %s)',
-		old_col.rows_of, old_col.source, target, shadow, relation::oid, new_col.trigger_name,
-		@extschema@._clip_key_object(old_col.key_names, 't'::text)) INTO lacking;
-	IF forced THEN
-		EXECUTE format('ALTER TABLE ONLY %s FORCE ROW LEVEL SECURITY', relation);
-	END IF;
-	IF lacking > 0 THEN
+	-- No row may lose its embedding, unless it has failed with the new model. Nobody else reads the table meanwhile.
+	is_lacking := @extschema@._clip_is_true(format('SELECT EXISTS (SELECT FROM %s AS t WHERE t.%I IS NOT NULL AND t.%I IS NOT NULL AND t.%I IS NULL '
+		'AND NOT EXISTS (SELECT FROM _clip.failed AS f WHERE f.relation = %s::oid AND f.trigger_name = %L AND f.waits AND f.key = %s))',
+		old_col.rows_of, old_col.source, target, shadow, relation::oid, new_col.trigger_name, @extschema@._clip_key_object(old_col.key_names, 't'::text)));
+	IF is_lacking THEN
 		RETURN false;
 	END IF;
 	SELECT array_agg(format('GRANT %s (%I) ON %s TO %s%s', privilege_type, target, relation,
@@ -1484,10 +1602,13 @@ BEGIN
 		|| format('ALTER TABLE %s DROP COLUMN %I', relation, target)
 		|| format('ALTER TABLE %s RENAME COLUMN %I TO %I', relation, shadow, target);
 	-- A call of clip_auto_embed during the re-embedding may have changed the old column's triggers.
-	IF (new_col.mode, new_col.on_error, new_col.on_vector) IS DISTINCT FROM (old_col.mode, old_col.on_error, old_col.on_vector) THEN
-		statements := statements || @extschema@._clip_drop_triggers(relation, new_col.trigger_name)
-			|| @extschema@._clip_create_triggers(relation, old_col.source, target, new_col.trigger_name, old_col.mode, new_col.model, new_col.digest,
-				old_col.on_error, old_col.on_vector);
+	IF (new_col.mode, new_col.on_error, new_col.on_vector, new_col.enabled) IS DISTINCT FROM (old_col.mode, old_col.on_error, old_col.on_vector, old_col.enabled) THEN
+		new_col.target := target;
+		new_col.mode := old_col.mode;
+		new_col.on_error := old_col.on_error;
+		new_col.on_vector := old_col.on_vector;
+		new_col.enabled := old_col.enabled;
+		statements := statements || @extschema@._clip_drop_triggers(relation, new_col.trigger_name) || @extschema@._clip_create_triggers(new_col);
 	END IF;
 	IF old_attribute.attnotnull THEN
 		statements := statements || format('ALTER TABLE %s ALTER COLUMN %I SET NOT NULL', relation, target);

@@ -92,11 +92,11 @@ pub fn forget_one(relation: pg_sys::Oid, trigger_name: Text, key: DatumWithOid<'
     Ok(())
 }
 
-/// Deletes failures and progress of tables that no longer exist.
+/// Deletes failures and progress of tables and triggers that no longer exist.
 pub fn sweep() -> Result<(), ErrorReport> {
     for statement in [
-        "DELETE FROM _clip.failures AS f WHERE NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = f.relation)",
-        "DELETE FROM _clip.activity AS a WHERE NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = a.relation)",
+        "DELETE FROM _clip.failures AS f WHERE NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = f.relation AND t.tgname = f.trigger_name)",
+        "DELETE FROM _clip.activity AS a WHERE NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = a.relation AND t.tgname = a.trigger_name)",
     ] {
         write(statement, &[])?;
     }

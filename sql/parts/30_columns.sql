@@ -80,13 +80,18 @@ SELECT t.oid AS trigger_oid,
        -- Child tables of INHERITS have triggers of their own. Partitions belong to their partitioned table.
        pg_catalog.format(CASE WHEN c.relkind OPERATOR(pg_catalog.=) 'p' THEN '%I.%I' ELSE 'ONLY %I.%I' END, n.nspname, c.relname) AS rows_of,
        t.tgname AS trigger_name,
+       t.tgenabled AS enabled,
        a.args[1] AS mode,
        a.args[2] AS model,
        a.args[3] AS digest,
        a.args[4] AS on_error,
        CASE WHEN a.args[5] OPERATOR(pg_catalog.=) 'keep' THEN 'keep' ELSE 'replace' END AS on_vector,
-       -- The source of a column that is not maintained any more.
-       CASE WHEN a.args[1] OPERATOR(pg_catalog.=) 'stamp' AND a.args[6] OPERATOR(pg_catalog.<>) '' THEN pg_catalog.convert_from(pg_catalog.decode(a.args[6], 'escape'), pg_catalog.getdatabaseencoding()) END AS former_source,
+       -- The source of a column that is not maintained any more. The trigger records its name, and its number in this very table, which a
+       -- restored table does not keep. A dropped column keeps its number under a name that no other column has.
+       CASE WHEN a.args[1] OPERATOR(pg_catalog.=) 'stamp' AND a.args[6] OPERATOR(pg_catalog.<>) '' THEN COALESCE(
+            (SELECT f.attname::pg_catalog.text FROM pg_catalog.pg_attribute AS f WHERE f.attrelid OPERATOR(pg_catalog.=) t.tgrelid
+                AND a.args[7] OPERATOR(pg_catalog.=) pg_catalog.format('%s.%s', f.attrelid, f.attnum)),
+            pg_catalog.convert_from(pg_catalog.decode(a.args[6], 'escape'), pg_catalog.getdatabaseencoding())) END AS former_source,
        source.attname AS source,
        source.atttypid::pg_catalog.regtype AS source_type,
        target.attname AS target,

@@ -63,10 +63,11 @@ BEGIN
 		keys, source, waiting, keys, (SELECT string_agg('$' || i + 1, ', ' ORDER BY i) FROM generate_subscripts(col.key_names, 1) AS i), keys);
 	inserted := format('SELECT %s, %s FROM clip_new AS t WHERE t.%I IS NULL AND t.%I IS NOT NULL', keys, source, col.target, col.source);
 	-- Rows that were pending before the update, and whose source did not change, are left to a backfill.
-	updated := inserted || format(' AND NOT EXISTS (SELECT FROM clip_old AS o WHERE %s AND o.%I IS NULL AND o.%I OPERATOR(pg_catalog.=) t.%I)',
+	updated := inserted || format(' AND NOT EXISTS (SELECT FROM clip_old AS o WHERE %s AND o.%I IS NULL AND o.%I%s OPERATOR(pg_catalog.=) t.%I)',
 		(SELECT string_agg(format('t.%I %s o.%I', name, operator, name), ' AND ' ORDER BY i)
 		   FROM unnest(col.key_names, col.key_operators) WITH ORDINALITY AS k (name, operator, i)),
-		col.target, col.source, col.source);
+		-- A collation of the column may call different texts equal.
+		col.target, col.source, CASE WHEN is_image THEN '' ELSE ' COLLATE pg_catalog."C"' END, col.source);
 	store := format('UPDATE %s AS t SET %I = $1 WHERE t.%I IS NULL AND %s RETURNING t.%I IS NOT NULL', col.rows_of, col.target, col.target,
 		(SELECT string_agg(format('t.%I %s $%s', name, operator, i + 1), ' AND ' ORDER BY i)
 		   FROM unnest(col.key_names, col.key_operators) WITH ORDINALITY AS k (name, operator, i)), col.target);

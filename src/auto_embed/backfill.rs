@@ -9,9 +9,9 @@ use pgrx::prelude::*;
 use super::fill::{Filled, Position, fill_next};
 use super::filling::Filling;
 use crate::failures::{Activity, add_activity, begin_activity, end_activity, sweep};
-use crate::pg::messages::not_writable;
+use crate::pg::messages::{broken_statement, not_writable};
 use crate::pg::roles::without_forced_policies;
-use crate::pg::spi::{read, required};
+use crate::pg::spi::{read, required, select_once};
 use crate::pg::text::Text;
 use crate::pg::varlena::Varlena;
 
@@ -101,6 +101,21 @@ fn clip_count_pending(
     let (Some(relation), Some(trigger_name)) = (relation, trigger_name) else { return Ok(None) };
     let filling = Filling::find(relation, &Text(trigger_name.text()?.into_owned()))?;
     filling.map(|filling| without_forced_policies(|| filling.ask(&filling.count_rows))).transpose()
+}
+
+/// Runs a query that returns a boolean, with the caller's privileges.
+#[pg_extern(sql = false)]
+fn clip_is_true(question: Varlena<'_>) -> Result<Option<bool>, ErrorReport> {
+    without_forced_policies(|| {
+        Spi::connect(|_| {
+            select_once(question.detoast(), &[])?
+                .row(0)
+                .map(|row| row.get(1))
+                .transpose()
+                .map_err(|error| broken_statement(&error.to_string()))
+        })
+    })
+    .map(Option::flatten)
 }
 
 /// Finds and locks the column. Fails if the role may not write to its table.

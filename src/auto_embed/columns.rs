@@ -47,6 +47,9 @@ impl Columns {
         let found = Self::in_condition(condition)
             .filter(|found| found.fits(relation))
             .ok_or_else(|| broken_trigger("its condition does not name a source and a column of type vector"))?;
+        if [found.source, found.target].into_iter().any(|column| is_generated(relation, column)) {
+            return Err(broken_trigger("the server computes a generated column after BEFORE triggers have run"));
+        }
         KNOWN.with_borrow_mut(|known| {
             if known.len() >= MAX_KNOWN {
                 known.clear();
@@ -83,6 +86,12 @@ pub fn kind_of(relation: &pg_sys::RelationData, column: i16) -> Option<pg_sys::O
     // SAFETY: the relation's own description. The type of a missing or dropped column is invalid.
     let kind = unsafe { pg_sys::SPI_gettypeid(relation.rd_att, i32::from(column)) };
     (column > 0 && kind != pg_sys::InvalidOid).then_some(kind)
+}
+
+/// Returns true for a generated column. A partition can have one where its table has an ordinary column.
+fn is_generated(relation: &pg_sys::RelationData, column: i16) -> bool {
+    // SAFETY: reads the catalogs. The column exists.
+    unsafe { pg_sys::get_attgenerated(relation.rd_id, column) != 0 }
 }
 
 /// Returns numbers and types of the columns in a stored expression.

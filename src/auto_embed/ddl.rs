@@ -5,13 +5,16 @@
 //! Failures and progress of dropped tables are deleted.
 
 use std::cell::RefCell;
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys::panic::{ErrorReport, ErrorReportable};
 use pgrx::prelude::*;
 
-use super::parse_tree::{commands_of, hex, is_detachment, partition_of, relation_named, statement_of};
+use super::parse_tree::{
+    changed_table, changes_order_of_triggers, commands_of, hex_of, is_detachment, partition_of, relation_named,
+    statement_of,
+};
 use super::trigger_row::is_restore;
 use crate::failures::sweep;
 use crate::pg::finfo::declare_finfo;
@@ -79,6 +82,10 @@ unsafe fn begin(statement: *mut pg_sys::Node) -> Result<(), ErrorReport> {
     // A failed statement may have had the same address.
     AFTER.with_borrow_mut(|after| after.retain(|entry| entry.statement != statement.cast_const()));
     // SAFETY: by the caller's promise.
+    if let Some(relation) = unsafe { changes_order_of_triggers(statement) }.filter(|_| !is_restore()) {
+        call("_clip_lock_root($1::pg_catalog.regclass, $2::pg_catalog.oid)", &[relation.into(), role().into()])?;
+    }
+    // SAFETY: by the caller's promise.
     let Some(alter) = (unsafe { statement_of::<pg_sys::AlterTableStmt>(statement, pg_sys::NodeTag::T_AlterTableStmt) })
     else {
         return Ok(());
@@ -96,28 +103,26 @@ unsafe fn begin(statement: *mut pg_sys::Node) -> Result<(), ErrorReport> {
             }
         }
     }
-    let changes: Vec<_> =
-        commands.into_iter().filter(|command| command.subtype == pg_sys::AlterTableType::AT_AlterColumnType).collect();
-    if changes.is_empty() {
+    // SAFETY: the names belong to the statement.
+    let [changed, dropped] = [pg_sys::AlterTableType::AT_AlterColumnType, pg_sys::AlterTableType::AT_DropColumn]
+        .map(|kind| commands.iter().filter(|it| it.subtype == kind).map(|it| unsafe { hex_of(it.name) }).collect());
+    let changed: Vec<String> = changed;
+    if changed.is_empty() {
         return Ok(());
     }
-    // SAFETY: names are null-terminated. The definition of such a command is a column.
-    let (names, computes) = unsafe {
-        let names: Vec<CString> = changes.iter().map(|change| CStr::from_ptr(change.name).to_owned()).collect();
-        let computes = changes.iter().any(|change| {
-            change.def.cast::<pg_sys::ColumnDef>().as_ref().is_some_and(|column| !column.raw_default.is_null())
+    // SAFETY: the definition of such a command is a column.
+    let computes =
+        commands.iter().filter(|it| it.subtype == pg_sys::AlterTableType::AT_AlterColumnType).any(|it| unsafe {
+            it.def.cast::<pg_sys::ColumnDef>().as_ref().is_some_and(|column| !column.raw_default.is_null())
         });
-        (names, computes)
-    };
     // SAFETY: the name belongs to the statement.
     let Some(relation) = (unsafe { relation_named(alter.relation) }) else { return Ok(()) };
-    let names: Vec<String> = names.iter().map(|name| hex(name.to_bytes())).collect();
     let mut after = After { statement, clear: Vec::new(), create: Vec::new() };
     as_extension(|schema| {
         let query = format!(
-            "SELECT r.statement, r.owner, r.is_left FROM {schema}._clip_release($1::pg_catalog.regclass, $2::pg_catalog.text[], $3::pg_catalog.oid) AS r"
+            "SELECT r.statement, r.owner, r.is_left FROM {schema}._clip_release($1::pg_catalog.regclass, $2::pg_catalog.text[], $3::pg_catalog.text[], $4::pg_catalog.oid) AS r"
         );
-        let arguments = [relation.into(), names.into(), role().into()];
+        let arguments = [relation.into(), changed.into(), dropped.into(), role().into()];
         Spi::connect_mut(|_| {
             let statement = prepared(query.as_bytes(), &arguments)?;
             let rows = statement.run(&arguments, false, 0)?;
@@ -171,26 +176,25 @@ unsafe fn end(statement: *mut pg_sys::Node) -> Result<(), ErrorReport> {
         return Ok(());
     }
     // SAFETY: by the caller's promise.
-    let (alter, create, rename) = unsafe {
+    let (alter, rename, relation) = unsafe {
         (
             statement_of::<pg_sys::AlterTableStmt>(statement, pg_sys::NodeTag::T_AlterTableStmt),
-            statement_of::<pg_sys::CreateTrigStmt>(statement, pg_sys::NodeTag::T_CreateTrigStmt),
             statement_of::<pg_sys::RenameStmt>(statement, pg_sys::NodeTag::T_RenameStmt),
+            changed_table(statement),
         )
     };
-    let names = [alter.map(|it| it.relation), create.map(|it| it.relation), rename.map(|it| it.relation)];
-    // SAFETY: the name belongs to the statement.
-    let relation = names.into_iter().flatten().next().and_then(|name| unsafe { relation_named(name) });
     let Some(relation) = relation else { return Ok(()) };
     if let Some(rename) = rename.filter(|rename| rename.renameType == pg_sys::ObjectType::OBJECT_TRIGGER) {
         // SAFETY: names are null-terminated.
-        let [old, new] = unsafe { [rename.subname, rename.newname].map(|name| hex(CStr::from_ptr(name).to_bytes())) };
+        let [old, new] = unsafe { [rename.subname, rename.newname].map(|name| hex_of(name)) };
         call(
             "_clip_follow($1::pg_catalog.regclass, $2::pg_catalog.text, $3::pg_catalog.text)",
             &[relation.into(), old.into(), new.into()],
         )?;
     }
+    let mut detaches = false;
     for command in alter.into_iter().flat_map(commands_of).filter(|command| is_detachment(command)) {
+        detaches = true;
         // SAFETY: the command is a DETACH PARTITION, and the name belongs to the statement.
         if let Some(partition) = unsafe { partition_of(command) } {
             call(
@@ -199,7 +203,8 @@ unsafe fn end(statement: *mut pg_sys::Node) -> Result<(), ErrorReport> {
             )?;
         }
     }
-    call("_clip_settle($1::pg_catalog.regclass)", &[relation.into()])
+    // DETACH PARTITION CONCURRENTLY must not lock the other partitions.
+    if detaches { Ok(()) } else { call("_clip_settle($1::pg_catalog.regclass)", &[relation.into()]) }
 }
 
 impl Clear {

@@ -5,7 +5,7 @@
 
 use pgrx::PgMemoryContexts;
 use pgrx::datum::DatumWithOid;
-use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::pg_sys::panic::{ErrorReport, ErrorReportable};
 use pgrx::prelude::*;
 
 use super::embed_rows::embed_each;
@@ -16,7 +16,8 @@ use crate::failures::Failure;
 use crate::pg::messages::source_changes;
 use crate::pg::roles::{with_fixed_output, with_settings};
 use crate::pg::spi::{Cursor, Row, Rows, Statement};
-use crate::pg::summary::summary_of;
+use crate::pg::subtransaction::in_subtransaction;
+use crate::pg::summary::{may_be_of_one_row, summary_of, summary_of_caught};
 use crate::pg::text::ServerText;
 use crate::pg::values::{OwnedValue, RawDatum, reserve};
 use crate::pg::varlena::Varlena;
@@ -48,6 +49,8 @@ pub struct Manner {
     pub tolerant: bool,
     /// True if the rows are locked against changes by other sessions.
     pub locked: bool,
+    /// True if each row is stored in a subtransaction of its own.
+    pub isolated: bool,
 }
 
 /// Locks and embeds the next pending rows.
@@ -56,15 +59,15 @@ pub fn fill_next(filling: &Filling, limit: i64, after: Option<Position>) -> Resu
     let query = if after.is_some() { &filling.next_rows } else { &filling.first_rows };
     let mut arguments: Vec<DatumWithOid<'_>> = vec![limit.into()];
     arguments.extend(after.iter().flatten().map(OwnedValue::argument));
-    // Reads rows in the order of the key, by its index, so that a pass of many batches reads the table once.
-    let by_index =
-        [(c"enable_seqscan", c"off"), (c"enable_bitmapscan", c"off"), (c"enable_sort", c"off"), (c"jit", c"off")];
-    let mut filled = Spi::connect_mut(|_| {
-        let mut rows = with_settings(&by_index, || Cursor::open(query.bytes(), &arguments, false))?;
-        let filled = fill(filling, &mut rows, limit as usize, Manner { tolerant: true, locked: true })?;
-        rows.close();
-        Ok::<_, ErrorReport>(filled)
-    })?;
+    // A trigger or a constraint of the table may reject a row: then the other rows of the batch are stored without it.
+    let mut filled = match in_subtransaction(|| fill_batch(filling, query, &arguments, limit, false).unwrap_or_report())
+    {
+        Ok(filled) => filled,
+        Err(error) if may_be_of_one_row(&summary_of_caught(&error).0) => {
+            fill_batch(filling, query, &arguments, limit, true)?
+        }
+        Err(error) => error.rethrow(),
+    };
     if filled.last.is_none() && filling.has_failures {
         forget_gone(filling)?;
     }
@@ -73,6 +76,25 @@ pub fn fill_next(filling: &Filling, limit: i64, after: Option<Position>) -> Resu
         filled.last = None;
     }
     Ok(filled)
+}
+
+fn fill_batch(
+    filling: &Filling,
+    query: &ServerText,
+    arguments: &[DatumWithOid<'_>],
+    limit: i64,
+    isolated: bool,
+) -> Result<Filled, ErrorReport> {
+    let manner = Manner { tolerant: true, locked: true, isolated };
+    // Reads rows in the order of the key, by its index, so that a pass of many batches reads the table once.
+    let by_index =
+        [(c"enable_seqscan", c"off"), (c"enable_bitmapscan", c"off"), (c"enable_sort", c"off"), (c"jit", c"off")];
+    Spi::connect_mut(|_| {
+        let mut rows = with_settings(&by_index, || Cursor::open(query.bytes(), arguments, false))?;
+        let filled = fill(filling, &mut rows, limit as usize, manner)?;
+        rows.close();
+        Ok(filled)
+    })
 }
 
 /// Embeds at most `limit` rows of a query and stores the embeddings. SPI must be connected.
@@ -143,7 +165,7 @@ fn fill_run(
     for ((row, source), result) in rows.iter().zip(sources).zip(results) {
         let key = key_of(filling, row)?;
         let (sqlstate, message) = match result {
-            Ok(embedding) => match store(filling, stores, &key, source, Vector::new(&embedding)?)? {
+            Ok(embedding) => match store(filling, stores, &key, source, Vector::new(&embedding)?, manner.isolated)? {
                 Stored::Yes => {
                     filled.embedded += 1;
                     if filling.has_failures {
@@ -151,6 +173,7 @@ fn fill_run(
                     }
                     continue;
                 }
+                Stored::Rejected(sqlstate, message) => (sqlstate, message),
                 Stored::Skipped if !manner.tolerant => return Err(source_changes()),
                 Stored::Skipped => ("09000".into(), source_changes().message().into()),
                 // The row is gone, or has an embedding now.
@@ -184,6 +207,8 @@ enum Stored {
     No,
     /// The trigger skipped the row, because another trigger changes the source of every update.
     Skipped,
+    /// A trigger or a constraint of the table raised an error: SQLSTATE and message.
+    Rejected(String, String),
 }
 
 /// Stores an embedding in the row of a key if the row has none.
@@ -193,21 +218,31 @@ fn store(
     key: &Position,
     source: Varlena<'_>,
     vector: Vector,
+    isolated: bool,
 ) -> Result<Stored, ErrorReport> {
     let vector = vector.datum();
     // SAFETY: the vector was created above; it is of the type of the column, and lives as long as this call.
     let (argument, written) =
         unsafe { (DatumWithOid::new(RawDatum::new(vector), filling.target_type), Varlena::from_datum(vector)) };
     let arguments: Vec<_> = [argument].into_iter().chain(key.iter().map(OwnedValue::argument)).collect();
-    let (has_vector, is_skipped) = pairs::while_storing(&filling.digest, source, written, || {
-        let rows = stores.run(&arguments, false, 0)?;
-        let has_vector = rows.row(0).map(|row| row.get::<bool>(1)).transpose();
-        Ok::<_, ErrorReport>(has_vector.ok().flatten().flatten().unwrap_or(false))
-    });
-    Ok(match has_vector? {
-        true => Stored::Yes,
-        false if is_skipped => Stored::Skipped,
-        false => Stored::No,
+    let run = || {
+        let (has_vector, is_skipped) = pairs::while_storing(&filling.digest, source, written, || {
+            let rows = stores.run(&arguments, false, 0)?;
+            let has_vector = rows.row(0).map(|row| row.get::<bool>(1)).transpose();
+            Ok::<_, ErrorReport>(has_vector.ok().flatten().flatten().unwrap_or(false))
+        });
+        Ok::<_, ErrorReport>(match has_vector? {
+            true => Stored::Yes,
+            false if is_skipped => Stored::Skipped,
+            false => Stored::No,
+        })
+    };
+    if !isolated {
+        return run();
+    }
+    in_subtransaction(|| run().unwrap_or_report()).or_else(|error| match summary_of_caught(&error) {
+        (sqlstate, message) if may_be_of_one_row(&sqlstate) => Ok(Stored::Rejected(sqlstate, message)),
+        _ => error.rethrow(),
     })
 }
 

@@ -1,10 +1,17 @@
 //! Reads the parse tree of a statement that changes a table.
 
+use std::ffi::{CStr, c_char};
+
 use pgrx::pg_sys;
 
-/// Encodes a name in the encoding of the database for SQL.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+/// Encodes a name, which is in the encoding of the database, for SQL.
+///
+/// # Safety
+///
+/// The name must be null-terminated.
+pub unsafe fn hex_of(name: *const c_char) -> String {
+    // SAFETY: as the caller promises.
+    unsafe { CStr::from_ptr(name) }.to_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// # Safety
@@ -26,6 +33,58 @@ pub unsafe fn relation_named(name: *const pg_sys::RangeVar) -> Option<pg_sys::Oi
 pub unsafe fn statement_of<'a, T>(node: *mut pg_sys::Node, tag: pg_sys::NodeTag) -> Option<&'a T> {
     // SAFETY: as the caller promises.
     unsafe { node.as_ref().filter(|node| node.type_ == tag).map(|_| &*node.cast::<T>()) }
+}
+
+/// Returns the table whose columns or triggers a statement changes.
+///
+/// # Safety
+///
+/// The pointer must point to a statement from the parser.
+pub unsafe fn changed_table(statement: *mut pg_sys::Node) -> Option<pg_sys::Oid> {
+    use pg_sys::NodeTag::{T_AlterTableStmt, T_CreateTrigStmt, T_DropStmt, T_RenameStmt};
+    // SAFETY: as the caller promises. All names belong to the statement.
+    unsafe {
+        let names = [
+            statement_of::<pg_sys::AlterTableStmt>(statement, T_AlterTableStmt).map(|it| it.relation),
+            statement_of::<pg_sys::CreateTrigStmt>(statement, T_CreateTrigStmt).map(|it| it.relation),
+            statement_of::<pg_sys::RenameStmt>(statement, T_RenameStmt).map(|it| it.relation),
+            statement_of::<pg_sys::DropStmt>(statement, T_DropStmt).and_then(|it| table_of_trigger(it)),
+        ];
+        names.into_iter().flatten().next().and_then(|name| relation_named(name))
+    }
+}
+
+/// Returns the table of a DROP TRIGGER, whose one object is a list: the names of the table, then the name of the trigger.
+///
+/// # Safety
+///
+/// The statement must come from the parser.
+unsafe fn table_of_trigger(drop: &pg_sys::DropStmt) -> Option<*mut pg_sys::RangeVar> {
+    if drop.removeType != pg_sys::ObjectType::OBJECT_TRIGGER {
+        return None;
+    }
+    // SAFETY: as the caller promises. The list is copied before it is cut.
+    unsafe {
+        let names = elements(drop.objects).next()?.cast::<pg_sys::List>();
+        let tables = (*names).length - 1;
+        Some(pg_sys::makeRangeVarFromNameList(pg_sys::list_truncate(pg_sys::list_copy(names), tables)))
+    }
+}
+
+/// Returns the table of a statement after which another BEFORE trigger may fire after ours.
+///
+/// # Safety
+///
+/// The pointer must point to a statement from the parser.
+pub unsafe fn changes_order_of_triggers(statement: *mut pg_sys::Node) -> Option<pg_sys::Oid> {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let create = statement_of::<pg_sys::CreateTrigStmt>(statement, pg_sys::NodeTag::T_CreateTrigStmt);
+        let rename = statement_of::<pg_sys::RenameStmt>(statement, pg_sys::NodeTag::T_RenameStmt);
+        let is_before_row = create.is_some_and(|it| it.row && it.timing as u32 & pg_sys::TRIGGER_TYPE_BEFORE != 0);
+        let renames = rename.is_some_and(|it| it.renameType == pg_sys::ObjectType::OBJECT_TRIGGER);
+        if is_before_row || renames { changed_table(statement) } else { None }
+    }
 }
 
 /// # Safety

@@ -58,7 +58,7 @@ fn embed_statement(data: &mut pg_sys::TriggerData) -> Result<(), ErrorReport> {
     }
     let trigger_name = Text(from_server(name.to_bytes())?.to_owned());
     let Some(filling) = Filling::find(relation.rd_id, &trigger_name)? else { return Ok(()) };
-    let manner = Manner { tolerant: filling.on_error == "null", locked: false };
+    let manner = Manner { tolerant: filling.on_error == "null", locked: false, isolated: false };
     Spi::connect_mut(|_| {
         // SAFETY: the data of this call. The statements below read its transition tables.
         let code = unsafe { pg_sys::SPI_register_trigger_data(data) };

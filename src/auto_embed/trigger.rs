@@ -86,6 +86,13 @@ struct Recorded<'a> {
     on_vector: &'a str,
 }
 
+impl Recorded<'_> {
+    /// Returns true if the column keeps an embedding that a statement writes.
+    fn keeps(&self) -> bool {
+        self.on_vector == "keep"
+    }
+}
+
 fn decide<'a>(row: &Row<'a>, columns: Columns, column: &Recorded<'_>) -> Result<Decision<'a>, ErrorReport> {
     let (source, target) = (row.new_value(columns.source), row.new_value(columns.target));
     let changed = |new: Option<Varlena<'_>>, column| match (row.old_value(column), new) {
@@ -103,7 +110,7 @@ fn decide<'a>(row: &Row<'a>, columns: Columns, column: &Recorded<'_>) -> Result<
         Some(Origin::Mismatched) => Origin::Mismatched,
         _ => written.map_or(Origin::Foreign, |vector| origin(row, column, source, vector)),
     };
-    let brings_vectors = column.on_vector == "keep" || !row.is_update() && is_restore();
+    let brings_vectors = column.keeps() || !row.is_update() && is_restore();
     if brings_vectors && written.is_some() && origin != Origin::Mismatched {
         return Ok(Decision::Keep(target));
     }
@@ -115,7 +122,7 @@ fn decide<'a>(row: &Row<'a>, columns: Columns, column: &Recorded<'_>) -> Result<
         match target {
             Some(vector) if !is_written => {
                 if row.is_in_partition() {
-                    pairs::remember(column.digest, source, vector);
+                    pairs::remember(column.digest, column.keeps(), source, vector);
                 }
                 return Ok(Decision::Keep(target));
             }
@@ -141,7 +148,7 @@ fn decide<'a>(row: &Row<'a>, columns: Columns, column: &Recorded<'_>) -> Result<
                 }
                 // SAFETY: the vector was created above, in the memory of the row.
                 let vector = unsafe { Varlena::from_datum(vector.datum()) };
-                if column.on_vector == "keep" {
+                if column.keeps() {
                     pairs::computed(column.digest, source, vector);
                 }
                 Ok(Decision::Replace(Some(vector)))
@@ -158,7 +165,7 @@ fn decide<'a>(row: &Row<'a>, columns: Columns, column: &Recorded<'_>) -> Result<
 
 /// Relates an embedding that a statement writes to those that this process has computed.
 fn origin(row: &Row<'_>, column: &Recorded<'_>, source: Option<Varlena<'_>>, vector: Varlena<'_>) -> Origin {
-    let moved = || pairs::of_moved_row(column.digest, source, vector);
+    let moved = || pairs::of_moved_row(column.digest, column.keeps(), source, vector);
     let known = [(!row.is_update()).then(moved), Some(pairs::of_trigger(column.digest, source, vector))];
     known.into_iter().flatten().find(|&origin| origin != Origin::Foreign).unwrap_or(Origin::Foreign)
 }

@@ -90,7 +90,7 @@ impl<'a> Row<'a> {
         })
     }
 
-    /// Returns true if the table has the check trigger of this trigger.
+    /// Returns true if the check trigger of this trigger fires for the row.
     pub fn has_check(&self) -> bool {
         // SAFETY: names are null-terminated and live as long as the trigger.
         let name = unsafe { CStr::from_ptr(self.trigger.tgname) };
@@ -98,8 +98,22 @@ impl<'a> Row<'a> {
             let kind = trigger.tgtype as u32;
             let is_after_row = kind & pg_sys::TRIGGER_TYPE_ROW != 0
                 && kind & pg_sys::TRIGGER_TYPE_TIMING_MASK == pg_sys::TRIGGER_TYPE_AFTER;
-            is_after_row && trigger.tgfoid != self.trigger.tgfoid && arguments_of(trigger).next() == Some(name)
+            is_after_row
+                && fires(trigger)
+                && arguments_of(trigger).next() == Some(name)
+                && self.has_neighbor(trigger.tgfoid, c"clip_auto_embed_check")
         })
+    }
+
+    /// Returns true if a function has this name and is in the schema of this trigger's function.
+    fn has_neighbor(&self, function: pg_sys::Oid, name: &CStr) -> bool {
+        // SAFETY: both functions read the catalogs. The name is null or null-terminated.
+        unsafe {
+            let found = pg_sys::get_func_name(function);
+            !found.is_null()
+                && CStr::from_ptr(found) == name
+                && pg_sys::get_func_namespace(function) == pg_sys::get_func_namespace(self.trigger.tgfoid)
+        }
     }
 
     /// Returns the columns that the trigger's condition names.

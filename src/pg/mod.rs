@@ -10,6 +10,7 @@ pub mod roles;
 pub mod settings;
 pub mod spi;
 mod sql_types;
+pub mod subtransaction;
 pub mod summary;
 pub mod text;
 pub mod values;

@@ -3,7 +3,7 @@
 use std::panic::AssertUnwindSafe;
 
 use pgrx::pg_sys::panic::{CaughtError, ErrorReport};
-use pgrx::{PgLogLevel, PgSqlErrorCode, PgTryBuilder, pg_sys};
+use pgrx::{PgLogLevel, PgTryBuilder, pg_sys};
 
 /// Returns the SQLSTATE and the text of a report that is recorded instead of raised.
 pub fn summary_of(report: ErrorReport) -> (String, String) {
@@ -12,23 +12,20 @@ pub fn summary_of(report: ErrorReport) -> (String, String) {
         report.report(PgLogLevel::ERROR);
         (String::new(), String::new())
     }))
-    .catch_others(|error| match error {
-        CaughtError::PostgresError(raised)
-        | CaughtError::ErrorReport(raised)
-        | CaughtError::RustPanic { ereport: raised, .. } => {
-            summary(raised.sql_error_code(), raised.message(), raised.detail())
-        }
-    })
+    .catch_others(|error| summary_of_caught(&error))
     .execute()
 }
 
 /// Returns SQLSTATE and message to store in `clip_failures`. The DETAIL is included only for errors about the row. Other details
 /// may show server paths, and errors raised by other code may quote the row's data.
-pub fn summary(code: PgSqlErrorCode, message: &str, detail: Option<&str>) -> (String, String) {
+pub fn summary_of_caught(error: &CaughtError) -> (String, String) {
+    let (CaughtError::PostgresError(raised)
+    | CaughtError::ErrorReport(raised)
+    | CaughtError::RustPanic { ereport: raised, .. }) = error;
     // SAFETY: the function writes into a buffer of its own; SQLSTATEs are five ASCII characters.
-    let sqlstate = unsafe { std::ffi::CStr::from_ptr(pg_sys::unpack_sql_state(code as i32)) };
-    let sqlstate = sqlstate.to_string_lossy().into_owned();
-    let message = match detail.filter(|_| is_of_the_row(&sqlstate)) {
+    let sqlstate = unsafe { std::ffi::CStr::from_ptr(pg_sys::unpack_sql_state(raised.sql_error_code() as i32)) };
+    let (sqlstate, message) = (sqlstate.to_string_lossy().into_owned(), raised.message());
+    let message = match raised.detail().filter(|_| is_of_the_row(&sqlstate)) {
         Some(detail) => format!("{message}: {detail}"),
         None => message.to_owned(),
     };
@@ -40,4 +37,11 @@ pub fn summary(code: PgSqlErrorCode, message: &str, detail: Option<&str>) -> (St
 /// may be available at the next attempt.
 pub fn is_of_the_row(sqlstate: &str) -> bool {
     matches!(sqlstate, "09000" | "22021" | "22P03" | "38000" | "54000")
+}
+
+/// Returns true if an error that a trigger or a constraint raises may be about one row, so that other rows can be stored.
+/// Otherwise it is about the whole table or the server: locks, conflicts, privileges, resources, interrupts. A code that a user has
+/// invented is XX000 here.
+pub fn may_be_of_one_row(sqlstate: &str) -> bool {
+    !matches!(&sqlstate[..2], "08" | "25" | "28" | "40" | "42" | "53" | "55" | "57" | "58" | "F0" | "HV")
 }

@@ -8,7 +8,7 @@ use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 
 use crate::pg::interrupt;
-use crate::pg::summary::summary;
+use crate::pg::summary::summary_of_caught;
 
 /// Flag in the worker's argument, next to the database OID: started by the launcher. Such a worker exits as soon as no row is
 /// pending.
@@ -104,13 +104,9 @@ pub struct TransactionError {
 
 /// Runs `run` in a transaction of its own. An error aborts that transaction, not the worker.
 pub fn in_transaction<T>(run: impl FnOnce() -> T) -> Result<T, TransactionError> {
-    let failed = |error: CaughtError| match error {
-        CaughtError::PostgresError(report)
-        | CaughtError::ErrorReport(report)
-        | CaughtError::RustPanic { ereport: report, .. } => {
-            let (sqlstate, message) = summary(report.sql_error_code(), report.message(), report.detail());
-            Err(TransactionError { sqlstate, message })
-        }
+    let failed = |error: CaughtError| {
+        let (sqlstate, message) = summary_of_caught(&error);
+        Err(TransactionError { sqlstate, message })
     };
     let run = AssertUnwindSafe(run);
     let done = PgTryBuilder::new(move || Ok(BackgroundWorker::transaction(run)))

@@ -1,24 +1,3 @@
--- Policies that FORCE ROW LEVEL SECURITY imposes on the owner do not hide rows here.
-CREATE FUNCTION _clip_has_embeddings(relation regclass, target name) RETURNS boolean
-	LANGUAGE plpgsql VOLATILE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-	found boolean;
-	forced CONSTANT boolean := (SELECT c.relforcerowsecurity FROM pg_class AS c WHERE c.oid = relation);
-BEGIN
-	IF forced THEN
-		EXECUTE format('ALTER TABLE ONLY %s NO FORCE ROW LEVEL SECURITY', relation);
-	END IF;
-	EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE %I IS NOT NULL)', relation, target) INTO found;
-	IF forced THEN
-		EXECUTE format('ALTER TABLE ONLY %s FORCE ROW LEVEL SECURITY', relation);
-	END IF;
-	RETURN found;
-END
-$$;
-COMMENT ON FUNCTION _clip_has_embeddings(regclass, name) IS 'internal: whether a row of a table of the role has an embedding';
-
 CREATE FUNCTION clip_auto_embed(relation regclass, source name, target name DEFAULT 'embedding', model text DEFAULT NULL,
 	mode text DEFAULT 'row', create_index boolean DEFAULT true, dry_run boolean DEFAULT false, on_error text DEFAULT 'error',
 	on_vector text DEFAULT 'replace') RETURNS text
@@ -35,7 +14,7 @@ DECLARE
 	target_column pg_attribute%ROWTYPE;
 	col @extschema@._clip_columns%ROWTYPE;
 	chosen record;
-	filled boolean := false;
+	wanted @extschema@._clip_columns%ROWTYPE;
 	statements text[] := '{}';
 	done text;
 BEGIN
@@ -116,19 +95,6 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('column "%s" of table %s is NOT NULL', target, relation),
 			DETAIL = format('In mode "%s", rows are stored before they are embedded.', mode),
 			HINT = format('Use mode "row", or drop the constraint: ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL.', relation, target);
-	ELSIF col.model IS NULL OR col.former_source <> source::text THEN
-		filled := @extschema@._clip_has_embeddings(relation, target);
-		IF filled AND col.model IS NOT NULL THEN
-			RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-				MESSAGE = format('column "%s" of table %s has embeddings of column "%s"', target, relation, col.former_source),
-				HINT = format('Clear them: UPDATE %s SET %I = NULL. If column "%s" has the same content under another name, register them: SELECT clip_adopt(%L, %L, %L).',
-					relation, target, source, relation, target, col.model);
-		ELSIF filled THEN
-			RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-				MESSAGE = format('column "%s" of table %s has embeddings of an unknown model', target, relation),
-				HINT = format('If model "%s" computed them, register them: SELECT clip_adopt(%L, %L, %L). Otherwise name another target.',
-					chosen.name, relation, target, chosen.name);
-		END IF;
 	END IF;
 
 	-- The triggers.
@@ -139,11 +105,22 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('table %s is temporary', relation),
 			DETAIL = 'A worker cannot read temporary tables of other sessions.', HINT = 'Use mode "row" or "statement".';
 	END IF;
+	wanted := col;
+	wanted.relation := relation;
+	wanted.trigger_name := COALESCE(col.trigger_name, @extschema@._clip_free_name(relation, target));
+	wanted.enabled := CASE WHEN col.mode <> 'stamp' THEN col.enabled ELSE 'O' END;
+	wanted.source := source;
+	wanted.target := target;
+	wanted.mode := mode;
+	wanted.model := chosen.name;
+	wanted.digest := chosen.digest;
+	wanted.on_error := on_error;
+	wanted.on_vector := on_vector;
+	statements := statements || @extschema@._clip_require_matching(relation, wanted);
 	IF (col.mode, col.on_error, col.on_vector) IS DISTINCT FROM (mode, on_error, on_vector) THEN
-		statements := statements || @extschema@._clip_drop_orphans(relation) || @extschema@._clip_drop_triggers(relation, col.trigger_name);
 		-- Triggers fire in the order of their names. The prefix zz makes the application's triggers, which may write the source, fire first.
-		statements := statements || @extschema@._clip_create_triggers(relation, source, target, COALESCE(col.trigger_name, @extschema@._clip_free_name(relation, target)),
-			mode, chosen.name, chosen.digest, on_error, on_vector);
+		statements := statements || @extschema@._clip_drop_orphans(relation) || @extschema@._clip_drop_triggers(relation, col.trigger_name)
+			|| @extschema@._clip_create_triggers(wanted);
 	END IF;
 
 	-- The indexes.
@@ -166,7 +143,7 @@ BEGIN
 		RAISE WARNING USING MESSAGE = format('table %s is filled by a subscription', relation),
 			DETAIL = 'Triggers do not fire for rows from a publisher. A row that the publisher changes keeps its former embedding.',
 			HINT = format('Let the trigger fire for them: ALTER TABLE %s ENABLE ALWAYS TRIGGER %I. Modes "statement" and "queue" do not embed them.',
-				relation, COALESCE(col.trigger_name, @extschema@._clip_free_name(relation, target)));
+				relation, wanted.trigger_name);
 	END IF;
 
 	done := @extschema@._clip_execute(statements, dry_run);
@@ -186,16 +163,17 @@ COMMENT ON FUNCTION clip_auto_embed(regclass, name, name, text, text, boolean, b
 	IS 'maintain an embedding column automatically: adds the column, its triggers and its index; returns the statements it ran';
 
 -- A disabled trigger records the model of a column and never runs.
-CREATE FUNCTION _clip_stamp(relation regclass, target name, trigger_name name, model text, digest text, former_source text) RETURNS text[]
+CREATE FUNCTION _clip_stamp(col _clip_columns) RETURNS text[]
 	LANGUAGE sql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 SELECT ARRAY[format('CREATE TRIGGER %I BEFORE INSERT OR UPDATE ON %s FOR EACH ROW WHEN (NEW.%I IS NOT NULL) '
-           'EXECUTE FUNCTION @extschema@.clip_auto_embed_row(%L, %L, %L, %L, %L, %L)', trigger_name, relation, target, 'stamp', model, digest, 'error', 'replace',
-           COALESCE(former_source, '')),
-       format('ALTER TABLE %s DISABLE TRIGGER %I', relation, trigger_name)]
+           'EXECUTE FUNCTION @extschema@.clip_auto_embed_row(%L, %L, %L, %L, %L, %L, %L)',
+           col.trigger_name, col.relation, col.target, 'stamp', col.model, col.digest, 'error', 'replace', COALESCE(col.former_source, ''),
+           COALESCE((SELECT format('%s.%s', a.attrelid, a.attnum) FROM pg_attribute AS a WHERE a.attrelid = col.relation AND a.attname = col.former_source), ''))]
+       || @extschema@._clip_set_state(col.relation, col.trigger_name, 'D')
 $$;
-COMMENT ON FUNCTION _clip_stamp(regclass, name, name, text, text, text) IS 'internal: DDL that records the model of a column';
+COMMENT ON FUNCTION _clip_stamp(_clip_columns) IS 'internal: DDL that records the model of a column';
 
 CREATE FUNCTION clip_auto_embed_drop(relation regclass, target name DEFAULT 'embedding', keep_column boolean DEFAULT true) RETURNS text
 	LANGUAGE plpgsql VOLATILE
@@ -236,7 +214,8 @@ BEGIN
 			statements := statements || format('DROP INDEX %s', pending);
 		END IF;
 		IF keep_column THEN
-			statements := statements || @extschema@._clip_stamp(relation, target, col.trigger_name, col.model, col.digest, col.source::text);
+			col.former_source := col.source::text;
+			statements := statements || @extschema@._clip_stamp(col);
 		END IF;
 	END IF;
 	IF NOT keep_column THEN

@@ -19,8 +19,8 @@ BEGIN
 	IF same THEN
 		-- The same model may be installed under another name.
 		IF col.model <> chosen.name THEN
-			statements := @extschema@._clip_drop_triggers(relation, col.trigger_name)
-				|| @extschema@._clip_create_triggers(relation, col.source, target, col.trigger_name, col.mode, chosen.name, chosen.digest, col.on_error, col.on_vector);
+			col.model := chosen.name;
+			statements := @extschema@._clip_drop_triggers(relation, col.trigger_name) || @extschema@._clip_create_triggers(col);
 		END IF;
 		RETURN;
 	END IF;
@@ -52,9 +52,12 @@ BEGIN
 		-- Created by an interrupted call, which this call resumes.
 		shadow_trigger := next_col.trigger_name;
 		statements := '{}';
-		IF (next_col.mode, next_col.on_error, next_col.on_vector) IS DISTINCT FROM (col.mode, col.on_error, col.on_vector) THEN
-			statements := @extschema@._clip_drop_triggers(relation, shadow_trigger)
-				|| @extschema@._clip_create_triggers(relation, col.source, shadow, shadow_trigger, col.mode, chosen.name, chosen.digest, col.on_error, col.on_vector);
+		IF (next_col.mode, next_col.on_error, next_col.on_vector, next_col.enabled) IS DISTINCT FROM (col.mode, col.on_error, col.on_vector, col.enabled) THEN
+			next_col.mode := col.mode;
+			next_col.on_error := col.on_error;
+			next_col.on_vector := col.on_vector;
+			next_col.enabled := col.enabled;
+			statements := @extschema@._clip_drop_triggers(relation, shadow_trigger) || @extschema@._clip_create_triggers(next_col);
 		END IF;
 		RETURN;
 	END IF;
@@ -69,9 +72,14 @@ BEGIN
 	END IF;
 	-- The new triggers keep their name when the columns are swapped.
 	shadow_trigger := @extschema@._clip_free_name(relation, target);
+	next_col := col;
+	next_col.target := shadow;
+	next_col.trigger_name := shadow_trigger;
+	next_col.model := chosen.name;
+	next_col.digest := chosen.digest;
 	statements := statements
 		|| format('ALTER TABLE %s ADD COLUMN %I %I.vector(%s)', relation, shadow, @extschema@._clip_vector_schema(), chosen.dimensions)
-		|| @extschema@._clip_create_triggers(relation, col.source, shadow, shadow_trigger, col.mode, chosen.name, chosen.digest, col.on_error, col.on_vector)
+		|| @extschema@._clip_create_triggers(next_col)
 		-- Created while the column is empty and filled row by row, because building an index at the end would block all writers.
 		|| (SELECT COALESCE(array_agg(format('CREATE INDEX %I ON %s USING %I (%I %I.%I)%s', @extschema@._clip_shadow_name(c.relname), relation, am.amname, shadow,
 		                             n.nspname, oc.opcname, ' WITH (' || array_to_string(c.reloptions, ', ') || ')') ORDER BY c.oid), '{}')
@@ -97,8 +105,7 @@ DECLARE
 	old_col @extschema@._clip_columns%ROWTYPE;
 	new_col @extschema@._clip_columns%ROWTYPE;
 	old_attribute pg_attribute%ROWTYPE;
-	lacking bigint;
-	forced boolean;
+	is_lacking boolean;
 	statements text[];
 	grants text[];
 	index_name name;
@@ -109,20 +116,11 @@ BEGIN
 	SELECT * INTO old_col FROM @extschema@._clip_column(relation, target);
 	SELECT * INTO new_col FROM @extschema@._clip_column(relation, shadow);
 	SELECT * INTO old_attribute FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = target;
-	-- Policies must not hide rows from the count. Nobody else reads the table meanwhile.
-	forced := (SELECT c.relforcerowsecurity FROM pg_class AS c WHERE c.oid = relation);
-	IF forced THEN
-		EXECUTE format('ALTER TABLE ONLY %s NO FORCE ROW LEVEL SECURITY', relation);
-	END IF;
-	-- No row may lose its embedding, unless it has failed with the new model.
-	EXECUTE format('SELECT count(*) FROM %s AS t WHERE t.%I IS NOT NULL AND t.%I IS NOT NULL AND t.%I IS NULL '
-		'AND NOT EXISTS (SELECT FROM _clip.failed AS f WHERE f.relation = %s::oid AND f.trigger_name = %L AND f.waits AND f.key = %s)',
-		old_col.rows_of, old_col.source, target, shadow, relation::oid, new_col.trigger_name,
-		@extschema@._clip_key_object(old_col.key_names, 't'::text)) INTO lacking;
-	IF forced THEN
-		EXECUTE format('ALTER TABLE ONLY %s FORCE ROW LEVEL SECURITY', relation);
-	END IF;
-	IF lacking > 0 THEN
+	-- No row may lose its embedding, unless it has failed with the new model. Nobody else reads the table meanwhile.
+	is_lacking := @extschema@._clip_is_true(format('SELECT EXISTS (SELECT FROM %s AS t WHERE t.%I IS NOT NULL AND t.%I IS NOT NULL AND t.%I IS NULL '
+		'AND NOT EXISTS (SELECT FROM _clip.failed AS f WHERE f.relation = %s::oid AND f.trigger_name = %L AND f.waits AND f.key = %s))',
+		old_col.rows_of, old_col.source, target, shadow, relation::oid, new_col.trigger_name, @extschema@._clip_key_object(old_col.key_names, 't'::text)));
+	IF is_lacking THEN
 		RETURN false;
 	END IF;
 	SELECT array_agg(format('GRANT %s (%I) ON %s TO %s%s', privilege_type, target, relation,
@@ -138,10 +136,13 @@ BEGIN
 		|| format('ALTER TABLE %s DROP COLUMN %I', relation, target)
 		|| format('ALTER TABLE %s RENAME COLUMN %I TO %I', relation, shadow, target);
 	-- A call of clip_auto_embed during the re-embedding may have changed the old column's triggers.
-	IF (new_col.mode, new_col.on_error, new_col.on_vector) IS DISTINCT FROM (old_col.mode, old_col.on_error, old_col.on_vector) THEN
-		statements := statements || @extschema@._clip_drop_triggers(relation, new_col.trigger_name)
-			|| @extschema@._clip_create_triggers(relation, old_col.source, target, new_col.trigger_name, old_col.mode, new_col.model, new_col.digest,
-				old_col.on_error, old_col.on_vector);
+	IF (new_col.mode, new_col.on_error, new_col.on_vector, new_col.enabled) IS DISTINCT FROM (old_col.mode, old_col.on_error, old_col.on_vector, old_col.enabled) THEN
+		new_col.target := target;
+		new_col.mode := old_col.mode;
+		new_col.on_error := old_col.on_error;
+		new_col.on_vector := old_col.on_vector;
+		new_col.enabled := old_col.enabled;
+		statements := statements || @extschema@._clip_drop_triggers(relation, new_col.trigger_name) || @extschema@._clip_create_triggers(new_col);
 	END IF;
 	IF old_attribute.attnotnull THEN
 		statements := statements || format('ALTER TABLE %s ALTER COLUMN %I SET NOT NULL', relation, target);

@@ -7,7 +7,7 @@ DECLARE
 	col @extschema@._clip_columns%ROWTYPE;
 	chosen record;
 	target_column record;
-	trigger_name name;
+	wanted @extschema@._clip_columns%ROWTYPE;
 	statements text[] := '{}';
 BEGIN
 	IF relation IS NULL OR target IS NULL OR model IS NULL THEN
@@ -27,12 +27,18 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'duplicate_object', MESSAGE = format('column "%s" of table %s is already embedded with model "%s"', target, relation, col.model),
 			HINT = format('To change its model: CALL clip_reembed(%L, %L, %L).', relation, target, chosen.name);
 	END IF;
+	IF col.mode IS NULL AND (@extschema@._clip_recorded(relation, target)).top <> relation THEN
+		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('%s is a partition', relation),
+			HINT = format('Name the partitioned table, which includes all partitions: SELECT clip_adopt(%L, %L, %L).', pg_partition_root(relation), target, chosen.name);
+	END IF;
+	wanted.relation := relation;
+	wanted.target := target;
+	wanted.trigger_name := COALESCE(col.trigger_name, @extschema@._clip_free_name(relation, target));
+	wanted.model := chosen.name;
+	wanted.digest := chosen.digest;
+	PERFORM @extschema@._clip_require_matching(relation, wanted);
 	IF col.digest IS DISTINCT FROM chosen.digest OR col.former_source IS NOT NULL THEN
-		trigger_name := COALESCE(col.trigger_name, @extschema@._clip_free_name(relation, target));
-		IF col.mode IS NOT NULL THEN
-			statements := @extschema@._clip_drop_triggers(relation, trigger_name);
-		END IF;
-		statements := statements || @extschema@._clip_stamp(relation, target, trigger_name, chosen.name, chosen.digest, NULL::text);
+		statements := COALESCE(@extschema@._clip_drop_triggers(relation, col.trigger_name), '{}') || @extschema@._clip_stamp(wanted);
 	END IF;
 	RETURN @extschema@._clip_execute(statements, false);
 END

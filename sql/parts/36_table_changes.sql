@@ -1,0 +1,99 @@
+-- A table and all tables that inherit from it, partitions included.
+CREATE FUNCTION _clip_inheritors(relation oid) RETURNS SETOF oid
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+WITH RECURSIVE tables (oid) AS (
+	SELECT relation UNION SELECT i.inhrelid FROM pg_inherits AS i JOIN tables AS t ON t.oid = i.inhparent
+)
+SELECT t.oid FROM tables AS t
+$$;
+COMMENT ON FUNCTION _clip_inheritors(oid) IS 'internal: a table and all tables that inherit from it';
+
+-- PostgreSQL does not change the type of a column that a trigger's condition names. So this function drops the triggers before
+-- the change, and returns the statements that create them again after it. The statements that clear embeddings are for a
+-- change that computes new source values.
+CREATE FUNCTION _clip_release(relation regclass, changed text[], dropped text[], role oid) RETURNS TABLE (statement text, owner oid, is_left text)
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	col @extschema@._clip_columns%ROWTYPE;
+BEGIN
+	IF NOT EXISTS (
+		SELECT FROM @extschema@._clip_inheritors(_clip_release.relation::oid) AS t (oid) JOIN pg_trigger AS g ON g.tgrelid = t.oid JOIN pg_class AS c ON c.oid = t.oid
+		 WHERE g.tgfoid = '@extschema@.clip_auto_embed_row()'::regprocedure AND pg_has_role(role, c.relowner, 'USAGE'))
+	THEN
+		RETURN;
+	END IF;
+	-- Locks the table before its partitions, in the order of every writer. The tree is read again once it is locked.
+	EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', relation);
+	FOR col IN
+		SELECT c.* FROM @extschema@._clip_columns AS c JOIN @extschema@._clip_inheritors(_clip_release.relation::oid) AS t (oid) ON t.oid = c.relation
+		 WHERE c.source IN (SELECT convert_from(decode(n, 'hex'), getdatabaseencoding()) FROM unnest(changed) AS n)
+		   AND c.target NOT IN (SELECT convert_from(decode(n, 'hex'), getdatabaseencoding()) FROM unnest(dropped) AS n) AND pg_has_role(role, c.owner, 'USAGE')
+	LOOP
+		owner := col.owner;
+		statement := format('UPDATE %s AS t SET %I = NULL WHERE t.%I IS NOT NULL', col.rows_of, col.target, col.target);
+		is_left := format('SELECT EXISTS (SELECT FROM %s AS t WHERE t.%I IS NOT NULL)', col.rows_of, col.target);
+		RETURN NEXT;
+		RETURN QUERY SELECT s, col.owner, NULL FROM unnest(@extschema@._clip_create_triggers(col)) AS s;
+		statement := format('SELECT @extschema@._clip_require_source(%L::pg_catalog.regclass, %L::pg_catalog.name)', col.relation, col.trigger_name);
+		is_left := NULL;
+		RETURN NEXT;
+		PERFORM @extschema@._clip_execute(@extschema@._clip_drop_triggers(col.relation, col.trigger_name), false);
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION _clip_release(regclass, text[], text[], oid) IS 'internal: drop the triggers of columns whose source changes its type; returns the statements that clear embeddings (with a query: is one left?) and those that create the triggers again';
+
+CREATE FUNCTION _clip_require_source(relation regclass, trigger_name name) RETURNS void
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	col @extschema@._clip_columns%ROWTYPE;
+BEGIN
+	SELECT * INTO col FROM @extschema@._clip_columns AS c WHERE c.relation = _clip_require_source.relation AND c.trigger_name = _clip_require_source.trigger_name;
+	IF col.source_type NOT IN ('text'::regtype, 'varchar'::regtype, 'bytea'::regtype) THEN
+		RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch', MESSAGE = format('type of column "%s" of table %s cannot be changed to %s', col.source, relation, col.source_type),
+			DETAIL = format('Column "%s" is embedded from it. A source column has type text, varchar or bytea.', col.target),
+			HINT = format('To stop maintaining the embeddings first: SELECT clip_auto_embed_drop(%L, %L).', relation, col.target);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION _clip_require_source(regclass, name) IS 'internal: raise an error if the new type of a source cannot be embedded';
+
+-- Triggers follow a renamed row trigger, and so do the failures that were recorded under its name.
+CREATE FUNCTION _clip_follow(relation regclass, old_name text, new_name text) RETURNS void
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	old CONSTANT name := convert_from(decode(old_name, 'hex'), getdatabaseencoding());
+	col @extschema@._clip_columns%ROWTYPE;
+BEGIN
+	SELECT c.* INTO col FROM @extschema@._clip_columns AS c
+	 WHERE c.relation = _clip_follow.relation AND c.trigger_name = convert_from(decode(new_name, 'hex'), getdatabaseencoding())::name;
+	IF NOT FOUND THEN
+		RETURN;
+	END IF;
+	PERFORM @extschema@._clip_execute(@extschema@._clip_drop_triggers(relation, old) || @extschema@._clip_create_statement_triggers(col), false);
+	UPDATE _clip.failures AS f SET trigger_name = col.trigger_name WHERE f.relation = _clip_follow.relation AND f.trigger_name = old;
+END
+$$;
+COMMENT ON FUNCTION _clip_follow(regclass, text, text) IS 'internal: adapt a column''s other triggers and failures to a renamed row trigger';
+
+CREATE FUNCTION clip_ddl() RETURNS event_trigger
+	AS 'MODULE_PATHNAME', 'clip_ddl_wrapper' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION clip_ddl() IS 'event trigger that keeps managed columns consistent with statements that change their tables';
+
+CREATE EVENT TRIGGER clip_ddl_start ON ddl_command_start WHEN TAG IN ('ALTER TABLE', 'CREATE TRIGGER', 'ALTER TRIGGER') EXECUTE FUNCTION @extschema@.clip_ddl();
+COMMENT ON EVENT TRIGGER clip_ddl_start IS 'allows a change of the type of a source column; checks the embeddings of a new partition';
+CREATE EVENT TRIGGER clip_ddl_end ON ddl_command_end WHEN TAG IN ('ALTER TABLE', 'CREATE TRIGGER', 'ALTER TRIGGER', 'DROP TRIGGER') EXECUTE FUNCTION @extschema@.clip_ddl();
+COMMENT ON EVENT TRIGGER clip_ddl_end IS 'allows a change of the type of a source column; adds the check trigger if a trigger fires after pg_clip''s trigger';
+CREATE EVENT TRIGGER clip_ddl_drop ON sql_drop WHEN TAG IN ('DROP TABLE', 'DROP SCHEMA', 'DROP OWNED', 'DROP FOREIGN TABLE') EXECUTE FUNCTION @extschema@.clip_ddl();
+COMMENT ON EVENT TRIGGER clip_ddl_drop IS 'clears the failures of dropped tables';
