@@ -1,27 +1,8 @@
 //! Searches in sessions that live long: prepared statements and functions follow their tables, a search and its join see the same
 //! rows, and what is worth saying is said once.
 
-use std::sync::{Arc, Mutex};
-
-use e2e::{Cluster, code, count, let_call, root, run};
+use e2e::{Cluster, code, count, drain, let_call, root, run};
 use postgres::error::SqlState;
-use postgres::{Client, NoTls};
-
-/// A session, and the messages that it was sent besides results.
-fn listening(cluster: &Cluster, user: &str) -> (Client, Arc<Mutex<Vec<String>>>) {
-    let heard = Arc::new(Mutex::new(Vec::new()));
-    let listener = heard.clone();
-    let mut config = cluster.config(user);
-    config.notice_callback(move |notice| {
-        let text = [Some(notice.message()), notice.detail(), notice.hint()].into_iter().flatten().collect::<Vec<_>>();
-        listener.lock().unwrap().push(format!("{}: {}", notice.severity(), text.join(" | ")));
-    });
-    (config.connect(NoTls).unwrap(), heard)
-}
-
-fn drain(heard: &Mutex<Vec<String>>) -> Vec<String> {
-    std::mem::take(&mut heard.lock().unwrap())
-}
 
 /// A table whose only row is called so.
 fn table(name: &str, title: &str) -> String {
@@ -178,7 +159,7 @@ fn rows_without_a_vector_are_told_once() {
         )
         .unwrap();
     let_call(&mut owner, "reader, narrow_reader");
-    let (mut client, heard) = listening(&cluster, "postgres");
+    let (mut client, heard) = cluster.listen("postgres");
     let mut said = |query: &str| {
         client.batch_execute(query).unwrap();
         drain(&heard)
@@ -202,7 +183,7 @@ fn rows_without_a_vector_are_told_once() {
     assert!(parts.len() == 1 && parts[0].ends_with("CALL clip_backfill('parts')."), "{parts:?}");
     // Who may not read the source is told nothing, and no error.
     for (user, told) in [("reader", 1), ("narrow_reader", 0)] {
-        let (mut client, heard) = listening(&cluster, user);
+        let (mut client, heard) = cluster.listen(user);
         client.batch_execute("SELECT FROM clip_search('small', 'cat'); SELECT clip_query('small', 'cat')").unwrap();
         assert_eq!(drain(&heard).len(), told, "{user}");
     }
@@ -223,7 +204,7 @@ fn a_default_model_of_as_many_dimensions_earns_a_warning() {
     run(cluster.pgclip().args(["add", "twin", "--license", "MIT"]).arg(&twin));
     let mut owner = cluster.connect();
     owner.batch_execute(&(table("item", "cat") + "CREATE TABLE other (id int PRIMARY KEY, title text); SELECT clip_auto_embed('other', 'title', model => 'twin')")).unwrap();
-    let (mut client, heard) = listening(&cluster, "postgres");
+    let (mut client, heard) = cluster.listen("postgres");
     client.batch_execute("SET clip.default_model = 'narrow'; SELECT clip_query('item', 'cat'); SELECT clip_embed_text('cat', 'narrow')").unwrap();
     assert_eq!(drain(&heard), Vec::<String>::new());
     client.batch_execute("SELECT clip_embed_text('cat'); SELECT clip_embed_text('cat')").unwrap();

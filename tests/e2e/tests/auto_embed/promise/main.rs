@@ -7,6 +7,7 @@
 mod check;
 mod keeper;
 mod random;
+mod settings;
 mod tables;
 mod writer;
 

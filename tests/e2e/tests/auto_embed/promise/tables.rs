@@ -240,3 +240,8 @@ fn any_picture(random: &mut Random) -> Vec<u8> {
     encoder.write_header().unwrap().write_image_data(&pixels).unwrap();
     bytes
 }
+
+/// A value in COPY's text format.
+pub fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('\t', "\\t")
+}

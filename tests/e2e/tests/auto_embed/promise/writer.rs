@@ -7,17 +7,8 @@ use postgres::{Client, Error};
 
 use crate::Run;
 use crate::random::Random;
-use crate::tables::{TABLES, Table, quoted};
-
-/// What sessions set: how values are written, and what they see of each other.
-const SETTINGS: [&str; 6] = [
-    "",
-    "SET datestyle = 'SQL, DMY'; SET timezone = 'Asia/Shanghai'; SET extra_float_digits = 0; SET intervalstyle = 'sql_standard'",
-    "SET default_transaction_isolation = 'repeatable read'",
-    "SET datestyle = 'Postgres, MDY'; SET timezone = 'America/Havana'; SET plan_cache_mode = 'force_generic_plan'",
-    "SET default_transaction_isolation = 'serializable'; SET datestyle = 'German'; SET timezone = 'Asia/Kolkata'",
-    "SET bytea_output = 'escape'; SET enable_seqscan = off",
-];
+use crate::settings::SETTINGS;
+use crate::tables::{TABLES, Table, escaped, quoted};
 
 const MOST_REMEMBERED: usize = 20;
 
@@ -303,9 +294,4 @@ impl Writer<'_> {
         self.run.count("COPY");
         Ok(())
     }
-}
-
-/// A value in COPY's text format.
-fn escaped(value: &str) -> String {
-    value.replace('\\', "\\\\").replace('\t', "\\t")
 }

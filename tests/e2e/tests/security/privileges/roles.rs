@@ -1,13 +1,6 @@
-//! What a role can do that has nothing but a connection, and what the install script leaves to nobody else.
+//! What each role may call, set and see.
 
-use std::path::Path;
-use std::process::Command;
-
-use e2e::{Cluster, code, picture, root, run};
-use postgres::Client;
-use postgres::error::SqlState;
-
-const DENIED: Option<SqlState> = Some(SqlState::INSUFFICIENT_PRIVILEGE);
+use super::*;
 
 #[test]
 fn a_role_with_a_connection_can_embed_and_nothing_else() {
@@ -79,26 +72,13 @@ fn a_role_with_a_connection_can_embed_and_nothing_else() {
 }
 
 /// The names of the extension's functions that fulfil a condition on `p`, the function, and `l`, its language.
-fn members(client: &mut Client, condition: &str) -> Vec<String> {
+pub fn members(client: &mut Client, condition: &str) -> Vec<String> {
     let query = format!(
         "SELECT p.proname::text FROM pg_proc AS p JOIN pg_depend AS d ON d.objid = p.oid AND d.classid = 'pg_proc'::regclass AND d.deptype = 'e' \
             JOIN pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'pg_clip' JOIN pg_language AS l ON l.oid = p.prolang \
             WHERE {condition} ORDER BY 1"
     );
     client.query(&query, &[]).unwrap().iter().map(|row| row.get(0)).collect()
-}
-
-/// Who may call a function.
-enum May {
-    Anyone,
-    /// Who may read the table.
-    Readers,
-    /// Who may write to the table as well.
-    Writers,
-    /// Who owns the table.
-    Owner,
-    /// The server alone.
-    Triggers(SqlState),
 }
 
 #[test]
@@ -253,151 +233,6 @@ fn errors_carry_no_paths_texts_or_bytes_for_those_who_are_no_superusers() {
     let told: Vec<String> =
         guest.query("SELECT value FROM clip_diagnose()", &[]).unwrap().iter().map(|row| row.get(0)).collect();
     assert!(told.iter().all(|value| !value.contains('/') || value.contains("PostgreSQL")), "{told:#?}");
-}
-
-/// Timescale's checker finds nothing that would be looked for in a schema that others may write in. What functions are
-/// pinned, the catalogs tell; bodies in PL/pgSQL are more than it can read.
-#[test]
-fn pgspot_finds_nothing() {
-    let folder = root().join("tests/pgspot");
-    let python = root().join("target/python-pgspot");
-    run(Command::new(root().join("scripts/environment.sh")).arg(&python).arg(folder.join("requirements.txt")));
-    let check = |script: &Path| {
-        let mut command = Command::new(python.join("bin/python"));
-        command.arg(folder.join("check.py")).args(["--no-plpgsql", "--ignore", "PS005"]).arg(script);
-        String::from_utf8(command.output().unwrap().stdout).unwrap()
-    };
-    let mut checked = 0;
-    for entry in std::fs::read_dir(root().join("sql")).unwrap() {
-        let script = entry.unwrap().path();
-        if script.extension().is_some_and(|extension| extension == "sql") {
-            assert_eq!(check(&script).trim(), "Errors: 0 Warnings: 0 Unknown: 0", "{}", script.display());
-            checked += 1;
-        }
-    }
-    assert!(checked > 0);
-    // It reads bodies of both kinds.
-    let careless = std::env::temp_dir().join(format!("pg_clip-{}-careless.sql", std::process::id()));
-    for body in ["RETURN encode('', 'hex')", "AS $$SELECT encode('', 'hex')$$"] {
-        std::fs::write(&careless, format!("CREATE FUNCTION f() RETURNS text LANGUAGE sql {body};")).unwrap();
-        let told = check(&careless);
-        assert!(told.contains("PS016: Unqualified function call: encode"), "{body}: {told}");
-    }
-    std::fs::remove_file(&careless).unwrap();
-}
-
-/// What nobody may have, told by the catalogs.
-#[test]
-fn the_install_script_is_safe_to_run() {
-    let script = std::fs::read_to_string(root().join("sql/pg_clip--0.1.0.sql")).unwrap();
-    for word in ["OR REPLACE", "IF NOT EXISTS", "SECURITY DEFINER"] {
-        // "IF NOT EXISTS (" begins a condition of PL/pgSQL.
-        let found: Vec<&str> =
-            script.lines().filter(|line| line.contains(word) && !line.contains("IF NOT EXISTS (")).collect();
-        assert!(found.is_empty(), "{word}: {found:?}");
-    }
-    let cluster = Cluster::start();
-    let mut client = cluster.connect();
-    assert!(members(&mut client, "true").len() > 30);
-    assert_eq!(members(&mut client, "p.prosecdef"), Vec::<String>::new());
-    // Where the body is kept as it was understood when it was made, there is nothing to pin. Those that commit cannot; nor can those that run what
-    // the caller wrote, with his search_path. All that they name themselves is qualified.
-    let unpinned = "l.lanname <> 'c' AND p.prosqlbody IS NULL AND NOT coalesce(p.proconfig @> ARRAY['search_path=pg_catalog, pg_temp'], false)";
-    assert_eq!(members(&mut client, unpinned), ["clip_backfill", "clip_backfill_batch", "clip_reembed"]);
-}
-
-#[test]
-fn a_type_that_pretends_to_be_pgvectors_is_refused() {
-    let cluster = Cluster::start();
-    let mut client = cluster.connect();
-    client
-        .batch_execute(
-            "DROP EXTENSION pg_clip; DROP EXTENSION vector; CREATE SCHEMA tools; CREATE EXTENSION vector SCHEMA tools;
-             CREATE TYPE public.vector AS (a int)",
-        )
-        .unwrap();
-    assert_eq!(code(&mut client, "CREATE EXTENSION pg_clip SCHEMA public"), Some(SqlState::DUPLICATE_OBJECT));
-    assert_eq!(code(&mut client, "CREATE EXTENSION pg_clip SCHEMA tools"), None);
-    assert_eq!(code(&mut client, "SELECT tools.vector_dims(tools.clip_embed_text('a', 'narrow'))"), None);
-}
-
-/// Operators and functions that fit better than the server's own, in the schema that the extension is then created in.
-const PLANTED: &str = r#"
-    DO $plant$
-    DECLARE
-        types CONSTANT text[] := '{oid,int2,int4,int8,float8,numeric,name,text,"char",regclass,regtype,regprocedure,timestamptz,jsonb,_int2,_oid}';
-        one text;
-        other text;
-        operator text;
-    BEGIN
-        FOREACH one IN ARRAY types LOOP
-            FOREACH other IN ARRAY types LOOP
-                EXECUTE format('CREATE FUNCTION public.planted(%s, %s) RETURNS bool LANGUAGE plpgsql AS $$BEGIN RAISE ''planted''; END$$', one, other);
-                EXECUTE format('CREATE FUNCTION public.planted_too(%1$s, %2$s) RETURNS %1$s LANGUAGE plpgsql AS $$BEGIN RAISE ''planted''; END$$', one, other);
-                FOREACH operator IN ARRAY '{=,<>,<,<=,>,>=}'::text[] LOOP
-                    EXECUTE format('CREATE OPERATOR public.%s (LEFTARG = %s, RIGHTARG = %s, FUNCTION = public.planted)', operator, one, other);
-                END LOOP;
-                FOREACH operator IN ARRAY '{+,-,*,/,||}'::text[] LOOP
-                    EXECUTE format('CREATE OPERATOR public.%s (LEFTARG = %s, RIGHTARG = %s, FUNCTION = public.planted_too)', operator, one, other);
-                END LOOP;
-            END LOOP;
-        END LOOP;
-    END
-    $plant$;
-    CREATE FUNCTION public.has_table_privilege(regclass, text) RETURNS bool LANGUAGE plpgsql AS $$BEGIN RAISE 'planted'; END$$;
-    CREATE FUNCTION public.format(text, name, name) RETURNS text LANGUAGE plpgsql AS $$BEGIN RAISE 'planted'; END$$;
-    CREATE FUNCTION public.format(text, text, name) RETURNS text LANGUAGE plpgsql AS $$BEGIN RAISE 'planted'; END$$;
-    CREATE FUNCTION public._clip_key(oid, OUT names name[], OUT types text[], OUT operators text[], OUT built_in boolean) RETURNS SETOF record
-        LANGUAGE plpgsql AS $$BEGIN RAISE 'planted'; END$$;
-"#;
-
-#[test]
-fn what_was_planted_in_the_schema_is_not_built_in() {
-    let cluster = Cluster::start();
-    let mut owner = cluster.connect();
-    owner
-        .batch_execute("DROP EXTENSION pg_clip; CREATE ROLE planter LOGIN; GRANT CREATE ON SCHEMA public TO PUBLIC")
-        .unwrap();
-    cluster.connect_as("planter").batch_execute(PLANTED).unwrap();
-    assert!(code(&mut owner, "SELECT 1::oid = 1::int4").is_some(), "what is planted is not found");
-    owner.batch_execute("CREATE EXTENSION pg_clip").unwrap();
-    let log = std::fs::read_to_string(cluster.directory.join("log")).unwrap();
-    assert!(
-        log.contains(r#"WARNING:  schema "public", which contains pg_clip, allows everyone to create objects"#),
-        "{log}"
-    );
-    // What views and bodies were understood to mean is in the catalogs.
-    let built_in = "SELECT pg_describe_object(classid, objid, 0) FROM pg_depend \
-        WHERE deptype = 'n' AND classid IN ('pg_rewrite'::regclass, 'pg_proc'::regclass, 'pg_attrdef'::regclass) AND (\
-            refclassid = 'pg_proc'::regclass AND refobjid IN (SELECT oid FROM pg_proc WHERE proowner = 'planter'::regrole) OR \
-            refclassid = 'pg_operator'::regclass AND refobjid IN (SELECT oid FROM pg_operator WHERE oprowner = 'planter'::regrole))";
-    owner.batch_execute("SET search_path = pg_catalog").unwrap();
-    let built_in: Vec<String> = owner.query(built_in, &[]).unwrap().iter().map(|row| row.get(0)).collect();
-    assert_eq!(built_in, Vec::<String>::new());
-    // And what is read when it is called finds none of it either.
-    for used in [
-        "CREATE TABLE public.item (id int PRIMARY KEY, body text, words tsvector)",
-        "INSERT INTO public.item SELECT i, 'text ' || i FROM generate_series(1, 20) AS i",
-        "SET search_path = public",
-        "SELECT clip_auto_embed('item', 'body', model => 'emoji')",
-        "CALL clip_backfill('item')",
-        "INSERT INTO item VALUES (0, 'another')",
-        "UPDATE item SET body = 'a third'",
-        "SELECT clip_auto_embed('item', 'body', model => 'emoji', mode => 'statement')",
-        "INSERT INTO item VALUES (21, 'in a statement')",
-        "CALL clip_reembed('item', 'embedding', 'narrow')",
-        "TABLE clip_auto_embed_status",
-        "TABLE clip_failures",
-        "TABLE clip_progress",
-        "SELECT clip_retry('item')",
-        "SELECT FROM clip_search('item', 'text')",
-        "SELECT FROM clip_hybrid_search('item', 'text', 'words')",
-        "SELECT FROM clip_duplicate_groups('item')",
-        "SELECT FROM clip_index_recall('item', sample => 2)",
-        "SELECT clip_auto_embed_drop('item', keep_column => false)",
-    ] {
-        assert_eq!(code(&mut owner, used), None, "{used}");
-    }
 }
 
 /// A session that has not loaded the library knows none of its settings.

@@ -1,0 +1,90 @@
+//! The record of a column: its model and its source.
+
+use e2e::{Cluster, code, count};
+use postgres::error::SqlState;
+
+use crate::{attach, stale};
+
+#[test]
+fn embeddings_of_another_source_are_not_taken_over() {
+    let cluster = Cluster::start();
+    let mut client = cluster.connect();
+    client.batch_execute("CREATE TABLE t (id int PRIMARY KEY, a text, b text)").unwrap();
+    assert_eq!(attach(&mut client, "t", "a", "embedding", ""), None);
+    client.batch_execute("INSERT INTO t VALUES (1, 'a cat', 'a dog'); SELECT clip_auto_embed_drop('t')").unwrap();
+    let refused = Some(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE);
+    assert_eq!(attach(&mut client, "t", "b", "embedding", ""), refused);
+    client.batch_execute("ALTER TABLE t DROP COLUMN a").unwrap();
+    assert_eq!(attach(&mut client, "t", "b", "embedding", ""), refused);
+    client.batch_execute("UPDATE t SET embedding = NULL").unwrap();
+    assert_eq!(attach(&mut client, "t", "b", "embedding", ""), None);
+    client.batch_execute("CALL clip_backfill('t')").unwrap();
+    client.batch_execute("SELECT clip_auto_embed_drop('t'); ALTER TABLE t RENAME b TO c").unwrap();
+    // Names of any characters are compared as they are.
+    client.batch_execute(r#"CREATE TABLE odd (id int PRIMARY KEY, "größe\x" text)"#).unwrap();
+    assert_eq!(attach(&mut client, "odd", r"größe\x", "embedding", ""), None);
+    client.batch_execute("INSERT INTO odd VALUES (1, 'a cat'); SELECT clip_auto_embed_drop('odd')").unwrap();
+    assert_eq!(attach(&mut client, "odd", r"größe\x", "embedding", ""), None);
+    // A renamed source is the same column, and a new column of its former name is another.
+    client.batch_execute("ALTER TABLE t ADD b text").unwrap();
+    assert_eq!(attach(&mut client, "t", "b", "embedding", ""), refused);
+    assert_eq!(attach(&mut client, "t", "c", "embedding", ""), None);
+    client.batch_execute("SELECT clip_auto_embed_drop('t'); ALTER TABLE t RENAME b TO d; ALTER TABLE t RENAME c TO b; ALTER TABLE t RENAME d TO c").unwrap();
+    assert_eq!(attach(&mut client, "t", "c", "embedding", ""), refused);
+    assert_eq!(attach(&mut client, "t", "b", "embedding", ""), None);
+    assert_eq!(stale(&mut client, "t", "b", "embedding"), 0);
+    // The owner vouches for it.
+    client.batch_execute("SELECT clip_auto_embed_drop('t'); UPDATE t SET c = b").unwrap();
+    assert_eq!(attach(&mut client, "t", "c", "embedding", ""), refused);
+    client.batch_execute("SELECT clip_adopt('t', 'embedding', 'narrow')").unwrap();
+    assert_eq!(attach(&mut client, "t", "c", "embedding", ""), None);
+    assert_eq!(stale(&mut client, "t", "c", "embedding"), 0);
+}
+
+#[test]
+fn embeddings_that_cannot_be_cleared_or_seen_are_an_error() {
+    let cluster = Cluster::start();
+    let mut client = cluster.connect();
+    client
+        .batch_execute(
+            "CREATE TABLE t (id int PRIMARY KEY, title text, locked boolean DEFAULT false);
+             CREATE FUNCTION locked() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF OLD.locked THEN RETURN NULL; END IF; RETURN NEW; END $$;
+             CREATE TRIGGER a BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION locked()",
+        )
+        .unwrap();
+    assert_eq!(attach(&mut client, "t", "title", "embedding", ""), None);
+    client.batch_execute("INSERT INTO t VALUES (1, 'a cat', true), (2, 'a dog', false)").unwrap();
+    let change = "ALTER TABLE t ALTER title TYPE varchar(100) USING 'b' || substr(title, 2)";
+    assert_eq!(code(&mut client, change), Some(SqlState::TRIGGERED_DATA_CHANGE_VIOLATION));
+    assert_eq!(stale(&mut client, "t", "title", "embedding"), 0);
+    client.batch_execute("DROP TRIGGER a ON t").unwrap();
+    client.batch_execute(change).unwrap();
+    assert_eq!(count(&mut client, "SELECT count(embedding) FROM t"), 0);
+    // Another table whose source has the same name is left alone.
+    client.batch_execute("CREATE TABLE other (id int PRIMARY KEY, title text)").unwrap();
+    assert_eq!(attach(&mut client, "other", "title", "embedding", ""), None);
+    client.batch_execute("INSERT INTO other VALUES (1, 'a cat')").unwrap();
+    client.batch_execute("CALL clip_backfill('t')").unwrap();
+    client.batch_execute("ALTER TABLE t ALTER title TYPE text USING upper(title)").unwrap();
+    assert_eq!(count(&mut client, "SELECT count(embedding) FROM t"), 0);
+    assert_eq!(count(&mut client, "SELECT count(embedding) FROM other"), 1);
+    // A source that changes its type while the embedding column goes.
+    let change = "ALTER TABLE other ALTER title TYPE varchar(99), DROP COLUMN embedding";
+    assert_eq!(code(&mut client, change), Some(SqlState::DEPENDENT_OBJECTS_STILL_EXIST));
+    client.batch_execute(&format!("{change} CASCADE; INSERT INTO other VALUES (2, 'a dog')")).unwrap();
+    // A policy that hides all rows from the owner.
+    client
+        .batch_execute(
+            "CREATE ROLE owner_of_rows; GRANT ALL ON SCHEMA public TO owner_of_rows; SET ROLE owner_of_rows;
+             CREATE TABLE hidden (id int PRIMARY KEY, title text, embedding vector(32));
+             INSERT INTO hidden VALUES (1, 'a cat', (SELECT array_agg(0.25)::vector FROM generate_series(1, 32)));
+             ALTER TABLE hidden ENABLE ROW LEVEL SECURITY; ALTER TABLE hidden FORCE ROW LEVEL SECURITY",
+        )
+        .unwrap();
+    assert_eq!(count(&mut client, "SELECT count(*) FROM hidden"), 0);
+    assert_eq!(
+        attach(&mut client, "hidden", "title", "embedding", ""),
+        Some(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE)
+    );
+    assert_eq!(count(&mut client, "SELECT count(*) FROM pg_class WHERE relname = 'hidden' AND relforcerowsecurity"), 1);
+}

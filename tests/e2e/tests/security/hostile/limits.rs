@@ -1,0 +1,137 @@
+//! The limits of memory and time.
+
+use super::*;
+
+/// Refused by name, or done.
+fn check(result: Result<u64, postgres::Error>, what: &str) {
+    if let Err(error) = result {
+        let refusals =
+            [&SqlState::INVALID_BINARY_REPRESENTATION, &SqlState::PROGRAM_LIMIT_EXCEEDED, &SqlState::OUT_OF_MEMORY];
+        assert!(refusals.contains(&sqlstate(&error)), "{what}: {error:?}");
+    }
+}
+
+fn limited(cluster: &Cluster) -> (Client, i32) {
+    let mut client = cluster.connect();
+    client.batch_execute("SET statement_timeout = '30s'; SELECT clip_prewarm('narrow', 'image')").unwrap();
+    let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0);
+    limit_memory(pid, Some(MEGABYTES));
+    (client, pid)
+}
+
+#[test]
+fn bombs_do_no_harm() {
+    let cluster = Cluster::start();
+    let (mut client, pid) = limited(&cluster);
+    for (what, bytes) in bombs() {
+        let begun = std::time::Instant::now();
+        check(client.execute("SELECT * FROM clip_image_info($1)", &[&bytes]), what);
+        check(client.execute("SELECT clip_embed_image($1, 'narrow')", &[&bytes]), what);
+        println!("{what}: {} bytes, {:?}", bytes.len(), begun.elapsed());
+        assert!(begun.elapsed() < LONGEST, "{what}: {:?}", begun.elapsed());
+    }
+    assert_eq!(client.query_one("SELECT pg_backend_pid()", &[]).unwrap().get::<_, i32>(0), pid);
+    client.execute("SELECT clip_embed_image($1, 'narrow')", &[&picture("rgb_444.jpg")]).unwrap();
+    let frames = |client: &mut Client, bytes: &[u8]| -> i32 {
+        client.query_one("SELECT frames FROM clip_image_info($1)", &[&bytes]).unwrap().get(0)
+    };
+    assert_eq!(frames(&mut client, &apng(10_000)), 10_000);
+    assert_eq!(frames(&mut client, &gif(1, 1, 100_000)), 100_000);
+    assert_eq!(frames(&mut client, &overlapping_tiff(60_000)), 60_000);
+}
+
+/// Ask with more and more memory, until it is done three times. What does not fit is refused, the connection lives on.
+fn ask_until_it_fits(cluster: &Cluster, step: usize, call: &str, what: &str, bytes: &[u8]) {
+    let (mut client, pid) = limited(cluster);
+    let (mut refused, mut done) = (0, 0);
+    for megabytes in (0..1300).step_by(step) {
+        if done == 3 {
+            break;
+        }
+        limit_memory(pid, Some(megabytes));
+        match client.execute(&format!("SELECT {call}"), &[&bytes]) {
+            Err(error) if sqlstate(&error) == &SqlState::OUT_OF_MEMORY => refused += 1,
+            Err(error) if sqlstate(&error) == &SqlState::INVALID_BINARY_REPRESENTATION => done += 1,
+            Ok(_) => done += 1,
+            Err(error) => panic!("{what}, {call}, {megabytes} MB: {error:?}"),
+        }
+    }
+    assert!(refused > 2 && done == 3, "{what}, {call}: {refused} refused, {done} done: the limits prove nothing");
+}
+
+#[test]
+fn large_pictures_are_refused_where_they_do_not_fit() {
+    const SIDE: u16 = 7900;
+    let cluster = Cluster::start();
+    for (what, bytes) in [
+        ("a progressive JPEG in colour", scans(3, SIDE, 3)),
+        ("a grey progressive JPEG", scans(1, SIDE, 3)),
+        ("a lossless WebP", lossless_webp(SIDE.into())),
+        ("a lossy WebP", lossy_webp(SIDE)),
+        ("a PNG that lies on its side", lying_png(SIDE.into())),
+        ("a GIF of a frame that is larger than its screen", framed_gif(4000, 4000, 6900, 1)),
+        ("a TIFF of four inks of 16 bits", cmyk_tiff(SIDE.into())),
+    ] {
+        ask_until_it_fits(&cluster, 40, "clip_embed_image($1, 'narrow')", what, &bytes);
+    }
+    cluster.assert_no_crash();
+}
+
+#[test]
+fn large_headers_are_refused_where_they_do_not_fit() {
+    const MANY: usize = 8_000_000;
+    let cluster = Cluster::start();
+    let jpeg = picture("rgb_444.jpg");
+    let profile = [&b"\xff\xe2\xff\xffICC_PROFILE\0\x01\xff"[..], &[0; 65519]].concat().repeat(255);
+    let texts = [chunk(b"tEXt", b"a\0b").repeat(MANY / 20), grey_pixel()];
+    for (what, bytes) in [
+        ("a JPEG with a colour profile", [&jpeg[..2], &profile, &jpeg[2..]].concat()),
+        ("a PNG with many texts", png(1, 1, &texts)),
+        ("a PNG with EXIF", png(1, 1, &[chunk(b"eXIf", &[0; MANY]), grey_pixel()])),
+        ("a WebP with EXIF", extended_webp(&[&b"EXIF"[..], &(MANY as u32).to_le_bytes(), &[0; MANY]].concat())),
+        ("a WebP of many chunks", extended_webp(&(0..MANY as u64 / 8).flat_map(u64::to_be_bytes).collect::<Vec<_>>())),
+        ("a TIFF of many strips", tiff(1, MANY as u32, 1)),
+    ] {
+        ask_until_it_fits(&cluster, 8, "clip_embed_image($1, 'narrow')", what, &bytes);
+        ask_until_it_fits(&cluster, 8, "clip_image_info($1)", what, &bytes);
+    }
+    cluster.assert_no_crash();
+}
+
+#[test]
+fn a_gigabyte_is_refused_unread() {
+    let cluster = Cluster::start();
+    let mut client = cluster.connect();
+    // As large as a value can be.
+    for (kind, value) in
+        [("bytea", "convert_to(repeat('x', (1 << 30) - 100), 'SQL_ASCII')"), ("text", "repeat('x', (1 << 30) - 100)")]
+    {
+        client.batch_execute(&format!("CREATE TABLE big_{kind} AS SELECT {value} AS value")).unwrap();
+    }
+    let (mut client, _) = limited(&cluster);
+    for call in [
+        "clip_embed_image(value, 'narrow') FROM big_bytea",
+        "clip_image_info(value) FROM big_bytea",
+        "clip_embed_text(value, 'narrow') FROM big_text",
+        "clip_token_count(value, 'narrow') FROM big_text",
+    ] {
+        let error = client.batch_execute(&format!("SELECT {call}")).unwrap_err();
+        assert_eq!(sqlstate(&error), &SqlState::PROGRAM_LIMIT_EXCEEDED, "{call}");
+    }
+}
+
+#[test]
+fn labels_and_templates_that_multiply_are_refused() {
+    let cluster = Cluster::start();
+    let (mut client, pid) = limited(&cluster);
+    for (labels, templates, expected) in [
+        ("ARRAY[repeat('a', 1048576)]", "ARRAY[repeat('{}', 524288)]", SqlState::PROGRAM_LIMIT_EXCEEDED),
+        ("ARRAY[repeat('a', 1048576)]", "array_fill('{}'::text, ARRAY[1000000])", SqlState::INVALID_PARAMETER_VALUE),
+        ("ARRAY[repeat('a', 1048570)]", "ARRAY['a photo of a {}']", SqlState::PROGRAM_LIMIT_EXCEEDED),
+    ] {
+        let classify = format!("SELECT clip_classify(clip_embed_text('a', 'emoji'), {labels}, {templates}, 'emoji')");
+        let error = client.batch_execute(&classify).unwrap_err();
+        assert_eq!(sqlstate(&error), &expected, "{classify}: {error:?}");
+    }
+    assert_eq!(client.query_one("SELECT pg_backend_pid()", &[]).unwrap().get::<_, i32>(0), pid);
+}
