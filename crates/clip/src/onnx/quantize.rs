@@ -37,7 +37,7 @@ pub(crate) fn quantize(onnx: &Onnx, folder: Folder<'_>, file: &str) -> Result<Ve
     let opset = onnx.model.opset_import.iter().map(|set| decode::<OperatorSet>(set, "operator set"));
     let opset = opset.collect::<Result<Vec<_>, _>>()?.into_iter().find(|set| matches!(&*set.domain, "" | "ai.onnx"));
     if opset.is_none_or(|set| set.version < MIN_OPSET) {
-        return Err(format!("it uses operators older than version {MIN_OPSET}: export it anew"));
+        return Err(format!("it uses operators older than version {MIN_OPSET}; export it with a newer opset"));
     }
     let nodes: Vec<NodeProto> = onnx.graph.node.iter().map(|node| decode(node, "node")).collect::<Result<_, _>>()?;
     if nodes.iter().any(|node| SCALED_BY_CONTENT.contains(&&*node.op_type) || node.op_type == "DequantizeLinear") {
@@ -161,7 +161,7 @@ impl Rewriter<'_> {
         let (numbers, rest) = raw.as_chunks::<4>();
         match rest {
             [] => Ok(numbers.iter().map(|&number| f32::from_le_bytes(number)).collect()),
-            _ => Err(format!("{:?} is cut short", tensor.name)),
+            _ => Err(format!("{:?} is truncated", tensor.name)),
         }
     }
 

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::memory::{MemoryCheck, reserve};
 use crate::panics::catch_panic;
 use crate::pixels::budget::{budget, bytes_to_open, pixels};
-use crate::pixels::format::{CUT_SHORT, Format, Limits, undecodable};
+use crate::pixels::format::{TRUNCATED, Format, Limits, undecodable};
 use crate::pixels::header;
 use crate::pixels::orientation::orientation;
 use crate::pixels::rgb::Rgb;
@@ -73,7 +73,7 @@ fn decode_or_panic(bytes: &[u8], limits: &Limits, orient: bool, memory: MemoryCh
 /// says.
 fn defect(bytes: &[u8], format: Format, size: (u64, u64), max_pixels: u64) -> Option<&'static str> {
     match format {
-        Format::WebP if !webp::is_whole(bytes) => Some(CUT_SHORT),
+        Format::WebP if !webp::is_whole(bytes) => Some(TRUNCATED),
         Format::WebP => (!webp::is_within(bytes, size)).then_some("a frame is larger than the picture"),
         Format::Tiff => Tiff(bytes).defect(size, max_pixels),
         Format::Jpeg | Format::Png | Format::Gif | Format::Bmp => None,

@@ -46,7 +46,7 @@ pub struct Limits {
 }
 
 /// The reason of an error about a file whose end is missing, as after an upload that broke off.
-pub(super) const CUT_SHORT: &str = "it is cut short";
+pub(super) const TRUNCATED: &str = "it is truncated";
 
 /// Returns the error of an image that cannot be decoded, with the reason in one line.
 pub(super) fn undecodable(format: Format, reason: impl std::fmt::Display) -> Error {

@@ -11,7 +11,7 @@ use weezl::{BitOrder, LzwStatus, decode};
 
 use crate::error::Error;
 use crate::memory::reserve;
-use crate::pixels::format::{CUT_SHORT, Format, undecodable};
+use crate::pixels::format::{TRUNCATED, Format, undecodable};
 
 type Palette = [[u8; 3]; 256];
 
@@ -42,7 +42,7 @@ struct Frame<'a> {
 impl<'a> Gif<'a> {
     pub fn open(bytes: &'a [u8]) -> Result<Self, Error> {
         Self::read(bytes)
-            .ok_or_else(|| undecodable(Format::Gif, CUT_SHORT))?
+            .ok_or_else(|| undecodable(Format::Gif, TRUNCATED))?
             .map_err(|reason| undecodable(Format::Gif, reason))
     }
 
@@ -109,7 +109,7 @@ impl Frame<'_> {
                 match result.status {
                     Err(_) => return Err(DAMAGED),
                     // The code of the end comes before the last pixel.
-                    Ok(LzwStatus::Done) if done < pixels => return Err(Reason::Damaged(CUT_SHORT)),
+                    Ok(LzwStatus::Done) if done < pixels => return Err(Reason::Damaged(TRUNCATED)),
                     Ok(_) if (result.consumed_in, result.consumed_out) == (0, 0) => break,
                     Ok(_) => {}
                 }
@@ -118,7 +118,7 @@ impl Frame<'_> {
                 return Ok(indices);
             }
             if block.is_none() {
-                return Err(Reason::Damaged(CUT_SHORT));
+                return Err(Reason::Damaged(TRUNCATED));
             }
         }
     }

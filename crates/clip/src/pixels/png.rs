@@ -8,7 +8,7 @@ use flate2::read::ZlibDecoder;
 
 use crate::error::Error;
 use crate::memory::reserve;
-use crate::pixels::format::{CUT_SHORT, Format, undecodable};
+use crate::pixels::format::{TRUNCATED, Format, undecodable};
 use crate::pixels::metadata::{Exif, Metadata};
 
 const SIGNATURE: usize = 8;
@@ -90,7 +90,7 @@ pub(super) fn plain(bytes: &[u8]) -> Result<Vec<u8>, Error> {
         plain.extend_from_slice(END);
         Ok(plain)
     } else {
-        Err(undecodable(Format::Png, CUT_SHORT))
+        Err(undecodable(Format::Png, TRUNCATED))
     }
 }
 

@@ -27,12 +27,12 @@ fn defect_of<'data>(file: impl ReadRef<'data>) -> Option<&'static str> {
     if MACHINE.is_some_and(|machine| machine != header.e_machine(endian)) {
         return Some("it is for another kind of processor");
     }
-    let Ok(segments) = header.program_headers(endian, file) else { return Some("the file is cut short") };
+    let Ok(segments) = header.program_headers(endian, file) else { return Some("the file is truncated") };
     let size = file.len().unwrap_or(0);
     let ends = |segment: &elf::ProgramHeader64<Endianness>| {
         segment.p_offset(endian).checked_add(segment.p_filesz(endian)).is_some_and(|end| end <= size)
     };
-    (!segments.iter().all(ends)).then_some("the file is cut short")
+    (!segments.iter().all(ends)).then_some("the file is truncated")
 }
 
 #[cfg(test)]
@@ -44,7 +44,7 @@ mod tests {
         let own = std::fs::read(std::env::current_exe().unwrap()).unwrap();
         assert_eq!(defect_of(own.as_slice()), None);
         for part in [64, 100, own.len() / 4, own.len() / 2] {
-            assert_eq!(defect_of(&own[..part]), Some("the file is cut short"), "{part} bytes");
+            assert_eq!(defect_of(&own[..part]), Some("the file is truncated"), "{part} bytes");
         }
         for nothing in [&b""[..], b"\x7fELF", &[0; 4096]] {
             assert_eq!(defect_of(nothing), Some("it is no 64-bit ELF file"));

@@ -106,7 +106,7 @@ impl Session {
                 format!("{:.2} ×", of.original_ms / of.quantized_ms),
             ]
         };
-        let titles = ["TOWER", "SAMPLES", "LEAST COSINE", "MEAN COSINE", "SAME NEAREST", "ONE AT A TIME", "FASTER"];
+        let titles = ["TOWER", "SAMPLES", "MIN COSINE", "MEAN COSINE", "SAME NEAREST", "ONE AT A TIME", "FASTER"];
         output::table(titles, &compared.iter().map(row).collect::<Vec<_>>())?;
         let little = |tower, given: bool| towers.contains(&tower) && !given;
         if little(Tower::Image, !wanted.images.is_empty()) || little(Tower::Text, wanted.texts.is_some()) {

@@ -102,7 +102,7 @@ fn a_picture_that_is_cut_short_is_refused() {
             let error = client.query_one(EMBED, &[&&whole[..whole.len() - cut]]).unwrap_err();
             assert_eq!(sqlstate(&error), &SqlState::INVALID_BINARY_REPRESENTATION, "{name}, {cut}");
             let detail = error.as_db_error().unwrap().detail().unwrap();
-            assert!(detail.ends_with("it is cut short."), "{name}, {cut}: {detail}");
+            assert!(detail.ends_with("it is truncated."), "{name}, {cut}: {detail}");
         }
     }
     for name in jpegs {

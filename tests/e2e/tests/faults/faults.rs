@@ -64,10 +64,10 @@ fn a_runtime_library_that_cannot_be_loaded_is_an_error() {
     of_another_machine[18] = 0xf3;
     let size = runtime.len();
     for (name, bytes, reason) in [
-        ("begun", part(100), "cut short"),
-        ("first_page", part(4096), "cut short"),
-        ("quarter", part(size / 4), "cut short"),
-        ("most", part(size / 10 * 9), "cut short"),
+        ("begun", part(100), "truncated"),
+        ("first_page", part(4096), "truncated"),
+        ("quarter", part(size / 4), "truncated"),
+        ("most", part(size / 10 * 9), "truncated"),
         ("empty", Vec::new(), "no 64-bit ELF"),
         ("text", b"#!/bin/sh\n".repeat(1000), "no 64-bit ELF"),
         ("riscv", of_another_machine, "another kind of processor"),

@@ -8,7 +8,7 @@ use crate::pixels::decoder::{
 };
 
 use crate::error::Error;
-use crate::pixels::format::{CUT_SHORT, Format, undecodable};
+use crate::pixels::format::{TRUNCATED, Format, undecodable};
 use runs::Runs;
 
 type Palette = [[u8; 3]; 256];
@@ -59,7 +59,7 @@ impl<'a> Bmp<'a> {
         if !is_core && ![40, 52, 56, 64, 108, 124].contains(&size) {
             return Err("its header has an unknown size");
         }
-        let header = bytes.get(FILE..FILE + size).ok_or(CUT_SHORT)?;
+        let header = bytes.get(FILE..FILE + size).ok_or(TRUNCATED)?;
         let (width, height, bits, compression, colors) = match is_core {
             true => (half(18)?, half(20)?, half(24)?, RAW, 0),
             false => (word(18)?, word(22)?, half(28)?, word(30)?, word(46)?),
@@ -114,7 +114,7 @@ impl<'a> Bmp<'a> {
             Coding::Indices { bits, palette } => {
                 let row_of = rows(stored, width, *bits as usize);
                 for row in 0..height {
-                    let stored = row_of(row).ok_or(CUT_SHORT)?;
+                    let stored = row_of(row).ok_or(TRUNCATED)?;
                     let pixels = &mut canvas[place(row) * width..][..width];
                     for (x, pixel) in pixels.iter_mut().enumerate() {
                         let at = x * *bits as usize;
@@ -133,7 +133,7 @@ impl<'a> Bmp<'a> {
             Coding::Channels { bytes, masks } => {
                 let row_of = rows(stored, width, 8 * bytes);
                 for row in 0..height {
-                    let stored = row_of(row).ok_or(CUT_SHORT)?;
+                    let stored = row_of(row).ok_or(TRUNCATED)?;
                     let pixels = &mut canvas[place(row) * width..][..width];
                     for (pixel, stored) in pixels.iter_mut().zip(stored.chunks_exact(*bytes)) {
                         let number = stored.iter().rev().fold(0, |number, byte| number << 8 | u32::from(*byte));
@@ -153,7 +153,7 @@ const FIELDS: u32 = 3;
 const FIELDS_AND_ALPHA: u32 = 6;
 
 fn word(bytes: &[u8], at: usize) -> Result<u32, Reason> {
-    bytes.get(at..).and_then(|rest| rest.first_chunk()).map(|&word| u32::from_le_bytes(word)).ok_or(CUT_SHORT)
+    bytes.get(at..).and_then(|rest| rest.first_chunk()).map(|&word| u32::from_le_bytes(word)).ok_or(TRUNCATED)
 }
 
 fn each<T: Copy, U>(three: [T; 3], make: impl Fn(T) -> Result<U, Reason>) -> Result<[U; 3], Reason> {

@@ -1,6 +1,6 @@
 //! The runs of a compressed BMP, by Pillow's rules for lines that are too long and for jumps.
 
-use crate::pixels::format::CUT_SHORT;
+use crate::pixels::format::TRUNCATED;
 
 /// The pixels in their stored order. A jump leaves the pixels that it skips at index 0.
 pub(super) struct Runs<'a> {
@@ -38,7 +38,7 @@ impl<'a> Runs<'a> {
     }
 
     fn byte(&mut self) -> Result<u8, &'static str> {
-        let byte = self.bytes.get(self.at).ok_or(CUT_SHORT)?;
+        let byte = self.bytes.get(self.at).ok_or(TRUNCATED)?;
         self.at += 1;
         Ok(*byte)
     }

@@ -1,7 +1,7 @@
 //! Segments that define tables.
 
 use super::block::NATURAL;
-use super::error::{CUT_SHORT, Result};
+use super::error::{TRUNCATED, Result};
 use super::huffman::Codes;
 use super::reader::Reader;
 
@@ -13,7 +13,7 @@ impl Reader<'_> {
             let (place, counts) = (self.byte()?, self.take::<16>()?);
             let count: usize = counts.iter().map(|&count| usize::from(count)).sum();
             length = length.checked_sub(17 + count).filter(|_| count <= 256).ok_or(WRONG)?;
-            let values = self.bytes.get(self.at..self.at + count).ok_or(CUT_SHORT)?;
+            let values = self.bytes.get(self.at..self.at + count).ok_or(TRUNCATED)?;
             self.at += count;
             let kind = if place & 0x10 == 0 { &mut self.tables.dc } else { &mut self.tables.ac };
             *kind.get_mut(usize::from(place & !0x10)).ok_or(WRONG)? = Some(Codes::new(counts, values));

@@ -1,6 +1,6 @@
 //! Reasons why a JPEG cannot be read.
 
-pub(super) use crate::pixels::format::CUT_SHORT;
+pub(super) use crate::pixels::format::TRUNCATED;
 
 /// A result whose error is the reason.
 pub(super) type Result<T> = std::result::Result<T, &'static str>;

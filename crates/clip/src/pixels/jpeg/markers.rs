@@ -1,6 +1,6 @@
 //! Markers of a JPEG: everything outside the entropy-coded data, read in the order and with the checks of libjpeg.
 
-use super::error::{CUT_SHORT, Result};
+use super::error::{TRUNCATED, Result};
 use super::frame::{Coding, Component, Frame, Scan};
 use super::reader::{Reader, Segments};
 
@@ -74,7 +74,7 @@ impl Reader<'_> {
         let end = self.at.next_multiple_of(BUFFER).min(self.bytes.len());
         self.bytes = &self.bytes[..end];
         match self.read(frame) {
-            Ok(Next::End) | Err(CUT_SHORT) => Ok(()),
+            Ok(Next::End) | Err(TRUNCATED) => Ok(()),
             Ok(Next::Scan(_)) => Err("it has more scans than components"),
             Err(reason) => Err(reason),
         }

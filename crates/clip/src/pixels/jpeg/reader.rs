@@ -2,7 +2,7 @@
 
 use memchr::memchr;
 
-use super::error::{CUT_SHORT, Result};
+use super::error::{TRUNCATED, Result};
 use super::tables::Tables;
 
 /// Reads bytes and markers, and holds the tables that the segments define.
@@ -36,7 +36,7 @@ impl<'a> Reader<'a> {
     }
 
     pub fn byte(&mut self) -> Result<u8> {
-        let byte = *self.bytes.get(self.at).ok_or(CUT_SHORT)?;
+        let byte = *self.bytes.get(self.at).ok_or(TRUNCATED)?;
         self.at += 1;
         Ok(byte)
     }
@@ -46,7 +46,7 @@ impl<'a> Reader<'a> {
     }
 
     pub fn take<const COUNT: usize>(&mut self) -> Result<[u8; COUNT]> {
-        let bytes = *self.bytes.get(self.at..).and_then(<[u8]>::first_chunk).ok_or(CUT_SHORT)?;
+        let bytes = *self.bytes.get(self.at..).and_then(<[u8]>::first_chunk).ok_or(TRUNCATED)?;
         self.at += COUNT;
         Ok(bytes)
     }
@@ -59,7 +59,7 @@ impl<'a> Reader<'a> {
     /// Returns the content of a segment.
     pub fn segment(&mut self) -> Result<&'a [u8]> {
         let length = self.length()?;
-        let content = self.bytes.get(self.at..self.at + length).ok_or(CUT_SHORT)?;
+        let content = self.bytes.get(self.at..self.at + length).ok_or(TRUNCATED)?;
         self.at += length;
         Ok(content)
     }
@@ -68,7 +68,7 @@ impl<'a> Reader<'a> {
     pub fn seek_marker(&mut self) -> Result<()> {
         loop {
             let rest = self.bytes.get(self.at..).unwrap_or_default();
-            self.at += memchr(0xff, rest).ok_or(CUT_SHORT)? + 1;
+            self.at += memchr(0xff, rest).ok_or(TRUNCATED)? + 1;
             let mut byte = self.byte()?;
             while byte == 0xff {
                 byte = self.byte()?;

@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::error::CUT_SHORT;
+use super::error::TRUNCATED;
 use super::*;
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures");
@@ -67,7 +67,7 @@ fn colour_finer_than_brightness_is_that_of_pillow() {
 fn a_missing_end_does_not_matter_where_something_follows() {
     compare(&["no_end_zeros", "followed"]);
     let whole = fixture("444");
-    assert_eq!(rgb(&whole[..whole.len() - 2]), Err(CUT_SHORT));
+    assert_eq!(rgb(&whole[..whole.len() - 2]), Err(TRUNCATED));
 }
 
 #[test]
@@ -111,8 +111,8 @@ fn what_is_not_supported_is_named() {
     let mut hierarchical = fixture("444");
     hierarchical[frame + 1] = 0xc5;
     assert_eq!(rgb(&hierarchical), Err("hierarchical JPEG is not supported"));
-    assert_eq!(rgb(b"\xff\xd8\xff"), Err(CUT_SHORT));
-    assert_eq!(rgb(b"\xff\xd8\xff\xd9"), Err(CUT_SHORT));
+    assert_eq!(rgb(b"\xff\xd8\xff"), Err(TRUNCATED));
+    assert_eq!(rgb(b"\xff\xd8\xff\xd9"), Err(TRUNCATED));
 }
 
 /// Returns a progressive gray frame of this side, and so many scans of no coefficient.
