@@ -70,10 +70,10 @@ fn a_worker_has_the_rights_of_the_tables_owner_and_no_more() {
         .unwrap();
     wait_until(&mut keeper, "SELECT count(embedding) = 1 FROM own.item");
     assert_eq!(keeper.query_one("SELECT who FROM own.item", &[]).unwrap().get::<_, &str>(0), "keeper");
-    // A trigger that fails stops its column, not the worker.
+    // A trigger that fails is a failure of its row.
     keeper.batch_execute("CREATE FUNCTION own.fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.embedding IS NOT NULL THEN RAISE 'no' USING ERRCODE = '23514'; END IF; RETURN NEW; END $$;
         CREATE TRIGGER fail BEFORE UPDATE ON own.item FOR EACH ROW EXECUTE FUNCTION own.fail(); INSERT INTO own.item VALUES (2, 'another')").unwrap();
-    wait_until(&mut keeper, "SELECT count(*) = 1 FROM clip_failures WHERE key IS NULL AND sqlstate = '23514'");
+    wait_until(&mut keeper, "SELECT count(*) = 1 FROM clip_failures WHERE key = '{\"id\": 2}' AND sqlstate = '23514'");
     keeper.batch_execute("DROP TRIGGER fail ON own.item").unwrap();
     assert_eq!(count(&mut keeper, "SELECT clip_retry('own.item')"), 1);
     wait_until(&mut keeper, "SELECT count(embedding) = 2 FROM own.item");
