@@ -67,8 +67,8 @@ BEGIN
 						ELSE format('Recompute them first: CALL clip_reembed(%L, %L, %L).', own.relation, col.target, col.model) END;
 			ELSIF is_filled AND own_source <> col.source::text THEN
 				RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-					MESSAGE = format('column "%s" of table %s has embeddings of %s', col.target, own.relation,
-						CASE WHEN starts_with(own_source, '........pg.dropped') THEN 'a dropped column' ELSE format('column "%s"', own_source) END),
+					MESSAGE = CASE WHEN starts_with(own_source, '........pg.dropped') THEN format('column "%s" of table %s has embeddings of a dropped column', col.target, own.relation)
+						ELSE format('column "%s" of table %s has embeddings of column "%s"', col.target, own.relation, own_source) END,
 					HINT = format('Clear them: %s If column "%s" has the same content, register them: SELECT clip_adopt(%L, %L, %L).',
 						clear, col.source, own.relation, col.target, col.model);
 			ELSIF is_filled AND col.source IS NOT NULL THEN

@@ -2,7 +2,7 @@
 \set SHOW_CONTEXT never
 \pset format unaligned
 \set png 'iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAFklEQVR4nGP4z8DA8J+BkYHh////DAAe9gT9Ce00PgAAAABJRU5ErkJggg=='
-\set digest 'regexp_replace(ddl, $$[0-9a-f]{64}$$, $$DIGEST$$, $$g$$)'
+\set digest 'regexp_replace(regexp_replace(ddl, $$[0-9a-f]{64}$$, $$DIGEST$$, $$g$$), $$''[0-9]+[.]$$, $$''OID.$$)'
 SET clip.default_model = 'wide';
 CREATE FUNCTION same(vector, vector) RETURNS boolean IMMUTABLE RETURN $1 <=> $2 < 1e-6;
 
