@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::memory::{MemoryCheck, reserve};
 use crate::panics::catch_panic;
 use crate::pixels::budget::{budget, bytes_to_open, pixels};
-use crate::pixels::format::{TRUNCATED, Format, Limits, undecodable};
+use crate::pixels::format::{Format, Limits, TRUNCATED, undecodable};
 use crate::pixels::header;
 use crate::pixels::orientation::orientation;
 use crate::pixels::rgb::Rgb;

@@ -11,7 +11,7 @@ use weezl::{BitOrder, LzwStatus, decode};
 
 use crate::error::Error;
 use crate::memory::reserve;
-use crate::pixels::format::{TRUNCATED, Format, undecodable};
+use crate::pixels::format::{Format, TRUNCATED, undecodable};
 
 type Palette = [[u8; 3]; 256];
 

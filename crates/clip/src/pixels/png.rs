@@ -8,7 +8,7 @@ use flate2::read::ZlibDecoder;
 
 use crate::error::Error;
 use crate::memory::reserve;
-use crate::pixels::format::{TRUNCATED, Format, undecodable};
+use crate::pixels::format::{Format, TRUNCATED, undecodable};
 use crate::pixels::metadata::{Exif, Metadata};
 
 const SIGNATURE: usize = 8;

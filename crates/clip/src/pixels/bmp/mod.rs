@@ -8,7 +8,7 @@ use crate::pixels::decoder::{
 };
 
 use crate::error::Error;
-use crate::pixels::format::{TRUNCATED, Format, undecodable};
+use crate::pixels::format::{Format, TRUNCATED, undecodable};
 use runs::Runs;
 
 type Palette = [[u8; 3]; 256];

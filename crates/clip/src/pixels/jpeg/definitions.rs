@@ -1,7 +1,7 @@
 //! Segments that define tables.
 
 use super::block::NATURAL;
-use super::error::{TRUNCATED, Result};
+use super::error::{Result, TRUNCATED};
 use super::huffman::Codes;
 use super::reader::Reader;
 

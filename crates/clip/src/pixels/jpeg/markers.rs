@@ -1,6 +1,6 @@
 //! Markers of a JPEG: everything outside the entropy-coded data, read in the order and with the checks of libjpeg.
 
-use super::error::{TRUNCATED, Result};
+use super::error::{Result, TRUNCATED};
 use super::frame::{Coding, Component, Frame, Scan};
 use super::reader::{Reader, Segments};
 

@@ -2,7 +2,7 @@
 
 use memchr::memchr;
 
-use super::error::{TRUNCATED, Result};
+use super::error::{Result, TRUNCATED};
 use super::tables::Tables;
 
 /// Reads bytes and markers, and holds the tables that the segments define.
