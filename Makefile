@@ -5,7 +5,7 @@ PG_CONFIG_PATH = $(abspath $(shell command -v $(PG_CONFIG)))
 PG_MAJOR = $(shell $(PG_CONFIG) --version 2>/dev/null | grep -oE '[0-9]+' | head -n 1)
 PROMISE_SECONDS ?= 3600
 # What runs a second time, with both extensions in a schema that ordinary roles cannot use: docs/project/reliability.md says why these.
-OUT_OF_REACH = auto_embed owners privileges promise queue search search_pools
+OUT_OF_REACH = auto_embed owners privileges promise queue search search_pools triggers
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 
 # The command goes beside the server's own programs, as those of other extensions do: each major release of the server

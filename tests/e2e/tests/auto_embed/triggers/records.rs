@@ -1,6 +1,6 @@
 //! The record of a column: its model and its source.
 
-use e2e::{Cluster, code, count};
+use e2e::{Cluster, code, count, let_call};
 use postgres::error::SqlState;
 
 use crate::{attach, stale};
@@ -73,9 +73,11 @@ fn embeddings_that_cannot_be_cleared_or_seen_are_an_error() {
     assert_eq!(code(&mut client, change), Some(SqlState::DEPENDENT_OBJECTS_STILL_EXIST));
     client.batch_execute(&format!("{change} CASCADE; INSERT INTO other VALUES (2, 'a dog')")).unwrap();
     // A policy that hides all rows from the owner.
+    client.batch_execute("CREATE ROLE owner_of_rows; GRANT ALL ON SCHEMA public TO owner_of_rows").unwrap();
+    let_call(&mut client, "owner_of_rows");
     client
         .batch_execute(
-            "CREATE ROLE owner_of_rows; GRANT ALL ON SCHEMA public TO owner_of_rows; SET ROLE owner_of_rows;
+            "SET ROLE owner_of_rows;
              CREATE TABLE hidden (id int PRIMARY KEY, title text, embedding vector(32));
              INSERT INTO hidden VALUES (1, 'a cat', (SELECT array_agg(0.25)::vector FROM generate_series(1, 32)));
              ALTER TABLE hidden ENABLE ROW LEVEL SECURITY; ALTER TABLE hidden FORCE ROW LEVEL SECURITY",
