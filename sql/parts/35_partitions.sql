@@ -97,7 +97,7 @@ END
 $$;
 COMMENT ON FUNCTION _clip_require_matching(regclass, _clip_columns) IS 'internal: raise an error if the embeddings of a table do not match a column; returns DDL that drops the records of its partitions';
 
--- A partition brings its rows with it, and gets the triggers of its root table.
+-- A partition brings its rows with it, and gets copies of the triggers of its root table.
 CREATE FUNCTION _clip_attach(parent regclass, partition regclass, role oid) RETURNS void
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
@@ -106,6 +106,8 @@ AS $$
 DECLARE
 	root CONSTANT regclass := COALESCE(pg_partition_root(parent), parent);
 	col @extschema@._clip_columns%ROWTYPE;
+	own @extschema@._clip_columns%ROWTYPE;
+	statements text[];
 BEGIN
 	IF NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = root AND t.tgfoid = '@extschema@.clip_auto_embed_row()'::regprocedure)
 	   -- PostgreSQL rejects these itself.
@@ -118,10 +120,21 @@ BEGIN
 	IF (SELECT c.relkind <> 'f' FROM pg_class AS c WHERE c.oid = partition) THEN
 		EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', partition);
 	END IF;
-	FOR col IN SELECT c.* FROM @extschema@._clip_columns AS c WHERE c.relation = root AND c.source IS NOT NULL LOOP
-		IF EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = partition AND a.attname = col.target AND a.attnum > 0 AND NOT a.attisdropped) THEN
-			PERFORM @extschema@._clip_execute(@extschema@._clip_require_matching(partition, col), false);
+	FOR col IN SELECT c.* FROM @extschema@._clip_columns AS c WHERE c.relation = root LOOP
+		CONTINUE WHEN NOT EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = partition AND a.attname = col.target AND a.attnum > 0 AND NOT a.attisdropped);
+		statements := @extschema@._clip_require_matching(partition, col);
+		-- Where only the model of a column is recorded, a partition may maintain its embeddings.
+		IF col.source IS NOT NULL THEN
+			PERFORM @extschema@._clip_execute(statements, false);
 		END IF;
+	END LOOP;
+	-- The copies of the root table's triggers need their names.
+	FOR own IN
+		SELECT c.* FROM @extschema@._clip_columns AS c JOIN @extschema@._clip_inheritors(partition::oid) AS p (oid) ON p.oid = c.relation
+		 WHERE EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = root AND t.tgname = c.trigger_name)
+	LOOP
+		EXECUTE format('ALTER TRIGGER %I ON %s RENAME TO %I', own.trigger_name, own.relation,
+			@extschema@._clip_other_name(@extschema@._clip_trigger_name(own.target), '_' || own.trigger_oid));
 	END LOOP;
 END
 $$;
@@ -140,6 +153,7 @@ BEGIN
 		RETURN;
 	END IF;
 	FOR col IN SELECT c.* FROM @extschema@._clip_columns AS c WHERE c.relation = COALESCE(pg_partition_root(parent), parent) LOOP
+		CONTINUE WHEN col.source IS NULL AND EXISTS (SELECT FROM @extschema@._clip_columns AS c WHERE c.relation = partition AND c.target = col.target);
 		PERFORM @extschema@._clip_execute(@extschema@._clip_drop_triggers(partition, c.trigger_name), false)
 		   FROM @extschema@._clip_columns AS c WHERE c.relation = partition AND c.target = col.target;
 		col.relation := partition;

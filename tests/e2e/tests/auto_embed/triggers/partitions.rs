@@ -134,6 +134,42 @@ fn a_partition_has_one_record() {
     assert_eq!(count(&mut client, "SELECT count(embedding) FROM t"), 1);
 }
 
+/// A root table whose embeddings are recorded and not maintained.
+#[test]
+fn a_partition_of_a_recorded_table_may_be_managed() {
+    let cluster = Cluster::start();
+    let mut client = cluster.connect();
+    client
+        .batch_execute(
+            "CREATE TABLE t (part int, id int, title text, embedding vector(32), PRIMARY KEY (part, id)) PARTITION BY LIST (part);
+             SELECT clip_adopt('t', 'embedding', 'narrow');
+             CREATE TABLE leaf (LIKE t INCLUDING INDEXES); CREATE TABLE other (LIKE t INCLUDING INDEXES);
+             SELECT clip_auto_embed('other', 'title', model => 'fragile', create_index => false); INSERT INTO other VALUES (2, 1, 'a dog')",
+        )
+        .unwrap();
+    assert_eq!(attach(&mut client, "leaf", "title", "embedding", ", mode => 'statement'"), None);
+    client.batch_execute("INSERT INTO leaf VALUES (1, 1, 'a cat')").unwrap();
+    let refused = Some(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE);
+    assert_eq!(code(&mut client, "ALTER TABLE t ATTACH PARTITION other FOR VALUES IN (2)"), refused);
+    let records = "SELECT count(*) FROM clip_auto_embed_status WHERE relation IN ('t'::regclass, 'leaf'::regclass) AND model = 'narrow'";
+    for _ in 0..2 {
+        // Both tables have a trigger of the same name, and so has the copy that the partition gets.
+        client
+            .batch_execute(
+                "ALTER TABLE t ATTACH PARTITION leaf FOR VALUES IN (1); UPDATE leaf SET title = title || ' and a tree'",
+            )
+            .unwrap();
+        assert_eq!(stale(&mut client, "t", "title", "embedding"), 0);
+        assert_eq!(count(&mut client, records), 2);
+        client
+            .batch_execute("ALTER TABLE t DETACH PARTITION leaf; UPDATE leaf SET title = title || ' and a house'")
+            .unwrap();
+        assert_eq!(stale(&mut client, "leaf", "title", "embedding"), 0);
+        assert_eq!(count(&mut client, records), 2);
+    }
+    assert_eq!(count(&mut client, "SELECT count(*) FROM clip_auto_embed_status WHERE mode = 'statement'"), 1);
+}
+
 /// PostgreSQL 15 takes a partition whose column is generated; later ones refuse it themselves.
 #[test]
 fn a_generated_source_of_a_partition_is_an_error() {
