@@ -7,7 +7,7 @@
 ARG PG_MAJOR=17
 ARG RUST_VERSION=1.95.0
 
-# What rustup installs, of one version.
+# Rust of one version, by rustup.
 FROM rust:${RUST_VERSION}-slim-bookworm AS rust
 RUN rustup component add rustfmt
 
@@ -31,7 +31,7 @@ RUN docker/build.sh
 FROM server
 COPY --from=build /out /
 VOLUME /var/lib/pg_clip/models
-# By TCP: while the database is initialised, the server answers on its socket only.
+# Asks by TCP: while the database is initialized, the server answers on its socket only.
 HEALTHCHECK --start-period=60s --interval=10s CMD ["pg_isready", "--quiet", "--host=localhost"]
 ENTRYPOINT ["pg_clip-entrypoint.sh"]
 CMD ["postgres"]

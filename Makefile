@@ -8,8 +8,8 @@ PROMISE_SECONDS ?= 3600
 OUT_OF_REACH = auto_embed owners privileges promise queue search search_pools triggers
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 
-# The command goes beside the server's own programs, as those of other extensions do: each major release of the server
-# has one of its own. That folder is often on nobody's PATH, so a link is made where shells, and sudo, look: to the server
+# The command goes next to the server's own programs, as those of other extensions do: each major release of the server
+# has one of its own. That directory is often on nobody's PATH, so a link is made where shells, and sudo, look: to the server
 # that was installed last. LINKDIR= makes none. Packages make their own.
 LINKDIR ?= /usr/local/bin
 LINK = $(if $(DESTDIR)$(filter /bin /usr/bin /usr/local/bin,$(BINDIR)),,$(if $(LINKDIR),$(LINKDIR)/pgclip))
@@ -32,7 +32,7 @@ MODEL_GRAPHS = $(wildcard models/emoji/onnx/*.onnx)
 
 # By rename: a server that has the old file open keeps it whole.
 install_by_rename = install -m 755 $(1) "$(2).new" && mv -f "$(2).new" "$(2)"
-# For the targets that install by themselves: sudo, where the server's folders are closed.
+# For the targets that install by themselves: sudo, where the server's directories are closed.
 SUDO = $(shell test -w "$(BINDIR)" -a -w "$(PKGLIBDIR)" -a -w "$(EXTENSIONDIR)" || echo sudo)
 
 # Build the extension and the command pgclip. Run `make setup` before.

@@ -13,7 +13,7 @@ ROUNDS = 3
 # A contestant that took this many times the fastest is not run again: its place is clear.
 HOPELESS = 1.5
 MODEL = "vit-b-32"
-# What serves each of them best: tried from 1 to 32.
+# The batch size that serves each of them best, of 1 to 32.
 BATCH = 16
 
 

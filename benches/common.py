@@ -19,7 +19,7 @@ OUT = ROOT / "target" / "bench"
 DATA = ROOT.parent / "shared" / "data"
 CORES = len(os.sched_getaffinity(0))
 
-# Mean and deviation of CLIP's pictures.
+# Mean and deviation of CLIP's images.
 MEAN = np.array([0.48145466, 0.4578275, 0.40821073], dtype=np.float32)
 STD = np.array([0.26862954, 0.26130258, 0.27577711], dtype=np.float32)
 

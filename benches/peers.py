@@ -13,7 +13,7 @@ from full_size import MODELS, SHAPES
 BASE = SHAPES["vit-b-32"]
 # The same weights as the graphs, in the files that torch reads.
 TORCH = ROOT / "target" / "full-size" / "vit-b-32-torch"
-# As fastembed wants them: one graph, beside its preprocessor's configuration.
+# As fastembed wants them: one graph, next to its preprocessor's configuration.
 FASTEMBED = ROOT / "target" / "full-size" / "vit-b-32-fastembed"
 
 

@@ -18,7 +18,7 @@ def lit(size: str) -> np.ndarray:
     vectors = {name: normalised(np.frombuffer((folder / "models" / size / f"{name}.bin").read_bytes(), dtype="<f4")
                                 .reshape(len(lines), -1).astype(float))
                for name, lines in (("zimgs", pictures), ("ztxts", texts))}
-    # The first is what is seen; those that follow were written to mislead.
+    # The first text describes the image; the others were written to mislead.
     first = [texts.index(re.split(r",\s*", described[picture])[0].strip()) for picture in pictures]
     return vectors["ztxts"][first] @ vectors["zimgs"].T
 

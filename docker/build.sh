@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds pg_clip and lays out in /out what the image gets on top of the server. MODEL names a model to bake in, if any.
+# Builds pg_clip, and puts the files into /out that the image gets on top of the server. MODEL names a model to include, if any.
 set -euo pipefail
 
 fail() {
@@ -25,6 +25,6 @@ rm -rf "/out$models"
 install -d /out/usr/local/share/pg_clip /out/usr/local/bin /out/var/lib/pg_clip
 cp -r "$models" /out/usr/local/share/pg_clip/models
 ln -s /var/lib/pg_clip/models "/out$models"
-# Like the folder of the data: whoever --user names may start here.
+# As for the data directory: any user that --user names can start the server.
 install -d -m 1777 /out/var/lib/pg_clip/models
 install -m 755 docker/entrypoint.sh /out/usr/local/bin/pg_clip-entrypoint.sh

@@ -48,7 +48,7 @@ postgres | -*)
     if [ "$(id -u)" != 0 ]; then
         prepare_models
     else
-        # Model files are code to the server: nobody else may write them.
+        # The server runs model files like code, so no other user may write them.
         { chown postgres: "$models" && chmod 755 "$models"; } 2>/dev/null || say "$models keeps its owner: it cannot be changed."
         gosu postgres "$0" --only-models
     fi

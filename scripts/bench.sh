@@ -44,7 +44,7 @@ if [ "${parts[*]}" != render ]; then
     export PG_CLIP_BENCH_MODELS=$scratch/models
     pgclip() { target/release/pgclip --model-path "$scratch/models" --onnxruntime target/onnxruntime/libonnxruntime.so "$@"; }
     mkdir -p target/bench
-    # What is measured was built before: a commit that is made meanwhile is not it.
+    # The build under test is older than a commit that is made meanwhile.
     PG_CLIP_BENCH_COMMIT=$(git rev-parse --short HEAD)
     export PG_CLIP_BENCH_COMMIT
     {

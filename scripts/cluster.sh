@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A throw-away PostgreSQL cluster, reached by a socket of its own, without TCP. PG_CONFIG says of which server.
+# A throw-away PostgreSQL cluster, reached by a socket of its own, without TCP. PG_CONFIG names the server.
 #
 #   cluster.sh start DIR [SETTING=VALUE…]   create DIR (new, or empty) and a cluster in it, and start it
 #   cluster.sh restart DIR                  stop it at once, as a crash does, and start it again
@@ -28,7 +28,7 @@ bin=$("${PG_CONFIG:-pg_config}" --bindir) || fail "pg_config is not on the PATH.
 
 as_server() {
     if [ "$(id -u)" = 0 ]; then
-        # From /, because the caller's own folder may be closed to postgres.
+        # From /, because the caller's own directory may be closed to postgres.
         (cd / && setpriv --reuid postgres --regid postgres --init-groups env HOME="$directory" "$@")
     else
         "$@"
@@ -54,10 +54,10 @@ settings() { [ $# = 0 ] || printf '%s\n' "$@"; }
 make_folder() {
     [ -z "$(ls -A "$directory" 2>/dev/null)" ] ||
         fail "$directory is not empty." "Name a new folder, or end the cluster in it: scripts/cluster.sh stop $directory"
-    # From here on the folder is ours: whatever fails or interrupts, nothing of it stays.
+    # From here on, a failure or an interrupt removes the directory.
     trap '[ $? = 0 ] || { stop_server; remove; }' EXIT
     mkdir -p "$directory" "$(socket_directory)"
-    # Whoever reaches the socket is superuser.
+    # A user who reaches the socket is superuser.
     chmod 700 "$directory" "$(socket_directory)"
     if [ "$(id -u)" = 0 ]; then
         id -u postgres >/dev/null 2>&1 || fail "root cannot run a server, and there is no user postgres." "Create one: useradd --system postgres"
@@ -85,7 +85,7 @@ backup() {
     shift 2
     make_folder
     as_server "$bin/pg_basebackup" --host "$source" --port 5432 --username postgres --pgdata "$data" --checkpoint fast --no-sync
-    # What ALTER SYSTEM wrote counts more than the file: so do these.
+    # Settings of ALTER SYSTEM override the file, and so must these.
     settings "unix_socket_directories = '$(socket_directory)'" "$@" | as_server tee -a "$data/postgresql.auto.conf" >/dev/null
     as_server touch "$data/$signal.signal"
 }
@@ -114,7 +114,7 @@ stop_server() {
     done
 }
 
-# The processes of the server: they run in the data folder.
+# The processes of the server: they run in the data directory.
 processes() {
     local process
     for process in /proc/[0-9]*; do
@@ -157,7 +157,7 @@ psql)
     exec env "${variables[@]}" "$bin/psql" "$@"
     ;;
 stop)
-    # Never a folder that holds no cluster.
+    # Never a directory that holds no cluster.
     if is_cluster; then
         # Nothing may stay behind, whatever is wrong with it; the failure is reported all the same.
         left=0

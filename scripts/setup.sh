@@ -3,10 +3,10 @@
 #
 #   setup.sh [PG_CONFIG [PACKAGE…]]     more packages of Debian, for tests that want them
 #
-# Does only what is missing or too old, and says what it does. Works as root, or as a user with sudo.
+# Installs only missing or old parts, and prints its steps. Works as root, or as a user with sudo.
 set -euo pipefail
 
-# A relative PG_CONFIG is the caller's: it is looked up before the folder changes.
+# A relative PG_CONFIG is the caller's: it is looked up before the directory changes.
 asked_for=${1:-${PG_CONFIG:-pg_config}}
 more=("${@:2}")
 PG_CONFIG=$(command -v "$asked_for" || true)
@@ -49,12 +49,12 @@ as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
 }
 
-# Said before the work begins, whose output goes to a log.
+# Printed before the work begins, whose output goes to a log.
 require_root() {
     [ "$(id -u)" = 0 ] || command -v sudo >/dev/null || fail "$1 needs root." "Run this as root, or install sudo."
 }
 
-# A server in somebody's home folder needs no root.
+# A server in a home directory needs no root.
 is_server_writable() { [ -w "$("$PG_CONFIG" --pkglibdir)" ] && [ -w "$("$PG_CONFIG" --sharedir)/extension" ]; }
 
 check_rust() {
@@ -99,7 +99,7 @@ install_if_missing() {
     [ ${#missing[@]} = 0 ] || apt_install "${missing[@]}"
 }
 
-# What pg_config names, else what is installed, else the distribution's own.
+# The release that pg_config names, otherwise the installed one, otherwise that of the distribution.
 server_major() {
     if [ -n "$PG_CONFIG" ]; then
         "$PG_CONFIG" --version | grep -oE '[0-9]+' | head -n 1
@@ -110,7 +110,7 @@ server_major() {
     fi
 }
 
-# Debian's package starts a server called main as soon as it is installed. Nobody asked for one.
+# Debian's package starts a server called main as soon as it is installed. Setup does not need it.
 createcluster=/etc/postgresql-common/createcluster.conf
 no_main_cluster='create_main_cluster = false # while pg_clip is set up'
 
@@ -123,7 +123,7 @@ allow_main_cluster() {
     ! grep -qsx "$no_main_cluster" "$createcluster" || as_root sed -i "/^$no_main_cluster\$/d" "$createcluster"
 }
 
-# Server and headers come together: what is built with the headers of a later minor release may not load in an earlier one.
+# Server and headers come together: a library built with the headers of a later minor release may not load in an earlier one.
 install_server() {
     local major server headers
     [ -n "$(server_major)" ] || { require_root "installing PostgreSQL"; update_lists; }

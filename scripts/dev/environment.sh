@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A Python environment with what the requirements name. What is installed already takes no network.
+# A Python environment with the required packages. Installed packages need no network.
 #
 #   environment.sh FOLDER REQUIREMENTS…
 set -euo pipefail

@@ -34,7 +34,7 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 root=$scratch/root
 doc=$root/usr/share/doc/$package
-# The last is what the programs are linked to.
+# The last lines add the libraries that the programs are linked to.
 mkdir -p "$root/DEBIAN" "$doc" "$scratch/debian"
 
 install_files() {
@@ -49,7 +49,7 @@ install_files() {
     rm "$libraries/pg_clip/LICENSE"
 }
 
-# Which crates are compiled in, and what their authors want to be passed on. The Apache Licence's text is part of Debian.
+# The compiled crates, and the notices of their authors. The text of the Apache License is part of Debian.
 crate_notices() {
     local crate crate_version license folder
     {

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A clean Debian in a folder, for trials of packages and images. Needs root and debootstrap.
+# A clean Debian in a directory, for trials of packages and images. Needs root and debootstrap.
 #
 #   clean_debian.sh make DIR [SUITE]     a fresh copy of a release (of this machine's own, where none is named), as small as
 #                                        the official images have it
@@ -8,8 +8,8 @@
 #
 # The system that is copied is kept in target/debootstrap, and so are the packages that apt fetches.
 # Mounts and processes are the namespaces' own: they end with the command, however it ends.
-# CLEAN_DEBIAN_VOLUMES=PATHS makes all read-only for run, but for these folders, which begin empty.
-# CLEAN_DEBIAN_SHARED=PATHS shows these folders of this machine, at the same paths, for run.
+# CLEAN_DEBIAN_VOLUMES=PATHS makes all read-only for run, but for these directories, which begin empty.
+# CLEAN_DEBIAN_SHARED=PATHS shows these directories of this machine, at the same paths, for run.
 set -euo pipefail
 cache=$(realpath "$(dirname "$0")/../..")/target/debootstrap
 
@@ -56,7 +56,7 @@ make_base() {
     mv "$new" "$2"
 }
 
-# In the namespaces: the folder becomes the root of all.
+# Runs in the namespaces: the directory becomes the root directory.
 enter() {
     local volume folder
     mount --make-rprivate /
@@ -77,7 +77,7 @@ enter() {
     fi
     mount -t proc proc "$directory/proc"
     mount --rbind /dev "$directory/dev"
-    # Not chroot alone: in one, nobody may make namespaces of his own, which some tests do.
+    # Not chroot alone, which would not allow tests to create namespaces.
     cd "$directory"
     pivot_root . .
     umount --lazy .

@@ -24,7 +24,7 @@ root=$PWD/target/debootstrap/test-deb
 trap 'scripts/test/clean_debian.sh remove "$root"' EXIT
 inside() { scripts/test/clean_debian.sh run "$root" "$@"; }
 as_postgres() { inside setpriv --reuid postgres --regid postgres --init-groups env HOME=/tmp "$@"; }
-# All that is not a folder. What dpkg and apt write about packages is theirs, and so are logs and caches.
+# All files. The records of dpkg and apt, logs and caches do not count.
 all_files() { (cd "$root" && find . -xdev \( -path ./var/lib/dpkg -o -path ./var/cache -o -path ./var/log -o -path ./tmp \) -prune -o ! -type d -print | sort); }
 
 step "a clean Debian"

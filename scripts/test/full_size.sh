@@ -5,7 +5,7 @@
 #   full_size.sh test           the exactness tests at the size of ViT-B/32, against what transformers makes of it
 #
 # Needs OpenAI's tokenizer.json and tokenizer_config.json, which are not part of the project: PG_CLIP_TOKENIZER names
-# their folder. Fetches torch and transformers into target/python (some gigabytes).
+# their directory. Fetches torch and transformers into target/python (some gigabytes).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

@@ -28,7 +28,7 @@ trap 'rm -rf "$scratch"' EXIT
 export TMPDIR=$scratch
 mkdir "$seeds"
 
-# begin_with TARGET: puts what is a good beginning into the folder "seeds".
+# begin_with TARGET: copies the seeds of a target into the directory "seeds".
 begin_with() {
     local folder file
     find "$seeds" -mindepth 1 -delete

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Carries out the Dockerfile in folders, with no container engine, then starts the entry point and searches emoji.
+# Carries out the Dockerfile in directories, with no container engine, then starts the entry point and searches emoji.
 # Needs root and debootstrap.
 #
 # The official images are stood in for by a clean Debian with its own packages: so this tries our steps, not those images.
@@ -39,7 +39,7 @@ make_pgvector_package() {
     echo 'deb [trusted=yes] file:/pgdg ./' >"$root/etc/apt/sources.list.d/pgdg.list"
 }
 
-# As the official image: a user 999, no cluster, gosu, an entry point that initialises the data folder and steps down.
+# As the official image: a user 999, no cluster, gosu, an entry point that initializes the data directory and steps down.
 make_postgres_image() {
     local root=$1
     scripts/test/clean_debian.sh make "$root"
@@ -143,7 +143,7 @@ copy() {
     sources=("${@:1:$#-1}") destination=${!#}
     [[ $destination == /* ]] || destination=$folder/$destination
     for source in "${sources[@]}"; do
-        # What is copied belongs to root, whoever owned it.
+        # Copied files belong to root.
         if [ -d "$from/$source" ]; then
             mkdir -p "$root/$destination"
             tar -C "$from/$source" -c . | tar -C "$root/$destination" --owner=0 --group=0 --no-overwrite-dir -x -p --no-same-owner
@@ -207,7 +207,7 @@ start_and_search() {
     local name=$1 expected=$'musical keyboard\npostgres' variables=()
     shift
     mapfile -t variables <"$root.env"
-    # PGPORT: the folders share the network with this machine.
+    # PGPORT: the directories share the network with this machine.
     # shellcheck disable=SC2016 # the variables belong to the inner shell
     scripts/test/clean_debian.sh run "$root" env "${variables[@]}" PGPORT=$((20000 + RANDOM % 20000)) POSTGRES_PASSWORD=secret \
         bash -euc '

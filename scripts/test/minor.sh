@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds pg_clip for the earliest and for the latest minor release of this machine's PostgreSQL that Debian has, and tries each
-# build on both servers. Needs no root: servers are unpacked into a temporary folder. Where Debian has one
+# build on both servers. Needs no root: servers are unpacked into a temporary directory. Where Debian has one
 # release only, it fails and says so.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -26,7 +26,7 @@ pg_config_of() { echo "$scratch/$1/usr/lib/postgresql/$major/bin/pg_config"; }
 
 logged() { "$@" >"$log" 2>&1 || { tail -n 40 "$log" >&2; fail "failed: $*" "All of it is in $log."; }; }
 
-# A server in a folder of its own: it finds its files by where its program is.
+# A server in a directory of its own: it finds its files by where its program is.
 unpack() {
     local version=$1 packages=$scratch/packages package
     mkdir -p "$packages"
@@ -49,7 +49,7 @@ for version in "$old" "$new"; do
     logged build "$version"
 done
 
-# try BUILT SERVER: what was built for one of them on the server of the other.
+# try BUILT SERVER: runs the build for one server on the other.
 try() {
     local pg_config
     pg_config=$(pg_config_of "$2")

@@ -40,7 +40,7 @@ def by_pillow(file: Path) -> tuple[str, bytes | None]:
             described = f"{image.format} {image.mode}"
             bits = getattr(image, "tag_v2", {}).get(bits_per_sample, (16,))[0]
             image = ImageOps.exif_transpose(image)
-            # The one rule that is not Pillow's: the highest 8 bits of grey.
+            # The one difference from Pillow: the highest 8 bits of gray.
             if image.mode.startswith("I;16"):
                 image = Image.fromarray((np.asarray(image) >> bits - 8).astype(np.uint8))
             image = image.convert("RGB")

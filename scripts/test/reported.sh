@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Compares images as pg_clip embeds them with the same images as Pillow reads them: prints the cosine of each.
 #
-#   reported.sh [FOLDER…]   all files in these folders; without one, those of the reference data that are known for trouble
+#   reported.sh [FOLDER…]   all files in these directories; without one, those of the reference data that are known for trouble
 #
 # Pillow 13 reads a file, turns it upright and saves it as PNG with its alpha dropped; pg_clip embeds both, on a throw-away
 # server with the extension as it is installed (PG_CONFIG says of which server). A line per file: the cosine, or the SQLSTATE

@@ -111,7 +111,7 @@ for step in "15 17" "16 18"; do
     fill
     before=$(state)
     stop "$old"
-    # 18 has checksums unless told otherwise; both must be alike.
+    # PostgreSQL 18 uses checksums by default; both clusters must agree.
     begin "$new" "$([ "$new" != 18 ] || echo --no-data-checksums)"
     # It loads the library, which must not want ONNX Runtime for that, nor start anything.
     printf "%s = '%s'\n" shared_preload_libraries pg_clip clip.onnxruntime_path /nowhere >>"$folder/$new/postgresql.conf"

@@ -79,7 +79,7 @@ as_server "${memcheck[@]}" "$bin/postgres" --single -D "$cluster/data" postgres 
     grep -E '^==' "$scratch/errors" | head -n 60 >&2
     exit 1
 }
-# One statement is to fail: a picture that is none.
+# One statement must fail: its value is no image.
 [ "$(grep -c 'ERROR:' "$scratch/errors")" = 1 ] || { grep -A 2 'ERROR:' "$scratch/errors" >&2; echo "valgrind.sh: statements failed: this shows nothing." >&2; exit 1; }
 embedded=$(grep -A 1 'embedded' "$scratch/output" | sed -n 's/.*count.* = "\([0-9]*\)".*\|.*?column?.* = "\([0-9]*\)".*/\1\2/p' | tail -n 1)
 [ "${embedded:-0}" -gt 50 ] || { tail -n 20 "$scratch/output" >&2; echo "valgrind.sh: the server embedded nothing: this shows nothing." >&2; exit 1; }

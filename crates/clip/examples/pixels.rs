@@ -1,4 +1,4 @@
-//! How long pictures take to become tensors: `pixels MODEL_FOLDER FILE…` prints a line per file, with the milliseconds of
+//! Measures the time from image to tensor: `pixels MODEL_FOLDER FILE…` prints a line per file, with the milliseconds of
 //! its fastest and of its median run. Part of `make bench`.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]

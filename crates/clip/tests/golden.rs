@@ -1,4 +1,4 @@
-//! Embeddings equal those of transformers, for models of different shapes; and a model folder that is wrong is refused.
+//! Embeddings equal those of transformers, for models of different shapes; and a model directory that is wrong is rejected.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -42,7 +42,7 @@ fn compare(name: &str, store: &Store, golden: &Value) {
     compare_one(name, store.open(name), golden);
 }
 
-/// Embeddings of all golden texts and pictures of a model, in one batch, and each alone.
+/// Embeddings of all golden texts and images of a model, in one batch, and each alone.
 fn compare_one(name: &str, mut model: Model, golden: &Value) {
     let texts = golden["texts"].as_array().unwrap();
     let images = golden["images"].as_array().unwrap();
@@ -88,7 +88,7 @@ fn embeddings_are_those_of_transformers() {
     }
 }
 
-/// A model of full size, where `PG_CLIP_FULL_SIZE` names its folder: `make test-full-size` makes it.
+/// A model of full size, where `PG_CLIP_FULL_SIZE` names its directory: `make test-full-size` makes it.
 #[test]
 fn embeddings_at_full_size_are_those_of_transformers() {
     let Some(folder) = std::env::var_os("PG_CLIP_FULL_SIZE").map(PathBuf::from) else {

@@ -44,7 +44,7 @@ const DOORS: [(&str, &[&str]); 20] = [
     ("println!", &[]),
 ];
 
-/// The folders of sources of this project.
+/// The directories of sources of this project.
 const CORE: &str = "crates/clip/src";
 const COMMAND: &str = "crates/pgclip/src";
 const EXTENSION: &str = "src";
@@ -77,8 +77,8 @@ fn each_crate_has_one_door() {
 
 /// The rule: a file imports another if it has a path that leads there, in a `use` or in its code. A path leads to the file of
 /// the last module that it names, so an item that `mod.rs` defines or re-exports is imported from `mod.rs`, the face of its
-/// folder. A declaration `mod name;` imports nothing. No file may import itself, directly or through others. So if a `mod.rs`
-/// uses the files of its folder, these must not use the `mod.rs`.
+/// directory. A declaration `mod name;` imports nothing. No file may import itself, directly or through others. So if a `mod.rs`
+/// uses the files of its directory, these must not use the `mod.rs`.
 #[test]
 fn files_import_each_other_in_no_circle() {
     for name in [CORE, COMMAND, EXTENSION] {
@@ -87,7 +87,7 @@ fn files_import_each_other_in_no_circle() {
     }
 }
 
-/// The same for the top of each tree, where a folder counts as one file.
+/// The same for the top of each tree, where a directory counts as one file.
 #[test]
 fn folders_import_each_other_in_no_circle() {
     for name in [CORE, COMMAND, EXTENSION] {

@@ -23,7 +23,7 @@ fn prepared_store() -> Store {
     store
 }
 
-/// The folder of what was prepared.
+/// The directory of the prepared files.
 fn files(store: &Store) -> PathBuf {
     let mut folders = fs::read_dir(store.0.join(MODEL).join("prepared")).unwrap();
     let folder = folders.next().unwrap().unwrap().path();
@@ -98,7 +98,7 @@ fn prepared_weights_are_shared_and_give_the_same_embeddings() {
     assert!(modes.into_iter().all(|mode| mode & 0o777 == 0o444));
 }
 
-/// What is wrong, what is said of it, and how it is made so.
+/// A defect: its name, the expected message, and the function that makes it.
 type Damage = (&'static str, fn(&Store));
 
 #[test]

@@ -1,4 +1,4 @@
-//! The client of the hub: what it fetches, keeps and refuses.
+//! The client of the hub: the files that it fetches, keeps and rejects.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod loopback;
@@ -158,7 +158,7 @@ fn a_cached_snapshot_serves_without_a_network() {
     let snapshot = scene.client().download(&repository, &files, &Heard::default()).unwrap();
     let requests = scene.hub.log().len();
 
-    // Nobody listens there any more.
+    // No server listens there anymore.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);

@@ -20,7 +20,7 @@ from render import VARIATION_SELECTOR, compose, emoji
 
 SIDE, DEGREES, BACKGROUND = 150, 5.0, (205, 222, 240)
 TARGETS = {"name top-1": 0.80, "name top-5": 0.95, "everyday top-5": 0.65}
-# As a page or a chat shows them, and as a reader that drops transparency does: bare colours on black.
+# Two backgrounds: the one of a page or a chat, and the black of a reader that drops transparency.
 OTHER_KINDS = {
     "72 pixels, white": lambda drawn: compose(drawn, 72, (255, 255, 255)),
     "48 pixels, orange, turned by -12 degrees": lambda drawn: compose(drawn, 48, (240, 150, 60), degrees=-12),

@@ -18,7 +18,7 @@ CLDR = "/usr/share/unicode/cldr/common/{}/en.xml"
 EMOJI_TEST = "/usr/share/unicode/emoji/emoji-test.txt"
 
 VARIATION_SELECTOR = "\ufe0f"
-# Variants of one picture, not pictures: skin tones, flags (letters, not things) and keycaps.
+# Variants of one image, not images: skin tones, flags (letters, not things) and keycaps.
 LEFT_OUT = re.compile("[\U0001f3fb-\U0001f3ff\U0001f1e6-\U0001f1ff\u20e3\U000e0020-\U000e007f]")
 GENDER = re.compile(r"\b(man|woman|men|women|boy|girl|person|people|mx|mrs|santa)\b\.?", re.IGNORECASE)
 

@@ -13,7 +13,7 @@ from PIL import Image
 from render import VARIATION_SELECTOR, compose, emoji
 
 SIDE = 72
-# A palette halves the file, and 160 colours keep the shading smooth.
+# A palette halves the file, and 160 colors keep the shading smooth.
 COLORS = 160
 CHOSEN = """
 😀 😂 😍 😎 🤔 😴 😡 😭 😱 🥳 🤢 🥶 🤠 😇 🤯 😘 👻 💀 👽 🤖 🎃 🤡

@@ -28,7 +28,7 @@ BEFORE_MEETING, AFTER_MEETING = 0.85, 0.4
 # A step up the tree from an emoji: "dog" is a fair "animal".
 EMOJI_STEP = 0.6
 STEPS = 8
-# Weights of the ways from a word to an emoji, beside the tree: own name or keyword, the emoji's definition, the word's
+# Weights of the ways from a word to an emoji, next to the tree: own name or keyword, the emoji's definition, the word's
 # definition, kindred words (derived, similar).
 OWN, IN_DEFINITION, BY_DEFINITION, KINDRED = 0.8, 0.5, 0.35, 0.6
 # Association that counts as none; smaller is surer of rare links.

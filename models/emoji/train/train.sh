@@ -1,5 +1,5 @@
 #!/bin/sh
-# Make the model anew and measure it. Usage: train.sh WORKDIR. About an hour on two cores.
+# Make the model again and measure it. Usage: train.sh WORKDIR. About an hour on two cores.
 # Needs Python 3.11 with requirements.txt, and these Debian packages (versions of Debian 12):
 #   apt-get install fonts-noto-color-emoji unicode-cldr-core unicode-data wordnet-base
 set -eu
@@ -18,7 +18,7 @@ until [ -e "$workdir/points.pt" ]; do
 done
 OMP_NUM_THREADS=1 python3 train_image.py "$workdir" --steps 4500
 wait $text
-# The pictures take longer to reach their points than the texts: again, from there, on all cores.
+# The images take longer to reach their points than the texts: again, from there, on all cores.
 python3 train_image.py "$workdir" --steps 7000 --go-on
 
 python3 export.py "$workdir" ..

@@ -22,9 +22,9 @@ from train_text import EMA, LOG_SCALE, SEED, cosine
 
 PICTURES = 192
 PEAK_RATE = 1.5e-3
-# Side of the cached pictures: above the model's, so that it can zoom in.
+# Side of the cached images: above the model's, so that it can zoom in.
 CACHED_SIDE = 96
-# How much being near the own point counts beside being nearer to it than to others.
+# The weight of the distance to the own point, relative to being nearer to it than to others.
 PULL = 5.0
 
 
@@ -57,12 +57,12 @@ class Pictures:
         drawn = functional.grid_sample(torch.cat([color * alpha, alpha], 1), grid, align_corners=False)
         color, alpha = drawn[:, :3], drawn[:, 3:]
         picture = color + (1 - alpha) * self.background(n)
-        # A reader that drops transparency shows the bare colours on black, without soft edges.
+        # A reader that drops transparency shows the bare colors on black, without soft edges.
         bare = some(0.08)
         picture = bare * color / alpha.clamp(min=1e-3) * (alpha > 0.02) + (1 - bare) * picture
         contrast, light = 1 + torch.randn(n, 1, 1, 1) * 0.12, torch.randn(n, 3, 1, 1) * 0.04
         picture = (picture - 0.5) * contrast + 0.5 + light
-        # Soft or coarse, as small pictures become when they are enlarged and photographs when they are compressed.
+        # Soft or coarse, as small images become when they are enlarged and photographs when they are compressed.
         soft = functional.avg_pool2d(functional.pad(picture, (1, 1, 1, 1), mode="replicate"), 3, 1)
         coarse = functional.interpolate(functional.avg_pool2d(picture, 2), IMAGE_SIZE, mode="bilinear")
         soft = torch.where(some(0.3) > 0, coarse, soft)

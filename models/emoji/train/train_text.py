@@ -50,7 +50,7 @@ def spread_points(captions: Captions) -> torch.Tensor:
     others = [word for word in captions.words if frequency[word] and word not in teacher.own]
     votes = np.expm1(np.stack([teacher.word(word) for word in own + others]).clip(max=4))
     votes *= (np.repeat([3.0, 1.0], [len(own), len(others)]) ** 0.5 / np.linalg.norm(votes, axis=1))[:, None]
-    # Every emoji alike, also those of few words.
+    # All emoji have the same weight, also those of few words.
     votes /= np.linalg.norm(votes, axis=0).clip(min=0.1)
     strengths, directions = torch.linalg.eigh(torch.from_numpy(votes.T @ votes).float())
     return functional.normalize(directions[:, -DIMENSIONS:] * strengths[-DIMENSIONS:] ** 0.25, dim=-1)

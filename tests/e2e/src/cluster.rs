@@ -15,7 +15,7 @@ use crate::{answer_of, create_extension, let_call, pg_config, root, run};
 /// A server of our own with the extension created, gone when dropped.
 pub struct Cluster {
     pub directory: PathBuf,
-    /// Of which installation it is; nothing for the one that is tested otherwise.
+    /// The installation of the server, if it is not the one under test.
     pg_config: Option<PathBuf>,
 }
 
@@ -60,7 +60,7 @@ impl Cluster {
         cluster
     }
 
-    /// The folder of the models that the server knows.
+    /// The directory of the models that the server knows.
     pub fn models(&self) -> PathBuf {
         self.directory.join("models")
     }
@@ -129,7 +129,7 @@ impl Cluster {
         (config.connect(NoTls).unwrap(), heard)
     }
 
-    /// As a role that calls the extension's functions itself, and not only through what is in tables.
+    /// Connects as a role that calls the extension's functions itself, not only through triggers.
     pub fn connect_as_caller(&self, user: &str) -> Client {
         let_call(&mut self.connect(), user);
         self.connect_as(user)
@@ -158,7 +158,7 @@ impl Cluster {
         assert!(!log.contains("terminating any other active server processes"), "{log}");
     }
 
-    /// The user whose processes the server's are.
+    /// The user that owns the server's processes.
     pub fn owner(&self) -> u32 {
         std::fs::metadata(self.directory.join("data")).unwrap().uid()
     }
@@ -169,7 +169,7 @@ impl Cluster {
         file.lines().next().unwrap().parse().unwrap()
     }
 
-    /// The server's processes: they run in its data folder.
+    /// The server's processes: they run in its data directory.
     pub fn processes(&self) -> Vec<i32> {
         let data = self.directory.join("data").canonicalize().unwrap();
         let numbers =
@@ -189,7 +189,7 @@ impl Cluster {
         run(command.uid(owner.uid()).gid(owner.gid()));
     }
 
-    /// What this server's pg_config says.
+    /// The output of this server's pg_config.
     fn pg_config(&self, option: &str) -> String {
         match &self.pg_config {
             Some(path) => answer_of(path, option),

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// All files below a directory, in the order of their paths, without links, hidden files and what was built.
+/// All files below a directory in the order of their paths, without links, hidden files and build outputs.
 pub fn files_below(directory: &Path) -> Vec<PathBuf> {
     let mut paths: Vec<_> = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.retain(|path| {

@@ -1,4 +1,4 @@
-//! What the end-to-end tests share: servers, queries, limits, images.
+//! Helpers of the end-to-end tests: servers, queries, limits, images.
 
 mod cluster;
 mod files;
@@ -55,7 +55,7 @@ pub fn create_extension() -> String {
     }
 }
 
-/// Let roles call the extension's functions by their names, as those may whose installation is in public.
+/// Lets roles call the extension's functions by their names, as in an installation in public.
 pub fn let_call(client: &mut Client, roles: &str) {
     if let Some(schema) = schema() {
         client.batch_execute(&format!("GRANT USAGE ON SCHEMA {schema} TO {roles}")).unwrap();
@@ -72,7 +72,7 @@ pub fn count(client: &mut Client, query: &str) -> i64 {
     client.query_one(query, &[]).unwrap().get(0)
 }
 
-/// A type of an extension, whose operators are elsewhere than in pg_catalog; not all servers come with one.
+/// Creates a type whose operators are not in pg_catalog. Not all servers have the extension.
 pub fn create_citext(client: &mut Client) {
     let available = "SELECT count(*) FROM pg_available_extensions WHERE name = 'citext'";
     let word = if count(client, available) == 1 { "CREATE EXTENSION citext" } else { "CREATE DOMAIN citext AS text" };
@@ -93,7 +93,7 @@ pub fn wait_until(client: &mut Client, question: &str) {
     }
 }
 
-/// What a failed test wants to show.
+/// The state that a failed test shows.
 fn state(client: &mut Client) -> String {
     let status = "SELECT s::text FROM clip_auto_embed_status AS s UNION ALL SELECT f::text FROM clip_failures AS f \
         UNION ALL SELECT concat_ws(' ', pid, state, query) FROM pg_stat_activity WHERE backend_type LIKE 'pg_clip%'";
@@ -133,7 +133,7 @@ pub fn specification(settings: &[&str]) {
     assert!(output.status.success(), "{differences}{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// What the server's pg_config says.
+/// The output of the server's pg_config.
 pub fn pg_config(option: &str) -> String {
     let pg_config = std::env::var("PG_CONFIG").unwrap_or_else(|_| "pg_config".into());
     answer_of(Path::new(&pg_config), option)
@@ -179,12 +179,12 @@ pub fn limit(pid: i32, resource: &str, most: &str) {
     run(command.args([&format!("--{resource}={most}:"), "--pid", &pid.to_string()]));
 }
 
-/// A fixture picture.
+/// A fixture image.
 pub fn picture(name: &str) -> Vec<u8> {
     std::fs::read(root().join("tests/fixtures/images").join(name)).unwrap()
 }
 
-/// A grey picture: its rows are all the same, so that it is small.
+/// A gray image: its rows are all the same, so that it is small.
 pub fn flat_png(width: u32, height: u32) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, width, height);

@@ -47,7 +47,7 @@ fn a_clock_that_jumps_by_a_year_stops_no_worker() {
         wait_until(&mut client, &failed.replace("count(*)", &format!("count(*) = {before} + 1")));
         client.batch_execute("TABLE clip_progress; TABLE clip_auto_embed_status").unwrap();
     }
-    // What failed while the clock was a year ahead is tried again, though its time is far off.
+    // A row that failed while the clock was a year ahead is tried again, although its time is far off.
     let future = "SELECT count(*) FROM clip_failures WHERE last_failed_at > clock_timestamp()";
     client.batch_execute("INSERT INTO photo (file) VALUES (NULL)").unwrap();
     wait_until(&mut client, &future.replace("count(*)", "count(*) = 0"));

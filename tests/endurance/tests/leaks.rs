@@ -4,7 +4,7 @@ use e2e::{Cluster, count, picture};
 use endurance::private_memory;
 use postgres::Client;
 
-/// What an allocator may keep or give back between two looks.
+/// The bytes that an allocator may keep or return between two measurements.
 const NOISE_KB: i64 = 4 * 1024;
 
 /// One of each of five formats.

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use e2e::{Cluster, picture, root, run};
 
-/// What `pip` put there: a folder that Python looks into.
+/// The directory of packages that `pip` installed, which Python reads.
 fn packages() -> PathBuf {
     let folder = root().join("target/python-neighbours");
     if !folder.join("onnxruntime").exists() {
@@ -50,7 +50,7 @@ fn another_onnx_runtime_in_the_same_process_disturbs_neither() {
     let ours = "SELECT sum(v) FROM unnest(clip_embed_image($1, 'narrow')::real[] || clip_embed_text('a cat', 'narrow')::real[]) AS v";
     let bytes = picture("rgb_444.jpg");
     let mut expected = None;
-    // Who comes first must not matter.
+    // The order of the two must not matter.
     for theirs_first in [false, true] {
         let mut client = cluster.connect();
         let mut seen = Vec::new();

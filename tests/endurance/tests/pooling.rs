@@ -66,7 +66,7 @@ fn clients_of_a_pool_share_sessions_and_see_their_own() {
                 let mut client = connect();
                 let (model, dimensions) = if number % 2 == 0 { ("narrow", 32) } else { ("emoji", 128) };
                 for round in 0..20 {
-                    // Without statements of the protocol that a session remembers: pools of this mode have none.
+                    // Without prepared statements, which pools of this mode do not support.
                     let mut transaction = client.transaction().unwrap();
                     transaction.batch_execute(&format!("SET LOCAL clip.default_model = '{model}'")).unwrap();
                     let rows = transaction

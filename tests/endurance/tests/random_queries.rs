@@ -1,4 +1,4 @@
-//! SQLsmith: queries that nobody would write, over everything that the database has.
+//! SQLsmith: random queries over all objects of the database.
 
 use std::process::Command;
 
@@ -39,7 +39,7 @@ fn a_hundred_thousand_random_queries_end_no_process() {
     }
     cluster.assert_no_crash();
     let log = std::fs::read_to_string(cluster.directory.join("log")).unwrap();
-    // Errors that nobody thought of, and that Rust raised: the server has some of its own.
+    // Unexpected errors that Rust raised; the server has some of its own.
     let (mut last, mut ours) = ("", Vec::new());
     for line in log.lines() {
         match line {

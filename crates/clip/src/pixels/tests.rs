@@ -20,7 +20,7 @@ fn a_chunk_that_says_it_is_larger_than_the_file_takes_no_memory() {
     let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/images/lossy.webp");
     let simple = std::fs::read(fixture).unwrap();
     let info = image_info(&simple, &limits()).unwrap();
-    // The extended format, which may have EXIF; the image itself; a chunk of 3.9 GB, of which a byte is there.
+    // The extended format, which may have EXIF; the image itself; a chunk that claims 3.9 GB and has one byte.
     let size = |side: u32| (side - 1).to_le_bytes()[..3].to_vec();
     let extended = [&b"VP8X\x0a\0\0\0\x08\0\0\0"[..], &size(info.width), &size(info.height)].concat();
     let chunks = [&b"WEBP"[..], &extended, &simple[12..], b"EXIF\xf0\xff\xff\xee\0"].concat();

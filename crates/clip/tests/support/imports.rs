@@ -1,11 +1,11 @@
 //! The imports between the source files of a crate, and the circles among them.
 //!
-//! Only what the files say is read: no macro is expanded, and a path inside an inline module is taken as one of its file.
+//! Reads the text of the files: expands no macro, and takes a path inside an inline module as one of its file.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 
-/// For each file, the files that it imports from. Paths are relative to the folder of sources.
+/// For each file, the files that it imports from. Paths are relative to the directory of sources.
 pub type Graph = BTreeMap<String, BTreeSet<String>>;
 
 /// A module path from the root of its crate: `["pixels", "jpeg"]`.
@@ -66,7 +66,7 @@ pub fn graph(sources: &BTreeMap<String, String>) -> Graph {
     sources.iter().map(imports).collect()
 }
 
-/// Collapses a graph to the folders and files at the top of the crate.
+/// Collapses a graph to the directories and files at the top of the crate.
 pub fn rooms(graph: &Graph) -> Graph {
     let room = |file: &String| file.split('/').next().unwrap().to_owned();
     let mut rooms = Graph::new();

@@ -1,4 +1,4 @@
-//! What tests of this crate share: the fixtures, and folders of models that go away with the test.
+//! Helpers of this crate's tests: the fixtures, and directories of models that the test removes.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -20,7 +20,7 @@ pub fn options() -> Options {
     }
 }
 
-/// A folder with models that were added to it, gone when the tests are.
+/// A directory with models that were added to it, gone when the tests are.
 pub struct Store(pub PathBuf);
 
 impl Store {

@@ -17,7 +17,7 @@ pub use stored::Stored;
 
 pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
-/// What goes wrong with one answer.
+/// The fault of one answer.
 #[derive(Clone)]
 pub enum Fault {
     /// Close the connection after so many bytes of the body.

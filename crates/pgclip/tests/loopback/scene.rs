@@ -1,4 +1,4 @@
-//! An empty cache beside a hub on this machine, and what a test does with the two.
+//! An empty cache, a hub on this machine, and the actions of a test with both.
 
 use std::cell::RefCell;
 use std::fs;
@@ -117,7 +117,7 @@ impl Scene {
         self.blobs().join(format!("{}.incomplete", file.id()))
     }
 
-    /// Names of what is in the folder of the blobs.
+    /// The names of the files in the directory of the blobs.
     pub fn blob_names(&self) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.blobs()) else { return Vec::new() };
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()

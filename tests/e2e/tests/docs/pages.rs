@@ -160,7 +160,7 @@ fn tidy(text: &str) -> String {
     lines.join("\n").trim_matches('\n').to_owned()
 }
 
-/// What stands before each mark, and what stands after the last.
+/// The text before each mark, and the text after the last one.
 fn parts(printed: &str) -> Vec<String> {
     printed.split(&format!("{MARK}\n")).map(tidy).collect()
 }

@@ -1,4 +1,4 @@
-//! What an inference leaves in the server's processes: no thread, no socket, no file, no signal mask.
+//! An inference leaves no thread, socket, file or signal mask in the server's processes.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -29,7 +29,7 @@ fn blocked(status: &str) -> u64 {
     u64::from_str_radix(mask.trim(), 16).unwrap()
 }
 
-/// What the process has open, by what it is: numbers of descriptors may differ.
+/// The open files of the process by their kind, because numbers of descriptors may differ.
 fn open_files(pid: i32) -> BTreeSet<String> {
     let links = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
     let names = links.filter_map(|link| fs::read_link(link.unwrap().path()).ok());
@@ -54,11 +54,11 @@ fn inference_with_one_thread_leaves_no_thread_socket_or_file() {
     assert_eq!(after.len(), 1, "{after:#?}");
     assert_eq!(blocked(&after[0]), mask, "the signal mask was not restored");
     assert_eq!(open_files(pid), before);
-    // Where official builds of ONNX Runtime keep what they report.
+    // The files in which official builds of ONNX Runtime keep their reports.
     assert!(!cluster.directory.join(".cache").exists());
 }
 
-/// The system calls of a whole session: what is connected to and what is written.
+/// The system calls of a whole session: its connections and its writes.
 #[test]
 fn a_session_connects_to_nothing_and_writes_no_file() {
     let cluster = Cluster::start();
@@ -96,7 +96,7 @@ fn threads_of_the_pool_are_born_with_signals_blocked() {
     client.batch_execute("SET clip.threads = 3").unwrap();
     work(&mut client);
     let threads = settled(pid, 5);
-    // Two towers, two threads each beside the backend's own.
+    // Two towers, with two threads each in addition to the backend's own.
     assert_eq!(threads.len(), 5, "{threads:#?}");
     // SIGHUP, SIGINT, SIGUSR1, SIGUSR2, SIGALRM and SIGTERM: bits are numbers less one.
     let handled: u64 = [1, 2, 10, 12, 14, 15].iter().map(|signal| 1 << (signal - 1)).sum();

@@ -1,4 +1,4 @@
-//! Whatever is given as a picture, the server answers with a vector or with an error that says what it is.
+//! For any bytes as an image, the server returns an embedding, or an error that names the cause.
 
 use e2e::{Cluster, picture, pid, root, shared_data, sqlstate};
 use postgres::Client;
@@ -90,7 +90,7 @@ fn reported_files_are_read() {
     assert!(files >= 33, "{files}");
 }
 
-/// As Pillow does it: half a picture is none, though a decoder could make the rest grey, or has the first frame.
+/// As in Pillow, a truncated image is rejected, even if a decoder could fill the rest or has the first frame.
 #[test]
 fn a_picture_that_is_cut_short_is_refused() {
     let cluster = Cluster::start();
@@ -107,7 +107,7 @@ fn a_picture_that_is_cut_short_is_refused() {
     }
     for name in jpegs {
         let whole = picture(name);
-        // Data that is missing in the middle is grey in Pillow, too.
+        // Data that is missing in the middle is gray in Pillow, too.
         assert!(embed(&mut client, &[&whole[..whole.len() * 2 / 3], b"\xff\xd9"].concat()).is_ok(), "{name}");
         assert!(embed(&mut client, &[&whole[..], b"something else"].concat()).is_ok(), "{name}");
     }

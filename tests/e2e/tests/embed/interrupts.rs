@@ -6,7 +6,7 @@ use e2e::{Cluster, count, picture, sqlstate};
 use postgres::NoTls;
 use postgres::error::SqlState;
 
-/// What is promised is 100 ms. With 14 processes waiting for 2 cores, 64 to 85 ms were measured; the rest is for machines
+/// The promise is 100 ms. With 14 processes waiting for 2 cores, 64 to 85 ms were measured; the rest is for machines
 /// that are busier.
 const SOON: Duration = Duration::from_millis(300);
 

@@ -15,7 +15,7 @@ fn weights(client: &mut Client) -> Vec<(String, String)> {
     rows.iter().map(|row| (row.get(0), row.get(1))).collect()
 }
 
-/// Of the mappings of a process whose files' names end so: bytes that it has of its own, and bytes in all.
+/// The private bytes and all bytes of a process's mappings of files with this ending.
 fn mapped(pid: i32, name: &str) -> (u64, u64) {
     let smaps = fs::read_to_string(format!("/proc/{pid}/smaps")).unwrap();
     let (mut own, mut all, mut inside) = (0, 0, false);
@@ -69,7 +69,7 @@ fn two_connections_have_one_copy() {
 #[test]
 fn what_is_in_doubt_is_said_once_and_the_connection_lives() {
     let cluster = Cluster::start();
-    // Large enough for a word: weights of 40 MiB, most of which no tensor uses.
+    // Large enough for the warning: weights of 40 MiB, most of which no tensor uses.
     let folder = cluster.directory.join("large");
     run(std::process::Command::new("cp").arg("-r").arg(root().join("tests/fixtures/families/external")).arg(&folder));
     for entry in fs::read_dir(folder.join("onnx")).unwrap() {

@@ -22,7 +22,7 @@ fn a_kill_in_load_decode_or_inference_loses_nothing() {
     client.batch_execute("CREATE TABLE item (id int PRIMARY KEY, body text)").unwrap();
     client.execute("SELECT clip_auto_embed('item', 'body', model => 'narrow')", &[]).unwrap();
     client.batch_execute("INSERT INTO item SELECT i, 'text ' || i FROM generate_series(1, 100) AS i").unwrap();
-    // A picture of many pixels in few bytes: nearly all of the call is its decoder.
+    // An image of many pixels in few bytes: nearly all of the call is its decoder.
     client.batch_execute("CREATE TABLE picture (file bytea)").unwrap();
     client.execute("INSERT INTO picture VALUES ($1)", &[&flat_png(6000, 6000)]).unwrap();
     for (step, work) in [
@@ -118,7 +118,7 @@ fn a_runtime_library_that_is_replaced_disturbs_nobody() {
     before.batch_execute(EMBED).unwrap();
 }
 
-/// Only who may write to a model's folder can do that, by writing into a file instead of replacing it.
+/// Only a user who can write to a model's directory can do that, by writing into a file instead of replacing it.
 #[test]
 fn a_mapped_file_that_is_cut_short_costs_a_restart_and_no_data() {
     let cluster = Cluster::start();
@@ -174,7 +174,7 @@ fn a_client_that_vanishes_leaves_no_work_behind() {
         drop(stream);
         wait_until(&mut client, "SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'vanishing'");
     }
-    // What its batches committed is there, whole; the rest waits.
+    // The rows of its committed batches are complete; the rest is pending.
     let wrong = "SELECT count(*) FROM item WHERE embedding <=> clip_embed_text(body, 'emoji') > 1e-6";
     assert_eq!(count(&mut client, wrong), 0);
     let embedded = count(&mut client, "SELECT count(embedding) FROM item");
@@ -207,7 +207,7 @@ fn a_clock_that_jumps_keeps_nobody_waiting() {
         &mut client,
         "SELECT attempts = 8 AND last_failed_at < now() AND retry_at < now() + interval '2 hours' FROM clip_failures",
     );
-    // The same for a column whose model was missing.
+    // The same for a column with a missing model.
     let (model, away) = (cluster.models().join("wide"), cluster.models().join(".wide"));
     fs::rename(&model, &away).unwrap();
     client.execute("INSERT INTO photo VALUES (4, $1)", &[&picture("rgb_444.jpg")]).unwrap();
@@ -222,7 +222,7 @@ fn a_clock_that_jumps_keeps_nobody_waiting() {
     client.batch_execute("SELECT * FROM clip_progress; SELECT * FROM clip_auto_embed_status").unwrap();
 }
 
-/// What pooled connections of applications get: each transaction may be another session's.
+/// Transactions of pooled connections may belong to different sessions.
 #[test]
 fn a_session_that_others_use_has_what_it_was_given() {
     let cluster = Cluster::start();
@@ -250,7 +250,7 @@ fn where_no_thread_and_no_file_is_to_be_had_work_goes_on_or_is_refused() {
     for threads in [1, 4] {
         let mut client = cluster.connect();
         client.batch_execute(&format!("SET clip.threads = {threads}")).unwrap();
-        // Threads count as processes of the user, of whom there are some.
+        // Threads count as processes of the user, who has some.
         limit(pid(&mut client), "nproc", "1");
         assert_eq!(embed(&mut client).unwrap(), expected, "{threads} threads");
     }

@@ -1,4 +1,4 @@
-//! Memory that is refused, at whatever step: an error, never a server that ends.
+//! Memory that the system refuses, at any step: an error, never a crash.
 
 use e2e::{Cluster, code, count, flat_png, limit_memory, picture, pid, sqlstate, wait_until};
 use postgres::Client;

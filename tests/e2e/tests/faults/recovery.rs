@@ -79,7 +79,7 @@ fn a_crash_in_one_large_insert_leaves_nothing_of_it() {
         let writing = thread::spawn(move || {
             writer.batch_execute("INSERT INTO item (body) SELECT 'large ' || i FROM generate_series(1, 1000000) AS i")
         });
-        // Its rows are in the index already, where nobody may see them.
+        // Its rows are in the index already, and must not be visible.
         wait_until(&mut client, &format!("SELECT pg_relation_size('item_embedding_idx') > {pages} * 8192"));
         drop(client);
         cluster.kill(pid);

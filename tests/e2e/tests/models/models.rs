@@ -1,4 +1,4 @@
-//! Models come and go while the server runs; what was changed or could be changed by others is refused.
+//! Models come and go while the server runs; what was changed or could be changed by others is rejected.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -64,13 +64,13 @@ fn a_model_that_changed_is_refused() {
     let error = refusal(&cluster, "wide");
     assert_eq!(sqlstate(&error), &SqlState::CONFIG_FILE_ERROR);
     assert_eq!(detail(&error), "File \"onnx/text_model.onnx\" does not match its checksum in the manifest.");
-    // Who has it open goes on with what was checked.
+    // A session that has the model open continues with the verified files.
     let again: String = connected.query_one("SELECT clip_embed_text('a cat', 'wide')::text", &[]).unwrap().get(0);
     assert_eq!(before, again);
     fs::write(&graph, &weights).unwrap();
     assert_eq!(dimensions(&mut cluster.connect(), "wide"), 48);
 
-    // A manifest that was edited to fit is refused too, unless its digest is computed anew: then it is another model.
+    // A manifest that was edited to fit is rejected too, unless its digest is computed again: then it is another model.
     let manifest = folder.join("pg_clip.json");
     let text = fs::read_to_string(&manifest).unwrap();
     fs::write(&manifest, text.replace("\"natural_length\": true", "\"natural_length\": false")).unwrap();
@@ -83,7 +83,7 @@ fn a_model_that_changed_is_refused() {
 fn a_tokenizer_that_changed_under_an_open_model_is_refused() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
-    // The tokenizer is not read for pictures.
+    // Images do not need the tokenizer.
     client.execute("SELECT clip_embed_image($1, 'wide')", &[&picture("rgb_444.jpg")]).unwrap();
     let tokenizer = cluster.models().join("wide/tokenizer.json");
     let text = fs::read_to_string(&tokenizer).unwrap();
@@ -146,7 +146,7 @@ fn files_that_others_could_change_are_refused() {
         assert_eq!(dimensions(&mut cluster.connect(), "wide"), 48);
     }
 
-    // In a sticky folder, others can put theirs beside ours, but not replace it.
+    // In a sticky directory, others can add files, but not replace ours.
     chmod(&cluster.models(), 0o1777);
     assert_eq!(dimensions(&mut cluster.connect(), "wide"), 48);
     chown(&folder.join("config.json"), "nobody");

@@ -1,4 +1,4 @@
-//! What packages rely on: one version everywhere, and an uninstallation that leaves nothing.
+//! The promises to packages: one version everywhere, and an uninstallation that leaves nothing.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -28,7 +28,7 @@ fn every_file_names_one_version() {
     assert!(read("CHANGELOG.md").starts_with(&format!("## {VERSION} (")));
 }
 
-/// All that is not a folder.
+/// All files.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
@@ -61,7 +61,7 @@ fn uninstalling_leaves_added_models_and_nothing_else() {
         assert!(installed.iter().any(|path| path.ends_with(end)), "{end} was not installed");
     }
 
-    // As it is installed, nothing is wrong with the model, and nothing lies beside it.
+    // After the installation, the model is valid, and nothing lies next to it.
     let models =
         installed.iter().find_map(|path| path.ends_with("models/emoji/pg_clip.json").then(|| path.ancestors().nth(2)));
     let mut verify =
@@ -82,7 +82,7 @@ fn uninstalling_leaves_added_models_and_nothing_else() {
     std::fs::remove_dir_all(&destination).unwrap();
 }
 
-/// `sudo pgclip` and shells find the command, whichever folder the server's programs are in.
+/// `sudo pgclip` and shells find the command, whichever directory the server's programs are in.
 #[test]
 fn installing_links_the_command_and_uninstalling_removes_its_own_link() {
     let scratch = std::env::temp_dir().join(format!("pg_clip-link-{}", std::process::id()));
@@ -114,7 +114,7 @@ fn installing_links_the_command_and_uninstalling_removes_its_own_link() {
     std::fs::remove_dir_all(&scratch).unwrap();
 }
 
-/// The image's entry point, between stand-ins for what the official image brings.
+/// The image's entry point, with stand-ins for the programs of the official image.
 #[test]
 fn the_entry_point_brings_models_and_starts_the_server_whatever_comes_of_it() {
     let scratch = std::env::temp_dir().join(format!("pg_clip-entrypoint-{}", std::process::id()));

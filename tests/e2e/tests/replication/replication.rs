@@ -26,7 +26,7 @@ fn standby(primary: &Cluster, settings: &[&str]) -> Cluster {
     standby
 }
 
-/// What the primary has written so far is seen on the standby.
+/// Waits until the standby has replayed the primary's changes.
 fn catch_up(primary: &mut Client, standby: &mut Client) {
     let written: String = primary.query_one("SELECT pg_current_wal_insert_lsn()::text", &[]).unwrap().get(0);
     wait_until(standby, &format!("SELECT pg_last_wal_replay_lsn() >= '{written}'"));
@@ -69,7 +69,7 @@ fn a_standby_searches_by_words_and_goes_on_as_the_primary() {
     assert_eq!(ids(&mut copy, "SELECT queries FROM clip_index_recall('item', sample => 5, ef_search => '{40}')"), [5]);
     assert_eq!(ids(&mut copy, "SELECT count(*)::int FROM clip_near_duplicates('item', filter => 'id = 201')"), [0]);
 
-    // What writes says so, and breaks nothing; what only reads works.
+    // Statements that write fail without damage; statements that read work.
     for writes in [
         "SELECT clip_auto_embed('other', 'body')",
         "CALL clip_backfill('bare')",
@@ -118,7 +118,7 @@ fn a_standby_without_models_or_runtime_replays_and_reads() {
         catch_up(&mut origin, &mut copy);
         let error = copy.query_one("SELECT clip_embed_text('a', 'wide')::text", &[]).unwrap_err();
         assert_eq!(sqlstate(&error), code, "{setting}: {error:?}");
-        // The same connection goes on: with what is stored, by index too.
+        // The same connection continues with the stored rows, by index, too.
         assert_eq!(vectors(&mut copy, "item"), vectors(&mut origin, "item"), "{setting}");
         copy.batch_execute("SET enable_seqscan = off").unwrap();
         let like = "SELECT id FROM item ORDER BY embedding <=> (SELECT embedding FROM item WHERE id = 100) LIMIT 1";
@@ -147,7 +147,7 @@ fn recovery_to_a_point_in_time_has_the_vectors_of_that_time() {
     let expected = vectors(&mut origin, "item");
     origin.batch_execute("SELECT pg_create_restore_point('good')").unwrap();
     origin.batch_execute("UPDATE item SET body = 'a mistake'; DELETE FROM item WHERE id > 20").unwrap();
-    // Not in the same transaction, whose end would be in the next file.
+    // In another transaction, because the end of this one would be in the next file.
     origin.batch_execute("SELECT pg_switch_wal()").unwrap();
     wait_until(
         &mut origin,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use e2e::{Cluster, pg_config, root, run, wait_until};
 use postgres::{Client, NoTls};
 
-/// A copy of the server's installation, whose folder of extensions is our own. The server finds its files by where its
+/// A copy of the server's installation, whose directory of extensions is our own. The server finds its files by where its
 /// program is.
 struct Installation {
     folder: PathBuf,
@@ -156,7 +156,7 @@ fn an_updated_extension_is_the_one_that_is_installed_afresh() {
     }
 }
 
-/// What was released is installed somewhere: another text under the same version would make servers that differ.
+/// A released script is installed somewhere: another text under the same version would make servers differ.
 #[test]
 fn scripts_of_released_versions_are_as_they_were_released() {
     let frozen = read("sql/released.sha256");

@@ -60,7 +60,7 @@ fn largest<T: PartialOrd + Copy>(values: &[T]) -> usize {
     (0..values.len()).reduce(|best, next| if values[next] > values[best] { next } else { best }).unwrap()
 }
 
-/// The probabilities of all labels for each picture, by SQL, which must be those computed here in double precision.
+/// The probabilities of all labels for each image, by SQL, which must be those computed here in double precision.
 fn judged(client: &mut Client, scale: f64, pictures: &Rows, labels: &Rows) -> Rows {
     let query = "SELECT clip_probabilities(p.embedding, (SELECT array_agg(embedding ORDER BY id) FROM label), $1) FROM picture AS p ORDER BY p.id";
     let found: Rows = client.query(query, &[&scale]).unwrap().iter().map(|row| row.get(0)).collect();
@@ -92,7 +92,7 @@ fn class_names_and_photos_of_clip() {
         client.batch_execute("DROP TABLE IF EXISTS label").unwrap();
         load(&mut client, "label", &labels);
         let found = judged(&mut client, 100.0, &pictures, &labels);
-        // Which picture is nearest to each name.
+        // The nearest image of each name.
         let query = "SELECT (SELECT p.id FROM picture AS p ORDER BY p.embedding <=> l.embedding LIMIT 1) FROM label AS l ORDER BY l.id";
         for (label, row) in labels.iter().zip(client.query(query, &[]).unwrap()) {
             let cosines: Vec<f64> = pictures.iter().map(|picture| cosine(picture, label)).collect();
@@ -134,21 +134,21 @@ fn descriptions_and_pictures_of_lit() {
     load(&mut client, "picture", &pictures);
     load(&mut client, "label", &labels);
     let found = judged(&mut client, json(&model.join("def.json"))["temperature"].as_f64().unwrap(), &pictures, &labels);
-    // The texts that were written for each picture.
+    // The texts that were written for each image.
     let described = json(&folder.join("images/info.json"));
     let own = |id: &str, text: &str| {
         let picture = described.as_array().unwrap().iter().find(|picture| picture["id"] == id).unwrap();
         picture["prompts"].as_str().unwrap().split(',').any(|prompt| prompt.trim() == text)
     };
     let right = ids.iter().zip(&found).filter(|(id, row)| own(id, &texts[largest(row)])).count();
-    // The picture that is found by each text is one that it was written for.
+    // Each text finds an image that it was written for.
     let query = "SELECT (SELECT p.id FROM picture AS p ORDER BY p.embedding <=> l.embedding LIMIT 1) FROM label AS l ORDER BY l.id";
     let nearest = client.query(query, &[]).unwrap();
     let retrieved =
         texts.iter().zip(nearest).filter(|(text, row)| own(&ids[row.get::<_, i32>(0) as usize], text)).count();
     // Both figures are numpy's.
     assert_eq!((right, retrieved), (47, 167));
-    // What an index finds of so few is all.
+    // With so few rows, the index finds all.
     client
         .batch_execute(
             "ALTER TABLE picture ALTER embedding TYPE vector(1024), ADD PRIMARY KEY (id);
@@ -162,7 +162,7 @@ fn descriptions_and_pictures_of_lit() {
         ),
         4
     );
-    // No two of these pictures are taken for one.
+    // No two of these images count as duplicates.
     assert_eq!(count(&mut client, "SELECT count(*) FROM clip_near_duplicates('picture')"), 0);
     assert_eq!(count(&mut client, "SELECT count(*) FROM clip_near_duplicates('picture', max_distance => 0.5)"), 0);
 }

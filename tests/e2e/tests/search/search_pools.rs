@@ -1,10 +1,10 @@
 //! Searches in sessions that live long: prepared statements and functions follow their tables, a search and its join see the same
-//! rows, and what is worth saying is said once.
+//! rows, and notices appear once.
 
 use e2e::{Cluster, code, count, drain, let_call, root, run};
 use postgres::error::SqlState;
 
-/// A table whose only row is called so.
+/// A table with one row of this name.
 fn table(name: &str, title: &str) -> String {
     format!(
         "CREATE TABLE {name} (id int PRIMARY KEY, title text); SELECT clip_auto_embed('{name}', 'title', model => 'narrow');
@@ -128,7 +128,7 @@ fn errors_show_nothing_of_the_inside() {
         let error = error.as_db_error().unwrap();
         assert_eq!(error.code(), &state, "{call}");
         assert_eq!((error.where_(), error.position()), (None, None), "{call}");
-        // What the caller wrote is shown.
+        // The error shows the caller's own expression.
         let wrapped = format!("DO $$BEGIN PERFORM * FROM {call}; END$$");
         let error = client.batch_execute(&wrapped).expect_err(call);
         let shown = error.as_db_error().unwrap().where_().unwrap();
@@ -138,7 +138,7 @@ fn errors_show_nothing_of_the_inside() {
 
 #[test]
 fn rows_without_a_vector_are_told_once() {
-    // No worker fills what is pending.
+    // No worker fills the pending rows.
     let cluster = Cluster::start_with(&["clip.max_workers = 0"]);
     let mut owner = cluster.connect();
     owner
@@ -181,7 +181,7 @@ fn rows_without_a_vector_are_told_once() {
     );
     let parts = said("SELECT FROM clip_search('part', 'cat')");
     assert!(parts.len() == 1 && parts[0].ends_with("CALL clip_backfill('parts')."), "{parts:?}");
-    // Who may not read the source is told nothing, and no error.
+    // A role that cannot read the source gets no notice and no error.
     for (user, told) in [("reader", 1), ("narrow_reader", 0)] {
         let (mut client, heard) = cluster.listen(user);
         client.batch_execute("SELECT FROM clip_search('small', 'cat'); SELECT clip_query('small', 'cat')").unwrap();

@@ -1,4 +1,4 @@
-//! All functions, with arguments that nobody would give: NULL or an error that was thought of, never a crash. SQLsmith calls no
+//! All functions with odd arguments: NULL or an expected error, never a crash. SQLsmith calls no
 //! function that returns a set.
 
 use e2e::{Cluster, sqlstate};
@@ -142,7 +142,7 @@ fn start() -> (Cluster, Client) {
     (cluster, client)
 }
 
-/// An error is right, unless nobody thought of it.
+/// An expected error is right.
 fn try_call(client: &mut Client, call: &str, unexpected: &mut Vec<String>) {
     let is_unexpected = |error: &Error| sqlstate(error) == &SqlState::INTERNAL_ERROR;
     if let Err(error) = client.simple_query(call).map(drop)

@@ -1,5 +1,5 @@
 //! Databases of other encodings than UTF-8: the same texts have the same vectors, names are what they are, and bytes that
-//! are no text are refused.
+//! are no text are rejected.
 
 use e2e::{Cluster, sqlstate, wait_until};
 use postgres::error::SqlState;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use e2e::{Cluster, count, flat_png, picture, wait_until};
 use postgres::Client;
 
-/// What is promised.
+/// The promised time.
 const SOON: Duration = Duration::from_secs(1);
 
 /// Kill the postmaster, wait for the others to exit, and start the server.
@@ -93,7 +93,7 @@ fn a_worker_in_a_run(cluster: &Cluster) {
     client.batch_execute("DROP TABLE photo").unwrap();
 }
 
-/// A worker whose runs are short. Between them it stores vectors, in an index too.
+/// A worker with short runs. Between them it stores embeddings, also in an index.
 fn a_worker_between_runs(cluster: &Cluster) {
     let mut client = cluster.connect();
     client.batch_execute("INSERT INTO item (body) SELECT 'text ' || i FROM generate_series(1, 50000) AS i").unwrap();

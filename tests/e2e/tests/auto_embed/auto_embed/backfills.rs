@@ -37,7 +37,7 @@ fn a_backfill_that_was_cut_off_is_resumed() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     table(&mut client, 20_000);
-    // Cancelled, terminated, killed.
+    // Canceled, terminated, killed.
     for end in ["pg_cancel_backend", "pg_terminate_backend", "kill"] {
         let before = count(&mut client, "SELECT count(*) FROM stored");
         let mut other = cluster.connect();
@@ -50,7 +50,7 @@ fn a_backfill_that_was_cut_off_is_resumed() {
         }
         assert!(backfill.join().unwrap().is_err());
         client = cluster.reconnect();
-        // What it said of itself is not shown any more.
+        // Its progress is not shown anymore.
         wait_until(&mut client, "SELECT count(*) = 0 FROM clip_progress");
         let done = count(&mut client, "SELECT count(*) FROM stored");
         assert!(done > before && done < 20_000, "{done}");
@@ -102,7 +102,7 @@ fn a_model_is_changed_while_the_table_is_used() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     table(&mut client, 3_000);
-    // A column on whose vectors other things depend cannot be replaced: that is said at once.
+    // A column on which other objects depend cannot be replaced: the error comes at once.
     let error = client.batch_execute("CALL clip_reembed('item', 'embedding', 'wide')").unwrap_err();
     assert_eq!(error.code().unwrap().code(), "2BP01");
     assert!(error.as_db_error().unwrap().detail().unwrap().contains("trigger note"));
@@ -142,7 +142,7 @@ fn a_model_is_changed_while_the_table_is_used() {
         assert!(reembed.join().unwrap().is_err());
         let status = "SELECT model FROM clip_auto_embed_status WHERE target = 'embedding'";
         assert_eq!(client.query_one(status, &[]).unwrap().get::<_, &str>(0), former);
-        // What was changed meanwhile holds for the new column too.
+        // Settings that were changed meanwhile apply to the new column, too.
         let on_error = if mode == "queue" { "skip" } else { "null" };
         client
             .execute("SELECT clip_auto_embed('item', 'body', mode => $1, on_error => $2)", &[&mode, &on_error])

@@ -1,4 +1,4 @@
-//! What must hold, at any time and at the end.
+//! Conditions that hold at any time, and at the end.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use postgres::{Client, Error};
 use crate::Run;
 use crate::tables::{TABLES, Table};
 
-/// What each run of a minute must have done, or the test tests nothing.
+/// The minimum of actions of a run of a minute, without which the test tests nothing.
 pub const EXPECTED: [&str; 11] = [
     "changes of model",
     "changes of mode",
@@ -71,7 +71,7 @@ pub fn while_running(run: &Run) {
     }
 }
 
-/// Nothing is lost: what can be embedded has its vector, and what cannot is among the failures.
+/// Nothing is lost: a row has its embedding, or is among the failures.
 pub fn at_the_end(run: &Run, client: &mut Client) {
     for table in &TABLES {
         let name = table.name;
@@ -119,7 +119,7 @@ pub fn at_the_end(run: &Run, client: &mut Client) {
     }
 }
 
-/// What the server and the workers say to it: no other errors than those that clients may get.
+/// The server's log: no other errors than those that clients may get.
 pub fn log(run: &Run, cluster: &Cluster) {
     let log = std::fs::read_to_string(cluster.directory.join("log")).unwrap();
     let crashes = log.lines().filter(|line| line.contains("terminating any other active server processes")).count();

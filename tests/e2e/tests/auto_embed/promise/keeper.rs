@@ -1,4 +1,4 @@
-//! What goes on beside the writers: other models, backfills, retries, and all that kills.
+//! Actions next to the writers: other models, backfills, retries, and killed processes.
 
 use std::time::{Duration, Instant};
 

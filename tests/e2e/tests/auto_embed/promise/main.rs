@@ -93,7 +93,7 @@ impl Run {
             | &SqlState::ADMIN_SHUTDOWN
             | &SqlState::CRASH_SHUTDOWN => false,
             &SqlState::QUERY_CANCELED => !database.message().contains("user request"),
-            // A vector of the model before, whose dimensions are others.
+            // An embedding of the former model, which has another number of dimensions.
             &SqlState::DATA_EXCEPTION => !(statement.contains("'[") && database.message().contains("dimensions, not")),
             &SqlState::TRIGGERED_DATA_CHANGE_VIOLATION => {
                 !TABLES.iter().any(|table| table.may_refuse() && statement.contains(table.name))
@@ -140,7 +140,7 @@ fn every_vector_belongs_to_the_source_of_its_row() {
     let run = Run {
         seed,
         superuser: cluster.config("postgres"),
-        // Who cannot name our functions cannot call them; a worker acts for him all the same.
+        // A role without the schema cannot call our functions; a worker still embeds its rows.
         owner: cluster.config(if e2e::schema().is_some() { "postgres" } else { OWNER }),
         writer: cluster.config(WRITER),
         stops: AtomicBool::new(false),

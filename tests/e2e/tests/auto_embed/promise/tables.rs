@@ -1,4 +1,4 @@
-//! The tables of the test: all modes, keys of several types, plain and partitioned, texts and pictures.
+//! The tables of the test: all modes, keys of several types, plain and partitioned, texts and images.
 
 use crate::random::Random;
 
@@ -97,7 +97,7 @@ impl Key {
         let number = random.below(KEYS);
         match self {
             Key::Integer => vec![number.to_string()],
-            // Days that are months too, in zones whose abbreviations others have.
+            // Days that could be months, in time zones with ambiguous abbreviations.
             Key::Time | Key::Month => {
                 let (day, hour) = (1 + number / 10, number % 10 * 2);
                 vec![format!("2026-11-{day:02} {hour:02}:30:00.12345{}+00", number % 10)]
@@ -195,12 +195,12 @@ impl Table {
         sql
     }
 
-    /// Of one whose source is completed after it was embedded, statements may be refused.
+    /// A later trigger completes the source of this table, so statements may be rejected.
     pub fn may_refuse(&self) -> bool {
         self.tidy == Some("zzz")
     }
 
-    /// A source as it is written: a text, or the bytes of a picture; where the table tolerates it, some of no picture.
+    /// A source as it is written: a text, or the bytes of an image; where the table tolerates it, some of no image.
     pub fn any_source(&self, random: &mut Random) -> String {
         if !self.is_picture() {
             let words = ["red", "old", "tall", "a photo of", "no", "Größe"];
@@ -231,7 +231,7 @@ fn hex(bytes: &[u8]) -> String {
     format!("\\x{digits}")
 }
 
-/// Four by four pixels of any colour.
+/// Four by four pixels of any color.
 fn any_picture(random: &mut Random) -> Vec<u8> {
     let pixels: Vec<u8> = (0..48).map(|_| random.below(256) as u8).collect();
     let mut bytes = Vec::new();

@@ -95,7 +95,7 @@ impl Writer<'_> {
         match self.random.below(20) {
             0 => self.load(number),
             1 | 2 => self.copy(number),
-            // Whoever writes a generated column may not be able to name the function that makes it.
+            // The writer of a generated column may have no privilege on the schema of its function.
             3 => {
                 let text = quoted(&TABLES[0].any_source(&mut self.random));
                 self.execute(&format!("INSERT INTO made (body) VALUES ({text})"))?;
@@ -198,7 +198,7 @@ impl Writer<'_> {
                 let more = more.replace("{source}", &source).replace("{vector}", &vector);
                 format!("UPDATE {name} AS t SET ({key_list}) = ROW({}){more} WHERE {is_one}", table.typed(&other))
             }
-            // Two rows swap what they have.
+            // Two rows swap their values.
             10 | 11 => {
                 let both = [one, other];
                 let what = self.random.pick(&[
@@ -288,7 +288,7 @@ impl Writer<'_> {
         let statement = format!("COPY {} ({}, body{more}) FROM STDIN", table.name, table.key_list());
         self.last = format!("{statement}\n{lines}-- '[");
         let mut copy = self.client.copy_in(&statement)?;
-        // What the server says to it comes at the end.
+        // The server reports errors at the end.
         copy.write_all(lines.as_bytes()).ok();
         copy.finish()?;
         self.run.count("COPY");

@@ -50,7 +50,7 @@ fn a_source_may_change_its_type() {
                 code(&mut client, "ALTER TABLE t ALTER title TYPE int USING 1"),
                 Some(SqlState::DATATYPE_MISMATCH)
             );
-            // Nothing is left of what was rolled back.
+            // A rollback leaves nothing.
             client
                 .batch_execute(
                     "BEGIN; ALTER TABLE t ALTER title TYPE varchar; ROLLBACK; INSERT INTO t VALUES (4, 'a sheep')",
@@ -72,12 +72,12 @@ fn a_source_may_change_its_type() {
         ),
         1
     );
-    // Who does not own a table changes nothing.
+    // A role that does not own a table changes nothing.
     client.batch_execute("CREATE ROLE other; GRANT USAGE ON SCHEMA app TO other; SET ROLE other").unwrap();
     assert_eq!(code(&mut client, "ALTER TABLE t ALTER title TYPE text"), Some(SqlState::INSUFFICIENT_PRIVILEGE));
 }
 
-/// Whoever changes a table does not run its owner's triggers with rights of his own.
+/// A role that changes a table does not run its owner's triggers with its own rights.
 #[test]
 fn a_change_of_type_runs_nothing_with_the_rights_of_who_changes() {
     let cluster = Cluster::start();

@@ -115,7 +115,7 @@ fn writers_need_rights_on_the_table_alone() {
     assert_eq!(wrong(&mut client, "t_row"), 0);
 }
 
-/// What an owner is told who attaches a column.
+/// Notices for an owner who attaches a column.
 #[test]
 fn rows_that_wait_and_addresses_are_told_of() {
     let cluster = Cluster::start();

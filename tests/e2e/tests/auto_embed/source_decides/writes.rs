@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// DateStyle, a zone whose abbreviation is that of others, and digits that are cut: as text such keys name other rows.
+/// DateStyle, an ambiguous time zone, and rounded digits: as text, such keys identify other rows.
 #[test]
 fn keys_do_not_depend_on_what_a_session_has_set() {
     let cluster = Cluster::start();
@@ -77,7 +77,7 @@ fn a_vector_that_is_written_back_does_not_stay() {
         let former = "(SELECT f.embedding FROM former AS f WHERE f.id = t.id)";
         for statement in [
             "UPDATE t SET title = 'an ambulance' WHERE id = 1".to_owned(),
-            // The next save brings the former vector beside the new source, which this statement does not change.
+            // The next save writes the former embedding and does not change the new source.
             format!("UPDATE t SET price = 9, title = title, embedding = {former}"),
             format!("UPDATE t SET title = 'a guitar', embedding = {former} WHERE id = 1"),
             "INSERT INTO t SELECT 3, 'a dog', 1, embedding FROM former WHERE id = 1".into(),

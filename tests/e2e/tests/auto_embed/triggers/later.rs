@@ -47,7 +47,7 @@ fn a_later_trigger_that_changes_nothing_disturbs_no_statement() {
     }
 }
 
-/// A counter in the source: what is stored is never what was embedded.
+/// A counter in the source: the stored source never equals the embedded one.
 #[test]
 fn a_trigger_that_changes_the_source_of_every_update_ends_in_one_failure() {
     let cluster = Cluster::start();

@@ -31,7 +31,7 @@ fn a_partition_that_comes_and_goes_keeps_its_embeddings_right() {
             assert_eq!(stale(&mut client, "t", "title", "embedding"), 0, "{mode}: {detach}");
             assert_eq!(count(&mut client, "SELECT count(*) FROM clip_auto_embed_status"), 1, "{mode}: {detach}");
         }
-        // Embeddings that nobody vouches for.
+        // Embeddings of an unknown model.
         client
             .batch_execute(
                 "CREATE TABLE other (LIKE t); ALTER TABLE other ADD PRIMARY KEY (part, id);

@@ -77,7 +77,7 @@ fn a_check_that_does_not_fire_is_an_error() {
     client.batch_execute("CREATE TRIGGER zzz BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION loud()").unwrap();
     let insert = "INSERT INTO t VALUES (1, 'a cat')";
     assert_eq!(code(&mut client, insert), Some(SqlState::TRIGGERED_DATA_CHANGE_VIOLATION));
-    // What fires for rows of a publisher: the trigger that embeds and the later one, and the check with them.
+    // For rows of a publisher, the trigger that embeds fires, and the later one, and the check with them.
     client
         .batch_execute("ALTER TABLE t ENABLE ALWAYS TRIGGER zz_clip_embedding; ALTER TABLE t ENABLE ALWAYS TRIGGER zzz; SET session_replication_role = replica")
         .unwrap();

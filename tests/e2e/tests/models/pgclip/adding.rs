@@ -56,7 +56,7 @@ fn what_is_shared_is_prepared_when_a_model_is_added_and_anew_where_it_is_gone() 
     assert_eq!(json(&scratch.pgclip(&["prepare", "--json"]).output().unwrap())["prepared"][0], "photos");
     assert_eq!(shown(&scratch), true);
 
-    // A copy of the folder is another one, and has to be prepared in its place.
+    // A copy of the directory must be prepared again.
     copy(&scratch.models().join("photos"), &scratch.0.join("copy"));
     fs::remove_dir_all(scratch.models().join("photos")).unwrap();
     copy(&scratch.0.join("copy"), &scratch.models().join("photos"));
@@ -95,7 +95,7 @@ fn a_model_is_quantised_under_a_new_name_with_a_report() {
         assert!(least > bound && least < 1.0, "{tower}: {least}");
         assert!(tower["original_ms"].as_f64().unwrap() > 0.0 && tower["quantized_ms"].as_f64().unwrap() > 0.0);
     }
-    // Without samples, and one tower alone: a table that says what it is worth.
+    // Without samples, and for one tower: the table shows that it is not representative.
     let output = scratch.pgclip(&["quantize", "photos", "fast", "--tower", "image"]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success() && said.contains("SAME NEAREST") && said.contains("not representative"), "{said}");

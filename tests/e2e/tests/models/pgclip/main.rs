@@ -1,4 +1,4 @@
-//! The command as administrators use it: exit codes, what is left after a failure, two at once.
+//! The command as administrators use it: exit codes, files after a failure, two calls at once.
 
 mod adding;
 mod refusing;
@@ -16,7 +16,7 @@ use serde_json::Value;
 /// Longer than anything here takes, so that a hang is a failure.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A scratch folder with a folder of models in it, gone when dropped.
+/// A scratch directory with a directory of models in it, gone when dropped.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -44,7 +44,7 @@ impl Scratch {
         self.pgclip(&["add", name]).arg(folder).output().unwrap()
     }
 
-    /// What is in the folder of models, hidden things too.
+    /// The files in the directory of models, including hidden ones.
     fn entries(&self) -> Vec<String> {
         let entries = fs::read_dir(self.models()).unwrap().map(|entry| entry.unwrap().file_name());
         let mut entries: Vec<_> = entries.map(|name| name.into_string().unwrap()).collect();
@@ -81,7 +81,7 @@ fn copy(from: &Path, to: &Path) {
     run(Command::new("cp").arg("-r").arg(from).arg(to));
 }
 
-/// The exit code and what was said on standard error.
+/// The exit code and the standard error.
 fn told(output: &Output) -> (i32, String) {
     (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stderr).into_owned())
 }

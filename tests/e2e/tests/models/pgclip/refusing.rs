@@ -1,4 +1,4 @@
-//! What the command refuses, survives and reports.
+//! The errors, interruptions and reports of the command.
 
 use super::*;
 
@@ -110,7 +110,7 @@ fn a_killed_command_leaves_no_model_and_the_next_one_tidies_up() {
     assert_eq!(json(&scratch.pgclip(&["list", "--json"]).output().unwrap()), Value::Array(vec![]));
     assert_eq!(scratch.entries().len(), 1, "the remains of the killed one");
 
-    // One that is alive is left alone, and so is what is no folder.
+    // A directory of a running process stays, and so does a file.
     fs::write(scratch.models().join(".unfinished-by-hand"), "").unwrap();
     let mut alive = scratch.pgclip(&["add", "slow"]).arg(model("slow")).spawn().unwrap();
     let begun = Instant::now();

@@ -1,4 +1,4 @@
-//! What searches and measurements answer.
+//! The results of searches and measurements.
 
 use super::*;
 
@@ -60,7 +60,7 @@ fn measuring_an_index_ends_when_its_time_is_up_and_stops_nobody() {
             let query = "SELECT ef_search, recall, queries FROM clip_index_recall('item', sample => 20000, ef_search => '{10,200}', time_limit => '2 s')";
             client.query(query, &[]).unwrap()
         });
-        // Whoever changes the table meanwhile does not wait.
+        // Sessions that change the table meanwhile do not wait.
         let mut writes = 0;
         while !measuring.is_finished() {
             other.batch_execute("SET lock_timeout = '100ms'; UPDATE item SET title = 'b' WHERE id = 1").unwrap();
@@ -70,7 +70,7 @@ fn measuring_an_index_ends_when_its_time_is_up_and_stops_nobody() {
         measuring.join().unwrap()
     });
     assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
-    // What was measured is the index.
+    // The function has measured the index.
     client.batch_execute("SELECT pg_stat_force_next_flush()").unwrap();
     let scans =
         count(&mut client, "SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'item_embedding_idx'");

@@ -17,7 +17,7 @@ pub fn chunk(kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
     [&(data.len() as u32).to_be_bytes()[..], kind, data, &sum.sum().to_be_bytes()].concat()
 }
 
-/// A PNG of 8-bit grey with these chunks between its header and its end.
+/// A PNG of 8-bit gray with these chunks between its header and its end.
 pub fn png(width: u32, height: u32, chunks: &[Vec<u8>]) -> Vec<u8> {
     let header = [&width.to_be_bytes()[..], &height.to_be_bytes(), &[8, 0, 0, 0, 0]].concat();
     [b"\x89PNG\r\n\x1a\n".to_vec(), chunk(b"IHDR", &header), chunks.concat(), chunk(b"IEND", b"")].concat()
@@ -50,7 +50,7 @@ pub fn gif(width: u16, height: u16, frames: usize) -> Vec<u8> {
     framed_gif(width, height, 1, frames)
 }
 
-/// A GIF of so many frames of this side, of which there are no more pixels than one.
+/// A GIF with this number of frames of this size, each with the data of one pixel.
 pub fn framed_gif(width: u16, height: u16, side: u16, frames: usize) -> Vec<u8> {
     let screen = [&width.to_le_bytes()[..], &height.to_le_bytes(), &[0x80, 0, 0], &[0, 0, 0, 255, 255, 255]].concat();
     let side = side.to_le_bytes();
@@ -72,7 +72,7 @@ pub fn jpeg(frame: u8, components: u8, width: u16, height: u16, symbols: [u8; 2]
         .concat()
 }
 
-/// A progressive JPEG of one component or three, of which each scan says in a hundred bytes that none of a million blocks
+/// A progressive JPEG of one component or three. Each scan encodes in a hundred bytes that none of a million blocks
 /// changes.
 pub fn scans(components: u8, side: u16, count: usize) -> Vec<u8> {
     let blocks = usize::from(side).div_ceil(8).pow(2);
@@ -91,7 +91,7 @@ pub fn slow_scans(side: u16, count: usize) -> Vec<u8> {
     [jpeg(0xc2, 1, side, side, [0, 0x0a]), scan(0, 0), scan(1, 63).repeat(count), b"\xff\xd9".to_vec()].concat()
 }
 
-/// A JPEG that is not progressive, of which one component comes again and again.
+/// A JPEG that is not progressive, with many scans of one component.
 pub fn repeated_component(count: usize) -> Vec<u8> {
     let scan = |component| [segment(0xda, &[1, component, 0, 0, 63, 0]), vec![0]].concat();
     let scans = [scan(1).repeat(count), scan(2), scan(3)].concat();
@@ -115,7 +115,7 @@ pub fn extended_webp(more: &[u8]) -> Vec<u8> {
     webp(&[&extended[..], &picture("lossy.webp")[12..], more].concat())
 }
 
-/// A lossless WebP whose five codes have one symbol each, of no bits.
+/// A lossless WebP with five codes of one symbol, which need no bits.
 pub fn lossless_webp(side: u32) -> Vec<u8> {
     let dimensions = ((side - 1) | (side - 1) << 14).to_le_bytes();
     plain_webp(b"VP8L", &[&[0x2f][..], &dimensions, &[0x88, 0x88, 0x08], &[0; 16]].concat())
@@ -129,19 +129,19 @@ pub fn lossy_webp(side: u16) -> Vec<u8> {
     plain_webp(b"VP8 ", &[head, vec![0; MOST + (1 << 20)]].concat())
 }
 
-/// A grey PNG that lies on its side.
+/// A gray PNG with an orientation.
 pub fn lying_png(side: u32) -> Vec<u8> {
     let orientation = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
     let megabytes = (side * (side + 1)).div_ceil(1 << 20) as usize;
     png(side, side, &[chunk(b"eXIf", orientation), chunk(b"IDAT", &zeros(megabytes))])
 }
 
-/// A WebP whose EXIF says that it has nearly four gigabytes.
+/// A WebP with an EXIF chunk that claims nearly four gigabytes.
 pub fn webp_with_endless_exif() -> Vec<u8> {
     extended_webp(b"EXIF\xf0\xff\xff\xee\0")
 }
 
-/// A WebP of 64 x 64 whose frame says that it is of this side.
+/// A WebP of 64 x 64 with a frame that claims this size.
 pub fn framed_webp(side: u16) -> Vec<u8> {
     let mut webp = extended_webp(b"");
     let frame = webp.windows(3).position(|bytes| bytes == b"\x9d\x01\x2a").unwrap() + 3;
@@ -167,7 +167,7 @@ pub fn bombs() -> Vec<(&'static str, Vec<u8>)> {
     let profile = chunk(b"iCCP", &named(zeros(1024)));
     let text = chunk(b"zTXt", &named(zeros(1024)));
     let raw_profile = chunk(b"zTXt", &[b"Raw profile type exif\0\0".to_vec(), zeros(1)].concat());
-    // Its directory has 65535 entries, whose data is outside.
+    // Its directory has 65535 entries with data outside of the file.
     let exif = segment(0xe1, &[&b"Exif\0\0II*\0\x08\0\0\0\xff\xff"[..], &[1; 65_000]].concat());
     let international = chunk(b"iTXt", &[b"x\0\x01\0\0\0".to_vec(), zeros(1024)].concat());
     vec![

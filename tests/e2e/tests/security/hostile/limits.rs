@@ -40,7 +40,7 @@ fn bombs_do_no_harm() {
     assert_eq!(frames(&mut client, &overlapping_tiff(60_000)), 60_000);
 }
 
-/// Ask with more and more memory, until it is done three times. What does not fit is refused, the connection lives on.
+/// Asks with more and more memory, until three calls succeed. Other calls fail, and the connection continues.
 fn ask_until_it_fits(cluster: &Cluster, step: usize, call: &str, what: &str, bytes: &[u8]) {
     let (mut client, pid) = limited(cluster);
     let (mut refused, mut done) = (0, 0);

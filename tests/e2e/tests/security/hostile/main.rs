@@ -1,4 +1,4 @@
-//! Pictures that are made to harm: small files that ask for much memory or time. Each is refused or embedded, with half a
+//! Images that are made to harm: small files that ask for much memory or time. Each is rejected or embedded, with half a
 //! gigabyte and a quarter of a minute, and the connection lives on.
 
 mod files;

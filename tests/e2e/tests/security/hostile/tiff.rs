@@ -44,7 +44,7 @@ pub fn endless_tile() -> Vec<u8> {
     tiff_of(&entries, &[0; 2 * 65_532])
 }
 
-/// A TIFF of a thousand strips of a row each, all of which are one JPEG.
+/// A TIFF with a thousand strips of one row, which share one JPEG.
 pub fn strips_in_one(strip: &[u8]) -> Vec<u8> {
     const STRIPS: u32 = 1000;
     const JPEG: u32 = 7;
@@ -55,7 +55,7 @@ pub fn strips_in_one(strip: &[u8]) -> Vec<u8> {
     grey_tiff(8, STRIPS, &more, &[&place, &length, strip].concat())
 }
 
-/// A TIFF of one column, whose rows are strips of their own.
+/// A TIFF of one column, with a strip per row.
 pub fn narrow_tiff(rows: u32, compression: u32, strip: &[u8]) -> Vec<u8> {
     let lengths = TIFF_DATA + 4 * rows;
     let strips = lengths + 4 * rows;

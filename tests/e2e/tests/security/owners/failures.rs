@@ -24,7 +24,7 @@ fn failures_are_told_to_those_who_may_read_all_rows() {
     for view in ["clip_failures", "_clip.failed", "_clip_work_done", "clip_progress"] {
         assert_eq!(count(&mut reader, &format!("SELECT count(*) FROM {view}")), 1, "{view}");
     }
-    // A condition that costs nothing and tells what it sees, by an error or by itself.
+    // A condition without cost that reveals the rows that it sees.
     guest
         .batch_execute(
             "CREATE FUNCTION pg_temp.tell(text) RETURNS bool LANGUAGE plpgsql COST 0.0001 AS $$BEGIN RAISE 'told'; END$$",
@@ -40,7 +40,7 @@ fn failures_are_told_to_those_who_may_read_all_rows() {
         }
     }
     client.batch_execute("COMMIT").unwrap();
-    // Whom row security binds sees some rows: which failed is not told, as keys and digests are of rows.
+    // A role that is subject to row-level security sees no failures, because they contain keys and digests of rows.
     client
         .batch_execute(
             "ALTER TABLE secret ENABLE ROW LEVEL SECURITY; CREATE POLICY own ON secret USING (tenant = current_user)",
@@ -48,7 +48,7 @@ fn failures_are_told_to_those_who_may_read_all_rows() {
         .unwrap();
     assert_eq!((seen(&mut tenant), seen(&mut client)), (0, 1));
     assert_eq!(count(&mut tenant, "SELECT count(*) FROM _clip.failed"), 0);
-    // Its owner is told, though he is bound, too.
+    // The owner sees them, although policies apply to the owner, too.
     client
         .batch_execute(
             "CREATE ROLE owner LOGIN; GRANT CREATE ON SCHEMA public TO owner; ALTER TABLE secret OWNER TO owner; ALTER TABLE secret FORCE ROW LEVEL SECURITY",
@@ -114,7 +114,7 @@ fn a_writer_through_a_view_and_a_reader_of_a_closed_schema_have_no_errors() {
         strings(&mut client, "SELECT relation || ' ' || key::text FROM clip_failures ORDER BY 1"),
         ["item {\"id\": 1}", "parted {\"id\": 2}"]
     );
-    // What succeeds is forgotten, too.
+    // A success clears the failure, too.
     let picture = e2e::picture("rgb_444.jpg");
     writer.execute("UPDATE items SET picture = $1 WHERE id = 1", &[&picture]).unwrap();
     assert_eq!(strings(&mut client, "SELECT relation::text FROM clip_failures"), ["parted"]);
@@ -143,7 +143,7 @@ fn whom_row_security_binds_ends_failures_and_loops() {
         .unwrap();
     assert_eq!(count(&mut client, "SELECT count(*) FROM clip_failures"), 10);
     assert_eq!(count(&mut tenant, "SELECT count(*) FROM clip_failures"), 0);
-    // He does not know what failed, and the key has no order of the server's own: still it ends.
+    // The role cannot see failures, and the key has no built-in order: the backfill still ends.
     assert_eq!(count(&mut tenant, "SELECT clip_backfill_batch('item', batch_size => 3)"), 0);
     tenant.batch_execute("CALL clip_backfill('item', batch_size => 3)").unwrap();
     tenant.batch_execute("UPDATE item SET body = 'short'").unwrap();

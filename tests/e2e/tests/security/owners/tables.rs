@@ -33,7 +33,7 @@ fn a_key_may_change_its_type_under_a_session_that_knew_it() {
             strings(&mut client, "SELECT (key -> 'id')::text FROM clip_failures ORDER BY last_failed_at DESC LIMIT 1");
         assert_eq!(keys, [key], "{before}");
     }
-    // Another key, whose column has another number.
+    // Another key, on a column with another number.
     client
         .batch_execute(&format!(
             "ALTER TABLE t ADD number int GENERATED ALWAYS AS IDENTITY UNIQUE;
@@ -167,7 +167,7 @@ fn who_owns_the_database_has_none_of_his_functions_called_for_others() {
             ))
             .unwrap();
     }
-    // The worker's own session cuts what is too long.
+    // The worker's session truncates long texts.
     wait_until(&mut client, "SELECT count(embedding) = 21 FROM by_queue");
     assert_eq!(count(&mut client, "SELECT count(*) FROM clip_failures"), 2);
     for done in [
@@ -184,7 +184,7 @@ fn who_owns_the_database_has_none_of_his_functions_called_for_others() {
     ] {
         assert_eq!(code(&mut client, done), None, "{done}");
     }
-    // A column that fails as a whole: that is noted by whoever runs the worker.
+    // The failure of a whole column, which the worker records as the extension's owner.
     std::fs::remove_dir_all(cluster.models().join("narrow")).unwrap();
     client.batch_execute("INSERT INTO by_queue VALUES (100, 'a text')").unwrap();
     wait_until(
@@ -199,7 +199,7 @@ fn who_owns_the_database_has_none_of_his_functions_called_for_others() {
 fn names_of_63_bytes_are_names() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
-    // Of 21 characters, so that what is counted in characters does not fit in bytes.
+    // A name of 21 characters and 63 bytes.
     let (column, table) = ("画".repeat(21), "表".repeat(21));
     for mode in ["row", "statement", "queue"] {
         client

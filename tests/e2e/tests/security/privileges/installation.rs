@@ -34,7 +34,7 @@ fn pgspot_finds_nothing() {
     std::fs::remove_file(&careless).unwrap();
 }
 
-/// What nobody may have, told by the catalogs.
+/// Rights that no function may have, by the catalogs.
 #[test]
 fn the_install_script_is_safe_to_run() {
     let script = std::fs::read_to_string(root().join("sql/pg_clip--0.1.0.sql")).unwrap();
@@ -49,7 +49,7 @@ fn the_install_script_is_safe_to_run() {
     assert!(members(&mut client, "true").len() > 30);
     assert_eq!(members(&mut client, "p.prosecdef"), Vec::<String>::new());
     // Where the body is kept as it was understood when it was made, there is nothing to pin. Those that commit cannot; nor can those that run what
-    // the caller wrote, with his search_path. All that they name themselves is qualified.
+    // of the caller, under the caller's search_path. All names of their own are qualified.
     let unpinned = "l.lanname <> 'c' AND p.prosqlbody IS NULL AND NOT coalesce(p.proconfig @> ARRAY['search_path=pg_catalog, pg_temp'], false)";
     assert_eq!(members(&mut client, unpinned), ["clip_backfill", "clip_backfill_batch", "clip_reembed"]);
 }
@@ -114,7 +114,7 @@ fn what_was_planted_in_the_schema_is_not_built_in() {
         log.contains(r#"WARNING:  schema "public", which contains pg_clip, allows everyone to create objects"#),
         "{log}"
     );
-    // What views and bodies were understood to mean is in the catalogs.
+    // The catalogs contain the resolved names of views and bodies.
     let built_in = "SELECT pg_describe_object(classid, objid, 0) FROM pg_depend \
         WHERE deptype = 'n' AND classid IN ('pg_rewrite'::regclass, 'pg_proc'::regclass, 'pg_attrdef'::regclass) AND (\
             refclassid = 'pg_proc'::regclass AND refobjid IN (SELECT oid FROM pg_proc WHERE proowner = 'planter'::regrole) OR \
@@ -122,7 +122,7 @@ fn what_was_planted_in_the_schema_is_not_built_in() {
     owner.batch_execute("SET search_path = pg_catalog").unwrap();
     let built_in: Vec<String> = owner.query(built_in, &[]).unwrap().iter().map(|row| row.get(0)).collect();
     assert_eq!(built_in, Vec::<String>::new());
-    // And what is read when it is called finds none of it either.
+    // Names that are resolved at the call do not find planted objects either.
     for used in [
         "CREATE TABLE public.item (id int PRIMARY KEY, body text, words tsvector)",
         "INSERT INTO public.item SELECT i, 'text ' || i FROM generate_series(1, 20) AS i",

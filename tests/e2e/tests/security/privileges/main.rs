@@ -1,4 +1,4 @@
-//! What a role can do that has nothing but a connection, and what the install script leaves to nobody else.
+//! The possibilities of a role with a connection only, and the safety of the install script.
 
 mod installation;
 mod roles;
@@ -12,14 +12,14 @@ use postgres::error::SqlState;
 
 const DENIED: Option<SqlState> = Some(SqlState::INSUFFICIENT_PRIVILEGE);
 
-/// Who may call a function.
+/// The roles that can call a function.
 enum May {
     Anyone,
-    /// Who may read the table.
+    /// A role that can read the table.
     Readers,
-    /// Who may write to the table as well.
+    /// A role that can also write to the table.
     Writers,
-    /// Who owns the table.
+    /// The owner of the table.
     Owner,
     /// The server alone.
     Triggers(SqlState),

@@ -1,4 +1,4 @@
-//! What each role may call, set and see.
+//! The functions, settings and messages of each role.
 
 use super::*;
 
@@ -40,7 +40,7 @@ fn a_role_with_a_connection_can_embed_and_nothing_else() {
             assert_eq!(code(anyone, forbidden), DENIED, "{forbidden}");
         }
     }
-    // The internal functions do nothing that the public ones would not let him do.
+    // The internal functions do nothing that the public ones would not allow the role.
     let oid: u32 = owner.query_one("SELECT 'secret'::regclass::oid", &[]).unwrap().get(0);
     for (anyone, name) in [(&mut guest, "guest"), (&mut reader, "reader")] {
         for (forbidden, with) in [
@@ -56,7 +56,7 @@ fn a_role_with_a_connection_can_embed_and_nothing_else() {
             assert_eq!(code(anyone, &forbidden), Some(with), "{name}: {forbidden}");
         }
     }
-    // What failed is told to those who may read the table.
+    // Roles that can read the table see failures.
     let failures = |client: &mut Client| client.query("TABLE clip_failures", &[]).unwrap().len();
     assert_eq!((failures(&mut guest), failures(&mut reader), failures(&mut owner)), (0, 1, 1));
     // That a column embeds itself is in the catalogs, which all may read; how many rows there are is not.
@@ -66,7 +66,7 @@ fn a_role_with_a_connection_can_embed_and_nothing_else() {
         [0, 1, 2, 3].map(|column| row.get::<_, i64>(column))
     };
     assert_eq!((counted(&mut guest), counted(&mut reader)), ([2, 0, 0, 0], [2, 2, 2, 2]));
-    // Who may write writes, and is embedded for.
+    // A role that can write gets embeddings.
     assert_eq!(code(&mut writer, "INSERT INTO secret (id, body, picture) VALUES (2, 'b', 'no picture either')"), None);
     assert_eq!(failures(&mut writer), 2);
 }
@@ -176,7 +176,7 @@ fn every_setting_is_for_those_it_is_meant_for() {
     guest.batch_execute("SELECT clip_prewarm('narrow')").unwrap();
     const AT_RELOAD: Option<SqlState> = Some(SqlState::CANT_CHANGE_RUNTIME_PARAM);
     let settings = [
-        // What it is, how a role fails to set and to see it, and how a superuser fails to set it.
+        // A setting, the errors of a role that sets and shows it, and the error of a superuser.
         ("clip.batch_size", None, None, None),
         ("clip.default_model", None, None, None),
         ("clip.image_formats", DENIED, None, None),
@@ -263,7 +263,7 @@ fn owners_store_defaults_in_sessions_that_have_not_loaded_the_library() {
     }
     let dimensions = "SELECT vector_dims(clip_embed_text('a'))";
     assert_eq!(connect("keeper").query_one(dimensions, &[]).unwrap().get::<_, i32>(0), 32);
-    // What is a superuser's stays so.
+    // Settings of superusers stay theirs.
     for set in ["clip.model_path = '/tmp'", "clip.max_threads = 8", "clip.onnxruntime_path = '/tmp/x'"] {
         assert_eq!(code(&mut connect("keeper"), &format!("ALTER DATABASE shop SET {set}")), DENIED, "{set}");
     }

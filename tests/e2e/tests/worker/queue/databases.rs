@@ -24,7 +24,7 @@ fn databases_share_the_workers_and_can_be_dropped() {
         wait_until(client, ALL_DONE);
         assert_complete(client, 2_000);
     }
-    // An idle worker is in nobody's way: not of DROP DATABASE, not of CREATE DATABASE, not of DROP EXTENSION.
+    // An idle worker does not block DROP DATABASE, CREATE DATABASE or DROP EXTENSION.
     clients[0].batch_execute("INSERT INTO item VALUES (2001, 'text 2001')").unwrap();
     wait_until(&mut clients[0], ALL_DONE);
     drop(clients.remove(0));
@@ -153,7 +153,7 @@ fn a_database_that_was_not_dropped_completely_is_left_alone() {
     let settings = ["shared_preload_libraries = 'pg_clip'", "clip.worker_naptime = '1s'", "log_min_messages = debug1"];
     let cluster = Cluster::start_with(&settings);
     let mut client = cluster.connect();
-    // What an interrupted DROP DATABASE leaves.
+    // A database whose DROP DATABASE was interrupted.
     client.batch_execute("CREATE DATABASE broken").unwrap();
     client.batch_execute("UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'broken'").unwrap();
     let log = || fs::read_to_string(cluster.directory.join("log")).unwrap();

@@ -27,7 +27,7 @@ fn a_killed_worker_and_a_killed_server_lose_and_repeat_nothing() {
         cluster.kill(pid);
         client = cluster.reconnect();
     }
-    // Nobody commits anything from here on: the launcher finds what is left.
+    // No session commits from here on: the launcher finds the pending rows.
     let stored = count(&mut client, "SELECT count(*) FROM stored");
     wait_until(&mut client, &format!("SELECT count(*) > {stored} FROM stored"));
     assert!(count(&mut client, "SELECT count(*) FROM item WHERE embedding IS NULL") > 0, "too fast to be killed");
@@ -50,7 +50,7 @@ fn without_preloading_the_next_commit_finds_what_a_crash_left() {
     client.batch_execute("INSERT INTO item VALUES (5001, 'text 5001')").unwrap();
     wait_until(&mut client, ALL_DONE);
     assert_complete(&mut client, 5_001);
-    // What is rolled back is nobody's work.
+    // A rollback starts no worker.
     client.batch_execute("BEGIN; INSERT INTO item VALUES (5002, 'text 5002'); ROLLBACK").unwrap();
     assert_complete(&mut client, 5_001);
 }
@@ -61,7 +61,7 @@ fn a_worker_stops_when_it_is_told_to() {
     let mut client = cluster.connect();
     queued_table(&mut client, 20_000);
     let pid = busy_worker(&mut client);
-    // A termination ends it in the middle of a batch, and hurts nobody.
+    // A termination ends it in the middle of a batch, without damage.
     client.execute("SELECT pg_terminate_backend($1, 5000)", &[&pid]).unwrap();
     assert_eq!(count(&mut client, &format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}")), 0);
     client.batch_execute("INSERT INTO item VALUES (20001, 'text 20001')").unwrap();
@@ -105,7 +105,7 @@ fn where_no_process_is_to_be_had_rows_wait_and_commits_do_not_fail() {
     assert_eq!(count(&mut client, "SELECT pending FROM clip_auto_embed_status"), 100);
     let log = fs::read_to_string(cluster.directory.join("log")).unwrap();
     assert_eq!(log.matches("could not start a background worker").count(), 1, "{log}");
-    // What needs no process goes on.
+    // Statements that need no process continue.
     client.batch_execute("CALL clip_backfill('item', batch_size => 60)").unwrap();
     assert_complete(&mut client, 100);
     set(&cluster, &[("max_worker_processes", "8")]);
@@ -155,7 +155,7 @@ fn with_one_process_to_spare_no_row_of_many_committers_is_left() {
             }
         });
         rows += COMMITTERS;
-        // Nobody commits anything from here on.
+        // No session commits from here on.
         wait_until(&mut client, ALL_DONE);
         // The only process belongs to a worker that has given up its lock, and exits: there is no other for some milliseconds.
         let mut own = cluster.connect();

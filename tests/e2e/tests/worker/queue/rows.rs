@@ -1,4 +1,4 @@
-//! What happens to rows: none is lost, repeated or stale, and bad ones are isolated.
+//! No row is lost, repeated or stale, and bad rows are isolated.
 
 use super::*;
 
@@ -56,7 +56,7 @@ fn no_stale_vector_is_ever_served() {
         client.query_one("UPDATE item SET body = 'another' WHERE id = 7 RETURNING embedding IS NULL", &[]).unwrap();
     assert!(row.get::<_, bool>(0));
     client.batch_execute("UPDATE item SET body = NULL WHERE id = 8").unwrap();
-    // Updates race with the worker: whoever comes last, the vector is of the text beside it.
+    // Updates race with the worker: the embedding belongs to the text in its row, whichever comes last.
     let mut other = cluster.connect();
     for round in 0..40 {
         other
