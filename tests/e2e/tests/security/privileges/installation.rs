@@ -48,7 +48,7 @@ fn the_install_script_is_safe_to_run() {
     let mut client = cluster.connect();
     assert!(members(&mut client, "true").len() > 30);
     assert_eq!(members(&mut client, "p.prosecdef"), Vec::<String>::new());
-    // Where the body is kept as it was understood when it was made, there is nothing to pin. Those that commit cannot; nor can those that run what
+    // Bodies that are parsed at creation need no search_path. Functions that commit cannot have one; nor can those that run statements
     // of the caller, under the caller's search_path. All names of their own are qualified.
     let unpinned = "l.lanname <> 'c' AND p.prosqlbody IS NULL AND NOT coalesce(p.proconfig @> ARRAY['search_path=pg_catalog, pg_temp'], false)";
     assert_eq!(members(&mut client, unpinned), ["clip_backfill", "clip_backfill_batch", "clip_reembed"]);
