@@ -1,4 +1,4 @@
-//! A vector belongs to the source beside it, whatever statements write and whoever writes them.
+//! An embedding always belongs to the source in its row, for all statements and all roles.
 
 mod changes;
 mod roles;
@@ -8,7 +8,7 @@ use e2e::{Cluster, code, count, wait_until};
 use postgres::Client;
 use postgres::error::SqlState;
 
-/// Rows of a table whose vector is not that of their source, or that lack one.
+/// Returns the number of rows whose embedding is not that of their source, or is missing.
 fn wrong(client: &mut Client, table: &str) -> i64 {
     let query = format!(
         "SELECT count(*) FROM {table} WHERE title IS NOT NULL AND \

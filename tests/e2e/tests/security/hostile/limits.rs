@@ -1,8 +1,8 @@
-//! The limits of memory and time.
+//! Limits of memory and time.
 
 use super::*;
 
-/// Refused by name, or done.
+/// Checks that a call succeeded, or failed with one of the expected errors.
 fn check(result: Result<u64, postgres::Error>, what: &str) {
     if let Err(error) = result {
         let refusals =
@@ -40,7 +40,8 @@ fn bombs_do_no_harm() {
     assert_eq!(frames(&mut client, &overlapping_tiff(60_000)), 60_000);
 }
 
-/// Ask with more and more memory, until it is done three times. What does not fit is refused, the connection lives on.
+/// Repeats a call with more and more memory, until it has succeeded three times. A lack of memory raises an error, and
+/// the connection stays usable.
 fn ask_until_it_fits(cluster: &Cluster, step: usize, call: &str, what: &str, bytes: &[u8]) {
     let (mut client, pid) = limited(cluster);
     let (mut refused, mut done) = (0, 0);
@@ -102,7 +103,7 @@ fn large_headers_are_refused_where_they_do_not_fit() {
 fn a_gigabyte_is_refused_unread() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
-    // As large as a value can be.
+    // The largest possible value.
     for (kind, value) in
         [("bytea", "convert_to(repeat('x', (1 << 30) - 100), 'SQL_ASCII')"), ("text", "repeat('x', (1 << 30) - 100)")]
     {

@@ -1,4 +1,4 @@
-//! What owners of tables and of databases, and those who may read some of it, would do to others and to the server.
+//! Attacks of owners of tables and databases, and of roles with partial read rights, on other roles and on the server.
 
 mod failures;
 mod tables;

@@ -80,7 +80,7 @@ fn what_one_owners_table_sets_is_not_left_for_anothers() {
     }
     client.batch_execute("RESET ROLE").unwrap();
     for round in 0..2 {
-        // The second is longer than the model reads.
+        // The second text is longer than the model reads.
         client
             .batch_execute(&format!(
                 "BEGIN; INSERT INTO first VALUES ({round}, 'a text'); INSERT INTO second VALUES ({round}, {TOO_LONG}); COMMIT"
@@ -96,8 +96,8 @@ fn what_one_owners_table_sets_is_not_left_for_anothers() {
     assert!(!log.contains("taken over"), "{log}");
 }
 
-/// For each function of the extension others of its name, with one argument of a near type or with the types that callers
-/// are tempted to pass, and without the arguments that have defaults.
+/// For each function of the extension, creates functions of the same name: with one argument of a similar type, with
+/// the types that callers tend to pass, and without the arguments that have defaults.
 const OVERLOADS: &str = r#"
     DO $plant$
     DECLARE
@@ -167,7 +167,7 @@ fn who_owns_the_database_has_none_of_his_functions_called_for_others() {
             ))
             .unwrap();
     }
-    // The worker's own session cuts what is too long.
+    // The worker's own session truncates long texts.
     wait_until(&mut client, "SELECT count(embedding) = 21 FROM by_queue");
     assert_eq!(count(&mut client, "SELECT count(*) FROM clip_failures"), 2);
     for done in [
@@ -184,7 +184,7 @@ fn who_owns_the_database_has_none_of_his_functions_called_for_others() {
     ] {
         assert_eq!(code(&mut client, done), None, "{done}");
     }
-    // A column that fails as a whole: that is noted by whoever runs the worker.
+    // The whole column fails. The worker records that, whoever runs it.
     std::fs::remove_dir_all(cluster.models().join("narrow")).unwrap();
     client.batch_execute("INSERT INTO by_queue VALUES (100, 'a text')").unwrap();
     wait_until(
@@ -199,7 +199,7 @@ fn who_owns_the_database_has_none_of_his_functions_called_for_others() {
 fn names_of_63_bytes_are_names() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
-    // Of 21 characters, so that what is counted in characters does not fit in bytes.
+    // The names have 21 characters of 3 bytes, so a limit in characters would not fit into 63 bytes.
     let (column, table) = ("画".repeat(21), "表".repeat(21));
     for mode in ["row", "statement", "queue"] {
         client

@@ -1,4 +1,4 @@
-//! What a role can do that has nothing but a connection, and what the install script leaves to nobody else.
+//! The rights of a role that can only connect, and the rights that the install script grants to nobody else.
 
 mod installation;
 mod roles;
@@ -12,15 +12,15 @@ use postgres::error::SqlState;
 
 const DENIED: Option<SqlState> = Some(SqlState::INSUFFICIENT_PRIVILEGE);
 
-/// Who may call a function.
+/// The roles that can call a function.
 enum May {
     Anyone,
-    /// Who may read the table.
+    /// Roles that can read the table.
     Readers,
-    /// Who may write to the table as well.
+    /// Roles that can also write to the table.
     Writers,
-    /// Who owns the table.
+    /// The owner of the table.
     Owner,
-    /// The server alone.
+    /// Only the server.
     Triggers(SqlState),
 }
