@@ -209,7 +209,7 @@ fn causal_texts_are_run_at_their_own_length_and_others_padded() {
 }
 
 #[test]
-fn a_long_text_is_cut_or_refused() {
+fn a_long_text_is_truncated_or_rejected() {
     let (_store, mut model) = open("narrow");
     let long = "cat ".repeat(40);
     let tokens = model.token_count(&long, &options()).unwrap();
@@ -234,7 +234,7 @@ fn threads_and_batches_change_no_vector() {
 }
 
 #[test]
-fn towers_are_loaded_when_needed_and_forgotten_when_asked() {
+fn encoders_are_loaded_on_demand_and_unloaded_on_request() {
     let (_store, mut model) = open("wide");
     assert!(model.usage(Tower::Text).is_none());
     model.embed_texts(&["cat", "dog"], &options()).unwrap();

@@ -102,7 +102,7 @@ fn prepared_weights_are_shared_and_give_the_same_embeddings() {
 type Damage = (&'static str, fn(&Store));
 
 #[test]
-fn what_is_in_doubt_is_not_mapped_and_the_published_graph_is_used() {
+fn unusable_prepared_files_are_not_mapped_and_the_original_graph_is_used() {
     let (published, _) = {
         let store = Store::new();
         store.add(&fixtures().join("../../models").join(MODEL), MODEL, &Choices::default()).unwrap();
@@ -192,7 +192,7 @@ fn first_offset(store: &Store) -> (Vec<u8>, String) {
 }
 
 #[test]
-fn verify_reads_what_was_prepared() {
+fn verify_reads_prepared_files() {
     let store = prepared_store();
     let path = files(&store).join("image.data");
     let mut bytes = fs::read(&path).unwrap();

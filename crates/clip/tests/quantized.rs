@@ -69,7 +69,7 @@ fn texts_are_embedded_as_by_onnxruntimes_own_quantised_graph() {
 }
 
 #[test]
-fn pictures_are_near_those_of_the_original_alone_and_in_company() {
+fn image_embeddings_are_similar_to_the_original_ones_alone_and_in_a_batch() {
     let store = wide();
     quantize(&store, "wide", "fast", &[Tower::Image]).unwrap();
     let (mut exact, mut fast) = (store.open("wide"), store.open("fast"));
@@ -88,7 +88,7 @@ fn pictures_are_near_those_of_the_original_alone_and_in_company() {
 }
 
 #[test]
-fn weights_beside_the_graph_are_brought_in() {
+fn external_weights_are_quantized() {
     let store = Store::new();
     store.add(&fixtures().join("families/external"), "external", &Choices::default()).unwrap();
     let manifest = quantize(&store, "external", "fast", &Tower::BOTH).unwrap();
@@ -98,7 +98,7 @@ fn weights_beside_the_graph_are_brought_in() {
 }
 
 #[test]
-fn what_cannot_be_quantised_is_refused_and_leaves_nothing() {
+fn a_rejected_quantization_leaves_nothing() {
     let store = wide();
     let half = Choices { variant: Some("fp16".into()), ..Choices::default() };
     store.add(&fixtures().join("families/half"), "half", &half).unwrap();

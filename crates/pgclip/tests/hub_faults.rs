@@ -30,7 +30,7 @@ fn a_cut_download_goes_on_where_it_was() {
 }
 
 #[test]
-fn a_server_that_falls_silent_is_left() {
+fn a_silent_server_is_abandoned() {
     let scene = Scene::new();
     let repository = scene.repository();
     let timeouts = Timeouts { idle: Duration::from_millis(300), ..scene.settings().timeouts };

@@ -113,7 +113,7 @@ fn a_name_that_is_taken_costs_no_download() {
 }
 
 #[test]
-fn what_the_hub_refuses_is_told_apart() {
+fn rejections_of_the_hub_have_different_exit_codes() {
     let server = Server::start("half");
     let (code, message) = told(&server.pgclip(&["pull", "someone/else"]).output().unwrap());
     assert_eq!(code, Some(3), "{message}");

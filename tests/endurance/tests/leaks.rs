@@ -25,7 +25,7 @@ fn is_flat(what: &str, calls: u64, client: &mut Client, mut work: impl FnMut(&mu
 }
 
 #[test]
-fn a_million_texts_that_are_remembered() {
+fn a_million_cached_texts() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     is_flat("cached texts", 1_000_000, &mut client, |client| {
@@ -38,7 +38,7 @@ fn a_million_texts_that_are_remembered() {
 }
 
 #[test]
-fn a_hundred_thousand_texts_that_are_not() {
+fn a_hundred_thousand_texts_that_are_not_cached() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     let mut round = 0;
@@ -53,7 +53,7 @@ fn a_hundred_thousand_texts_that_are_not() {
 }
 
 #[test]
-fn half_a_million_rows_that_are_classified() {
+fn half_a_million_classified_rows() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     let mut round = 0;
@@ -106,7 +106,7 @@ fn twenty_thousand_pictures() {
 }
 
 #[test]
-fn fifty_thousand_pictures_that_cannot_be_read() {
+fn fifty_thousand_unreadable_images() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     client.batch_execute("CREATE TEMPORARY TABLE picture (file bytea)").unwrap();

@@ -38,7 +38,7 @@ fn odd_files_give_a_vector_or_an_error() {
 
 /// Embeds all files that Pillow opens in the formats of pg_clip. pg_clip reads a JPEG if and only if Pillow reads it.
 #[test]
-fn what_pillow_reads_is_read() {
+fn images_that_pillow_reads_are_read() {
     let Some(data) = shared_data() else { return };
     let cluster = Cluster::start();
     let mut client = cluster.connect();
@@ -93,7 +93,7 @@ fn reported_files_are_read() {
 
 /// As in Pillow, half an image is an error, although a decoder could fill the rest with gray, or has the first frame.
 #[test]
-fn a_picture_that_is_cut_short_is_refused() {
+fn truncated_images_are_rejected() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     let jpegs = ["rgb_444.jpg", "rgb_420.jpg", "progressive.jpg", "grey.jpg", "cmyk.jpg", "orientation_6.jpg"];

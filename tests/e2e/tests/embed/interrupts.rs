@@ -15,7 +15,7 @@ const SLOW: &str = "SELECT clip_embed_image($1, 'slow')::text";
 
 /// One server for all tests, because adding the slow model runs it several times.
 #[test]
-fn long_inferences_end_when_they_shall() {
+fn long_inferences_can_be_interrupted() {
     let cluster = Cluster::start();
     cluster.add("slow");
     a_picture_of_the_slow_model_takes_seconds(&cluster);

@@ -67,7 +67,7 @@ fn two_connections_have_one_copy() {
 }
 
 #[test]
-fn what_is_in_doubt_is_said_once_and_the_connection_lives() {
+fn an_unusable_prepared_file_raises_one_warning() {
     let cluster = Cluster::start();
     // The weights have 40 MiB, which is large enough for the warning. Most of them belong to no tensor.
     let folder = cluster.directory.join("large");

@@ -120,7 +120,7 @@ fn a_runtime_library_that_is_replaced_disturbs_nobody() {
 
 /// Only a role that can write to a model's directory can truncate a mapped file.
 #[test]
-fn a_mapped_file_that_is_cut_short_costs_a_restart_and_no_data() {
+fn a_truncated_mapped_file_costs_a_restart_and_no_data() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     client.batch_execute("CREATE TABLE item (id int PRIMARY KEY, body text)").unwrap();
@@ -224,7 +224,7 @@ fn a_clock_that_jumps_keeps_nobody_waiting() {
 
 /// In a connection pool, each transaction may belong to another client.
 #[test]
-fn a_session_that_others_use_has_what_it_was_given() {
+fn pooled_sessions_use_the_settings_of_their_client() {
     let cluster = Cluster::start();
     let mut client = cluster.config("postgres").connect(NoTls).unwrap();
     let mut transaction = client.transaction().unwrap();
@@ -239,7 +239,7 @@ fn a_session_that_others_use_has_what_it_was_given() {
 }
 
 #[test]
-fn where_no_thread_and_no_file_is_to_be_had_work_goes_on_or_is_refused() {
+fn without_threads_or_files_embedding_works_or_raises_an_error() {
     let cluster = Cluster::start();
     let embed = |client: &mut Client| -> Result<String, postgres::Error> {
         let query = "SELECT string_agg(embedding::text, '' ORDER BY ordinality) FROM clip_embed_images(array_fill($1::bytea, ARRAY[8]), 'emoji')";

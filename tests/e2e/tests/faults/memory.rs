@@ -54,7 +54,7 @@ fn memory_that_is_refused_is_an_error_at_any_step() {
 }
 
 #[test]
-fn arrays_of_millions_are_refused_where_they_do_not_fit() {
+fn arrays_of_millions_raise_an_error_if_memory_is_short() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     client
@@ -104,7 +104,7 @@ fn arrays_of_millions_are_refused_where_they_do_not_fit() {
 }
 
 #[test]
-fn threads_that_are_refused_memory_end_nothing() {
+fn threads_without_memory_do_not_crash_the_server() {
     let cluster = Cluster::start();
     let large = flat_png(2000, 2000);
     let (mut refused, mut done) = (0, 0);

@@ -96,7 +96,7 @@ fn a_tokenizer_that_changed_under_an_open_model_is_refused() {
 }
 
 #[test]
-fn labels_are_not_remembered_for_another_scale() {
+fn cached_labels_are_not_used_with_another_scale() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     let likeliest = |client: &mut Client| -> f32 {

@@ -116,7 +116,7 @@ fn installing_links_the_command_and_uninstalling_removes_its_own_link() {
 
 /// Runs the image's entry point with replacements of the official image's programs.
 #[test]
-fn the_entry_point_brings_models_and_starts_the_server_whatever_comes_of_it() {
+fn the_entry_point_copies_models_and_always_starts_the_server() {
     let scratch = std::env::temp_dir().join(format!("pg_clip-entrypoint-{}", std::process::id()));
     let (programs, own, volume) = (scratch.join("bin"), scratch.join("own"), scratch.join("volume"));
     for folder in [&programs, &own, &volume] {

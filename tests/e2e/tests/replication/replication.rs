@@ -168,7 +168,7 @@ fn recovery_to_a_point_in_time_has_the_vectors_of_that_time() {
 }
 
 #[test]
-fn a_subscriber_needs_pgvector_alone() {
+fn a_subscriber_needs_only_pgvector() {
     let publisher = Cluster::start_with(&["wal_level = logical"]);
     let subscriber = Cluster::start();
     let mut source = publisher.connect();

@@ -102,7 +102,7 @@ fn a_search_and_its_join_see_the_same_rows() {
 }
 
 #[test]
-fn errors_show_nothing_of_the_inside() {
+fn errors_show_no_internal_statements() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     client.batch_execute(&table("item", "cat")).unwrap();
@@ -137,7 +137,7 @@ fn errors_show_nothing_of_the_inside() {
 }
 
 #[test]
-fn rows_without_a_vector_are_told_once() {
+fn rows_without_an_embedding_raise_one_notice() {
     // No worker embeds the pending rows.
     let cluster = Cluster::start_with(&["clip.max_workers = 0"]);
     let mut owner = cluster.connect();
@@ -190,7 +190,7 @@ fn rows_without_a_vector_are_told_once() {
 }
 
 #[test]
-fn a_default_model_of_as_many_dimensions_earns_a_warning() {
+fn a_default_model_with_the_same_dimensions_raises_a_warning() {
     let cluster = Cluster::start();
     // A model with another digest and the same number of dimensions.
     let fixture = root().join("tests/fixtures/models/narrow");
@@ -218,7 +218,7 @@ fn a_default_model_of_as_many_dimensions_earns_a_warning() {
 }
 
 #[test]
-fn those_who_cannot_name_our_functions_may_use_what_calls_them() {
+fn roles_without_rights_on_the_schema_can_use_views_that_call_its_functions() {
     let cluster = Cluster::start();
     let mut owner = cluster.connect();
     owner

@@ -153,7 +153,7 @@ fn try_call(client: &mut Client, call: &str, unexpected: &mut Vec<String>) {
 }
 
 #[test]
-fn no_function_minds_a_null() {
+fn no_function_crashes_on_null() {
     let (cluster, mut client) = start();
     client.batch_execute("SET statement_timeout = '5s'").unwrap();
     let (mut calls, mut unexpected) = (0, Vec::new());
@@ -176,7 +176,7 @@ fn no_function_minds_a_null() {
 }
 
 #[test]
-fn no_function_minds_odd_values() {
+fn no_function_crashes_on_odd_values() {
     let (cluster, mut client) = start();
     let routines = routines(&mut client);
     let mut plain = cluster.connect_as_caller("plain");

@@ -85,7 +85,7 @@ fn names_and_errors_survive_in_latin1() {
 }
 
 #[test]
-fn a_key_that_is_no_text_is_noted_as_it_is() {
+fn a_key_that_is_not_valid_text_is_recorded_unchanged() {
     let cluster = Cluster::start();
     let mut client = database(&cluster, "SQL_ASCII");
     client
@@ -158,7 +158,7 @@ fn the_extension_may_be_in_a_schema_of_any_name() {
 }
 
 #[test]
-fn bytes_that_are_no_text_are_refused() {
+fn bytes_that_are_not_valid_text_are_rejected() {
     let cluster = Cluster::start();
     let mut client = database(&cluster, "SQL_ASCII");
     client.batch_execute("CREATE TABLE item (id int PRIMARY KEY, body text)").unwrap();

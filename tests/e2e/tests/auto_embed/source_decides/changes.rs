@@ -79,7 +79,7 @@ fn a_source_may_change_its_type() {
 
 /// A change of the table runs the owner's triggers with the rights of the owner, not of the caller.
 #[test]
-fn a_change_of_type_runs_nothing_with_the_rights_of_who_changes() {
+fn a_change_of_type_runs_no_trigger_with_the_rights_of_the_caller() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     client

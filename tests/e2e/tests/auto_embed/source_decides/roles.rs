@@ -41,7 +41,7 @@ fn rows_behind_forced_policies_are_embedded() {
 }
 
 #[test]
-fn failures_and_activities_are_what_really_happened() {
+fn roles_cannot_forge_failures_and_activities() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     client
@@ -83,7 +83,7 @@ fn failures_and_activities_are_what_really_happened() {
 
 /// Both extensions are in a schema that ordinary roles cannot use.
 #[test]
-fn writers_need_rights_on_the_table_alone() {
+fn writers_need_rights_on_the_table_only() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     client
@@ -117,7 +117,7 @@ fn writers_need_rights_on_the_table_alone() {
 
 /// `clip_auto_embed` reports pending rows, and columns of addresses.
 #[test]
-fn rows_that_wait_and_addresses_are_told_of() {
+fn attaching_a_column_reports_pending_rows_and_addresses() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     client
@@ -141,7 +141,7 @@ fn rows_that_wait_and_addresses_are_told_of() {
 
 /// A schema before pg_catalog in the search_path has operators that match unqualified names.
 #[test]
-fn operators_of_others_are_not_found_by_backfills() {
+fn backfills_ignore_operators_in_the_search_path() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     client.batch_execute("CREATE TABLE t (id int PRIMARY KEY, title text)").unwrap();

@@ -64,7 +64,7 @@ fn keys_do_not_depend_on_what_a_session_has_set() {
 
 /// ORMs that save all columns also save an embedding that they have read before.
 #[test]
-fn a_vector_that_is_written_back_does_not_stay() {
+fn an_embedding_that_is_written_back_is_replaced() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     for mode in ["row", "statement", "queue"] {

@@ -21,7 +21,7 @@ fn a_model_is_added_shown_verified_and_removed() {
 }
 
 #[test]
-fn what_others_wrote_of_a_model_is_a_line_of_ascii() {
+fn the_license_of_a_model_is_stored_as_one_line_of_ascii() {
     let scratch = Scratch::new();
     let licence = "MIT\x1b[2J\nGemälde";
     let added = json(
@@ -39,7 +39,7 @@ fn what_others_wrote_of_a_model_is_a_line_of_ascii() {
 }
 
 #[test]
-fn what_is_shared_is_prepared_when_a_model_is_added_and_anew_where_it_is_gone() {
+fn adding_a_model_prepares_it_and_prepare_restores_missing_files() {
     let scratch = Scratch::new();
     run(scratch.pgclip(&["add", "photos"]).arg(family("external")));
     let shown =

@@ -129,7 +129,7 @@ fn a_killed_command_leaves_no_model_and_the_next_one_tidies_up() {
 }
 
 #[test]
-fn of_two_that_add_one_name_one_wins() {
+fn one_of_two_concurrent_adds_of_a_name_wins() {
     let scratch = Scratch::new();
     for round in 0..5 {
         let name = format!("photos-{round}");

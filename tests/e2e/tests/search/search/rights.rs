@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn nobody_sees_rows_that_are_not_his() {
+fn searches_hide_rows_of_other_roles() {
     let cluster = Cluster::start();
     let mut owner = cluster.connect();
     fill(&mut owner, 2_000);
@@ -85,7 +85,7 @@ fn words_and_pictures_are_searched_with_the_callers_rights() {
 }
 
 #[test]
-fn what_others_put_into_the_search_path_is_not_found() {
+fn searches_ignore_objects_of_others_in_the_search_path() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     fill(&mut client, 2_000);

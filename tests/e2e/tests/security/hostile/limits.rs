@@ -61,7 +61,7 @@ fn ask_until_it_fits(cluster: &Cluster, step: usize, call: &str, what: &str, byt
 }
 
 #[test]
-fn large_pictures_are_refused_where_they_do_not_fit() {
+fn large_images_raise_an_error_if_memory_is_short() {
     const SIDE: u16 = 7900;
     let cluster = Cluster::start();
     for (what, bytes) in [
@@ -79,7 +79,7 @@ fn large_pictures_are_refused_where_they_do_not_fit() {
 }
 
 #[test]
-fn large_headers_are_refused_where_they_do_not_fit() {
+fn large_headers_raise_an_error_if_memory_is_short() {
     const MANY: usize = 8_000_000;
     let cluster = Cluster::start();
     let jpeg = picture("rgb_444.jpg");
@@ -100,7 +100,7 @@ fn large_headers_are_refused_where_they_do_not_fit() {
 }
 
 #[test]
-fn a_gigabyte_is_refused_unread() {
+fn a_gigabyte_is_rejected_before_it_is_read() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     // The largest possible value.
@@ -122,7 +122,7 @@ fn a_gigabyte_is_refused_unread() {
 }
 
 #[test]
-fn labels_and_templates_that_multiply_are_refused() {
+fn too_many_labels_and_templates_are_rejected() {
     let cluster = Cluster::start();
     let (mut client, pid) = limited(&cluster);
     for (labels, templates, expected) in [

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn failures_are_told_to_those_who_may_read_all_rows() {
+fn failures_are_visible_to_roles_that_can_read_all_rows() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     client
@@ -59,7 +59,7 @@ fn failures_are_told_to_those_who_may_read_all_rows() {
 }
 
 #[test]
-fn what_is_noted_names_no_path_and_is_tried_again() {
+fn recorded_failures_contain_no_path_and_are_retried() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     client
@@ -124,7 +124,7 @@ fn a_writer_through_a_view_and_a_reader_of_a_closed_schema_have_no_errors() {
 }
 
 #[test]
-fn whom_row_security_binds_ends_failures_and_loops() {
+fn a_backfill_by_a_role_that_cannot_see_failures_ends() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     create_citext(&mut client);

@@ -46,7 +46,7 @@ fn a_key_may_change_its_type_under_a_session_that_knew_it() {
 }
 
 #[test]
-fn what_one_owners_table_sets_is_not_left_for_anothers() {
+fn settings_of_one_owners_trigger_do_not_affect_tables_of_others() {
     let cluster = Cluster::start_with(&["clip.max_workers=1"]);
     let mut client = cluster.connect();
     client
@@ -137,7 +137,7 @@ const OVERLOADS: &str = r#"
 "#;
 
 #[test]
-fn who_owns_the_database_has_none_of_his_functions_called_for_others() {
+fn functions_of_the_database_owner_are_not_called_for_other_roles() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     client.batch_execute("CREATE ROLE owner LOGIN; ALTER DATABASE postgres OWNER TO owner").unwrap();
@@ -196,7 +196,7 @@ fn who_owns_the_database_has_none_of_his_functions_called_for_others() {
 }
 
 #[test]
-fn names_of_63_bytes_are_names() {
+fn names_of_63_bytes_work() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     // The names have 21 characters of 3 bytes, so a limit in characters would not fit into 63 bytes.

@@ -101,7 +101,7 @@ const PLANTED: &str = r#"
 "#;
 
 #[test]
-fn what_was_planted_in_the_schema_is_not_built_in() {
+fn views_and_functions_do_not_use_objects_planted_in_the_schema() {
     let cluster = Cluster::start();
     let mut owner = cluster.connect();
     owner

@@ -82,7 +82,7 @@ pub fn members(client: &mut Client, condition: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_function_is_for_those_it_is_meant_for() {
+fn every_function_is_limited_to_the_intended_roles() {
     let cluster = Cluster::start();
     let mut superuser = cluster.connect();
     superuser
@@ -168,7 +168,7 @@ fn every_function_is_for_those_it_is_meant_for() {
 }
 
 #[test]
-fn every_setting_is_for_those_it_is_meant_for() {
+fn every_setting_is_limited_to_the_intended_roles() {
     let cluster = Cluster::start();
     let mut superuser = cluster.connect();
     superuser.batch_execute("LOAD 'pg_clip'; CREATE ROLE guest LOGIN").unwrap();
@@ -203,7 +203,7 @@ fn every_setting_is_for_those_it_is_meant_for() {
 }
 
 #[test]
-fn errors_carry_no_paths_texts_or_bytes_for_those_who_are_no_superusers() {
+fn errors_show_no_paths_texts_or_bytes_to_ordinary_roles() {
     let cluster = Cluster::start();
     let models = cluster.models();
     std::fs::write(models.join("wide/onnx/text_model.onnx"), b"damaged").unwrap();

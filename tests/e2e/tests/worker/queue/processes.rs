@@ -95,7 +95,7 @@ fn a_worker_stops_when_it_is_told_to() {
 }
 
 #[test]
-fn where_no_process_is_to_be_had_rows_wait_and_commits_do_not_fail() {
+fn without_free_processes_rows_stay_pending_and_commits_succeed() {
     let cluster = cluster_with(&[("max_worker_processes", "0")]);
     let mut client = cluster.connect();
     queued_table(&mut client, 50);
@@ -134,7 +134,7 @@ fn rows_of_a_prepared_transaction_are_found_by_the_launcher() {
 const COMMITTERS: i32 = 50;
 
 #[test]
-fn with_one_process_to_spare_no_row_of_many_committers_is_left() {
+fn with_one_free_process_the_rows_of_many_sessions_are_embedded() {
     let settings = ["max_worker_processes = 1", "max_logical_replication_workers = 0", "max_connections = 60"];
     let cluster = Cluster::start_with(&settings);
     let mut client = cluster.connect();
