@@ -1,4 +1,4 @@
-//! Models with 8-bit weights: near the original, equal to what onnxruntime makes, and whole or not there at all.
+//! Models with 8-bit weights are similar to the original, equal to those of onnxruntime, and either complete or absent.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -18,18 +18,18 @@ fn wide() -> Store {
     store
 }
 
-/// The golden results were computed with VNNI. On other x86-64 processors ONNX Runtime adds pairs of products in 16 bits, where
-/// large sums saturate: docs/operations/models.md.
+/// The golden results were computed with VNNI. Without VNNI, ONNX Runtime on x86-64 adds pairs of products in 16 bits,
+/// so large sums saturate: docs/operations/models.md.
 fn saturates() -> bool {
     std::env::consts::ARCH == "x86_64" && !clip::cpu_features().contains("vnni")
 }
 
-/// The least cosine to embeddings of the same 8-bit weights.
+/// Returns the lowest allowed cosine to embeddings of the same 8-bit weights.
 fn same() -> f64 {
     if saturates() { 0.95 } else { 0.999_99 }
 }
 
-/// The least cosine to embeddings of the original model.
+/// Returns the lowest allowed cosine to embeddings of the original model.
 fn near() -> f64 {
     if saturates() { 0.95 } else { 0.99 }
 }

@@ -1,4 +1,4 @@
-//! The client of the hub: what it fetches, keeps and refuses.
+//! The client of the hub: files that it fetches, caches and rejects.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod loopback;
@@ -70,7 +70,7 @@ fn cached_files_are_not_requested() {
     let requests = scene.hub.log().len();
     let snapshot = scene.client().download(&repository, &files, &Heard::default()).unwrap();
     assert_eq!(scene.hub.log().len(), requests);
-    // A link that is gone is made again, without a request.
+    // A missing link is created again without a request.
     fs::remove_file(snapshot.join(MODEL)).unwrap();
     scene.client().download(&repository, &files, &Heard::default()).unwrap();
     assert_eq!(scene.hub.log().len(), requests);
@@ -158,7 +158,7 @@ fn a_cached_snapshot_serves_without_a_network() {
     let snapshot = scene.client().download(&repository, &files, &Heard::default()).unwrap();
     let requests = scene.hub.log().len();
 
-    // Nobody listens there any more.
+    // No server listens at this address any more.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);

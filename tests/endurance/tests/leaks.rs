@@ -1,16 +1,17 @@
-//! Private memory of a connection that works for long: it does not grow.
+//! The private memory of a connection does not grow during long work.
 
 use e2e::{Cluster, count, picture};
 use endurance::private_memory;
 use postgres::Client;
 
-/// What an allocator may keep or give back between two looks.
+/// The amount that an allocator may keep or release between two measurements.
 const NOISE_KB: i64 = 4 * 1024;
 
-/// One of each of five formats.
+/// One image of each of five formats.
 const PICTURES: [&str; 5] = ["progressive.jpg", "grey.png", "lossy.webp", "animated.gif", "lzw.tiff"];
 
-/// Do `work` ten times, and compare the memory after the second time (all is warm) with that after the last.
+/// Runs `work` ten times, and compares the memory after the second run (all caches are filled) with the memory after
+/// the last run.
 fn is_flat(what: &str, calls: u64, client: &mut Client, mut work: impl FnMut(&mut Client)) {
     let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0);
     let mut memory = Vec::new();
