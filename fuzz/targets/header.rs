@@ -1,4 +1,4 @@
-//! What the header of a picture says.
+//! Reads the header of an image.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(init: fuzz::begin(), |bytes: &[u8]| clip::fuzz::header(bytes));
