@@ -79,7 +79,6 @@ fn each_crate_has_one_door() {
 /// module. So an item that `mod.rs` defines or re-exports is imported from `mod.rs`. A declaration `mod name;` imports
 /// nothing. No file may import itself, directly or through others. So if a `mod.rs` uses files of its directory, these
 /// files must not use the `mod.rs`.
-/// uses the files of its folder, these must not use the `mod.rs`.
 #[test]
 fn files_import_each_other_in_no_circle() {
     for name in [CORE, COMMAND, EXTENSION] {

@@ -184,7 +184,7 @@ fn functions_of_the_database_owner_are_not_called_for_other_roles() {
     ] {
         assert_eq!(code(&mut client, done), None, "{done}");
     }
-    // The whole column fails. The worker records that, whoever runs it.
+    // The whole column fails. The worker does not record this failure as the table's owner.
     std::fs::remove_dir_all(cluster.models().join("narrow")).unwrap();
     client.batch_execute("INSERT INTO by_queue VALUES (100, 'a text')").unwrap();
     wait_until(
