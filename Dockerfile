@@ -2,12 +2,12 @@
 #
 #   docker build --build-arg PG_MAJOR=17 --tag pg_clip .
 #
-# --build-arg MODEL=… bakes a model in: what `pgclip pull` takes.
-# `make check-image` carries these steps out without a container engine; it knows the instructions that are used here.
+# --build-arg MODEL=… adds a model to the image: any argument of `pgclip pull`.
+# `make check-image` runs these steps without a container engine. It supports only the instructions that this file uses.
 ARG PG_MAJOR=17
 ARG RUST_VERSION=1.95.0
 
-# Rust of one version, by rustup.
+# One version of the Rust toolchain, as rustup installs it.
 FROM rust:${RUST_VERSION}-slim-bookworm AS rust
 RUN rustup component add rustfmt
 
@@ -20,7 +20,7 @@ ENV RUSTUP_HOME=/usr/local/rustup CARGO_HOME=/usr/local/cargo PATH=/usr/local/ca
 COPY --from=rust /usr/local/rustup /usr/local/rustup
 COPY --from=rust /usr/local/cargo /usr/local/cargo
 WORKDIR /usr/local/src/pg_clip
-# Before the sources, so that a change of them does not fetch everything again.
+# These files come before the sources, so that a change of the sources does not fetch everything again.
 COPY Cargo.toml ./
 COPY scripts scripts
 RUN scripts/setup.sh "/usr/lib/postgresql/$PG_MAJOR/bin/pg_config"
@@ -31,7 +31,7 @@ RUN docker/build.sh
 FROM server
 COPY --from=build /out /
 VOLUME /var/lib/pg_clip/models
-# Asks by TCP: while the database is initialized, the server answers on its socket only.
+# The check uses TCP: while the database is initialized, the server listens only on its socket.
 HEALTHCHECK --start-period=60s --interval=10s CMD ["pg_isready", "--quiet", "--host=localhost"]
 ENTRYPOINT ["pg_clip-entrypoint.sh"]
 CMD ["postgres"]

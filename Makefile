@@ -4,13 +4,14 @@ PG_CONFIG ?= pg_config
 PG_CONFIG_PATH = $(abspath $(shell command -v $(PG_CONFIG)))
 PG_MAJOR = $(shell $(PG_CONFIG) --version 2>/dev/null | grep -oE '[0-9]+' | head -n 1)
 PROMISE_SECONDS ?= 3600
-# What runs a second time, with both extensions in a schema that ordinary roles cannot use: docs/project/reliability.md says why these.
+# `make test` runs these tests a second time, with both extensions in a schema that ordinary roles cannot use.
+# docs/project/reliability.md gives the reasons.
 OUT_OF_REACH = auto_embed owners privileges promise queue search search_pools triggers
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 
-# The command goes next to the server's own programs, as those of other extensions do: each major release of the server
-# has one of its own. That directory is often on nobody's PATH, so a link is made where shells, and sudo, look: to the server
-# that was installed last. LINKDIR= makes none. Packages make their own.
+# The command goes next to the server's own programs, because each major release of the server has its own. That directory is
+# often on nobody's PATH. So `make install` creates a link in a directory that shells and sudo search: to the server that was
+# installed last. LINKDIR= creates no link. Packages create their own.
 LINKDIR ?= /usr/local/bin
 LINK = $(if $(DESTDIR)$(filter /bin /usr/bin /usr/local/bin,$(BINDIR)),,$(if $(LINKDIR),$(LINKDIR)/pgclip))
 BINDIR = $(DESTDIR)$(shell $(PG_CONFIG) --bindir)
@@ -30,9 +31,9 @@ NO_RUNTIME = ONNX Runtime is left out: $(RUNTIME) is not there. Run 'make setup'
 MODEL_FILES = $(wildcard $(addprefix models/emoji/,config.json pg_clip.json preprocessor_config.json tokenizer.json tokenizer_config.json))
 MODEL_GRAPHS = $(wildcard models/emoji/onnx/*.onnx)
 
-# By rename: a server that has the old file open keeps it whole.
+# Installs by rename: a server that has the old file open keeps it whole.
 install_by_rename = install -m 755 $(1) "$(2).new" && mv -f "$(2).new" "$(2)"
-# For the targets that install by themselves: sudo, where the server's directories are closed.
+# For the targets that install by themselves: sudo, if the caller cannot write to the server's directories.
 SUDO = $(shell test -w "$(BINDIR)" -a -w "$(PKGLIBDIR)" -a -w "$(EXTENSIONDIR)" || echo sudo)
 
 # Build the extension and the command pgclip. Run `make setup` before.
@@ -60,7 +61,7 @@ install:
 	$(if $(MODEL_FILES),install -m 444 $(MODEL_FILES) "$(MODELDIR)")
 	$(if $(MODEL_GRAPHS),install -m 444 $(MODEL_GRAPHS) "$(MODELDIR)/onnx")
 	$(if $(DESTDIR),,$(if $(wildcard $(RUNTIME)),$(if $(MODEL_GRAPHS),"$(BINDIR)/pgclip" --pg-config "$(PG_CONFIG_PATH)" prepare emoji)))
-	$(if $(LINK),install -d "$(LINKDIR)" && ln -sfn "$(BINDIR)/pgclip" "$(LINK)" || echo "There is no link to it in $(LINKDIR).")
+	$(if $(LINK),install -d "$(LINKDIR)" && ln -sfn "$(BINDIR)/pgclip" "$(LINK)" || echo "The link to pgclip in $(LINKDIR) could not be created.")
 	@echo "The command is $(BINDIR)/pgclip$(if $(LINK), (and $(LINK)))"
 
 # Remove the files that `make install` copied. Models that were added later stay.
@@ -94,7 +95,7 @@ one:
 check: setup
 	PG_CONFIG="$(PG_CONFIG_PATH)" scripts/check.sh $(STEPS)
 
-# The exactness tests at full size: random weights in the shape of ViT-B/32, compared with transformers.
+# Run the exactness tests at full size: random weights in the shape of ViT-B/32, compared with transformers.
 test-full-size: ready
 	scripts/test/full_size.sh test
 

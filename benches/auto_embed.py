@@ -1,4 +1,4 @@
-"""What rows that embed themselves cost their writers, in each mode, and those who change something else."""
+"""Measures the cost of managed columns for writers in each mode, and for updates of other columns."""
 
 import time
 
@@ -14,13 +14,13 @@ MODES = ("row", "statement", "queue")
 
 
 def table(kind: str, mode: str | None) -> None:
-    """An empty table whose rows embed themselves in that mode, or not at all."""
+    """Creates an empty table with a managed column in that mode, or without one."""
     with connect() as connection:
         connection.execute("DROP TABLE IF EXISTS self")
         connection.execute(f"CREATE TABLE self (id int PRIMARY KEY, source {kind}, other int, embedding vector(512))")
         connection.execute("ALTER TABLE self ALTER source SET STORAGE EXTERNAL")
         if mode:
-            # Without the index, whose cost is the same in all modes.
+            # The index is left out, because its cost is the same in all modes.
             connection.execute("SELECT clip_auto_embed('self', 'source', model => %s, mode => %s, create_index => false)", (MODEL, mode))
 
 
@@ -30,13 +30,13 @@ def wait_for_worker(connection) -> None:
 
 
 def writing(kind: str, rows: int, mode: str | None) -> dict[str, float]:
-    """Milliseconds per row of one statement, and per transaction of one row; and until the last row was searchable."""
+    """Returns milliseconds: per row of one statement, per transaction of one row, and until the last row was searchable."""
     table(kind, mode)
     tower = "text" if kind == "text" else "image"
     with connect() as connection:
         connection.execute("SELECT clip_prewarm(%s, %s)", (MODEL, tower))
         if mode == "queue":
-            # A worker that is there already, as in a table in use.
+            # The worker is running already, as for a table in use.
             connection.execute("INSERT INTO self (id, source) SELECT -1, source FROM given WHERE id = 0")
             wait_for_worker(connection)
         by_hand = f", clip_embed_{tower}(source, '{MODEL}')" if mode is None else ""
@@ -52,7 +52,7 @@ def writing(kind: str, rows: int, mode: str | None) -> dict[str, float]:
 
 
 def untouched() -> dict[str, float]:
-    """Microseconds per row of an update of another column, without and with the trigger."""
+    """Returns microseconds per row of an update of another column, without and with the trigger."""
     spent = {}
     for name, mode in (("without", None), ("with", "row")):
         table("text", mode)

@@ -1,5 +1,5 @@
-"""Where the time goes: ONNX Runtime alone by pictures and threads in a run, a text's way to the server and back, and the steps of a
-connection's first text."""
+"""Measures the parts of the time: ONNX Runtime alone by images and threads in a run, the way of a text to the server and back,
+and the steps of a session's first text."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from latency import texts
 
 MODEL = "vit-b-32"
 ROUNDS = 7
-# Multiplications and additions of ViT-B/32's image tower, by open_clip's count.
+# Multiplications and additions of ViT-B/32's image encoder, by open_clip's count.
 GFLOP = 8.82
 
 
@@ -26,7 +26,7 @@ def runs() -> list[dict]:
 
 
 def warm(count: int = 160) -> float:
-    """Milliseconds per picture of clip_embed_images on all cores, decoding included, the model loaded before."""
+    """Returns milliseconds per image of clip_embed_images on all cores, including decoding, with a loaded model."""
     with connect(threads=CORES) as connection:
         files = photos(count)
         connection.execute("SELECT clip_prewarm(%s, 'image')", (MODEL,))
@@ -35,7 +35,7 @@ def warm(count: int = 160) -> float:
 
 
 def protocol(count: int = 100) -> dict[str, float]:
-    """Milliseconds per text: each by a statement of its own, and all by one statement."""
+    """Returns milliseconds per text: with one statement for each text, and with one statement for all."""
     sample = [text for text, _ in texts(SHAPES[MODEL], count, 8, 16)]
     with connect(query_cache_size=0, threads=1) as connection:
         connection.execute("SELECT clip_prewarm(%s, 'text')", (MODEL,))

@@ -1,4 +1,4 @@
-"""Many photos into a table, on all cores: inside the database, and by clients that compute and insert."""
+"""Measures the embedding of many photos into a table on all cores: in the database, and by clients."""
 
 import os
 import threading
@@ -10,10 +10,10 @@ from peers import PEERS, make_folders, pillow_onnxruntime, pillow_onnxruntime_in
 
 PHOTOS = int(os.environ.get("PG_CLIP_BENCH_PHOTOS", 1000))
 ROUNDS = 3
-# A contestant that took this many times the fastest is not run again: its place is clear.
+# A contestant that takes this many times the fastest time runs only once: its rank is certain.
 HOPELESS = 1.5
 MODEL = "vit-b-32"
-# The batch size that serves each of them best, of 1 to 32.
+# The best batch size for each client: sizes from 1 to 32 were tried.
 BATCH = 16
 
 
@@ -42,7 +42,7 @@ def insert_select() -> None:
 
 
 def insert_batches(model: str = MODEL, threads: int = CORES, of: int = 1, part: int = 0) -> None:
-    """Of each `of` chunks of 64 photos, the one of that number."""
+    """Embeds chunk number `part` of each `of` chunks of 64 photos."""
     with connect(threads=threads) as connection:
         connection.execute(f"""
             INSERT INTO embedded SELECT ids[ordinality], embedding
@@ -55,7 +55,7 @@ def insert_batches_int8() -> None:
 
 
 def by_connections(work) -> None:
-    """On one connection per core at once."""
+    """Runs one connection per core at the same time."""
     threads = [threading.Thread(target=work, args=(number,)) for number in range(CORES)]
     for thread in threads:
         thread.start()
@@ -96,13 +96,13 @@ DATABASE = {"INSERT … SELECT clip_embed_image": insert_select, "INSERT … FRO
             "UPDATE … SET clip_embed_image": update, "clip_embed_image, a connection per core": insert_by_connections,
             "clip_embed_images, a connection per core": insert_batches_by_connections,
             "CREATE TABLE AS, parallel query": parallel_query}
-# Other weights than the rest: faster, and nearly the same vectors.
+# These use other weights than the rest: they are faster, with nearly the same embeddings.
 EIGHT_BITS = {"FROM clip_embed_images, 8-bit weights": insert_batches_int8,
               "a connection per core, 8-bit weights": insert_batches_by_connections_int8}
 
 
 def client(embed, files: list[bytes], of: int = 1, part: int = 0):
-    """Compute in batches, of each `of` the one of that number, and insert them by binary COPY, which is faster than executemany."""
+    """Computes one of each `of` batches, and inserts them by binary COPY, which is faster than executemany."""
     embed(files[:BATCH])
 
     def run():
@@ -121,7 +121,7 @@ def one_client(make):
 
 
 def client_per_core(make):
-    """Threads: decoding and ONNX Runtime let go of Python's lock."""
+    """Uses threads, because decoding and ONNX Runtime release Python's lock."""
     def start(files):
         runs = [client(make(1), files, CORES, number) for number in range(CORES)]
         return lambda: by_connections(lambda number: runs[number]())
@@ -140,7 +140,7 @@ def count() -> int:
 
 
 def growth(files: list[bytes]) -> list[dict]:
-    """Milliseconds per photo as there are more of them."""
+    """Returns milliseconds per photo for growing numbers of photos."""
     found = []
     for rows in (10, 100, len(files)):
         empty()

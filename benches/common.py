@@ -1,4 +1,4 @@
-"""What the parts of the benchmark share: the server, models, texts and photos, times, memory, and where results go."""
+"""The common parts of the benchmark: the server, models, texts, photos, times, memory, and the files of results."""
 
 import datetime
 import io
@@ -25,7 +25,7 @@ STD = np.array([0.26862954, 0.26130258, 0.27577711], dtype=np.float32)
 
 
 def connect(**settings) -> psycopg.Connection:
-    """A new connection; settings are pg_clip's, without their prefix."""
+    """Opens a connection. `settings` are pg_clip's settings without their prefix."""
     connection = psycopg.connect("dbname=postgres", autocommit=True, prepare_threshold=0)
     for name, value in settings.items():
         connection.execute(f"SET clip.{name} = '{value}'")
@@ -39,7 +39,7 @@ def save(name: str, result: dict) -> None:
 
 
 def machine() -> dict:
-    """What the figures were measured on."""
+    """Describes the machine and the software of the measurement."""
     cpu = next(line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name"))
     with connect() as connection:
         server = connection.execute("SHOW server_version").fetchone()[0]
@@ -57,14 +57,14 @@ def median(values) -> float:
 
 
 def timed(work) -> float:
-    """Milliseconds."""
+    """Returns milliseconds."""
     begun = time.perf_counter()
     work()
     return (time.perf_counter() - begun) * 1e3
 
 
 def interleaved(rounds: int, **contestants) -> dict[str, list[float]]:
-    """Milliseconds of each contestant in each round: what disturbs the machine disturbs all of them."""
+    """Returns milliseconds of each contestant in each round. A disturbance affects all contestants."""
     times = {name: [] for name in contestants}
     for number in range(rounds):
         for name, work in contestants.items():
@@ -73,7 +73,7 @@ def interleaved(rounds: int, **contestants) -> dict[str, list[float]]:
 
 
 def session(graph: Path, threads: int = 1) -> onnxruntime.InferenceSession:
-    """The floor: ONNX Runtime's own interface, with its defaults but for threads and spinning, as pg_clip sets them."""
+    """Returns the floor: ONNX Runtime's own interface with its defaults, except threads and spinning, which are as in pg_clip."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -81,7 +81,7 @@ def session(graph: Path, threads: int = 1) -> onnxruntime.InferenceSession:
 
 
 def photos(count: int) -> list[bytes]:
-    """JPEG files of 640 x 480 pixels: crops of the reference photos, or drawn ones where those are not here."""
+    """Returns JPEG files of 640 x 480 pixels: crops of the reference photos, or drawn images if those are missing."""
     folder = OUT / "photos"
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{number:05}.jpg" for number in range(count)]
@@ -103,7 +103,7 @@ def photos(count: int) -> list[bytes]:
 
 
 def pillow_tensor(jpeg: bytes, side: int = 224) -> np.ndarray:
-    """What CLIPImageProcessorPil does, by hand and so without its overhead: Pillow and numpy."""
+    """Does the work of CLIPImageProcessorPil without its overhead, with Pillow and numpy."""
     picture = Image.open(io.BytesIO(jpeg)).convert("RGB")
     width, height = picture.size
     size = (side, int(side * height / width)) if width <= height else (int(side * width / height), side)
@@ -115,7 +115,7 @@ def pillow_tensor(jpeg: bytes, side: int = 224) -> np.ndarray:
 
 
 def memory(pid: int) -> dict[str, float]:
-    """Megabytes of a process: its share of all (PSS), and what is its own and no file's (anonymous)."""
+    """Returns megabytes of a process: its proportional share (PSS), and its private memory without files (anonymous)."""
     found = {}
     for line in open(f"/proc/{pid}/smaps_rollup"):
         words = line.split()
@@ -126,7 +126,7 @@ def memory(pid: int) -> dict[str, float]:
 
 
 def server_pss() -> float:
-    """Megabytes of the postmaster and its children, what they share counted once."""
+    """Returns megabytes of the postmaster and its children, with shared memory counted once."""
     with connect() as connection:
         data = connection.execute("SHOW data_directory").fetchone()[0]
     postmaster = int(Path(data, "postmaster.pid").read_text().split()[0])
@@ -137,5 +137,5 @@ def server_pss() -> float:
             if postmaster in (int(process.name), parent):
                 total += memory(int(process.name))["pss"]
         except (FileNotFoundError, ProcessLookupError):
-            pass  # It has ended meanwhile.
+            pass  # The process has exited.
     return total

@@ -1,4 +1,4 @@
-"""Many connections that embed a text, which is not remembered, and search by it: latencies and memory."""
+"""Measures many connections that embed a text, which is not cached, and search by it: latencies and memory."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ MODEL = "vit-b-32"
 
 
 def end_to_end(connections: int, names: list[str]) -> dict:
-    """pgbench: each query embeds a text, not remembered, and searches. Latencies once every connection has begun."""
+    """Runs pgbench: each query embeds a text without a cache, and searches. Latencies count after every connection has begun."""
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder, "search.sql")
         script.write_text(f"\\set number random(1, {len(names)})\nSELECT id FROM item ORDER BY embedding <=> (SELECT clip_embed_text("
@@ -29,7 +29,8 @@ def end_to_end(connections: int, names: list[str]) -> dict:
         environment = os.environ | {"PGOPTIONS": "-c clip.query_cache_size=0"}
         run = subprocess.run(command, env=environment, capture_output=True, text=True)
         output = run.stdout + run.stderr
-        # Once more for the memory: a busy machine takes seconds to add it up, so the clients are held meanwhile.
+        # The second run measures the memory. Adding it up takes seconds on a busy machine, so the clients are stopped for that
+        # time.
         again = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(SECONDS * 0.75)
         again.send_signal(signal.SIGSTOP)

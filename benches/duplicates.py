@@ -1,4 +1,4 @@
-"""How far copies of a picture are from it, and different pictures from each other: where near-duplicates end."""
+"""Measures the distances of copies from their original, and of different images from each other: the limit of near-duplicates."""
 
 import io
 import json
@@ -21,7 +21,7 @@ def scaled(picture: Image.Image, factor: float) -> Image.Image:
 
 
 def cropped(picture: Image.Image, share: float) -> Image.Image:
-    """Without so much of each edge."""
+    """Removes this share of each edge."""
     width, height = picture.size
     return picture.crop((round(width * share), round(height * share), round(width * (1 - share)), round(height * (1 - share))))
 
@@ -47,7 +47,7 @@ def photographs() -> list[Image.Image]:
 
 
 def drawings() -> list[Image.Image]:
-    """The demo's emoji: on white, as the embedded model learned them."""
+    """Returns the demo's emoji on white, as in the training of the embedded model."""
     found = []
     for line in (ROOT / "examples/emoji.tsv").read_text().splitlines():
         picture = Image.open(io.BytesIO(bytes.fromhex(line.split("\t")[1].lstrip("\\x")))).convert("RGBA")
@@ -63,7 +63,7 @@ def embedded(files: list[bytes]) -> np.ndarray:
 
 
 def nearest(vectors: np.ndarray) -> np.ndarray:
-    """Of each picture, the distance of the nearest other one."""
+    """Returns the distance of each image to its nearest other image."""
     distances = 1 - vectors @ vectors.T
     np.fill_diagonal(distances, np.inf)
     return distances.min(1)

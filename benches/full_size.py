@@ -1,4 +1,4 @@
-"""The models that are measured: random weights in the shapes of published ones, made once."""
+"""The measured models: random weights in the shapes of published models, created once."""
 
 import os
 from pathlib import Path
@@ -7,5 +7,5 @@ from common import ROOT
 
 SHAPES = {name: ROOT / "target" / "full-size" / name for name in ("vit-b-32", "vit-l-14")}
 
-# Where the server has them.
+# The server's copies of the models.
 MODELS = Path(os.environ.get("PG_CLIP_BENCH_MODELS", ROOT / "target" / "bench" / "models"))

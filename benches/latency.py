@@ -1,4 +1,4 @@
-"""One text, one picture, a repeated text, and the first call of a connection, against ONNX Runtime alone."""
+"""Compares one text, one image, a repeated text, and the first call of a session with ONNX Runtime alone."""
 
 import io
 import subprocess
@@ -19,7 +19,7 @@ SETTINGS = ["on a table", "in the snow", "seen from above", "beside an old stone
 
 
 def texts(folder, count: int, shortest: int, longest: int) -> list[tuple[str, list[int]]]:
-    """Texts of so many tokens, with their ids."""
+    """Returns texts of that many tokens, with their ids."""
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     found = []
     for number in range(100_000):
@@ -34,7 +34,7 @@ def texts(folder, count: int, shortest: int, longest: int) -> list[tuple[str, li
 
 
 def one_text(model: str, folder, rounds: int, shortest: int, longest: int, context: int) -> dict:
-    """The floor at the same length, pg_clip as a client sees it, and a pipeline that pads to the context."""
+    """Measures the floor at the same length, pg_clip from a client, and a pipeline that pads to the context length."""
     sample = texts(folder, rounds, shortest, longest)
     graph = session(folder / TEXT)
     names = [spec.name for spec in graph.get_inputs()]
@@ -72,7 +72,7 @@ def one_image(model: str, folder, rounds: int, side: int) -> dict:
 
 
 def pixels(models, model: str, files: list[str]) -> list[dict]:
-    """Decode, resize and normalise alone: ours by the example program, Pillow's here, one after the other."""
+    """Measures only decode, resize and normalize: pg_clip's in the example program, then Pillow's in this process."""
     result = []
     for label, file in files:
         ours, theirs = [], []
@@ -87,7 +87,7 @@ def pixels(models, model: str, files: list[str]) -> list[dict]:
 
 
 def repeated_text(model: str, calls: int = 20_000) -> float:
-    """Microseconds of a call whose text is remembered, within one statement."""
+    """Returns microseconds per call with a cached text, within one statement."""
     with connect() as connection:
         def run(expression):
             statement = f"SELECT count({expression}) FROM (SELECT %s::text AS t FROM generate_series(1, %s) OFFSET 0) s"
@@ -97,7 +97,7 @@ def repeated_text(model: str, calls: int = 20_000) -> float:
 
 
 def first_call(models: dict[str, str], rounds: int = 7) -> dict:
-    """Milliseconds of a connection's first text, and of its first picture."""
+    """Returns milliseconds of a session's first text, and of its first image."""
     (photo,) = photos(1)
     result = {}
     for label, model in models.items():
@@ -112,7 +112,7 @@ def first_call(models: dict[str, str], rounds: int = 7) -> dict:
 
 
 def backends(models: dict[str, str], connections: int = 6) -> dict:
-    """Megabytes of connections that all use a model: with several, what is shared is nobody's own."""
+    """Returns megabytes of connections that all use a model. With several connections, shared memory is private to none."""
     (photo,) = photos(1)
     result = {}
     for label, model in models.items():
@@ -132,7 +132,7 @@ def backends(models: dict[str, str], connections: int = 6) -> dict:
 
 
 def clients(folder) -> dict:
-    """Megabytes of a client process that computes embeddings itself, one of each kind."""
+    """Returns megabytes of a client process that computes one embedding of each kind."""
     result = {}
     for kind in ("onnxruntime", "transformers"):
         run = subprocess.run([sys.executable, ROOT / "benches/peers.py", "--memory", kind], capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""Client pipelines: a program reads photos, computes embeddings with the same weights, and inserts them by psycopg."""
+"""Client pipelines: each reads photos, computes embeddings with the same weights, and inserts them with psycopg."""
 
 import io
 import sys
@@ -13,7 +13,7 @@ from full_size import MODELS, SHAPES
 BASE = SHAPES["vit-b-32"]
 # The same weights as the graphs, in the files that torch reads.
 TORCH = ROOT / "target" / "full-size" / "vit-b-32-torch"
-# As fastembed wants them: one graph, next to its preprocessor's configuration.
+# The layout that fastembed needs: one graph, next to its preprocessor's configuration.
 FASTEMBED = ROOT / "target" / "full-size" / "vit-b-32-fastembed"
 
 
@@ -26,7 +26,7 @@ def pictures(batch: list[bytes]) -> list[Image.Image]:
 
 
 def transformers(threads: int = CORES):
-    """The processor on Pillow and the model in torch."""
+    """Runs the processor with Pillow, and the model in torch."""
     import torch
     from transformers import CLIPImageProcessorPil, CLIPVisionModelWithProjection
 
@@ -42,7 +42,7 @@ def transformers(threads: int = CORES):
 
 
 def transformers_onnxruntime(threads: int = CORES):
-    """The processor on Pillow, and the graph in ONNX Runtime."""
+    """Runs the processor with Pillow, and the graph in ONNX Runtime."""
     from transformers import CLIPImageProcessorPil
 
     processor = CLIPImageProcessorPil.from_pretrained(TORCH)
@@ -55,7 +55,7 @@ def transformers_onnxruntime(threads: int = CORES):
 
 
 def pillow_onnxruntime(threads: int = CORES, folder: Path = BASE):
-    """Pillow and numpy by hand, and the graph in ONNX Runtime: the leanest that Python can do."""
+    """Runs Pillow and numpy directly, and the graph in ONNX Runtime: the fastest way in Python."""
     graph = session(folder / "onnx/vision_model.onnx", threads)
 
     def embed(batch):
@@ -65,7 +65,7 @@ def pillow_onnxruntime(threads: int = CORES, folder: Path = BASE):
 
 
 def pillow_onnxruntime_int8(threads: int = CORES):
-    """The same, with the graph that `pgclip quantize` made."""
+    """Like pillow_onnxruntime, with the graph of `pgclip quantize`."""
     return pillow_onnxruntime(threads, MODELS / "vit-b-32-int8")
 
 
@@ -95,7 +95,7 @@ PEERS = {"transformers (Pillow, torch)": transformers, "transformers (Pillow) + 
 
 
 def make_folders() -> None:
-    """What the pipelines read, made of the same random weights."""
+    """Writes the files of the pipelines, from the same random weights."""
     if not (TORCH / "model.safetensors").exists():
         sys.path.insert(0, str(ROOT / "tests/fixtures"))
         from make_full_size import random_model
@@ -107,7 +107,7 @@ def make_folders() -> None:
     if not FASTEMBED.exists():
         FASTEMBED.mkdir(parents=True)
         import onnx
-        # It takes a graph's first output for the embedding.
+        # fastembed uses the first output of a graph as the embedding.
         graph = onnx.load(BASE / "onnx/vision_model.onnx")
         outputs = sorted(graph.graph.output, key=lambda output: output.name != "image_embeds")
         del graph.graph.output[:]

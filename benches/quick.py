@@ -1,9 +1,9 @@
-"""A minute's worth: pg_clip against ONNX Runtime alone, on the embedded model. Information, not a test."""
+"""Compares pg_clip with ONNX Runtime alone on the embedded model, in a minute. Information, not a test."""
 
 from common import ROOT, photos
 from latency import one_image, one_text, repeated_text
 
-# One run of the embedded model's text tower takes less than a millisecond: the protocol is part of what is seen.
+# One run of the embedded model's text encoder takes less than a millisecond, so the protocol is a visible part of the time.
 folder = ROOT / "models/emoji"
 
 
@@ -14,7 +14,7 @@ def main() -> None:
     print(f"bench-quick: a text of {text['tokens']} tokens: {text['pg_clip']:.2f} ms, ONNX Runtime alone {text['floor']:.2f} ms")
     print(f"bench-quick: a photo of 640 x 480: {image['pg_clip']:.2f} ms, ONNX Runtime alone {image['floor']:.2f} ms, "
           f"Pillow and ONNX Runtime {image['pillow_and_onnxruntime']:.2f} ms")
-    print(f"bench-quick: a text that is remembered: {repeated_text('emoji'):.1f} µs")
+    print(f"bench-quick: a cached text: {repeated_text('emoji'):.1f} µs")
 
 
 if __name__ == "__main__":

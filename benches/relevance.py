@@ -1,4 +1,4 @@
-"""Which measure tells rows that a query means from others: on real vectors of LiT, and on the embedded model's emoji."""
+"""Compares measures of relevance: on real vectors of LiT, and on the embedded model's emoji."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from search import normalised
 
 
 def lit(size: str) -> np.ndarray:
-    """Cosines of 55 descriptions with 55 pictures: each describes the picture of its own row."""
+    """Returns the cosines of 55 descriptions with 55 images: each describes the image of its own row."""
     folder = DATA / "embeddings/lit_demo"
     described = {one["id"]: one["prompts"] for one in json.loads((folder / "images/info.json").read_text())}
     pictures = (folder / "models" / size / "zimgs.txt").read_text().split()
@@ -18,13 +18,13 @@ def lit(size: str) -> np.ndarray:
     vectors = {name: normalised(np.frombuffer((folder / "models" / size / f"{name}.bin").read_bytes(), dtype="<f4")
                                 .reshape(len(lines), -1).astype(float))
                for name, lines in (("zimgs", pictures), ("ztxts", texts))}
-    # The first text describes the image; the others were written to mislead.
+    # The first description is correct. The following ones were written to mislead.
     first = [texts.index(re.split(r",\s*", described[picture])[0].strip()) for picture in pictures]
     return vectors["ztxts"][first] @ vectors["zimgs"].T
 
 
 def emoji() -> np.ndarray:
-    """Cosines of the names of the demo's 320 emoji with their pictures."""
+    """Returns the cosines of the names of the demo's 320 emoji with their images."""
     with connect(default_model="emoji") as connection:
         connection.execute("CREATE TEMP TABLE emoji (name text, picture bytea)")
         with connection.cursor().copy("COPY emoji FROM STDIN") as copy:
@@ -35,18 +35,18 @@ def emoji() -> np.ndarray:
 
 
 def measures(cosines: np.ndarray) -> dict[str, np.ndarray]:
-    """A row for each query; larger is more relevant."""
+    """Returns a row for each query. A larger value is more relevant."""
     mean, deviation = cosines.mean(1, keepdims=True), cosines.std(1, keepdims=True)
     return {"cosine": cosines, "cosine minus its mean": cosines - mean, "standard deviations from the mean": (cosines - mean) / deviation}
 
 
 def area(positive: np.ndarray, negative: np.ndarray) -> float:
-    """The part of pairs that are in the right order."""
+    """Returns the share of pairs in the right order."""
     return float((positive[:, None] > negative[None, :]).mean())
 
 
 def judge(values: np.ndarray) -> dict[str, float]:
-    """One cutoff for all queries; and whether the best row tells a query that has its picture from one that lacks it."""
+    """Rates one cutoff for all queries, and how well the best row separates queries with an image from queries without."""
     own = np.eye(len(values), dtype=bool)
     right, wrong = values[own], values[~own]
 

@@ -1,4 +1,4 @@
-"""Tables and plots of what was measured, into docs/: the text between marks in its pages is written anew."""
+"""Writes tables and plots of the results into docs/: replaces the text between marks in its pages."""
 
 import json
 import re
@@ -27,7 +27,7 @@ def table(titles: list[str], rows: list[list]) -> str:
 
 
 def where(parts: dict[str, dict | None]) -> str:
-    """A line, or a line for each group of parts that were measured at different times or in different places."""
+    """Returns one line, or one line for each group of parts with another time or machine."""
     groups = {}
     for name, found in parts.items():
         if found:
@@ -79,7 +79,7 @@ def bits(found: dict, name: str) -> int:
 
 
 def fastest_client(found: dict, weights: int) -> float:
-    """Photos per second."""
+    """Returns photos per second."""
     return max((rate for name, rate in found["photos_per_second"].items()
                 if name not in found["in_database"] and bits(found, name) == weights), default=float("nan"))
 
@@ -236,7 +236,7 @@ def duplicates(found: dict) -> dict[str, str]:
 
 
 def plot(figure, name: str) -> None:
-    # No date and no random ids: the same figures give the same file.
+    # No date and no random ids: the same results give the same file.
     figure.savefig(DOCS / f"project/performance-{name}.svg", metadata={"Date": None})
     plt.close(figure)
 

@@ -1,4 +1,4 @@
-"""HNSW: recall and latency at growing numbers of rows."""
+"""Measures recall and latency of HNSW at growing numbers of rows."""
 
 import json
 import os
@@ -18,7 +18,7 @@ def normalised(rows: np.ndarray) -> np.ndarray:
 
 
 def real_vectors() -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Text vectors of class names, picture vectors, and the names; drawn ones where the reference data is not here."""
+    """Returns embeddings of class names and of images, and the names. Without the reference data, the embeddings are random."""
     folder = DATA / "embeddings"
     if not folder.exists():
         draw = np.random.default_rng(3)
@@ -38,7 +38,7 @@ SAMPLE_NAMES = [f"{colour} {thing}" for colour in ("red", "green", "blue", "whit
 
 
 def rows_around(text: np.ndarray, images: np.ndarray, count: int) -> np.ndarray:
-    """Picture-like vectors: around the texts, moved to where pictures are, each with noise of its own."""
+    """Returns vectors like those of images: around the texts, moved to the region of images, each with its own noise."""
     draw = np.random.default_rng(11)
     shift = images.mean(axis=0) - text.mean(axis=0)
     rows = np.empty((count, 512), dtype=np.float32)
@@ -50,7 +50,7 @@ def rows_around(text: np.ndarray, images: np.ndarray, count: int) -> np.ndarray:
 
 
 def load(rows: np.ndarray) -> None:
-    """By binary COPY, in pgvector's format."""
+    """Loads rows by binary COPY, in pgvector's format."""
     row = np.dtype([("fields", ">i2"), ("id_size", ">i4"), ("id", ">i4"), ("size", ">i4"), ("dim", ">i2"), ("unused", ">i2"),
                     ("x", ">f4", 512)])
     with connect() as connection:
@@ -78,7 +78,7 @@ def exact(rows: np.ndarray, queries: np.ndarray, k: int = 10) -> np.ndarray:
 
 
 def build_index() -> float:
-    """Seconds."""
+    """Returns seconds."""
     with connect() as connection:
         connection.execute("SET maintenance_work_mem = '6GB'")
         connection.execute(f"SET max_parallel_maintenance_workers = {max(1, CORES - 1)}")

@@ -1,4 +1,4 @@
-"""Classifying stored vectors against the product of matrices that it is; and recall by pictures and by texts as queries."""
+"""Compares the classification of stored vectors with a matrix product, and measures recall with image and text queries."""
 
 import os
 
@@ -14,7 +14,7 @@ QUERIES = 200
 
 
 def classify(rows: np.ndarray, text: np.ndarray) -> list[dict]:
-    """All rows by growing numbers of labels: by vectors, and by words that are remembered."""
+    """Classifies all rows with growing numbers of labels: as vectors, and as cached texts."""
     found = []
     with connect(default_model="vit-b-32") as connection:
         connection.execute("DROP TABLE IF EXISTS label")
@@ -51,7 +51,7 @@ def classify(rows: np.ndarray, text: np.ndarray) -> list[dict]:
 
 
 def recall(text: np.ndarray, images: np.ndarray) -> list[dict]:
-    """What clip_index_recall says of the table's own rows, and exact search of texts that have no row."""
+    """Measures clip_index_recall on the table's own rows, and exact search for texts that have no row."""
     rows = rows_around(text, images, INDEXED)
     load(rows)
     build_index()

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Makes the models ready for all connections, then starts PostgreSQL as the official image does.
+# Prepares the models for all sessions, then starts PostgreSQL as the official image does.
 #
-# Models that the image brings are copied into the volume /var/lib/pg_clip/models where they are missing, and
-# `pgclip prepare` saves there what connections share. Neither is done by root, and neither keeps the server from starting.
+# The entry point copies the image's models into the volume /var/lib/pg_clip/models if they are missing there. `pgclip prepare`
+# saves the weights that sessions share in the volume. Root runs neither step, and the server starts even if a step fails.
 set -euo pipefail
-# Elsewhere only in tests.
+# Only tests set other directories.
 models=${PG_CLIP_VOLUME:-/var/lib/pg_clip/models}
 own=${PG_CLIP_OWN_MODELS:-/usr/local/share/pg_clip/models}
 
@@ -15,7 +15,7 @@ copy_models() {
     for model in "$own"/*; do
         name=${model##*/} copy=$models/.${model##*/}.$$
         [ ! -e "$models/$name" ] || continue
-        # By rename: another container may use the same volume.
+        # The rename is atomic, because another container may use the same volume.
         if cp -r "$model" "$copy" && mv -T "$copy" "$models/$name"; then
             say "copied the model $name into $models"
         else
@@ -28,14 +28,14 @@ copy_models() {
 prepare_models() {
     local output
     if [ ! -w "$models" ]; then
-        say "$models cannot be written: the models there are used as they are."
+        say "$models is not writable: its models are used unchanged."
         return
     fi
     copy_models
     if output=$(pgclip prepare 2>&1); then
         say "${output:-there are no models}"
     else
-        say "models could not be prepared, so each connection loads them for itself:" "$output"
+        say "models could not be prepared, so each session loads its own copy:" "$output"
     fi
 }
 
@@ -48,8 +48,8 @@ postgres | -*)
     if [ "$(id -u)" != 0 ]; then
         prepare_models
     else
-        # The server runs model files like code, so no other user may write them.
-        { chown postgres: "$models" && chmod 755 "$models"; } 2>/dev/null || say "$models keeps its owner: it cannot be changed."
+        # Model files are code to the server, so only postgres may write to them.
+        { chown postgres: "$models" && chmod 755 "$models"; } 2>/dev/null || say "the owner of $models could not be changed."
         gosu postgres "$0" --only-models
     fi
     ;;

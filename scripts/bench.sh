@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Measures, on a throw-away server: `make bench` says how.
+# Measures pg_clip on a temporary server: see `make bench`.
 #
-#   bench.sh [PART…]    parts: latency bulk breakdown search concurrency auto_embed zero_shot relevance duplicates render; without any, all. Results go to
-#                       target/bench/*.json, from there `render` writes tables and plots into docs/
-#   bench.sh quick      a minute, on the embedded model; prints some lines
+#   bench.sh [PART…]    parts: latency bulk breakdown search concurrency auto_embed zero_shot relevance duplicates render;
+#                       all of them by default. Writes results to target/bench/*.json. The part `render` writes tables and
+#                       plots from them into docs/
+#   bench.sh quick      measures the embedded model in a minute, and prints some lines
 #
-# Installs what it needs into target/python (torch and transformers, some gigabytes) or, for quick, target/python-quick.
-# The server and its models are in TMPDIR, else /tmp: up to 15 GB, which must be a disk's, not memory's.
+# Installs its requirements into target/python (torch and transformers, some gigabytes) or, for quick, target/python-quick.
+# The server and its models are in TMPDIR, by default /tmp: up to 15 GB, which must be on a disk, not in memory.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,7 +17,7 @@ scratch=$(mktemp -d "${TMPDIR:-/tmp}/pg_clip-bench.XXXXXX")
 chmod 755 "$scratch"
 trap 'scripts/cluster.sh stop "$scratch/cluster"; rm -rf "$scratch"' EXIT
 
-# start SETTING…: a server, and the variables that clients need.
+# start SETTING…: starts a server, and exports the variables that clients need.
 start() {
     scripts/cluster.sh start "$scratch/cluster" "$@"
     # shellcheck disable=SC2046 # NAME=VALUE, without spaces
@@ -37,14 +38,14 @@ parts=("$@")
 [ ${#parts[@]} -gt 0 ] || parts=(latency bulk breakdown search concurrency auto_embed zero_shot relevance duplicates render)
 
 if [ "${parts[*]}" != render ]; then
-    step "Making the models, if they are not there"
+    step "Creating the missing models"
     scripts/test/full_size.sh make vit-b-32
     scripts/test/full_size.sh make vit-l-14
     cargo build --quiet --release --target-dir target --package clip --example pixels
     export PG_CLIP_BENCH_MODELS=$scratch/models
     pgclip() { target/release/pgclip --model-path "$scratch/models" --onnxruntime target/onnxruntime/libonnxruntime.so "$@"; }
     mkdir -p target/bench
-    # The build under test is older than a commit that is made meanwhile.
+    # The measured programs are built already. This records their commit, because a commit during the run is not measured.
     PG_CLIP_BENCH_COMMIT=$(git rev-parse --short HEAD)
     export PG_CLIP_BENCH_COMMIT
     {
@@ -66,7 +67,7 @@ if [ "${parts[*]}" != render ]; then
         pgclip --json quantize vit-b-32 "${samples[@]}" >target/bench/quantize.json
         ;;
     esac
-    # Loading a million rows shall measure the index, not the log.
+    # Loading a million rows must measure the index, not the WAL.
     start "clip.model_path = '$scratch/models'" "shared_buffers = '1GB'" "max_connections = 100" "wal_level = minimal" \
         "max_wal_senders = 0" "max_wal_size = '32GB'" "synchronous_commit = off" "client_min_messages = error"
 fi

@@ -60,10 +60,10 @@ check_sql() {
     mkdir -p "$tools"
     make --silent --always-make sql SCRIPT="$tools/script.sql"
     cmp "$tools/script.sql" "$script" ||
-        { echo "$script is not made of sql/parts. Run: make sql" >&2; return 1; }
+        { echo "$script differs from the parts in sql/parts. Run: make sql" >&2; return 1; }
 }
 
-# A database of any encoding runs the script, and gets the messages.
+# The script and the messages must be ASCII, because databases of any encoding run and receive them.
 check_ascii() {
     ! { grep -nP '[^\x00-\x7F]' sql/parts/*.sql; grep -rnP '^(?!\s*//).*[^\x00-\x7F]' src --include='*.rs'; } ||
         { echo "SQL and messages must be ASCII." >&2; return 1; }

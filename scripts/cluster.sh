@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# A throw-away PostgreSQL cluster, reached by a socket of its own, without TCP. PG_CONFIG names the server.
+# Manages a temporary PostgreSQL cluster, which clients reach by its own socket, without TCP. PG_CONFIG selects the server.
 #
-#   cluster.sh start DIR [SETTING=VALUE…]   create DIR (new, or empty) and a cluster in it, and start it
-#   cluster.sh restart DIR                  stop it at once, as a crash does, and start it again
+#   cluster.sh start DIR [SETTING=VALUE…]   create DIR (new, or empty) and a cluster in it, and start the cluster
+#   cluster.sh restart DIR                  stop the cluster immediately, as a crash does, and start it again
 #   cluster.sh backup DIR NEW SIGNAL [SETTING=VALUE…]
-#                                           copy the running cluster into NEW, which `restart NEW` starts as a "standby", or
+#                                           copy the running cluster into NEW. `restart NEW` starts it as a "standby", or
 #                                           for a "recovery"
 #   cluster.sh env DIR                      print the variables that a client needs
-#   cluster.sh psql DIR [ARGUMENT…]         run psql on it
-#   cluster.sh stop DIR                     stop it and remove DIR; nothing to do is no error
+#   cluster.sh psql DIR [ARGUMENT…]         run psql on the cluster
+#   cluster.sh stop DIR                     stop the cluster and remove DIR; does nothing if there is no cluster
 #
 # The superuser is postgres. The server's log is DIR/log.
-# PostgreSQL refuses to run as root: then the cluster belongs to the system's user postgres.
+# PostgreSQL does not run as root: if the caller is root, the cluster belongs to the system user postgres.
 set -euo pipefail
 
 fail() {
@@ -19,7 +19,7 @@ fail() {
     exit 1
 }
 
-[ $# -ge 2 ] || fail "usage: cluster.sh start|restart|backup|env|psql|stop DIR" "Its head says more: ${BASH_SOURCE[0]}"
+[ $# -ge 2 ] || fail "usage: cluster.sh start|restart|backup|env|psql|stop DIR" "See the first lines of ${BASH_SOURCE[0]}"
 verb=$1
 directory=$(realpath --no-symlinks "$2")
 shift 2
@@ -28,7 +28,7 @@ bin=$("${PG_CONFIG:-pg_config}" --bindir) || fail "pg_config is not on the PATH.
 
 as_server() {
     if [ "$(id -u)" = 0 ]; then
-        # From /, because the caller's own directory may be closed to postgres.
+        # From /, because postgres may have no access to the caller's directory.
         (cd / && setpriv --reuid postgres --regid postgres --init-groups env HOME="$directory" "$@")
     else
         "$@"
@@ -39,7 +39,7 @@ is_cluster() { [ -e "$data/PG_VERSION" ]; }
 
 require_cluster() { is_cluster || fail "there is no cluster in $directory." "Start one: scripts/cluster.sh start $directory"; }
 
-# A socket's path may have 107 bytes: the name of the file in it takes 15, its lock file's 20.
+# A socket's path has at most 107 bytes. The name of the socket takes 15 of them, and the name of its lock file takes 20.
 socket_directory() {
     if [ ${#directory} -le 85 ]; then
         echo "$directory"
@@ -48,27 +48,27 @@ socket_directory() {
     fi
 }
 
-# settings SETTING=VALUE…: as lines of a configuration file.
+# settings SETTING=VALUE…: prints the settings as lines of a configuration file.
 settings() { [ $# = 0 ] || printf '%s\n' "$@"; }
 
 make_folder() {
     [ -z "$(ls -A "$directory" 2>/dev/null)" ] ||
-        fail "$directory is not empty." "Name a new folder, or end the cluster in it: scripts/cluster.sh stop $directory"
-    # From here on, a failure or an interrupt removes the directory.
+        fail "$directory is not empty." "Name a new directory, or stop the cluster in it: scripts/cluster.sh stop $directory"
+    # This script owns the directory from here on. It removes the directory after every failure or interrupt.
     trap '[ $? = 0 ] || { stop_server; remove; }' EXIT
     mkdir -p "$directory" "$(socket_directory)"
-    # A user who reaches the socket is superuser.
+    # Anyone who can reach the socket is superuser.
     chmod 700 "$directory" "$(socket_directory)"
     if [ "$(id -u)" = 0 ]; then
         id -u postgres >/dev/null 2>&1 || fail "root cannot run a server, and there is no user postgres." "Create one: useradd --system postgres"
         chown postgres: "$directory" "$(socket_directory)"
-        as_server test -w "$directory" || fail "the user postgres cannot reach $directory." "Name a folder that it can, such as one in /tmp."
+        as_server test -w "$directory" || fail "the user postgres cannot reach $directory." "Name a directory that it can reach, such as one in /tmp."
     fi
 }
 
 create() {
     make_folder
-    # PGPORT and the like in the caller's environment count less than the file.
+    # The file overrides PGPORT and similar variables of the caller.
     # shellcheck disable=SC2016 # $1 and $2 belong to the inner shell
     as_server "$bin/initdb" --pgdata "$data" --username postgres --auth trust --encoding UTF8 --no-locale --no-sync \
         >/dev/null || fail "initdb could not create a cluster in $directory."
@@ -85,21 +85,21 @@ backup() {
     shift 2
     make_folder
     as_server "$bin/pg_basebackup" --host "$source" --port 5432 --username postgres --pgdata "$data" --checkpoint fast --no-sync
-    # Settings of ALTER SYSTEM override the file, and so must these.
+    # ALTER SYSTEM settings override postgresql.conf, so these are written to postgresql.auto.conf.
     settings "unix_socket_directories = '$(socket_directory)'" "$@" | as_server tee -a "$data/postgresql.auto.conf" >/dev/null
     as_server touch "$data/$signal.signal"
 }
 
 start_server() {
     as_server "$bin/pg_ctl" --pgdata "$data" --log "$directory/log" --wait --timeout 120 --silent start >/dev/null || {
-        echo "cluster.sh: the server does not start. The end of its log:" >&2
+        echo "cluster.sh: the server did not start. The end of its log:" >&2
         tail -n 20 "$directory/log" >&2
         return 1
     }
 }
 
-# At once, as a crash would: nothing of the data is to be kept, or a restart shall prove that it survives. Processes of a
-# killed postmaster exit by themselves, within a second: no other server can start before.
+# Stops the server immediately, as a crash does. The data is not needed any more, or a restart has to prove that it survives.
+# Processes of a killed postmaster exit by themselves within a second. No other server can start before.
 stop_server() {
     local begun=$SECONDS
     as_server "$bin/pg_ctl" --pgdata "$data" --wait --silent --mode immediate stop >/dev/null 2>&1 && return
@@ -114,7 +114,7 @@ stop_server() {
     done
 }
 
-# The processes of the server: they run in the data directory.
+# Prints the processes of the server: their working directory is the data directory.
 processes() {
     local process
     for process in /proc/[0-9]*; do
@@ -123,7 +123,7 @@ processes() {
 }
 
 remove() {
-    # A killed postmaster leaves shared memory behind, which its successor finds and gives back.
+    # A killed postmaster leaves shared memory behind. The next server start finds and releases it.
     if [ -e "$data/postmaster.pid" ]; then
         (start_server && stop_server) >/dev/null 2>&1 || true
     fi
@@ -144,7 +144,7 @@ restart)
     ;;
 backup)
     require_cluster
-    [ $# -ge 2 ] || fail "backup needs a folder and a signal, standby or recovery."
+    [ $# -ge 2 ] || fail "backup needs a directory and a signal: standby or recovery."
     backup "$@"
     ;;
 env)
@@ -157,9 +157,9 @@ psql)
     exec env "${variables[@]}" "$bin/psql" "$@"
     ;;
 stop)
-    # Never a directory that holds no cluster.
+    # Never removes a directory without a cluster.
     if is_cluster; then
-        # Nothing may stay behind, whatever is wrong with it; the failure is reported all the same.
+        # Removes everything, whatever is wrong with the cluster, and still reports the failure.
         left=0
         stop_server || { left=1; processes | xargs --no-run-if-empty kill -KILL; }
         remove
@@ -167,6 +167,6 @@ stop)
     fi
     ;;
 *)
-    fail "$verb is none of: start, restart, backup, env, psql, stop"
+    fail "$verb is not a command. Commands: start, restart, backup, env, psql, stop"
     ;;
 esac

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Shows what pg_clip does, on a server of its own that is gone afterwards.
+# Demonstrates pg_clip on a temporary server, and removes the server afterwards.
 #
-#   demo.sh [--keep]    --keep: the server stays, to be played with
+#   demo.sh [--keep]    --keep: keeps the server for experiments
 #
-# `make demo` builds and installs before.
+# `make demo` builds and installs pg_clip first.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -32,21 +32,21 @@ is_installed || fail "pg_clip is not installed in this server." "Run: make demo"
 cluster=$(mktemp -d "${TMPDIR:-/tmp}/pg_clip-demo.XXXXXX")
 trap 'scripts/cluster.sh stop "$cluster"; rm -rf "$cluster"' EXIT
 
-step "Starting a throw-away server in $cluster"
-scripts/cluster.sh start "$cluster" || fail "the server does not start: what it said is above."
+step "Starting a temporary server in $cluster"
+scripts/cluster.sh start "$cluster" || fail "the server did not start. Its output is above."
 
-step "Playing examples/demo.sql"
+step "Running examples/demo.sql"
 scripts/cluster.sh psql "$cluster" -X --quiet --set ON_ERROR_STOP=1 --pset pager=off --file examples/demo.sql </dev/null ||
-    fail "examples/demo.sql failed: the message above says where." "After a change of the sources, run: make demo"
+    fail "examples/demo.sql failed: see the message above." "After a change of the sources, run: make demo"
 
 if [ -n "$keep" ]; then
     trap - EXIT
-    step "The server keeps running"
-    # Another server than the one on the PATH needs naming again.
+    step "The server is still running"
+    # The commands must name a server that is not the one on the PATH.
     prefix=${PG_CONFIG:+PG_CONFIG=$PG_CONFIG }
     echo "Connect:  ${prefix}scripts/cluster.sh psql $cluster"
     echo "Stop it:  ${prefix}scripts/cluster.sh stop $cluster"
 else
     step "The server is stopped and removed"
-    echo "To play with it yourself:  scripts/demo.sh --keep"
+    echo "To keep the server for experiments:  scripts/demo.sh --keep"
 fi

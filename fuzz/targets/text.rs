@@ -1,4 +1,4 @@
-//! Texts become ids, with the tokenizers of the fixtures.
+//! Converts texts to token ids, with the tokenizers of the fixtures.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(init: fuzz::begin(), |bytes: &[u8]| clip::fuzz::text(bytes));

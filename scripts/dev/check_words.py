@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Patterns ignore case, and a space matches any white space. Each has the words to write instead.
+# Patterns ignore case, and a space matches any white space. The value is the replacement.
 WORDS = {
     r"anew": "again, or a verb with re-",
     r"unawares": "by accident; silently",
@@ -48,7 +48,7 @@ WORDS = {
 # A sentence that is no question begins with its subject, not with one of these.
 NO_SUBJECT = re.compile(r"(?:(?<=[.!?] )|(?<=[.!?]\n)|^)(?:What|Who|Whoever|Whomever)\b[^.!?\n|]*(?:\n[^.!?\n|]+)*\.(?=\s|$)", re.M)
 
-# Words that are right in some place: files, words, and the reason.
+# Words that are correct in some files: files, words, and the reason.
 ALLOWED = [
     ("docs/project/style.md", r".*", "the page lists the words"),
     ("SECURITY.md", r"is refused", "the operating system refuses memory"),

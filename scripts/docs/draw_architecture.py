@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Draws docs/images/architecture.svg.
 
-The picture shows the parts of pg_clip, the border to Postgres, and the paths of an image, a query and a queued row.
+The image shows the parts of pg_clip, the border to Postgres, and the paths of an image, a query and a queued row.
 """
 
 from html import escape

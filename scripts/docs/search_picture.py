@@ -3,8 +3,8 @@
 
     PG_CONFIG=… python3 scripts/docs/search_picture.py
 
-It searches on a temporary server of its own. pg_clip must be installed in the server of PG_CONFIG. The images are in the
-picture itself, so it needs no other file.
+It searches on a temporary server of its own. pg_clip must be installed in the server of PG_CONFIG. The file contains all its
+images.
 """
 
 import base64
@@ -33,7 +33,7 @@ HEIGHT = MARGIN + len(QUERIES) * (SIDE + GAP) - GAP + MARGIN
 
 
 def search():
-    """The results of each query: names, and images in base64."""
+    """Returns the results of each query: names, and images in base64."""
     with tempfile.TemporaryDirectory(prefix="pg_clip-picture-") as directory:
         cluster = f"{directory}/cluster"
         subprocess.run(["chmod", "755", directory], check=True)
@@ -44,14 +44,14 @@ def search():
             answer = subprocess.run(psql, input=script, capture_output=True, check=True, text=True)
         finally:
             subprocess.run([CLUSTER, "stop", cluster], check=True)
-    # The first results are the statements of the script that loads the images: it prints none of them.
+    # The first results belong to the script that loads the images, so they are not printed.
     lines = [line for line in answer.stdout.splitlines() if line.startswith("[")]
     assert len(lines) == len(QUERIES), answer.stdout
     return [json.loads(line) for line in lines]
 
 
 def row(number, query, found):
-    """One query text with its images."""
+    """Draws one query text with its images."""
     top = MARGIN + number * (SIDE + GAP)
     yield f'<text x="{LEFT - MARGIN}" y="{top + SIDE / 2 + TEXT / 3:.0f}" text-anchor="end">“{html.escape(query)}”</text>'
     for place, (name, image) in enumerate(found):

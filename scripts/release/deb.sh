@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Makes a Debian package of what `make` built, for the server of PG_CONFIG: target/deb/postgresql-MAJOR-pg-clip_….deb
+# Builds a Debian package of the built files, for the server of PG_CONFIG: target/deb/postgresql-MAJOR-pg-clip_….deb
 #
-# `make deb` builds before. DEBFULLNAME and DEBEMAIL name the maintainer, DEB_REVISION the package's revision (1).
-# Where lintian is installed, an error of its ends this.
+# `make deb` builds pg_clip first. DEBFULLNAME and DEBEMAIL name the maintainer, DEB_REVISION the package's revision (1). If
+# lintian is installed, a lintian error fails the script.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -17,7 +17,7 @@ PG_CONFIG=${PG_CONFIG:-pg_config}
 command -v dpkg-shlibdeps >/dev/null || fail "dpkg-dev is not installed." "Run: apt-get install dpkg-dev"
 [[ $("$PG_CONFIG" --bindir) == /usr/lib/postgresql/* ]] ||
     fail "the server of $PG_CONFIG is not one of Debian's packages." "Name one: make deb PG_CONFIG=/usr/lib/postgresql/15/bin/pg_config"
-[ -e target/onnxruntime/ThirdPartyNotices.txt ] || fail "ONNX Runtime is not here, which the package brings along." "Run: make setup"
+[ -e target/onnxruntime/ThirdPartyNotices.txt ] || fail "ONNX Runtime is missing. The package contains it." "Run: make setup"
 
 server=$("$PG_CONFIG" --version | grep -oE '[0-9]+(\.[0-9]+)?' | head -n 1)
 major=${server%%.*}
@@ -26,7 +26,7 @@ version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)-${DEB_REVISION:-1}
 architecture=$(dpkg --print-architecture)
 maintainer="${DEBFULLNAME:-the pg_clip contributors} <${DEBEMAIL:-maintainers@pg-clip.invalid}>"
 least_pgvector=$(sed -n 's/^least_pgvector=//p' scripts/setup.sh)
-# The same sources give the same package.
+# The same sources result in the same package.
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)}
 export SOURCE_DATE_EPOCH
 
@@ -34,22 +34,22 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 root=$scratch/root
 doc=$root/usr/share/doc/$package
-# The last lines add the libraries that the programs are linked to.
+# dpkg-shlibdeps needs the last directory.
 mkdir -p "$root/DEBIAN" "$doc" "$scratch/debian"
 
 install_files() {
     make --no-print-directory install DESTDIR="$root" PG_CONFIG="$PG_CONFIG" >"$scratch/install.log" ||
-        fail "make install failed: what it said is above."
+        fail "make install failed. Its output is above."
     local libraries
     libraries=$root$("$PG_CONFIG" --pkglibdir)
     strip --strip-unneeded "$root$("$PG_CONFIG" --bindir)/pgclip" "$libraries/pg_clip.so" "$libraries/pg_clip/libonnxruntime.so"
-    # Debian keeps libraries without the executable bit, and notices in one place.
+    # Debian keeps libraries without the executable bit, and all notices in one directory.
     chmod 644 "$libraries/pg_clip.so" "$libraries/pg_clip/libonnxruntime.so"
     mv "$libraries/pg_clip/ThirdPartyNotices.txt" "$doc/onnxruntime-notices.txt"
     rm "$libraries/pg_clip/LICENSE"
 }
 
-# The compiled crates, and the notices of their authors. The text of the Apache License is part of Debian.
+# Prints the compiled crates, with the notices that their authors require. Debian itself has the text of the Apache License.
 crate_notices() {
     local crate crate_version license folder
     {
@@ -63,7 +63,7 @@ crate_notices() {
     done
 }
 
-# A text as a field of a control file: indented, a dot for an empty line.
+# Prints a text as a field of a control file: indented, with a dot for each empty line.
 as_field() { sed 's/^$/./; s/^/ /' "$1"; }
 
 write_documents() {
@@ -73,7 +73,7 @@ write_documents() {
     crate_notices >"$doc/rust-crates.txt"
     cp CHANGELOG.md "$doc/changelog"
     {
-        printf '%s (%s) unstable; urgency=medium\n\n  * Release %s: the file changelog.gz says what is new.\n\n' \
+        printf '%s (%s) unstable; urgency=medium\n\n  * Release %s: see the file changelog.gz.\n\n' \
             pg-clip "$version" "${version%-*}"
         printf ' -- %s  %s\n' "$maintainer" "$(date --utc --date "@$SOURCE_DATE_EPOCH" --rfc-email)"
     } >"$doc/changelog.Debian"
@@ -82,17 +82,17 @@ write_documents() {
 
 library_dependencies() {
     printf 'Source: pg-clip\n\nPackage: %s\nArchitecture: any\n' "$package" >"$scratch/debian/control"
-    # That the server's own symbols are in no library is meant.
+    # No library has the server's own symbols. This is intended, so the warning about it is off.
     (cd "$scratch" && find root/usr/lib -type f -printf '-e%p\n' | xargs dpkg-shlibdeps -O --warnings=1) | sed 's/^shlibs:Depends=//'
 }
 
-# The server may not be of an earlier minor release than the headers that pg_clip was built with.
-# pgvector is only recommended: Debian 12 has no package of it, and one that was built from source serves as well.
-# apt takes the package where there is one (PGDG has); the postinst says what to do where there is none.
+# The server must not be of an earlier minor release than the headers that pg_clip was built with.
+# The package only recommends pgvector: Debian 12 has no package of pgvector, and pgvector can also be built from source. apt
+# installs the package if there is one (PGDG has one). Otherwise the postinst prints the necessary step.
 write_control() {
     local depends
     depends=$(library_dependencies)
-    [ -n "$depends" ] || fail "dpkg-shlibdeps found no dependencies: what it said is above."
+    [ -n "$depends" ] || fail "dpkg-shlibdeps found no dependencies. Its output is above."
     cat >"$root/DEBIAN/control" <<END
 Package: $package
 Source: pg-clip
@@ -136,8 +136,8 @@ mkdir -p target/deb
 deb=target/deb/${package}_${version}_$architecture.deb
 dpkg-deb --root-owner-group --build "$root" "$deb" >/dev/null
 if command -v lintian >/dev/null; then
-    lintian --allow-root --fail-on error "$deb" || fail "lintian found errors, see above." "Repair them, or add them with a reason to packaging/deb/lintian-overrides."
+    lintian --allow-root --fail-on error "$deb" || fail "lintian found errors, see above." "Fix them, or add them with a reason to packaging/deb/lintian-overrides."
 else
-    say "lintian is not installed: its checks are left out"
+    say "lintian is not installed: its checks are skipped"
 fi
 say "made $deb ($(du -h "$deb" | cut -f 1))"

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# A clean Debian in a directory, for trials of packages and images. Needs root and debootstrap.
+# Creates a clean Debian in a directory, for tests of packages and images. Needs root and debootstrap.
 #
-#   clean_debian.sh make DIR [SUITE]     a fresh copy of a release (of this machine's own, where none is named), as small as
-#                                        the official images have it
-#   clean_debian.sh run DIR COMMAND…     run a command as root in it, in namespaces of its own
+#   clean_debian.sh make DIR [SUITE]     create a fresh copy of a release, by default of this machine's own. It is as small as
+#                                        the official images
+#   clean_debian.sh run DIR COMMAND…     run a command as root in it, in its own namespaces
 #   clean_debian.sh remove DIR
 #
-# The system that is copied is kept in target/debootstrap, and so are the packages that apt fetches.
-# Mounts and processes are the namespaces' own: they end with the command, however it ends.
-# CLEAN_DEBIAN_VOLUMES=PATHS makes all read-only for run, but for these directories, which begin empty.
-# CLEAN_DEBIAN_SHARED=PATHS shows these directories of this machine, at the same paths, for run.
+# target/debootstrap keeps the original system of the copies, and the packages that apt fetches.
+# Mounts and processes belong to the namespaces: they end with the command, even if it fails.
+# CLEAN_DEBIAN_VOLUMES=PATHS makes everything read-only for run, except these directories, which begin empty.
+# CLEAN_DEBIAN_SHARED=PATHS makes these directories of this machine visible for run, at the same paths.
 set -euo pipefail
 cache=$(realpath "$(dirname "$0")/../..")/target/debootstrap
 
@@ -18,13 +18,13 @@ fail() {
     exit 1
 }
 
-[ $# -ge 2 ] || fail "usage: clean_debian.sh make|run|remove DIR" "Its head says more: ${BASH_SOURCE[0]}"
+[ $# -ge 2 ] || fail "usage: clean_debian.sh make|run|remove DIR" "See the first lines of ${BASH_SOURCE[0]}"
 [ "$(id -u)" = 0 ] || fail "this needs root." "Run it with sudo, or as root."
 verb=$1
 directory=$(realpath --no-symlinks "$2")
 shift 2
 
-# apt's sources of Debian itself, as this machine has them: mirror, suite, components.
+# Prints the sources of Debian itself in this machine's apt: mirror, suite, components.
 sources() {
     # shellcheck disable=SC2016 # the variables are apt's own
     apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' 'Origin: Debian' | sed 's/^/deb /' | sort -u
@@ -33,37 +33,37 @@ sources() {
 # shellcheck source=/dev/null
 own_suite() { . /etc/os-release && echo "${VERSION_CODENAME:-}"; }
 
-# make_base SUITE FOLDER
+# make_base SUITE DIRECTORY
 make_base() {
     local suite=$1 new=$2.new mirror
     command -v debootstrap >/dev/null || fail "debootstrap is not installed." "Run: apt-get install debootstrap"
     mirror=$(sources | awk -v suite="$(own_suite)" '$3 == suite {print $2; exit}')
-    [ -n "$mirror" ] || fail "apt knows no mirror of Debian." "Run: apt-get update"
+    [ -n "$mirror" ] || fail "apt has no mirror of Debian." "Run: apt-get update"
     echo "clean_debian.sh: fetching Debian $suite" >&2
     rm -rf "$2" "$new"
     mkdir -p "$cache/archives/partial"
-    debootstrap --variant=minbase "$suite" "$new" "$mirror" >"$cache/log" 2>&1 || fail "debootstrap failed: $cache/log says why."
+    debootstrap --variant=minbase "$suite" "$new" "$mirror" >"$cache/log" 2>&1 || fail "debootstrap failed: see $cache/log"
     if [ "$suite" = "$(own_suite)" ]; then
         sources >"$new/etc/apt/sources.list"
     else
-        # The lists of a suite in motion are valid for a week, which a mirror that lags behind may exceed.
+        # The lists of a changing suite are valid for a week. The lists of a slow mirror may be older.
         echo "deb [check-valid-until=no] $mirror $suite main" >"$new/etc/apt/sources.list"
     fi
-    # Services do not start by themselves.
+    # Prevents packages from starting services.
     printf '#!/bin/sh\nexit 101\n' >"$new/usr/sbin/policy-rc.d"
     chmod 755 "$new/usr/sbin/policy-rc.d"
     rm -rf "$new"/var/cache/apt/archives/*.deb
     mv "$new" "$2"
 }
 
-# Runs in the namespaces: the directory becomes the root directory.
+# Runs in the namespaces: makes the directory the root of all processes.
 enter() {
     local volume folder
     mount --make-rprivate /
     mount --bind "$directory" "$directory"
     mkdir -p "$directory/var/cache/apt/archives"
     mount --bind "$cache/archives" "$directory/var/cache/apt/archives"
-    # Names are resolved as this machine does.
+    # Uses this machine's name resolution.
     cp /etc/resolv.conf "$directory/etc/resolv.conf"
     for folder in ${CLEAN_DEBIAN_SHARED:-}; do
         mkdir -p "$directory$folder"
@@ -77,7 +77,7 @@ enter() {
     fi
     mount -t proc proc "$directory/proc"
     mount --rbind /dev "$directory/dev"
-    # Not chroot alone, which would not allow tests to create namespaces.
+    # chroot is not sufficient: some tests create namespaces, which a process in a chroot cannot do.
     cd "$directory"
     pivot_root . .
     umount --lazy .
@@ -104,6 +104,6 @@ remove)
     rm -rf --one-file-system "$directory"
     ;;
 *)
-    fail "$verb is none of: make, run, remove"
+    fail "$verb is not a command. Commands: make, run, remove"
     ;;
 esac

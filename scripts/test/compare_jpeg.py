@@ -1,10 +1,11 @@
-"""Compare JPEG pixels with Pillow's: random files of every kind that cjpeg, Pillow and imagecodecs write, whole and damaged.
+"""Compares JPEG pixels with Pillow's: random files of every kind that cjpeg, Pillow and imagecodecs write, whole and damaged.
 
     compare_jpeg.py LEVELS [WHOLE [DAMAGED [SEED]]]
 
-LEVELS is the program of `cargo build --release -p clip --example levels`. Needs cjpeg of libjpeg-turbo on the path, and the Python
-packages of tests/fixtures/requirements.txt. Prints how many files have the same pixels, how many are rejected by both, and
-each file on which the two differ; these are kept in target/compare_jpeg. Fails if a file that Pillow reads has other pixels.
+LEVELS is the program of `cargo build --release -p clip --example levels`. Needs cjpeg of libjpeg-turbo on the PATH, and the
+Python packages of tests/fixtures/requirements.txt. Prints the number of files with the same pixels, the number of files that
+both programs reject, and each file on which the two differ. Keeps these files in target/compare_jpeg. Fails if pg_clip reads
+other pixels than Pillow or rejects a file that Pillow reads.
 """
 
 import collections
@@ -25,14 +26,14 @@ OUT = Path(__file__).resolve().parents[2] / "target/compare_jpeg"
 SAMPLINGS = ["1x1", "2x1", "2x2", "1x2", "4x1", "1x4", "4x2", "2x4", "3x1", "1x3", "3x2", "2x3", "2x2,1x2", "2x2,2x1", "2x1,1x1,2x1",
              "2x2,1x1,2x1", "2x2,1x1,1x2", "2x2,2x2,1x1", "4x1,2x1", "2x1,2x1", "3x1,1x1,3x1", "1x1,2x1,2x1", "1x1,2x2,2x2"]
 SEQUENTIAL = ["0;1;2;", "0,1;2;", "0;1,2;", "0,2;1;", "1;0;2;", "2;1;0;", "1,2;0;"]
-# Some of these leave coefficients open.
+# Some of these scans do not transmit all coefficients.
 PROGRESSIVE = ["0,1,2: 0 0 0 0;0: 1 63 0 0;1: 1 63 0 0;2: 1 63 0 0;", "0,1,2: 0 0 0 0;0: 1 5 0 2;", "0,1,2: 0 0 0 1;",
                "0: 0 0 0 0;1: 0 0 0 0;2: 0 0 0 0;0: 1 9 0 0;0: 10 63 0 0;1: 1 63 0 0;2: 1 63 0 0;",
                "0,1,2: 0 0 0 0;0: 1 63 0 3;1: 1 63 0 2;2: 1 63 0 2;"]
 
 
 def picture(draw: random.Random) -> np.ndarray:
-    """Noise, fields or slopes, of any size up to 70 x 70."""
+    """Draws noise, fields or slopes, of any size up to 70 x 70."""
     width, height, size = draw.randint(1, 70), draw.randint(1, 70), draw.choice([1, 1, 2, 5, 8])
     levels = np.random.default_rng(draw.getrandbits(32))
     if draw.random() < 0.3:
@@ -44,7 +45,7 @@ def picture(draw: random.Random) -> np.ndarray:
 
 
 def by_cjpeg(draw: random.Random, levels: np.ndarray) -> bytes | None:
-    """Nothing where cjpeg cannot do what was drawn."""
+    """Returns nothing if cjpeg does not support the drawn options."""
     options = ["-quality", str(draw.randint(1, 100)), "-sample", draw.choice(SAMPLINGS)]
     for chance, more in [(0.1, ["-grayscale"]), (0.1, ["-rgb"]), (0.3, ["-progressive"]), (0.25, ["-arithmetic"]), (0.3, ["-optimize"]),
                          (0.4, ["-restart", draw.choice(["1", "2", "1B", "2B", "7B"])]), (0.1, ["-smooth", "20"])]:

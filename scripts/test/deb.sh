@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Tries the Debian package as its users do: into a clean Debian, search emoji with it, purge it. Needs root and debootstrap.
+# Tests the Debian package: installs it in a clean Debian, searches emoji with it, and purges it. Needs root and debootstrap.
 #
-# `make test-deb` makes the package before. pgvector is this machine's own: Debian 12 has no package of it.
+# `make test-deb` builds the package first. pgvector is a copy of this machine's: Debian 12 has no package of it.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -24,23 +24,23 @@ root=$PWD/target/debootstrap/test-deb
 trap 'scripts/test/clean_debian.sh remove "$root"' EXIT
 inside() { scripts/test/clean_debian.sh run "$root" "$@"; }
 as_postgres() { inside setpriv --reuid postgres --regid postgres --init-groups env HOME=/tmp "$@"; }
-# All files. The records of dpkg and apt, logs and caches do not count.
+# Lists everything except directories. Records of dpkg and apt, logs and caches do not count.
 all_files() { (cd "$root" && find . -xdev \( -path ./var/lib/dpkg -o -path ./var/cache -o -path ./var/log -o -path ./tmp \) -prune -o ! -type d -print | sort); }
 
 step "a clean Debian"
 scripts/test/clean_debian.sh make "$root"
 inside sh -c "apt-get -q update && apt-get -qy install --no-install-recommends postgresql-$major" >"$root.log" 2>&1 ||
-    fail "postgresql-$major cannot be installed: $root.log says why."
+    fail "postgresql-$major cannot be installed: see $root.log"
 all_files >"$root.before"
 
 step "installing ${debs[0]}, without pgvector"
 cp "${debs[0]}" "$root/tmp/pg_clip.deb"
-inside apt-get -qy install /tmp/pg_clip.deb >"$root.log" 2>&1 || fail "the package cannot be installed: $root.log says why."
-grep -q "install postgresql-$major-pgvector" "$root.log" || fail "the package does not say that pgvector is missing."
+inside apt-get -qy install /tmp/pg_clip.deb >"$root.log" 2>&1 || fail "the package cannot be installed: see $root.log"
+grep -q "install postgresql-$major-pgvector" "$root.log" || fail "the package does not report that pgvector is missing."
 inside pgclip --help >/dev/null || fail "/usr/bin/pgclip does not run."
 inside dpkg --verify "$package"
 
-inside pgclip verify >"$root.log" || fail "pgclip verify finds something on a new installation: $root.log says what."
+inside pgclip verify >"$root.log" || fail "pgclip verify reports errors on a new installation: see $root.log"
 
 step "searching emoji"
 cp "$("$PG_CONFIG" --pkglibdir)/vector.so" "$root$("$PG_CONFIG" --pkglibdir)"
@@ -52,19 +52,19 @@ SELECT name FROM emoji ORDER BY embedding <=> (SELECT clip_embed_text('musical i
 SELECT name FROM emoji ORDER BY embedding <=> (SELECT embedding FROM emoji WHERE name = 'guitar') LIMIT 2;
 END
 as_postgres pg_virtualenv -v "$major" psql -d postgres -X --quiet --tuples-only --no-align --set ON_ERROR_STOP=1 \
-    --file /tmp/search.sql --output /tmp/found >"$root.log" 2>&1 </dev/null || fail "the search failed: $root.log says why."
+    --file /tmp/search.sql --output /tmp/found >"$root.log" 2>&1 </dev/null || fail "the search failed: see $root.log"
 expected='musical keyboard
 guitar
 trumpet'
-[ "$(cat "$root/tmp/found")" = "$expected" ] || fail "the search found something else:" "$(cat "$root/tmp/found")"
+[ "$(cat "$root/tmp/found")" = "$expected" ] || fail "the search returned other rows:" "$(cat "$root/tmp/found")"
 
-step "purging it, and what was prepared of its model"
+step "purging the package with the prepared files of its model"
 inside pgclip show emoji | grep -Eq '^prepared +yes' || fail "the package's model is not prepared."
 inside rm "$("$PG_CONFIG" --pkglibdir)/vector.so"
 (cd "$root$("$PG_CONFIG" --sharedir)/extension" && rm vector.control vector--*.sql)
-inside apt-get -qy purge "$package" >"$root.log" 2>&1 || fail "the package cannot be purged: $root.log says why."
+inside apt-get -qy purge "$package" >"$root.log" 2>&1 || fail "the package cannot be purged: see $root.log"
 left=$(all_files | comm -13 "$root.before" -)
 [ -z "$left" ] || fail "these files are left:" "$left"
-[ ! -e "$root$("$PG_CONFIG" --sharedir)/pg_clip" ] || fail "the folder pg_clip is left."
+[ ! -e "$root$("$PG_CONFIG" --sharedir)/pg_clip" ] || fail "the directory pg_clip is left."
 rm -f "$root".{log,before}
 step "passed"

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Looks for inputs that break the core, with libFuzzer and AddressSanitizer.
+# Searches inputs that break the core, with libFuzzer and AddressSanitizer.
 #
-#   fuzz.sh [SECONDS [TARGET…]]    that long for each target (default: 7200, all of them), one after the other
-#   fuzz.sh minimise [TARGET…]     packs the fewest of the inputs found so far that reach all that is reached into fuzz/corpus
+#   fuzz.sh [SECONDS [TARGET…]]    fuzzes each target for that time (default: 7200, all targets), one after the other
+#   fuzz.sh minimise [TARGET…]     packs the smallest set of the found inputs with the same coverage into fuzz/corpus
 #
-# Begins with fuzz/corpus, with what was found earlier in target/fuzz, with the fixtures, and with the reference data where it
-# is here. What breaks something is kept in target/fuzz/TARGET.crashes, and this fails. Prints a line for each target, with
-# what all runs on this machine together came to: they add up in target/fuzz/runs.
+# Starts from fuzz/corpus, from earlier findings in target/fuzz, from the fixtures, and from the reference data if they are
+# available. Keeps inputs that break a target in target/fuzz/TARGET.crashes, and then fails. Prints a line for each target,
+# with the sum of all runs on this machine, which target/fuzz/runs records.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -17,7 +17,7 @@ shift $(($# > 0))
 targets=("$@")
 [ ${#targets[@]} -gt 0 ] || mapfile -t targets < <(basename -s .rs fuzz/targets/*.rs)
 
-# The sanitizer wants options of the compiler that are not stable.
+# The sanitizer needs unstable options of the compiler.
 export RUSTC_BOOTSTRAP=1
 export PATH=$PWD/target/fuzz/bin:$PATH
 cargo-fuzz --version >/dev/null 2>&1 || cargo install -q --locked --root target/fuzz "cargo-fuzz@$cargo_fuzz"
@@ -28,7 +28,7 @@ trap 'rm -rf "$scratch"' EXIT
 export TMPDIR=$scratch
 mkdir "$seeds"
 
-# begin_with TARGET: copies the seeds of a target into the directory "seeds".
+# begin_with TARGET: copies useful first inputs into the directory "seeds".
 begin_with() {
     local folder file
     find "$seeds" -mindepth 1 -delete
@@ -64,7 +64,7 @@ options_of() {
     esac
 }
 
-# Nothing of the machine that packs it: what did not change is packed to the same bytes.
+# Packs without any data of this machine: the same inputs result in the same bytes.
 minimise() {
     local target=$1 fewest=$scratch/fewest pack
     rm -rf "$fewest"
@@ -83,7 +83,7 @@ for target in "${targets[@]}"; do
     mkdir -p "$found" "$crashes"
     begin_with "$target"
     read -ra options < <(options_of "$target")
-    # A minute of a machine that may be busy, and 2 GB, with the sanitizer's own.
+    # A minute, for a busy machine, and 2 GB, including the sanitizer's own memory.
     options+=(-timeout=60 -rss_limit_mb=2048 -artifact_prefix="$crashes/" -print_final_stats=1)
     if [ "$seconds" = minimise ]; then
         minimise "$target"

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Carries out the Dockerfile in directories, with no container engine, then starts the entry point and searches emoji.
+# Runs the steps of the Dockerfile in directories, without a container engine, then starts the entry point and searches emoji.
 # Needs root and debootstrap.
 #
-# The official images are stood in for by a clean Debian with its own packages: so this tries our steps, not those images.
-# Of the Dockerfile's language, what ours uses is known; anything else is an error.
+# A clean Debian with its own packages replaces the official images: so this tests our steps, not those images. The script
+# supports only the instructions that the Dockerfile uses. Any other instruction is an error.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -23,9 +23,9 @@ trap 'rm -rf --one-file-system "$work"' EXIT
 rm -rf "$work"
 mkdir -p "$work"
 
-# ---- what stands in for the official images
+# ---- replacements of the official images
 
-# A package of this machine's pgvector, in a source of apt's own.
+# Builds a package of this machine's pgvector, in its own apt source.
 make_pgvector_package() {
     local package=$work/vector root=$1 extension
     extension=$("$PG_CONFIG" --sharedir)/extension
@@ -39,11 +39,12 @@ make_pgvector_package() {
     echo 'deb [trusted=yes] file:/pgdg ./' >"$root/etc/apt/sources.list.d/pgdg.list"
 }
 
-# As the official image: a user 999, no cluster, gosu, an entry point that initializes the data directory and steps down.
+# Imitates the official image: user 999, no cluster, gosu, and an entry point that initializes the data directory and drops
+# root.
 make_postgres_image() {
     local root=$1
     scripts/test/clean_debian.sh make "$root"
-    # A machine that trusts authorities of its own reaches the registries through them.
+    # A machine with its own certificate authorities reaches the registries through them.
     mkdir -p "$root/usr/local/share/ca-certificates" "$root/docker-entrypoint-initdb.d"
     cp /usr/local/share/ca-certificates/*.crt "$root/usr/local/share/ca-certificates/" 2>/dev/null || true
     # shellcheck disable=SC2016 # $1 belongs to the inner shell
@@ -56,7 +57,7 @@ make_postgres_image() {
         sed -ri "s/#(create_main_cluster) .*/\1 = false/" /etc/postgresql-common/createcluster.conf
         apt-get -qy install --no-install-recommends postgresql-$1
         install -d -o postgres -g postgres -m 3777 /run/postgresql
-        rm -rf /var/lib/apt/lists/*' sh "$major" >"$work/log" 2>&1 || fail_with_log "the stand-in for the official image cannot be made."
+        rm -rf /var/lib/apt/lists/*' sh "$major" >"$work/log" 2>&1 || fail_with_log "the replacement of the official image could not be created."
     make_pgvector_package "$root"
     cat >"$root/usr/local/bin/docker-entrypoint.sh" <<'END'
 #!/usr/bin/env bash
@@ -77,7 +78,8 @@ END
         "PG_MAJOR=$major" PGDATA=/var/lib/postgresql/data LANG=C.UTF-8 >"$root.env"
 }
 
-# This machine's toolchain, as the official image has it: without rustfmt, and with a rustup that can add nothing else.
+# Copies this machine's toolchain in the state of the official image: without rustfmt, and with a rustup that can add only
+# rustfmt.
 make_rust_image() {
     local root=$1 toolchain=$1/usr/local/rustup/toolchains/this program
     scripts/test/clean_debian.sh make "$root"
@@ -103,10 +105,10 @@ fail_with_log() {
     fail "$@"
 }
 
-# One instruction a line: without comments, continued lines joined.
+# Prints one instruction per line, without comments. Continued lines are joined.
 instructions() { sed '/^[[:space:]]*#/d; /^[[:space:]]*$/d' Dockerfile | sed -e ':next' -e '/\\$/{N;s/\\\n[[:space:]]*/ /;b next' -e '}'; }
 
-# Variables of the stage in a text: those of ENV and ARG.
+# Expands the variables of the stage in a text: those of ENV and ARG.
 expand() {
     local variables=()
     mapfile -t variables <"$root.env"
@@ -127,7 +129,7 @@ begin_stage() {
     postgres:"$major"-bookworm) make_postgres_image "$root" ;;
     rust:*) make_rust_image "$root" ;;
     *)
-        [ -d "$work/$image" ] || fail "there is no stand-in for the image $image."
+        [ -d "$work/$image" ] || fail "there is no replacement of the image $image."
         cp -a --reflink=auto "$work/$image" "$root"
         cp "$work/$image.env" "$root.env"
         ;;
@@ -192,22 +194,22 @@ carry_out() {
         HEALTHCHECK) healthcheck=$(as_words "${rest#*CMD }") ;;
         ENTRYPOINT) entrypoint=$(as_words "$rest") ;;
         CMD) command=$(as_words "$rest") ;;
-        *) fail "the instruction $instruction is not known." "Teach it to scripts/test/image.sh." ;;
+        *) fail "the instruction $instruction is not supported." "Add it to scripts/test/image.sh." ;;
         esac
     done < <(instructions)
 }
 
-# ["a", "b"] as a b
+# Prints ["a", "b"] as a b
 as_words() { sed 's/^\[//; s/\]$//; s/", *"/" "/g' <<<"$1" | xargs; }
 
-# ---- what users do with the result
+# ---- use of the result
 
 # start_and_search NAME COMMAND…: COMMAND starts the entry point.
 start_and_search() {
     local name=$1 expected=$'musical keyboard\npostgres' variables=()
     shift
     mapfile -t variables <"$root.env"
-    # PGPORT: the directories share the network with this machine.
+    # PGPORT is random, because the directories share the network with this machine.
     # shellcheck disable=SC2016 # the variables belong to the inner shell
     scripts/test/clean_debian.sh run "$root" env "${variables[@]}" PGPORT=$((20000 + RANDOM % 20000)) POSTGRES_PASSWORD=secret \
         bash -euc '
@@ -227,7 +229,7 @@ start_and_search() {
             stat -c %U "/proc/$(head -n 1 "$PGDATA/postmaster.pid")"
             kill -INT $!
             wait $!' bash "$healthcheck" "$@" >"$work/found" 2>"$work/log" </dev/null || fail_with_log "$name: the image does not work."
-    [ "$(cat "$work/found")" = "$expected" ] || fail "$name: the image answered something else:" "$(cat "$work/found")"
+    [ "$(cat "$work/found")" = "$expected" ] || fail "$name: the image returned other rows:" "$(cat "$work/found")"
     sed -n "s/^pg_clip:/check_image: $name:/p" "$work/log"
     step "$name: passed"
 }

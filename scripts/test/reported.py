@@ -1,4 +1,4 @@
-"""The comparison of reported.sh: files against what Pillow makes of them."""
+"""Compares files with Pillow's reading of them, for reported.sh."""
 
 import contextlib
 import io
@@ -14,13 +14,13 @@ from PIL import Image, ImageOps
 LEAST = 0.999
 # Formats with a decoder in pg_clip, as Pillow names them.
 SUPPORTED = {"JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF"}
-# Reasons that docs/design/exactness.md gives for rejecting what Pillow reads: parts of the DETAIL.
+# Reasons in docs/design/exactness.md to reject files that Pillow reads: parts of the DETAIL.
 REASONS = ["floating-point numbers", "CIELab", "JPEG compression of the old kind", "larger than its place"]
 
 
 @contextlib.contextmanager
 def silent_libraries():
-    """libtiff writes about damage to the standard error."""
+    """Hides the standard error, because libtiff reports damage there."""
     before = os.dup(2)
     with open(os.devnull, "wb") as nothing:
         os.dup2(nothing.fileno(), 2)
@@ -32,7 +32,7 @@ def silent_libraries():
 
 
 def by_pillow(file: Path) -> tuple[str, bytes | None]:
-    """What Pillow makes of a file, and that as PNG; nothing where it cannot read it."""
+    """Returns Pillow's description of a file, and its image as PNG, or nothing if Pillow cannot read the file."""
     bits_per_sample = 258
     try:
         with silent_libraries():
@@ -40,20 +40,20 @@ def by_pillow(file: Path) -> tuple[str, bytes | None]:
             described = f"{image.format} {image.mode}"
             bits = getattr(image, "tag_v2", {}).get(bits_per_sample, (16,))[0]
             image = ImageOps.exif_transpose(image)
-            # The one difference from Pillow: the highest 8 bits of gray.
+            # The one rule that differs from Pillow's: the highest 8 bits of gray.
             if image.mode.startswith("I;16"):
                 image = Image.fromarray((np.asarray(image) >> bits - 8).astype(np.uint8))
             image = image.convert("RGB")
-    except Exception as error:  # Pillow has no common error.
+    except Exception as error:  # Pillow has no common error class.
         return f"{type(error).__name__}: {error}".splitlines()[0], None
     png = io.BytesIO()
-    # Metadata would turn it again.
+    # Metadata would rotate the image a second time.
     Image.fromarray(np.asarray(image)).save(png, "PNG")
     return f"{described} {image.width}x{image.height}", png.getvalue()
 
 
 def embed(connection: psycopg.Connection, data: bytes) -> tuple[np.ndarray | None, str]:
-    """The vector, or the SQLSTATE and DETAIL."""
+    """Returns the embedding, or the SQLSTATE and DETAIL."""
     try:
         (text,) = connection.execute("SELECT clip_embed_image(%s, 'wide')::text", [data]).fetchone()
     except psycopg.Error as error:

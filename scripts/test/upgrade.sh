@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Carries clusters with embedded rows from PostgreSQL 15 to 17, and from 16 to 18, by pg_upgrade. Needs root, this machine's
-# server 15 with pg_clip, and the Debians that scripts/test_servers.sh leaves behind.
+# Upgrades clusters with embedded rows from PostgreSQL 15 to 17, and from 16 to 18, with pg_upgrade. Needs root, this machine's
+# server 15 with pg_clip, and the Debian directories of scripts/test_servers.sh.
 #
-# Not from 17 to 18: Debian testing's 18.6 does not read what pg_upgrade of 17.12 writes (pg_attver, a change of November 2026).
+# The step from 17 to 18 is missing: Debian testing's 18.6 does not read the files that pg_upgrade of 17.12 writes (pg_attver, a
+# change of November 2026).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -22,7 +23,8 @@ for major in 16 17 18; do
 done
 [ -e "${shares[15]}/extension/pg_clip.control" ] || fail "this machine has no PostgreSQL 15 with pg_clip." "Run: make ready"
 
-# copy_server FROM MAJOR: a server finds its files by where its program is. With it the libraries that the Debian of 18 lacks.
+# copy_server FROM MAJOR: copies a server, which finds its files relative to its program, and the libraries that the Debian of
+# 18 lacks.
 copy_server() {
     local from=$1 major=$2 into=$root/opt/servers library
     rm -rf "${into:?}/lib/postgresql/$major" "$into/share/postgresql/$major"
@@ -41,7 +43,7 @@ copy_server "" 15
 copy_server "$cache/server-17" 17
 install -m 755 /dev/stdin "$root/opt/servers/upgrade.sh" <<'END'
 #!/bin/bash
-# As the user postgres.
+# Runs as the user postgres.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -57,7 +59,7 @@ bin() {
 ask() { /usr/lib/postgresql/18/bin/psql -XqAt -v ON_ERROR_STOP=1 "$@"; }
 begin() {
     "$(bin "$1")/initdb" -D "$folder/$1" -U postgres -A trust -E UTF8 --no-locale --no-sync ${2:-} >/dev/null
-    # All of them use the models and the runtime library of 18, which are the same.
+    # All clusters use the models and the runtime library of 18, which are the same.
     printf "%s = '%s'\n" listen_addresses '' unix_socket_directories "$folder" fsync off \
         clip.model_path /usr/share/postgresql/18/pg_clip/models \
         clip.onnxruntime_path /usr/lib/postgresql/18/lib/pg_clip/libonnxruntime.so >>"$folder/$1/postgresql.conf"
@@ -68,7 +70,7 @@ wait_for() {
     local tries=0
     until [ "$(ask -c "$1")" = t ]; do
         tries=$((tries + 1))
-        [ $tries -lt 300 ] || { echo "in vain: $1" >&2; exit 1; }
+        [ $tries -lt 300 ] || { echo "timed out: $1" >&2; exit 1; }
         sleep 0.2
     done
 }
@@ -111,9 +113,9 @@ for step in "15 17" "16 18"; do
     fill
     before=$(state)
     stop "$old"
-    # PostgreSQL 18 uses checksums by default; both clusters must agree.
+    # 18 has checksums by default. Both clusters must have the same setting.
     begin "$new" "$([ "$new" != 18 ] || echo --no-data-checksums)"
-    # It loads the library, which must not want ONNX Runtime for that, nor start anything.
+    # The new server loads the library, which must not need ONNX Runtime for that, nor start anything.
     printf "%s = '%s'\n" shared_preload_libraries pg_clip clip.onnxruntime_path /nowhere >>"$folder/$new/postgresql.conf"
     upgrade "$old" "$new" --check
     upgrade "$old" "$new"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the core's unit tests, and a server that embeds, under valgrind's memcheck: fails where it finds an error.
-# PG_CONFIG says which server; pg_clip is installed in it.
+# Runs the core's unit tests, and a server that embeds, under valgrind's memcheck. Fails if memcheck reports an error. PG_CONFIG
+# selects the server. pg_clip must be installed in it.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -42,7 +42,7 @@ END
 chmod 644 "$scratch/suppressions"
 memcheck=(valgrind --quiet --error-exitcode=9 "--suppressions=$scratch/suppressions")
 
-# One test compares hundreds of thousands of texts, which takes hours here.
+# One test compares hundreds of thousands of texts, which takes hours under valgrind.
 tests=$(cargo test --release --target-dir target -p clip --lib --no-run 2>&1 | sed -n 's/.*(\(target[^)]*\)).*/\1/p')
 "${memcheck[@]}" --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite "$tests" --test-threads 1 --skip reading_straight |
     sed -n 's/^test result: /valgrind: the core: /p'
@@ -53,14 +53,14 @@ scripts/cluster.sh start "$cluster"
     for file in tests/fixtures/images/*; do
         echo "INSERT INTO item (body, picture) VALUES ('$(basename "$file")', decode('$(base64 -w 0 "$file")', 'base64'));"
     done
-    # Of these the second half is missing.
+    # The second half of these images is missing.
     echo "INSERT INTO item (body, picture) SELECT body || ' cut', substr(picture, 1, length(picture) / 2) FROM item;"
     echo "SELECT clip_auto_embed('item', 'body', model => 'emoji', on_error => 'null');"
     echo "SELECT clip_auto_embed('item', 'picture', 'pixels', model => 'emoji', on_error => 'null');"
 } | scripts/cluster.sh psql "$cluster" --quiet --set ON_ERROR_STOP=1 >/dev/null 2>&1
 as_server "$bin/pg_ctl" --pgdata "$cluster/data" --mode fast --wait stop >/dev/null
 
-# One process, which reads statements that end with the line.
+# The single-user mode is one process. It reads one statement per line.
 cat >"$scratch/statements" <<'END'
 SELECT vector_dims(clip_embed_text('a cat')), vector_dims(clip_embed_text('a dog', 'emoji'))
 SELECT count(*) FROM item, clip_image_info(picture) WHERE body NOT LIKE '%cut'
@@ -79,8 +79,8 @@ as_server "${memcheck[@]}" "$bin/postgres" --single -D "$cluster/data" postgres 
     grep -E '^==' "$scratch/errors" | head -n 60 >&2
     exit 1
 }
-# One statement must fail: its value is no image.
-[ "$(grep -c 'ERROR:' "$scratch/errors")" = 1 ] || { grep -A 2 'ERROR:' "$scratch/errors" >&2; echo "valgrind.sh: statements failed: this shows nothing." >&2; exit 1; }
+# One statement has to fail: its image is not an image.
+[ "$(grep -c 'ERROR:' "$scratch/errors")" = 1 ] || { grep -A 2 'ERROR:' "$scratch/errors" >&2; echo "valgrind.sh: statements failed, so the run proves nothing." >&2; exit 1; }
 embedded=$(grep -A 1 'embedded' "$scratch/output" | sed -n 's/.*count.* = "\([0-9]*\)".*\|.*?column?.* = "\([0-9]*\)".*/\1\2/p' | tail -n 1)
-[ "${embedded:-0}" -gt 50 ] || { tail -n 20 "$scratch/output" >&2; echo "valgrind.sh: the server embedded nothing: this shows nothing." >&2; exit 1; }
-echo "valgrind: the server: no error; $embedded vectors"
+[ "${embedded:-0}" -gt 50 ] || { tail -n 20 "$scratch/output" >&2; echo "valgrind.sh: the server embedded nothing, so the run proves nothing." >&2; exit 1; }
+echo "valgrind: the server: no error; $embedded embeddings"

@@ -1,5 +1,5 @@
-//! Prints the pixels of images for `scripts/test/compare_jpeg.py`: `levels` reads names of files, a line each, and prints for
-//! each its size and a digest of its RGB levels as they are stored, or why it cannot be read.
+//! Prints the pixels of images, for `scripts/test/compare_jpeg.py`. `levels` reads one file name per line. For each
+//! file it prints the size and a digest of the stored RGB levels, or the reason why it cannot be read.
 
 #![allow(clippy::unwrap_used, reason = "a tool of the tests fails by panicking")]
 
@@ -14,7 +14,7 @@ fn main() {
         let bytes = std::fs::read(file.unwrap()).unwrap();
         let result = image_info(&bytes, &limits).and_then(|info| {
             let (width, height) = (info.width, info.height);
-            // Neither resized, nor cut, nor normalized.
+            // No resize, no crop, no normalization.
             let spec = ImageSpec {
                 graph: GraphSpec {
                     file: String::new(),

@@ -1,5 +1,5 @@
-//! Measures the time from image to tensor: `pixels MODEL_FOLDER FILE…` prints a line per file, with the milliseconds of
-//! its fastest and of its median run. Part of `make bench`.
+//! Measures the conversion of images to tensors: `pixels MODEL_DIRECTORY FILE…` prints a line per file, with the
+//! milliseconds of its fastest and of its median run. Part of `make bench`.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use clip::{Format, Limits, Model};
 
-/// Runs per file: enough for a minimum that nothing disturbed.
+/// Runs per file: sufficient for a minimum without disturbances.
 const RUNS: usize = 40;
 
 fn main() {

@@ -1,4 +1,4 @@
-//! Embeddings equal those of transformers, for models of different shapes; and a model directory that is wrong is rejected.
+//! Embeddings equal those of transformers, for models of different shapes. Unusable model directories are rejected.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -10,13 +10,13 @@ use clip::{Choices, Classifier, Embedding, Error, Model, Options, Overflow, Towe
 use serde_json::Value;
 use support::{Store, fixtures, options};
 
-/// Cosine to the reference, at the least.
+/// The lowest allowed cosine to the reference.
 const EXACT: f64 = 0.999_9;
 
-/// The same with 8-bit weights for lossy WebP: one level more or less may tip a rounding.
+/// The lowest allowed cosine with 8-bit weights and lossy WebP: a difference of one level may change a rounding.
 const TIPPED: f64 = 0.999;
 
-/// A fixture model, and the store that it was added to.
+/// Returns a fixture model and its store.
 fn open(name: &str) -> (Store, Model) {
     let store = Store::new();
     store.add(&fixtures().join("models").join(name), name, &Choices::default()).unwrap();
@@ -35,14 +35,14 @@ fn cosine(ours: &Embedding, theirs: &Value) -> f64 {
     ours.as_slice().iter().zip(theirs).map(|(&a, b)| f64::from(a) * b).sum()
 }
 
-/// Embeddings of a model as it was published, then as it was prepared.
+/// Compares the embeddings of a model before and after its preparation.
 fn compare(name: &str, store: &Store, golden: &Value) {
     compare_one(name, store.open(name), golden);
     assert_eq!(store.prepare(name), Ok(true), "{name}");
     compare_one(name, store.open(name), golden);
 }
 
-/// Embeddings of all golden texts and images of a model, in one batch, and each alone.
+/// Compares the embeddings of all golden texts and images of a model, in one batch and alone.
 fn compare_one(name: &str, mut model: Model, golden: &Value) {
     let texts = golden["texts"].as_array().unwrap();
     let images = golden["images"].as_array().unwrap();
@@ -88,7 +88,7 @@ fn embeddings_are_those_of_transformers() {
     }
 }
 
-/// A model of full size, where `PG_CLIP_FULL_SIZE` names its directory: `make test-full-size` makes it.
+/// Tests a model of full size, if `PG_CLIP_FULL_SIZE` names its directory: `make test-full-size` creates it.
 #[test]
 fn embeddings_at_full_size_are_those_of_transformers() {
     let Some(folder) = std::env::var_os("PG_CLIP_FULL_SIZE").map(PathBuf::from) else {
@@ -102,7 +102,7 @@ fn embeddings_at_full_size_are_those_of_transformers() {
     compare(name, &store, &golden);
 }
 
-/// Exports of other families and in other layouts: name, variant, and whether short texts need no padding.
+/// Exports of other families and in other layouts: name, variant, and whether short texts can run without padding.
 const FAMILIES: [(&str, Option<&str>, bool); 12] = [
     ("siglip", None, false),
     ("siglip2", None, false),
@@ -137,7 +137,7 @@ fn embeddings_of_every_family_are_those_of_the_reference() {
     }
 }
 
-/// Logits as probabilities: each alone where the head has a bias, else all together.
+/// Converts logits to probabilities: each logit alone if the model has a bias, otherwise all together.
 fn probabilities(logits: &Value, biased: bool) -> Vec<f64> {
     let logits: Vec<f64> = logits.as_array().unwrap().iter().map(|logit| logit.as_f64().unwrap()).collect();
     if biased {
@@ -191,7 +191,7 @@ fn labels_that_cannot_be_judged_are_errors() {
     let scaled = |bias| Choices { logit_scale: Some(20.0), logit_bias: bias, ..Choices::default() };
     store.add(&fixtures().join("models/narrow"), "scaled", &scaled(None)).unwrap();
     assert_eq!(error(&mut store.open("scaled"), &["{}", "a photo"]), Error::TemplateWithoutPlace { index: 1 });
-    // SigLIP without its bias would be judged as if labels excluded each other.
+    // Without its bias, SigLIP would be classified as if labels excluded each other.
     store.add(&fixtures().join("families/siglip"), "siglip", &scaled(None)).unwrap();
     assert_eq!(
         error(&mut store.open("siglip"), &["{}"]),
@@ -209,7 +209,7 @@ fn causal_texts_are_run_at_their_own_length_and_others_padded() {
 }
 
 #[test]
-fn a_long_text_is_cut_or_refused() {
+fn a_long_text_is_truncated_or_rejected() {
     let (_store, mut model) = open("narrow");
     let long = "cat ".repeat(40);
     let tokens = model.token_count(&long, &options()).unwrap();
@@ -234,7 +234,7 @@ fn threads_and_batches_change_no_vector() {
 }
 
 #[test]
-fn towers_are_loaded_when_needed_and_forgotten_when_asked() {
+fn encoders_are_loaded_on_demand_and_unloaded_on_request() {
     let (_store, mut model) = open("wide");
     assert!(model.usage(Tower::Text).is_none());
     model.embed_texts(&["cat", "dog"], &options()).unwrap();

@@ -44,22 +44,22 @@ const DOORS: [(&str, &[&str]); 20] = [
     ("println!", &[]),
 ];
 
-/// The directories of sources of this project.
+/// The source directories of this project.
 const CORE: &str = "crates/clip/src";
 const COMMAND: &str = "crates/pgclip/src";
 const EXTENSION: &str = "src";
 
-/// Longest file in lines. A reader sees it whole.
+/// The maximum number of lines of a file. A reader can see such a file as a whole.
 const MAX_LINES: usize = 300;
 
-/// Longer files, because they are tables of data.
+/// Files that may be longer, because they are tables of data.
 const DATA: [&str; 0] = [];
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(name)
 }
 
-/// Returns true if the line has the word, and not as the end of a longer one.
+/// Returns true if the line contains the word, and the word is not the end of a longer one.
 fn has(line: &str, word: &str) -> bool {
     line.match_indices(word)
         .any(|(at, _)| !line[..at].ends_with(|before: char| before.is_alphanumeric() || before == '_'))
@@ -75,10 +75,10 @@ fn each_crate_has_one_door() {
     }
 }
 
-/// The rule: a file imports another if it has a path that leads there, in a `use` or in its code. A path leads to the file of
-/// the last module that it names, so an item that `mod.rs` defines or re-exports is imported from `mod.rs`, the face of its
-/// directory. A declaration `mod name;` imports nothing. No file may import itself, directly or through others. So if a `mod.rs`
-/// uses the files of its directory, these must not use the `mod.rs`.
+/// A file imports another file if it has a path to it, in a `use` or in its code. A path leads to the file of its last
+/// module. So an item that `mod.rs` defines or re-exports is imported from `mod.rs`. A declaration `mod name;` imports
+/// nothing. No file may import itself, directly or through others. So if a `mod.rs` uses files of its directory, these
+/// files must not use the `mod.rs`.
 #[test]
 fn files_import_each_other_in_no_circle() {
     for name in [CORE, COMMAND, EXTENSION] {
@@ -87,7 +87,7 @@ fn files_import_each_other_in_no_circle() {
     }
 }
 
-/// The same for the top of each tree, where a directory counts as one file.
+/// The same rule for the top of each tree, where a directory counts as one file.
 #[test]
 fn folders_import_each_other_in_no_circle() {
     for name in [CORE, COMMAND, EXTENSION] {
@@ -117,7 +117,7 @@ fn circles_are_found() {
     let face = ("a/mod.rs", "mod b; pub(crate) use b::B; pub(crate) struct A;");
     assert_eq!(found(&[face, ("a/b.rs", "use super::A;")]), ["a/b.rs -> a/mod.rs -> a/b.rs"]);
     assert!(found(&[("a/mod.rs", "mod b; struct A;"), ("a/b.rs", "use super::A;")]).is_empty());
-    // Groups, names of modules that were imported, and paths in the code.
+    // Groups, names of imported modules, and paths in the code.
     let group = ("c.rs", "use crate::{d::{self, D}, e};\nfn f() { d::g(); }");
     assert_eq!(found(&[group, ("d.rs", "fn g() { crate::c::f(); }"), ("e.rs", "")]), ["c.rs -> d.rs -> c.rs"]);
     let short = ("c.rs", "use crate::a;\nfn f() { a::b::g() }");

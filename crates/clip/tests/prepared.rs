@@ -1,4 +1,5 @@
-//! Prepared weights: shared where there is no doubt about them; else the published graph, and the same embeddings.
+//! Prepared weights are shared if they are valid. Otherwise a session uses the original graph, with the same
+//! embeddings.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -12,7 +13,7 @@ use clip::{Choices, Embedding, Error, Tower, store};
 use sha2::{Digest, Sha256};
 use support::{Store, fixtures, options};
 
-/// The embedded model: the smallest one with tensors that are large enough to be mapped in both towers.
+/// The embedded model: the smallest one whose encoders both have tensors that are large enough to be mapped.
 const MODEL: &str = "emoji";
 
 fn prepared_store() -> Store {
@@ -23,7 +24,7 @@ fn prepared_store() -> Store {
     store
 }
 
-/// The directory of the prepared files.
+/// Returns the directory of the prepared files.
 fn files(store: &Store) -> PathBuf {
     let mut folders = fs::read_dir(store.0.join(MODEL).join("prepared")).unwrap();
     let folder = folders.next().unwrap().unwrap().path();
@@ -31,7 +32,7 @@ fn files(store: &Store) -> PathBuf {
     folder
 }
 
-/// The embedding of a text, and whether the weights that made it are shared.
+/// Returns the embedding of a text, and whether its weights are shared.
 fn embed(store: &Store) -> (Embedding, bool) {
     let mut model = store.open(MODEL);
     let embedding = model.embed_texts(&["red apple"], &options()).unwrap().remove(0).embedding;
@@ -50,7 +51,7 @@ fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Replace a piece of a file, of the same length, and let the record say that it was always so.
+/// Replaces a part of a file by another one of the same length, and updates the record to match.
 fn forge(store: &Store, file: &str, from: &[u8], to: &[u8]) {
     assert_eq!(from.len(), to.len());
     let path = files(store).join(file);
@@ -65,7 +66,7 @@ fn forge(store: &Store, file: &str, from: &[u8], to: &[u8]) {
     seal(store);
 }
 
-/// Let the record give the files' times as they are now.
+/// Updates the record to the present times of the files.
 fn seal(store: &Store) {
     use std::os::unix::fs::MetadataExt;
     let record = files(store).join("prepared.json");
@@ -98,11 +99,11 @@ fn prepared_weights_are_shared_and_give_the_same_embeddings() {
     assert!(modes.into_iter().all(|mode| mode & 0o777 == 0o444));
 }
 
-/// A defect: its name, the expected message, and the function that makes it.
+/// The expected message, and a function that causes the damage.
 type Damage = (&'static str, fn(&Store));
 
 #[test]
-fn what_is_in_doubt_is_not_mapped_and_the_published_graph_is_used() {
+fn unusable_prepared_files_are_not_mapped_and_the_original_graph_is_used() {
     let (published, _) = {
         let store = Store::new();
         store.add(&fixtures().join("../../models").join(MODEL), MODEL, &Choices::default()).unwrap();
@@ -133,7 +134,7 @@ fn what_is_in_doubt_is_not_mapped_and_the_published_graph_is_used() {
             seal(store);
         }),
         ("not aligned", |store| {
-            // The length of the number stays, so that the graph stays well-formed.
+            // The number keeps its length, so the graph stays well-formed.
             let (before, offset) = first_offset(store);
             let moved = (offset.parse::<u64>().unwrap() + 4).to_string();
             forge(store, "text.onnx", &[&before, offset.as_bytes()].concat(), &[&before, moved.as_bytes()].concat());
@@ -171,14 +172,14 @@ fn what_is_in_doubt_is_not_mapped_and_the_published_graph_is_used() {
         let (embedding, shared) = embed(&store);
         assert!(!shared, "{expected}");
         assert!(published.cosine(&embedding) > 0.999_999_9, "{expected}");
-        // Preparing again heals it.
+        // Another preparation repairs the damage.
         assert_eq!(store.prepare(MODEL), Ok(true), "{expected}");
         assert!(embed(&store).1, "{expected}");
         assert_eq!(store::verify(&store.0, MODEL, || false), Ok(vec![]), "{expected}");
     }
 }
 
-/// The first offset other than zero that the text tower's graph gives, and the bytes before it.
+/// Returns the first offset other than zero in the text encoder's graph, and the bytes before it.
 fn first_offset(store: &Store) -> (Vec<u8>, String) {
     let bytes = fs::read(files(store).join("text.onnx")).unwrap();
     let key = b"offset\x12";
@@ -192,7 +193,7 @@ fn first_offset(store: &Store) -> (Vec<u8>, String) {
 }
 
 #[test]
-fn verify_reads_what_was_prepared() {
+fn verify_reads_prepared_files() {
     let store = prepared_store();
     let path = files(&store).join("image.data");
     let mut bytes = fs::read(&path).unwrap();

@@ -1,4 +1,4 @@
-//! Models with 8-bit weights: near the original, equal to what onnxruntime makes, and whole or not there at all.
+//! Models with 8-bit weights are similar to the original, equal to those of onnxruntime, and either complete or absent.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -18,18 +18,18 @@ fn wide() -> Store {
     store
 }
 
-/// The golden results were computed with VNNI. On other x86-64 processors ONNX Runtime adds pairs of products in 16 bits, where
-/// large sums saturate: docs/operations/models.md.
+/// The golden results were computed with VNNI. Without VNNI, ONNX Runtime on x86-64 adds pairs of products in 16 bits,
+/// so large sums saturate: docs/operations/models.md.
 fn saturates() -> bool {
     std::env::consts::ARCH == "x86_64" && !clip::cpu_features().contains("vnni")
 }
 
-/// The least cosine to embeddings of the same 8-bit weights.
+/// Returns the lowest allowed cosine to embeddings of the same 8-bit weights.
 fn same() -> f64 {
     if saturates() { 0.95 } else { 0.999_99 }
 }
 
-/// The least cosine to embeddings of the original model.
+/// Returns the lowest allowed cosine to embeddings of the original model.
 fn near() -> f64 {
     if saturates() { 0.95 } else { 0.99 }
 }
@@ -69,7 +69,7 @@ fn texts_are_embedded_as_by_onnxruntimes_own_quantised_graph() {
 }
 
 #[test]
-fn pictures_are_near_those_of_the_original_alone_and_in_company() {
+fn image_embeddings_are_similar_to_the_original_ones_alone_and_in_a_batch() {
     let store = wide();
     quantize(&store, "wide", "fast", &[Tower::Image]).unwrap();
     let (mut exact, mut fast) = (store.open("wide"), store.open("fast"));
@@ -88,7 +88,7 @@ fn pictures_are_near_those_of_the_original_alone_and_in_company() {
 }
 
 #[test]
-fn weights_beside_the_graph_are_brought_in() {
+fn external_weights_are_quantized() {
     let store = Store::new();
     store.add(&fixtures().join("families/external"), "external", &Choices::default()).unwrap();
     let manifest = quantize(&store, "external", "fast", &Tower::BOTH).unwrap();
@@ -98,7 +98,7 @@ fn weights_beside_the_graph_are_brought_in() {
 }
 
 #[test]
-fn what_cannot_be_quantised_is_refused_and_leaves_nothing() {
+fn a_rejected_quantization_leaves_nothing() {
     let store = wide();
     let half = Choices { variant: Some("fp16".into()), ..Choices::default() };
     store.add(&fixtures().join("families/half"), "half", &half).unwrap();

@@ -1,4 +1,4 @@
-//! The client of the hub: the files that it fetches, keeps and rejects.
+//! The client of the hub: files that it fetches, caches and rejects.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod loopback;
@@ -62,7 +62,7 @@ fn the_token_stays_with_the_hub() {
 }
 
 #[test]
-fn what_is_cached_is_not_asked_for() {
+fn cached_files_are_not_requested() {
     let scene = Scene::new();
     let repository = scene.repository();
     let files: Vec<_> = repository.files.iter().collect();
@@ -70,7 +70,7 @@ fn what_is_cached_is_not_asked_for() {
     let requests = scene.hub.log().len();
     let snapshot = scene.client().download(&repository, &files, &Heard::default()).unwrap();
     assert_eq!(scene.hub.log().len(), requests);
-    // A link that is gone is made again, without a request.
+    // A missing link is created again without a request.
     fs::remove_file(snapshot.join(MODEL)).unwrap();
     scene.client().download(&repository, &files, &Heard::default()).unwrap();
     assert_eq!(scene.hub.log().len(), requests);
@@ -90,7 +90,7 @@ fn a_damaged_blob_is_fetched_again() {
 }
 
 #[test]
-fn refusals_are_told_apart() {
+fn rejections_have_different_errors() {
     let scene = Scene::new();
     let asks = |name: &str, revision: &str| scene.client().repository(name, revision, &Heard::default()).unwrap_err();
     let repository = || NAME.to_owned();
@@ -158,7 +158,7 @@ fn a_cached_snapshot_serves_without_a_network() {
     let snapshot = scene.client().download(&repository, &files, &Heard::default()).unwrap();
     let requests = scene.hub.log().len();
 
-    // No server listens there anymore.
+    // No server listens at this address any more.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
@@ -188,7 +188,7 @@ fn a_cached_snapshot_serves_without_a_network() {
 }
 
 #[test]
-fn no_network_and_no_cache_is_said_at_once() {
+fn a_missing_network_without_a_cache_is_reported_at_once() {
     let scene = Scene::new();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -200,7 +200,7 @@ fn no_network_and_no_cache_is_said_at_once() {
 }
 
 #[test]
-fn a_branch_is_pinned_when_all_is_there() {
+fn a_branch_is_pinned_after_a_complete_download() {
     let scene = Scene::new();
     let pinned = scene.cache.join("models--open--clip/refs/refs/pr/1");
     let repository = scene.client().repository(NAME, "refs/pr/1", &Heard::default()).unwrap();

@@ -1,4 +1,4 @@
-//! The client of the hub where connections break, servers fail and bytes are wrong.
+//! The client of the hub with broken connections, failing servers and wrong bytes.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod loopback;
@@ -30,7 +30,7 @@ fn a_cut_download_goes_on_where_it_was() {
 }
 
 #[test]
-fn a_server_that_falls_silent_is_left() {
+fn a_silent_server_is_abandoned() {
     let scene = Scene::new();
     let repository = scene.repository();
     let timeouts = Timeouts { idle: Duration::from_millis(300), ..scene.settings().timeouts };
@@ -207,7 +207,7 @@ fn an_interrupted_download_is_continued_by_the_next() {
     let start = Instant::now();
     let found = scene.fetch_until(&model(), &heard, || STOP.load(Ordering::Relaxed));
     assert_eq!(found, Err(HubError::Interrupted));
-    // Long before the 30 s after which a silent server is left.
+    // The limit is far below the 30 s after which the client abandons a silent server.
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
     assert_eq!(fs::read(scene.partial(&model())).unwrap(), &model().bytes[..1_000_000]);
     assert_eq!(heard.lines.borrow().last().unwrap(), "end");
@@ -239,7 +239,7 @@ fn a_pause_can_be_interrupted() {
 fn a_full_disk_is_named() {
     let scene = Scene::new();
     fs::create_dir_all(scene.blobs()).unwrap();
-    // Every write to this device finds no space.
+    // Every write to this device fails for lack of space.
     std::os::unix::fs::symlink("/dev/full", scene.partial(&model())).unwrap();
     let path = scene.partial(&model()).display().to_string();
     assert_eq!(scene.fetch(&model(), &Heard::default()), Err(HubError::DiskFull { path }));

@@ -1,4 +1,4 @@
-//! `pgclip pull` from a hub on loopback to a model that can be used.
+//! `pgclip pull`, from a hub on this machine to a usable model.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod loopback;
@@ -19,7 +19,7 @@ struct Server {
 }
 
 impl Server {
-    /// A hub that has the files of a fixture family, and some that no model needs.
+    /// Starts a hub with the files of a fixture family, and with some files that no model needs.
     fn start(family: &str) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/families").join(family);
@@ -45,7 +45,7 @@ impl Server {
         self.scratch.join("models")
     }
 
-    /// Files whose bytes were asked for, by their order in the repository.
+    /// Returns the number of files whose bytes were requested.
     fn fetched(&self) -> usize {
         self.hub.log().iter().filter(|request| request.target.contains("/resolve/")).count()
     }
@@ -86,11 +86,11 @@ fn a_model_is_pulled_with_its_weights_and_nothing_else() {
     assert_eq!(model["source"], serde_json::json!({"repository": NAME, "revision": COMMIT}));
     assert_eq!(model["license"], "mit");
     assert_eq!(model["text"]["graph"]["data"], serde_json::json!(["onnx/text_model.onnx_data"]));
-    // Four small files, two graphs, and their weights: neither README.md nor model.safetensors.
+    // Four small files, two graphs, and their weights, but neither README.md nor model.safetensors.
     assert_eq!(server.fetched(), 8);
     let verified = server.pgclip(&["verify"]).output().unwrap();
     assert_eq!(told(&verified), (Some(0), String::new()));
-    // Again under another name: all of it is in the cache.
+    // The second pull, under another name, finds all files in the cache.
     let again = server.pgclip(&["pull", &format!("{NAME}@{COMMIT}"), "--name", "again"]).output().unwrap();
     assert_eq!(told(&again), (Some(0), String::new()));
     assert_eq!(server.fetched(), 8);
@@ -113,7 +113,7 @@ fn a_name_that_is_taken_costs_no_download() {
 }
 
 #[test]
-fn what_the_hub_refuses_is_told_apart() {
+fn rejections_of_the_hub_have_different_exit_codes() {
     let server = Server::start("half");
     let (code, message) = told(&server.pgclip(&["pull", "someone/else"]).output().unwrap());
     assert_eq!(code, Some(3), "{message}");
@@ -131,7 +131,7 @@ fn what_the_hub_refuses_is_told_apart() {
 #[test]
 fn a_killed_pull_goes_on_where_it_was() {
     let server = Server::start("external");
-    // The store falls silent in the middle of the first large file.
+    // The store stops sending in the middle of the first large file.
     server.hub.fail_bytes(std::iter::repeat_n(Fault::Stall(100), 8));
     let mut pull = server.pgclip(&["pull", NAME]).spawn().unwrap();
     let is_partial = || {

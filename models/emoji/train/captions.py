@@ -1,8 +1,8 @@
-"""What people would say of the emoji, endlessly, each text with all emoji that it fits.
+"""Generates endless captions of the emoji, each with all emoji that it fits.
 
-Four kinds: names; CLDR's keywords, which several pictures share; queries made up of a few words that fit one emoji;
-and WordNet's own words, definitions and examples. The targets of the last two are the teacher's votes. None of the
-queries of the evaluation is among the captions, not even inside one.
+There are four kinds of captions: names; CLDR's keywords, which several images share; queries of a few words that fit one
+emoji; and WordNet's own words, definitions and examples. The targets of the last two kinds are the teacher's votes. No caption
+contains a query of the evaluation.
 """
 
 import random
@@ -24,15 +24,15 @@ TEMPLATES = (
 )
 FILLERS = sorted(STOP_WORDS)
 KINDS = {"name": 0.3, "keyword": 0.15, "made up": 0.3, "wordnet": 0.25}
-# A man, a woman and a person of the same doing share a bit of each other's names.
+# A man, a woman and a person of the same activity share a part of each other's names.
 TWIN_WEIGHT = 0.15
-# How sharply votes are read: at 2.5 one word that fits a single emoji gives it nine tenths.
+# The sharpness of the votes: at 2.5, a word that fits only one emoji gives it nine tenths.
 SHARPNESS = 2.5
-# Emoji that a target keeps, and words that are known for each emoji.
+# The number of emoji that a target keeps, and of words that are known for each emoji.
 KEPT_EMOJI, KEPT_WORDS = 64, 150
-# The best vote below this: the text says nothing about any emoji.
+# If the best vote is below this, the text is about no emoji.
 LEAST_VOTE = 1.0
-# Longer texts of WordNet are left out: queries are short, and long ones slow the training down.
+# Longer texts of WordNet are left out: queries are short, and long texts slow down the training.
 MOST_WORDS = 10
 
 
@@ -48,7 +48,7 @@ def plural(word: str) -> str:
 
 
 def tokenize(tokenizer: Tokenizer, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids and mask, cut with the end kept and filled up to the longest."""
+    """Returns ids and mask. Long texts are truncated before the end token, and short ones padded to the longest."""
     ids = [encoding.ids for encoding in tokenizer.encode_batch(texts)]
     end = ids[0][-1]
     ids = [row[:CONTEXT_LENGTH - 1] + [end] if len(row) > CONTEXT_LENGTH else row for row in ids]
@@ -72,7 +72,7 @@ class Captions:
         self.twins = [twins[e.twin] for e in self.known]
         self.holders = dict(holders)
 
-        # WordNet's words and texts, the common ones more often.
+        # WordNet's words and texts. Common ones are more frequent.
         self.words = [w for w in net.senses if self.teacher.word(w) is not None and re.fullmatch(r"[a-z][a-z' -]+", w)]
         self.texts = []
         for key, gloss in net.gloss.items():
@@ -85,7 +85,7 @@ class Captions:
         self.word_chances = np.cumsum((0.1 + often) ** 0.5 + 4 * own)
         self.text_chances = np.cumsum([weight for _, _, weight in self.texts])
 
-        # For each emoji, the words that fit it best.
+        # The words that fit each emoji best.
         votes = np.stack([self.teacher.word(w) for w in self.words]).astype(np.float16)
         common = 0.05 + np.log1p(often) + 2 * own
         self.emoji_words = []
@@ -96,7 +96,7 @@ class Captions:
             self.emoji_words.append(([self.words[i] for i in best], np.cumsum(chances)))
 
     def corpus(self) -> list[str]:
-        """Texts from which the tokenizer learns: the emoji's words count most, then what people often say."""
+        """Returns the texts for the tokenizer's training: the emoji's words count most, then common words."""
         net = wordnet()
         own = [text for e in self.known for text in [e.name] * 6 + list(e.keywords) * 4]
         words = [w for w in self.words for _ in range(1 + int(net.frequency[w] ** 0.5) + 6 * (w in self.teacher.own))]
@@ -166,7 +166,7 @@ class Captions:
                 return made
 
     def batch(self, tokenizer: Tokenizer, size: int):
-        """Ids, mask, and the emoji that each text fits as chances; short texts first."""
+        """Returns ids, mask, and for each text the probabilities of the emoji. Short texts come first."""
         made = sorted((self.one() for _ in range(size)), key=lambda pair: len(pair[0]))
         targets = torch.zeros(size, len(self.known))
         for row, (_, target) in enumerate(made):

@@ -1,9 +1,11 @@
-"""Measure the model folder as its users meet it: onnxruntime, its own tokenizer, Pillow. Usage: evaluate.py FOLDER.
+"""Measures the model directory with the software of its users: onnxruntime, its own tokenizer, Pillow.
 
-Pictures are drawn at 150 pixels, turned by 5 degrees, on light blue: another size, angle and background than most of
-the training's. A name's hit is its own picture or that of a twin: the man, woman or person of the same doing (render.py
-says which); how often it is exactly its own is printed too. A query's hit is a fitting picture (queries.tsv) among the
-first five. Exits with 1 below the targets.
+Usage: evaluate.py DIRECTORY
+
+Images are drawn at 150 pixels, rotated by 5 degrees, on light blue: another size, angle and background than in most of the
+training. A name's hit is its own image or that of a twin: the man, woman or person of the same activity (see render.py).
+The share of exact hits is printed too. A query's hit is a fitting image (queries.tsv) among the first five. Exits with 1
+below the targets.
 """
 
 import json
@@ -20,7 +22,7 @@ from render import VARIATION_SELECTOR, compose, emoji
 
 SIDE, DEGREES, BACKGROUND = 150, 5.0, (205, 222, 240)
 TARGETS = {"name top-1": 0.80, "name top-5": 0.95, "everyday top-5": 0.65}
-# Two backgrounds: the one of a page or a chat, and the black of a reader that drops transparency.
+# As a page or a chat shows them, and as a reader without transparency shows them: colors on black.
 OTHER_KINDS = {
     "72 pixels, white": lambda drawn: compose(drawn, 72, (255, 255, 255)),
     "48 pixels, orange, turned by -12 degrees": lambda drawn: compose(drawn, 48, (240, 150, 60), degrees=-12),
@@ -47,7 +49,7 @@ class Model:
         return unit(self.text.run(None, {"input_ids": ids, "attention_mask": np.ones_like(ids)})[0])[0]
 
     def embed_image(self, image: Image.Image) -> np.ndarray:
-        """Resized by the short edge, bicubic, and cropped to the centre."""
+        """Resizes the short edge, bicubic, and crops to the center."""
         side = self.pixels["size"]["shortest_edge"]
         scale = side / min(image.size)
         image = image.resize([int(length * scale) for length in image.size], Image.Resampling.BICUBIC)
@@ -58,7 +60,7 @@ class Model:
 
 
 def everyday(model: Model, images: np.ndarray, texts: list[str], file: str) -> tuple[float, int]:
-    """The share of the queries with a fitting picture among the first five; prints what each finds."""
+    """Returns the share of the queries with a fitting image among the first five, and prints the results of each."""
     lines = Path(__file__).with_name(file).read_text().splitlines()
     queries = [line.split("\t") for line in lines if line and not line.startswith("#")]
     hits = 0
@@ -100,7 +102,7 @@ def main(folder: Path) -> int:
     for kind, draw in OTHER_KINDS.items():
         first, five, _ = ranked(np.stack([model.embed_image(draw(e.picture)) for e in known]))
         print(f"{kind}: name top-1 {first:.3f}, top-5 {five:.3f}")
-    print(f"one thread, one at a time: {text_ms:.2f} ms a text, {image_ms:.2f} ms a picture with its resize")
+    print(f"one thread, one at a time: {text_ms:.2f} ms a text, {image_ms:.2f} ms an image with its resize")
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
     print(f"{size / 1e6:.2f} MB in all")
     return int(any(figures[name] < target for name, target in TARGETS.items()))

@@ -1,4 +1,4 @@
-"""Write the model folder from finished trainings. Usage: export.py WORKDIR MODEL_FOLDER."""
+"""Writes the model directory from finished trainings. Usage: export.py WORKDIR MODEL_DIRECTORY."""
 
 import json
 import sys

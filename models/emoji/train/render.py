@@ -1,6 +1,6 @@
-"""The emoji that the model knows, and their pictures, straight from the font.
+"""The emoji of the model, and their images from the font.
 
-Noto Color Emoji is a bitmap font: every picture is a PNG in its CBDT table. Taking them from there needs no text
+Noto Color Emoji is a bitmap font: every image is a PNG in its CBDT table. Reading them from the table needs no text
 layout. Debian packages: fonts-noto-color-emoji, unicode-cldr-core, unicode-data.
 """
 
@@ -18,7 +18,7 @@ CLDR = "/usr/share/unicode/cldr/common/{}/en.xml"
 EMOJI_TEST = "/usr/share/unicode/emoji/emoji-test.txt"
 
 VARIATION_SELECTOR = "\ufe0f"
-# Variants of one image, not images: skin tones, flags (letters, not things) and keycaps.
+# Left out: variants of an image (skin tones), flags (letters, not things) and keycaps.
 LEFT_OUT = re.compile("[\U0001f3fb-\U0001f3ff\U0001f1e6-\U0001f1ff\u20e3\U000e0020-\U000e007f]")
 GENDER = re.compile(r"\b(man|woman|men|women|boy|girl|person|people|mx|mrs|santa)\b\.?", re.IGNORECASE)
 
@@ -34,7 +34,7 @@ class Emoji:
 
     @property
     def twin(self) -> str:
-        """Emoji with the same key are variants of one: man, woman and person of the same doing, families of a size."""
+        """Emoji with the same key are twins: man, woman and person of the same activity, families of a size."""
         return " ".join(GENDER.sub("", self.name).replace(":", "").lower().split()) or self.name
 
 
@@ -57,7 +57,7 @@ def _font():
 
 
 def picture(text: str) -> Image.Image | None:
-    """The picture of an emoji with its transparency, 136 x 128 pixels, or None where the font has none."""
+    """Returns the image of an emoji with its transparency, 136 x 128 pixels, or None if the font has none."""
     cmap, ligatures, pictures = _font()
     glyphs = tuple(cmap.get(ord(c)) for c in text if c != VARIATION_SELECTOR)
     glyph = glyphs[0] if len(glyphs) == 1 else ligatures.get(glyphs)
@@ -78,7 +78,7 @@ def _annotations() -> tuple[dict[str, str], dict[str, list[str]]]:
 
 @cache
 def emoji() -> tuple[Emoji, ...]:
-    """All emoji that have a name and a picture, in the order of Unicode's charts."""
+    """Returns all emoji with a name and an image, in the order of Unicode's charts."""
     names, keywords = _annotations()
     found, group, subgroup = [], "", ""
     for line in open(EMOJI_TEST, encoding="utf-8"):
@@ -99,7 +99,7 @@ def emoji() -> tuple[Emoji, ...]:
 
 def compose(drawn: Image.Image, side: int, background: tuple[int, int, int], margin: float = 0.06,
             degrees: float = 0.0) -> Image.Image:
-    """The emoji on a square of one colour, as a picture file would show it."""
+    """Returns the emoji on a square of one color, like an image file."""
     inner = round(side * (1 - 2 * margin))
     scale = inner / max(drawn.size)
     size = (round(drawn.width * scale), round(drawn.height * scale))

@@ -1,6 +1,6 @@
-"""Write the example pictures: a few hundred well-known emoji as 72 x 72 PNG in PostgreSQL's COPY text format.
+"""Writes the example images: a few hundred well-known emoji as 72 x 72 PNG in PostgreSQL's COPY text format.
 
-Usage: render_examples.py FILE. Two columns, the CLDR short name and the picture, for
+Usage: render_examples.py FILE. It has two columns, the CLDR short name and the image, for
 \\copy emoji (name, picture) FROM 'examples/emoji.tsv'
 """
 
@@ -13,7 +13,7 @@ from PIL import Image
 from render import VARIATION_SELECTOR, compose, emoji
 
 SIDE = 72
-# A palette halves the file, and 160 colors keep the shading smooth.
+# A palette halves the file. 160 colors keep the shading smooth.
 COLORS = 160
 CHOSEN = """
 😀 😂 😍 😎 🤔 😴 😡 😭 😱 🥳 🤢 🥶 🤠 😇 🤯 😘 👻 💀 👽 🤖 🎃 🤡

@@ -1,9 +1,9 @@
-"""Which emoji a text fits, by WordNet alone: the teacher of the text tower.
+"""Finds the emoji that a text fits, only with WordNet: the teacher of the text encoder.
 
-Every word gets a weight for every emoji: by the emoji's own names and keywords, by the broader words that both share
-("violin" and "fiddle" are bowed instruments), by the words of their definitions, by kindred words. The words of a text
-then vote, and a word that fits many emoji has little to say. The tower learns these votes for WordNet's vocabulary,
-so that queries whose words are in no caption still land near what they mean. Debian package: wordnet-base.
+Every word gets a weight for every emoji: from the emoji's own names and keywords, from the broader words of both ("violin"
+and "fiddle" are bowed instruments), from the words of their definitions, and from related words. The words of a text then
+vote. A word that fits many emoji has a small vote. The encoder learns these votes for WordNet's vocabulary, so that queries
+with words from no caption are still near their meaning. Debian package: wordnet-base.
 """
 
 import re
@@ -23,15 +23,15 @@ of off on one onto or other our out over own per quite rather shall she should s
 then there these they this those through to too under until up upon us very was we were what when where which while
 who whom whose why will with within without would you your something somebody someone anything thing things etc used
 having especially usually""".split())
-# A step up the tree from a word: gentle until an emoji is met, steep beyond.
+# The factor of a step up the tree from a word: weak until an emoji is met, strong beyond.
 BEFORE_MEETING, AFTER_MEETING = 0.85, 0.4
-# A step up the tree from an emoji: "dog" is a fair "animal".
+# The factor of a step up the tree from an emoji: "dog" is a fair "animal".
 EMOJI_STEP = 0.6
 STEPS = 8
-# Weights of the ways from a word to an emoji, next to the tree: own name or keyword, the emoji's definition, the word's
-# definition, kindred words (derived, similar).
+# Weights of the other ways from a word to an emoji: own name or keyword, the emoji's definition, the word's definition, related
+# words (derived, similar).
 OWN, IN_DEFINITION, BY_DEFINITION, KINDRED = 0.8, 0.5, 0.35, 0.6
-# Association that counts as none; smaller is surer of rare links.
+# An association of this strength counts as none. A smaller value trusts rare links more.
 NONE = 0.1
 
 
@@ -101,7 +101,7 @@ def wordnet() -> WordNet:
 
 
 def terms(text: str) -> list[str]:
-    """The lemmas of a text, longest collocations first, without the small words."""
+    """Returns the lemmas of a text, longest collocations first, without stop words."""
     net = wordnet()
     words = re.findall(r"[a-z][a-z'-]*", text.lower().replace("’", "'").replace("'s", ""))
     found, at = [], 0
@@ -137,7 +137,7 @@ def split_words(term: str) -> list[str]:
 
 
 def emoji_senses(net: WordNet, own: dict[str, float], context: set[str]) -> dict[str, float]:
-    """Synsets of an emoji's names and keywords, the likelier the more they share with its other words."""
+    """Returns the synsets of an emoji's names and keywords. A synset is likelier if it shares more words with the others."""
     senses = {}
     for term, weight in own.items():
         scored = []
@@ -205,7 +205,7 @@ class Teacher:
         return full
 
     def rarity(self, row: np.ndarray) -> float:
-        """1 for what fits one emoji, 0 for what fits all alike."""
+        """Returns 1 for a word that fits one emoji, and 0 for a word that fits all equally."""
         total = row.sum()
         return float(1 - np.log(max(total ** 2 / (row ** 2).sum(), 1)) / np.log(self.count)) if total else 0.0
 
@@ -227,7 +227,7 @@ class Teacher:
         return row
 
     def word(self, term: str) -> np.ndarray | None:
-        """A word's weight for each emoji, None where it has nothing to say."""
+        """Returns a word's weight for each emoji, or None if it fits none."""
         if term in self.rows:
             return self.rows[term]
         net, row = wordnet(), np.zeros(self.count, np.float32)
@@ -269,7 +269,7 @@ class Teacher:
 
 
 if __name__ == "__main__":
-    # How well the teacher itself answers a list of queries: the tower cannot be expected to do much better.
+    # Measures the teacher's own results for a list of queries: the encoder cannot be much better.
     teacher, texts = Teacher(), [e.text.replace(VARIATION_SELECTOR, "") for e in emoji()]
     hits = []
     for line in open(sys.argv[1], encoding="utf-8"):

@@ -1,11 +1,11 @@
-"""The tokenizer: CLIP's pipeline with a vocabulary of our own."""
+"""The tokenizer: CLIP's pipeline with our own vocabulary."""
 
 import json
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-# Most everyday words whole, in the megabytes that the towers leave. The bytes that no text of the training ends with
-# come on top.
+# Large enough for most everyday words as one token, and small enough for the megabytes that the encoders leave. The bytes that
+# end no text of the training are added to it.
 VOCABULARY = 8000
 WORD_END = "</w>"
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -24,8 +24,8 @@ def learn(texts: list[str]) -> Tokenizer:
         vocab_size=VOCABULARY, initial_alphabet=alphabet, end_of_word_suffix=WORD_END, show_progress=False,
         special_tokens=[START, END])
     tokenizer.train_from_iterator(texts, trainer)
-    # A byte at the end of a word is another token than inside one. With all of both, any text can be written; where one
-    # is missing, the end-of-text token would stand for it in the middle of the text.
+    # A byte at the end of a word is another token than a byte inside a word. With both tokens of all bytes, any text can be
+    # encoded. For a missing one, the end-of-text token would appear in the middle of the text.
     content = json.loads(tokenizer.to_str())
     vocabulary = content["model"]["vocab"]
     for letter in alphabet:

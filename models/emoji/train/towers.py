@@ -1,6 +1,6 @@
-"""The two towers: a causal transformer for text, convolutions under a transformer for pictures.
+"""The two encoders: a causal transformer for text, and convolutions under a transformer for images.
 
-Small enough for 12 MB of fp32 weights. No batch norm: a picture alone must equal the same picture in a batch.
+They are small enough for 12 MB of fp32 weights. They have no batch norm: an image alone must equal the same image in a batch.
 """
 
 import torch
@@ -14,7 +14,7 @@ MEAN = STD = (0.5, 0.5, 0.5)
 
 TEXT_WIDTH, TEXT_LAYERS, TEXT_HEADS = 128, 3, 4
 IMAGE_WIDTH, IMAGE_LAYERS, IMAGE_HEADS = 128, 3, 4
-# Stride-2 convolutions, 64x64 to 4x4: plain patches learn slowly on this little data.
+# Stride-2 convolutions, 64x64 to 4x4: plain patches learn slowly with this little data.
 STEM = (32, 64, 128)
 
 
@@ -55,7 +55,7 @@ class TextTower(nn.Module):
         x = self.tokens(input_ids) * attention_mask.unsqueeze(-1).to(self.positions.dtype) + self.positions[:length]
         for block in self.blocks:
             x = block(x, self.causal[:length, :length])
-        # The first end token; padding comes after it and is never seen by it.
+        # The first end token. Padding comes after it, so this token does not attend to the padding.
         end = (input_ids == self.end_id).to(torch.int32).argmax(-1)
         pooled = x.gather(1, end.view(-1, 1, 1).expand(-1, 1, x.shape[-1])).flatten(1)
         return self.projection(self.norm(pooled))

@@ -1,8 +1,8 @@
-"""Train the image tower. Usage: train_image.py WORKDIR [--steps N]. Reads points.pt there, writes image.pt.
+"""Trains the image encoder. Usage: train_image.py WORKDIR [--steps N]. Reads points.pt there, and writes image.pt.
 
-Each picture learns to reach its emoji's point (train_text.py) and to keep off the others. Pictures are cached once and
-drawn anew for each batch with tensor operations: moved, turned, scaled, on all kinds of backgrounds. Not mirrored:
-some emoji differ by their direction alone.
+Each image learns to reach its emoji's point (train_text.py) and to avoid the others. Images are cached once, and drawn again
+for each batch with tensor operations: moved, rotated, scaled, on all kinds of backgrounds. They are not mirrored, because some
+emoji differ only by their direction.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from train_text import EMA, LOG_SCALE, SEED, cosine
 
 PICTURES = 192
 PEAK_RATE = 1.5e-3
-# Side of the cached images: above the model's, so that it can zoom in.
+# Side of the cached images: larger than the model's, so that it can zoom in.
 CACHED_SIDE = 96
 # The weight of the distance to the own point, relative to being nearer to it than to others.
 PULL = 5.0
@@ -48,7 +48,7 @@ class Pictures:
         angle = (torch.randn(n) * 0.13).clamp(-0.35, 0.35)
         zoom = 1 / torch.empty(n).uniform_(0.6, 1.06)
         stretch = torch.exp(torch.randn(n) * 0.04)
-        # The smaller the emoji, the more room to move.
+        # A smaller emoji has more room to move.
         shift = (torch.rand(n, 2) - 0.5) * (0.1 + 0.6 * (zoom - 0.9).clamp(min=0)).unsqueeze(1)
         cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
         rows = torch.stack([torch.stack([cos * stretch, -sin, shift[:, 0]], 1),
@@ -57,12 +57,12 @@ class Pictures:
         drawn = functional.grid_sample(torch.cat([color * alpha, alpha], 1), grid, align_corners=False)
         color, alpha = drawn[:, :3], drawn[:, 3:]
         picture = color + (1 - alpha) * self.background(n)
-        # A reader that drops transparency shows the bare colors on black, without soft edges.
+        # A reader without transparency shows the stored colors on black, without soft edges.
         bare = some(0.08)
         picture = bare * color / alpha.clamp(min=1e-3) * (alpha > 0.02) + (1 - bare) * picture
         contrast, light = 1 + torch.randn(n, 1, 1, 1) * 0.12, torch.randn(n, 3, 1, 1) * 0.04
         picture = (picture - 0.5) * contrast + 0.5 + light
-        # Soft or coarse, as small images become when they are enlarged and photographs when they are compressed.
+        # Soft or coarse, like enlarged small images and compressed photographs.
         soft = functional.avg_pool2d(functional.pad(picture, (1, 1, 1, 1), mode="replicate"), 3, 1)
         coarse = functional.interpolate(functional.avg_pool2d(picture, 2), IMAGE_SIZE, mode="bilinear")
         soft = torch.where(some(0.3) > 0, coarse, soft)
@@ -71,7 +71,7 @@ class Pictures:
         return picture.clamp(0, 1) * 2 - 1
 
     def background(self, n: int) -> torch.Tensor:
-        """White most often, else black, one colour or a gradient."""
+        """Returns mostly white, otherwise black, one color or a gradient."""
         flat, kind = torch.rand(n, 3, 1, 1), torch.rand(n, 1, 1, 1)
         flat = torch.where(kind < 0.45, torch.ones_like(flat), torch.where(kind < 0.55, torch.zeros_like(flat), flat))
         ramp = torch.linspace(0, 1, IMAGE_SIZE)
@@ -84,7 +84,7 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("workdir", type=Path)
     arguments.add_argument("--steps", type=int, default=4500)
-    arguments.add_argument("--go-on", action="store_true", help="start from the image.pt that is there")
+    arguments.add_argument("--go-on", action="store_true", help="continue from the existing image.pt")
     arguments = arguments.parse_args()
     torch.manual_seed(SEED)
 

@@ -1,9 +1,9 @@
-"""Train the text tower. Usage: train_text.py WORKDIR [--steps N]. Writes tokenizer.json, points.pt and text.pt there.
+"""Trains the text encoder. Usage: train_text.py WORKDIR [--steps N]. Writes tokenizer.json, points.pt and text.pt there.
 
-There are no pictures here: which emoji a text fits is known (captions.py). One point per emoji is learnt first, with a
-mere sum of word vectors in the tower's place, so that what is said alike lies close together. Then the points stay,
-and both towers learn to reach them: the text tower here, the image tower in train_image.py, which can run beside this
-one as soon as points.pt is there. One thread each: at this size, two threads mostly wait for each other.
+This training needs no images: captions.py has the emoji that each text fits. The first step learns one point per emoji, with
+a mere sum of word vectors instead of the encoder, so that similar meanings are close together. Then the points stay fixed,
+and both encoders learn to reach them: the text encoder here, and the image encoder in train_image.py, which can run at the
+same time as soon as points.pt exists. Each uses one thread: at this size, two threads mostly wait for each other.
 """
 
 import argparse
@@ -24,17 +24,17 @@ from towers import DIMENSIONS, TextTower
 
 SEED = 20261123
 TEXTS = 512
-# The shorter three quarters of a batch go through the tower by themselves, with less filling.
+# The shorter three quarters of a batch go through the encoder separately, with less padding.
 SHORTER = TEXTS * 3 // 4
 POINT_STEPS, POINT_RATE, WORD_RATE = 1000, 1e-3, 5e-3
 PEAK_RATE, WARM_UP = 2e-3, 200
 EMA = 0.998
-# e^3.7 = 40: how sharply both towers are held to the points.
+# e^3.7 = 40: the sharpness with which both encoders must reach the points.
 LOG_SCALE = 3.7
 
 
 def cosine(step: int, steps: int, peak: float) -> float:
-    """Warm-up, then down to a hundredth."""
+    """Returns the learning rate: a warm-up, then a decrease to a hundredth."""
     return peak * min(step / WARM_UP, 1.0) * (0.505 + 0.495 * np.cos(np.pi * step / steps))
 
 
@@ -44,20 +44,20 @@ def distance(texts: torch.Tensor, points: torch.Tensor, targets: torch.Tensor) -
 
 
 def spread_points(captions: Captions) -> torch.Tensor:
-    """The emoji as WordNet's words see them, in the main directions: a start from which kin already lie together."""
+    """Returns the first points: the emoji's votes of WordNet's words, reduced to the main directions. Related emoji are close."""
     teacher, frequency = captions.teacher, wordnet().frequency
     own = [word for word in captions.words if word in teacher.own]
     others = [word for word in captions.words if frequency[word] and word not in teacher.own]
     votes = np.expm1(np.stack([teacher.word(word) for word in own + others]).clip(max=4))
     votes *= (np.repeat([3.0, 1.0], [len(own), len(others)]) ** 0.5 / np.linalg.norm(votes, axis=1))[:, None]
-    # All emoji have the same weight, also those of few words.
+    # All emoji count equally, also those with few words.
     votes /= np.linalg.norm(votes, axis=0).clip(min=0.1)
     strengths, directions = torch.linalg.eigh(torch.from_numpy(votes.T @ votes).float())
     return functional.normalize(directions[:, -DIMENSIONS:] * strengths[-DIMENSIONS:] ** 0.25, dim=-1)
 
 
 def learn_points(captions: Captions, tokenizer) -> torch.Tensor:
-    """Points apart enough that each name leads to its own, near enough that words lead to what they fit."""
+    """Learns points: far enough apart for each name, and near enough for words that fit several emoji."""
     words = nn.EmbeddingBag(tokenizer.get_vocab_size(), DIMENSIONS, mode="sum")
     nn.init.normal_(words.weight, std=0.02)
     points = nn.Parameter(spread_points(captions) + torch.randn(len(captions.known), DIMENSIONS) * 0.02)

@@ -1,4 +1,4 @@
-//! Throw-away servers.
+//! Temporary servers.
 
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
@@ -12,15 +12,15 @@ use postgres::{Client, Config, NoTls};
 
 use crate::{answer_of, create_extension, let_call, pg_config, root, run};
 
-/// A server of our own with the extension created, gone when dropped.
+/// A temporary server with the extension. Dropping it removes the server.
 pub struct Cluster {
     pub directory: PathBuf,
-    /// The installation of the server, if it is not the one under test.
+    /// The installation of the server; `None` for the tested one.
     pg_config: Option<PathBuf>,
 }
 
 impl Cluster {
-    /// One that is not there yet.
+    /// Returns a cluster that does not exist yet.
     fn new(pg_config: Option<PathBuf>) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -28,17 +28,17 @@ impl Cluster {
         Self { directory, pg_config }
     }
 
-    /// Start a server that knows the embedded model and the fixtures.
+    /// Starts a server with the embedded model and the fixtures.
     pub fn start() -> Self {
         Self::start_with(&[])
     }
 
-    /// The same with lines of postgresql.conf.
+    /// Like [`Cluster::start`], with lines of postgresql.conf.
     pub fn start_with(settings: &[&str]) -> Self {
         Self::new(None).set_up(settings)
     }
 
-    /// The same of another installation.
+    /// Like [`Cluster::start_with`], with another installation.
     pub fn start_of(pg_config: PathBuf, settings: &[&str]) -> Self {
         Self::new(Some(pg_config)).set_up(settings)
     }
@@ -60,24 +60,24 @@ impl Cluster {
         cluster
     }
 
-    /// The directory of the models that the server knows.
+    /// Returns the server's model directory.
     pub fn models(&self) -> PathBuf {
         self.directory.join("models")
     }
 
-    /// Add a fixture model.
+    /// Adds a fixture model.
     pub fn add(&self, name: &str) {
         run(self.pgclip().args(["add", name, "--license", "MIT"]).arg(root().join("tests/fixtures/models").join(name)));
     }
 
-    /// Add a copy of the embedded model. Options of `pgclip add` can make it a model with another digest.
+    /// Adds a copy of the embedded model. Options of `pgclip add` can make it a model with another digest.
     pub fn add_emoji(&self, name: &str, options: &[&str]) {
         let mut add = self.pgclip();
         add.args(["add", name]).arg(root().join("models/emoji")).args(options);
         run(add.args(["--license", "PostgreSQL", "--logit-scale", "40.4473043600674"]));
     }
 
-    /// The command, for this server's models.
+    /// Returns the command pgclip for this server's models.
     pub fn pgclip(&self) -> Command {
         let mut command = Command::new(root().join("target/release/pgclip"));
         let pg_config = self.pg_config.clone().or_else(|| std::env::var_os("PG_CONFIG").map(Into::into));
@@ -89,22 +89,22 @@ impl Cluster {
         command
     }
 
-    /// A copy of the running server by pg_basebackup, to be started by [`Cluster::restart`]: as a "standby", or for a
-    /// "recovery". It knows the models of its origin.
+    /// Copies the running server with pg_basebackup. [`Cluster::restart`] starts the copy as a "standby", or for a
+    /// "recovery". The copy uses the models of the original.
     pub fn backup(&self, signal: &str, settings: &[&str]) -> Self {
         let copy = Self::new(self.pg_config.clone());
         run(self.script("backup").arg(&copy.directory).arg(signal).args(settings));
         copy
     }
 
-    /// Stop the server at once, if it runs, and start it.
+    /// Stops the server immediately, if it runs, and starts it.
     pub fn restart(&self) {
         run(&mut self.script("restart"));
     }
 
     pub fn script(&self, verb: &str) -> Command {
         let mut command = Command::new(root().join("scripts/cluster.sh"));
-        // Whatever the environment asks for, no error that users see has a backtrace.
+        // An error that users see has no backtrace, even if the environment requests one.
         command.arg(verb).arg(&self.directory).env("RUST_BACKTRACE", "1");
         if let Some(pg_config) = &self.pg_config {
             command.env("PG_CONFIG", pg_config);
@@ -116,7 +116,7 @@ impl Cluster {
         self.connect_as("postgres")
     }
 
-    /// Connect, and collect the notices and warnings: severity, message, detail and hint.
+    /// Connects, and collects the notices and warnings: severity, message, detail and hint.
     pub fn listen(&self, user: &str) -> (Client, Arc<Mutex<Vec<String>>>) {
         let heard = Arc::new(Mutex::new(Vec::new()));
         let listener = heard.clone();
@@ -129,7 +129,7 @@ impl Cluster {
         (config.connect(NoTls).unwrap(), heard)
     }
 
-    /// Connects as a role that calls the extension's functions itself, not only through triggers.
+    /// Connects as a role that calls the extension's functions directly, not only through tables.
     pub fn connect_as_caller(&self, user: &str) -> Client {
         let_call(&mut self.connect(), user);
         self.connect_as(user)
@@ -139,10 +139,10 @@ impl Cluster {
         self.config(user).connect(NoTls).unwrap()
     }
 
-    /// Kill one of the server's processes, which is a crash of the server. It has noticed when this returns: until then it
-    /// would take connections that do not last.
+    /// Kills one of the server's processes, which is a crash of the server. Returns after the server has noticed the
+    /// crash: before, it still accepts connections that do not last.
     pub fn kill(&self, pid: i32) {
-        // It may have been killed already, and not be gone yet.
+        // The process may be killed already and still exist.
         Command::new("kill").args(["-KILL", &pid.to_string()]).output().unwrap();
         let begun = Instant::now();
         while Path::new("/proc").join(pid.to_string()).exists() {
@@ -151,25 +151,25 @@ impl Cluster {
         }
     }
 
-    /// No process of the server has crashed, or the test fails.
+    /// Fails the test if a process of the server has crashed.
     pub fn assert_no_crash(&self) {
         let log = std::fs::read_to_string(self.directory.join("log")).unwrap();
-        // By a signal or by an exit: what follows is the same.
+        // The server logs this message both after a signal and after an exit.
         assert!(!log.contains("terminating any other active server processes"), "{log}");
     }
 
-    /// The user that owns the server's processes.
+    /// Returns the user of the server's processes.
     pub fn owner(&self) -> u32 {
         std::fs::metadata(self.directory.join("data")).unwrap().uid()
     }
 
-    /// The server's first process.
+    /// Returns the server's first process.
     pub fn postmaster(&self) -> i32 {
         let file = std::fs::read_to_string(self.directory.join("data/postmaster.pid")).unwrap();
         file.lines().next().unwrap().parse().unwrap()
     }
 
-    /// The server's processes: they run in its data directory.
+    /// Returns the server's processes: their working directory is its data directory.
     pub fn processes(&self) -> Vec<i32> {
         let data = self.directory.join("data").canonicalize().unwrap();
         let numbers =
@@ -179,17 +179,17 @@ impl Cluster {
         numbers.filter(is_here).collect()
     }
 
-    /// Start a server that does not run, by pg_ctl itself: it waits for nothing that a former server left.
+    /// Starts a stopped server with pg_ctl, without waiting for remains of an earlier server.
     pub fn start_again(&self) {
         let mut command = Command::new(self.pg_config("--bindir") + "/pg_ctl");
         command.arg("--pgdata").arg(self.directory.join("data")).arg("--log").arg(self.directory.join("log"));
         command.args(["--wait", "--silent", "start"]).current_dir("/").env("HOME", &self.directory);
-        // PostgreSQL refuses to run as root.
+        // PostgreSQL does not run as root.
         let owner = std::fs::metadata(self.directory.join("data")).unwrap();
         run(command.uid(owner.uid()).gid(owner.gid()));
     }
 
-    /// The output of this server's pg_config.
+    /// Returns an answer of this server's pg_config.
     fn pg_config(&self, option: &str) -> String {
         match &self.pg_config {
             Some(path) => answer_of(path, option),
@@ -197,7 +197,7 @@ impl Cluster {
         }
     }
 
-    /// A connection after a crash, once the server takes them again.
+    /// Connects after a crash, as soon as the server accepts connections.
     pub fn reconnect(&self) -> Client {
         let begun = Instant::now();
         loop {
@@ -209,7 +209,7 @@ impl Cluster {
         }
     }
 
-    /// How to connect, for those who want to say more.
+    /// Returns the configuration of a connection, for tests that need more options.
     pub fn config(&self, user: &str) -> Config {
         let output = self.script("env").output().unwrap();
         let variables = String::from_utf8(output.stdout).unwrap();

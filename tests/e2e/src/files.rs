@@ -1,8 +1,8 @@
-//! The files of the repository, for tests that read them.
+//! Finds files of the repository, for tests that read them.
 
 use std::path::{Path, PathBuf};
 
-/// All files below a directory in the order of their paths, without links, hidden files and build outputs.
+/// Returns all files below a directory, in the order of their paths, without links, hidden files and built files.
 pub fn files_below(directory: &Path) -> Vec<PathBuf> {
     let mut paths: Vec<_> = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.retain(|path| {
@@ -13,7 +13,7 @@ pub fn files_below(directory: &Path) -> Vec<PathBuf> {
     paths.into_iter().flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
 }
 
-/// All pages below a directory.
+/// Returns all pages below a directory.
 pub fn pages_below(directory: &Path) -> Vec<PathBuf> {
     let mut files = files_below(directory);
     files.retain(|path| path.extension().is_some_and(|extension| extension == "md"));

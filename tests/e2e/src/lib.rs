@@ -1,4 +1,4 @@
-//! Helpers of the end-to-end tests: servers, queries, limits, images.
+//! The common parts of the end-to-end tests: servers, queries, limits, images.
 
 mod cluster;
 mod files;
@@ -16,12 +16,13 @@ use postgres::error::SqlState;
 pub use cluster::Cluster;
 pub use files::{files_below, pages_below};
 
-/// The repository.
+/// Returns the root of the repository.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
-/// Real files that are not part of the project; tests that want them say so when they are not there.
+/// Returns the directory of real files that are not part of the project. If it is missing, tests print that they skip
+/// them.
 pub fn shared_data() -> Option<PathBuf> {
     let data = root().join("../shared/data");
     if !data.exists() {
@@ -31,18 +32,18 @@ pub fn shared_data() -> Option<PathBuf> {
     Some(data)
 }
 
-/// The schema of both extensions, where PG_CLIP_TEST_SCHEMA names one: then only superusers may use it, who find it by
-/// their search_path. Without, they are in public.
+/// Returns the schema of both extensions, if PG_CLIP_TEST_SCHEMA names one. Only superusers can use that schema, and
+/// their search_path contains it. By default, the extensions are in public.
 pub fn schema() -> Option<String> {
     std::env::var("PG_CLIP_TEST_SCHEMA").ok().filter(|name| !name.is_empty())
 }
 
-/// Where the extension is.
+/// Returns the schema of the extension.
 pub fn home() -> String {
     schema().unwrap_or_else(|| "public".into())
 }
 
-/// How both extensions are created in a database of superusers and tests.
+/// Returns the statements that create both extensions in a database of superusers and tests.
 pub fn create_extension() -> String {
     match schema() {
         None => "CREATE EXTENSION pg_clip CASCADE".into(),
@@ -55,36 +56,36 @@ pub fn create_extension() -> String {
     }
 }
 
-/// Lets roles call the extension's functions by their names, as in an installation in public.
+/// Allows roles to call the extension's functions, as all roles can if the extension is in public.
 pub fn let_call(client: &mut Client, roles: &str) {
     if let Some(schema) = schema() {
         client.batch_execute(&format!("GRANT USAGE ON SCHEMA {schema} TO {roles}")).unwrap();
     }
 }
 
-/// The messages that a session was sent since the last call.
+/// Returns the messages that a session received since the last call.
 pub fn drain(heard: &Mutex<Vec<String>>) -> Vec<String> {
     std::mem::take(&mut heard.lock().unwrap())
 }
 
-/// The one number that a query gives.
+/// Returns the single number of a query's result.
 pub fn count(client: &mut Client, query: &str) -> i64 {
     client.query_one(query, &[]).unwrap().get(0)
 }
 
-/// Creates a type whose operators are not in pg_catalog. Not all servers have the extension.
+/// Creates an extension type whose operators are outside pg_catalog. Some servers do not have the extension.
 pub fn create_citext(client: &mut Client) {
     let available = "SELECT count(*) FROM pg_available_extensions WHERE name = 'citext'";
     let word = if count(client, available) == 1 { "CREATE EXTENSION citext" } else { "CREATE DOMAIN citext AS text" };
     client.batch_execute(word).unwrap();
 }
 
-/// The process that serves a connection.
+/// Returns the server process of a connection.
 pub fn pid(client: &mut Client) -> i32 {
     client.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0)
 }
 
-/// Ask until the answer is yes.
+/// Repeats a query until it returns true.
 pub fn wait_until(client: &mut Client, question: &str) {
     let begun = Instant::now();
     while !client.query_one(question, &[]).unwrap().get::<_, bool>(0) {
@@ -93,7 +94,7 @@ pub fn wait_until(client: &mut Client, question: &str) {
     }
 }
 
-/// The state that a failed test shows.
+/// Returns the state that a failed test shows.
 fn state(client: &mut Client) -> String {
     let status = "SELECT s::text FROM clip_auto_embed_status AS s UNION ALL SELECT f::text FROM clip_failures AS f \
         UNION ALL SELECT concat_ws(' ', pid, state, query) FROM pg_stat_activity WHERE backend_type LIKE 'pg_clip%'";
@@ -101,17 +102,17 @@ fn state(client: &mut Client) -> String {
     rows.iter().map(|row| row.get::<_, String>(0) + "\n").collect()
 }
 
-/// Run the SQL specification in tests/pg_regress by PostgreSQL's own pg_regress, on a server with these settings.
+/// Runs the SQL specification in tests/pg_regress with PostgreSQL's own pg_regress, on a server with these settings.
 pub fn specification(settings: &[&str]) {
     let cluster = Cluster::start_with(settings);
     std::fs::create_dir(cluster.models().join("broken")).unwrap();
     let tests = root().join("tests/pg_regress");
-    // In this order: `surface` drops and creates the extension.
+    // The order matters: `surface` drops and creates the extension.
     let names =
         ["text", "image", "batch", "errors", "settings", "privileges", "auto_embed", "zero_shot", "search", "surface"];
     let written = std::fs::read_dir(tests.join("sql")).unwrap().count();
     assert_eq!(names.len(), written, "a file of tests/pg_regress/sql is not run");
-    // `make one SQL=errors` runs one of them.
+    // `make one SQL=errors` runs one file.
     let one = std::env::var("PG_CLIP_SQL").ok();
     let names: Vec<_> = names.into_iter().filter(|name| one.as_ref().is_none_or(|one| one == name)).collect();
     assert!(!names.is_empty(), "there is no tests/pg_regress/sql/{}.sql", one.unwrap_or_default());
@@ -133,7 +134,7 @@ pub fn specification(settings: &[&str]) {
     assert!(output.status.success(), "{differences}{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// The output of the server's pg_config.
+/// Returns an answer of the server's pg_config.
 pub fn pg_config(option: &str) -> String {
     let pg_config = std::env::var("PG_CONFIG").unwrap_or_else(|_| "pg_config".into());
     answer_of(Path::new(&pg_config), option)
@@ -144,7 +145,7 @@ fn answer_of(pg_config: &Path, option: &str) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-/// Run a command that must succeed.
+/// Runs a command that must succeed.
 pub fn run(mut command: impl std::borrow::BorrowMut<Command>) {
     let command = command.borrow_mut();
     let output = command.output().unwrap();
@@ -152,17 +153,17 @@ pub fn run(mut command: impl std::borrow::BorrowMut<Command>) {
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&text));
 }
 
-/// The SQLSTATE of a failure that the server reported. A broken connection is none.
+/// Returns the SQLSTATE of a failure that the server reported. A broken connection has none.
 pub fn sqlstate(error: &postgres::Error) -> &SqlState {
     error.code().unwrap_or_else(|| panic!("the connection broke: {error}"))
 }
 
-/// The SQLSTATE with which statements fail, if they do.
+/// Returns the SQLSTATE of failed statements, or `None` if they succeed.
 pub fn code(client: &mut Client, statements: &str) -> Option<SqlState> {
     client.batch_execute(statements).err().map(|error| sqlstate(&error).clone())
 }
 
-/// Let a process have so many megabytes of address space more than it has; nothing lifts the limit.
+/// Allows a process that many megabytes more address space than it has now. `None` removes the limit.
 pub fn limit_memory(pid: i32, megabytes: Option<u64>) {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let size = status.lines().find_map(|line| line.strip_prefix("VmSize:")?.trim().strip_suffix(" kB")).unwrap();
@@ -170,21 +171,21 @@ pub fn limit_memory(pid: i32, megabytes: Option<u64>) {
     limit(pid, "as", &megabytes.map_or("unlimited".into(), |megabytes| (size + megabytes * 1024 * 1024).to_string()));
 }
 
-/// Limit a resource of a process, by prlimit's name for it.
+/// Limits a resource of a process. `resource` is prlimit's name for it.
 pub fn limit(pid: i32, resource: &str, most: &str) {
-    // Only who a process belongs to may do that: the server's own user, where root runs the tests.
+    // Only the owner of a process can limit it. If root runs the tests, that is the server's own user.
     let process = std::fs::metadata(format!("/proc/{pid}")).unwrap();
     let mut command = Command::new("prlimit");
     command.uid(process.uid()).gid(process.gid());
     run(command.args([&format!("--{resource}={most}:"), "--pid", &pid.to_string()]));
 }
 
-/// A fixture image.
+/// Returns a fixture image.
 pub fn picture(name: &str) -> Vec<u8> {
     std::fs::read(root().join("tests/fixtures/images").join(name)).unwrap()
 }
 
-/// A gray image: its rows are all the same, so that it is small.
+/// Returns a gray image. All its rows are the same, so its file is small.
 pub fn flat_png(width: u32, height: u32) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, width, height);

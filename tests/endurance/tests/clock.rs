@@ -1,4 +1,4 @@
-//! A clock that is set back and forth under a running server, by libfaketime.
+//! Sets the clock back and forward under a running server, with libfaketime.
 
 use std::fs;
 use std::path::Path;
@@ -17,7 +17,7 @@ fn a_clock_that_jumps_by_a_year_stops_no_worker() {
         .script("restart")
         .env("LD_PRELOAD", &library)
         .env("FAKETIME_TIMESTAMP_FILE", &clock)
-        // As a clock that is set: it is read at each question, and how long things take is another one's matter.
+        // Imitates a clock that is set: the server reads it at each call, and the monotonic clock is not changed.
         .envs([("FAKETIME_NO_CACHE", "1"), ("FAKETIME_DONT_FAKE_MONOTONIC", "1"), ("NO_FAKE_STAT", "1")]));
     let mut client = cluster.connect();
     let jump = |client: &mut Client, days: i32| {
@@ -47,7 +47,7 @@ fn a_clock_that_jumps_by_a_year_stops_no_worker() {
         wait_until(&mut client, &failed.replace("count(*)", &format!("count(*) = {before} + 1")));
         client.batch_execute("TABLE clip_progress; TABLE clip_auto_embed_status").unwrap();
     }
-    // A row that failed while the clock was a year ahead is tried again, although its time is far off.
+    // A failure from the time when the clock was a year ahead is retried, although its retry time is far in the future.
     let future = "SELECT count(*) FROM clip_failures WHERE last_failed_at > clock_timestamp()";
     client.batch_execute("INSERT INTO photo (file) VALUES (NULL)").unwrap();
     wait_until(&mut client, &future.replace("count(*)", "count(*) = 0"));

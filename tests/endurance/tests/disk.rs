@@ -1,4 +1,4 @@
-//! A full disk. Needs root, to make a small one.
+//! A full disk. Needs root, to create a small one.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::process::Command;
 use e2e::{Cluster, count, run, sqlstate};
 use postgres::error::SqlState;
 
-/// A file system in memory, gone when dropped.
+/// A file system in memory. Dropping it unmounts it.
 struct SmallDisk(PathBuf);
 
 impl Drop for SmallDisk {
@@ -35,7 +35,7 @@ fn a_full_disk_stops_a_backfill_and_loses_nothing() {
     let before = count(&mut client, "SELECT count(embedding) FROM item");
     assert!(before > 0 && before < 10_000, "{before}");
     assert_eq!(count(&mut client, WRONG), 0);
-    // Crash, with the disk as full as it is; then there is room, and it goes on where it was.
+    // The server crashes while the disk is full. The backfill resumes as soon as there is space.
     drop(client);
     cluster.restart();
     run(Command::new("mount").args(["-o", "remount,size=64m"]).arg(&disk.0));

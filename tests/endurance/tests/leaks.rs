@@ -1,16 +1,17 @@
-//! Private memory of a connection that works for long: it does not grow.
+//! The private memory of a connection does not grow during long work.
 
 use e2e::{Cluster, count, picture};
 use endurance::private_memory;
 use postgres::Client;
 
-/// The bytes that an allocator may keep or return between two measurements.
+/// The amount that an allocator may keep or release between two measurements.
 const NOISE_KB: i64 = 4 * 1024;
 
-/// One of each of five formats.
+/// One image of each of five formats.
 const PICTURES: [&str; 5] = ["progressive.jpg", "grey.png", "lossy.webp", "animated.gif", "lzw.tiff"];
 
-/// Do `work` ten times, and compare the memory after the second time (all is warm) with that after the last.
+/// Runs `work` ten times, and compares the memory after the second run (all caches are filled) with the memory after
+/// the last run.
 fn is_flat(what: &str, calls: u64, client: &mut Client, mut work: impl FnMut(&mut Client)) {
     let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0);
     let mut memory = Vec::new();
@@ -25,7 +26,7 @@ fn is_flat(what: &str, calls: u64, client: &mut Client, mut work: impl FnMut(&mu
 }
 
 #[test]
-fn a_million_texts_that_are_remembered() {
+fn a_million_cached_texts() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     is_flat("cached texts", 1_000_000, &mut client, |client| {
@@ -38,7 +39,7 @@ fn a_million_texts_that_are_remembered() {
 }
 
 #[test]
-fn a_hundred_thousand_texts_that_are_not() {
+fn a_hundred_thousand_texts_that_are_not_cached() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     let mut round = 0;
@@ -53,7 +54,7 @@ fn a_hundred_thousand_texts_that_are_not() {
 }
 
 #[test]
-fn half_a_million_rows_that_are_classified() {
+fn half_a_million_classified_rows() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     let mut round = 0;
@@ -106,7 +107,7 @@ fn twenty_thousand_pictures() {
 }
 
 #[test]
-fn fifty_thousand_pictures_that_cannot_be_read() {
+fn fifty_thousand_unreadable_images() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     client.batch_execute("CREATE TEMPORARY TABLE picture (file bytea)").unwrap();

@@ -1,11 +1,11 @@
-//! Other native code in the same process: a second ONNX Runtime, of another version and with threads of its own, in Python.
+//! Other native code in the same process: a second ONNX Runtime of another version, with its own threads, in Python.
 
 use std::path::PathBuf;
 use std::process::Command;
 
 use e2e::{Cluster, picture, root, run};
 
-/// The directory of packages that `pip` installed, which Python reads.
+/// Returns the package directory of `pip`, from which Python imports.
 fn packages() -> PathBuf {
     let folder = root().join("target/python-neighbours");
     if !folder.join("onnxruntime").exists() {
@@ -19,7 +19,7 @@ fn packages() -> PathBuf {
 
 #[test]
 fn another_onnx_runtime_in_the_same_process_disturbs_neither() {
-    // A copy that the server's user can read.
+    // Copies the packages, so that the server's user can read them.
     let folder = std::env::temp_dir().join(format!("pg_clip-neighbours-{}", std::process::id()));
     run(Command::new("cp").arg("-r").arg(packages()).arg(&folder));
     let graph = root().join("tests/fixtures/models/narrow/onnx/vision_model.onnx");

@@ -1,4 +1,4 @@
-//! PgBouncer in transaction mode: each transaction of a client may be another session's.
+//! PgBouncer in transaction mode: each transaction of a client may run in another session.
 
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use e2e::{Cluster, picture};
 use postgres::{Client, Config, NoTls};
 
-/// The pooler, ended when dropped.
+/// The pooler. Dropping it ends the process.
 struct Pool(Child);
 
 impl Drop for Pool {
@@ -34,7 +34,7 @@ fn clients_of_a_pool_share_sessions_and_see_their_own() {
         cluster.directory.display()
     );
     std::fs::write(folder.join("settings"), settings).unwrap();
-    // It does not run as root, and neither does the server.
+    // Neither the pooler nor the server runs as root.
     e2e::run(Command::new("chmod").args(["-R", "a+rwX"]).arg(&folder));
     e2e::run(Command::new("chmod").arg("a+x").arg(&cluster.directory));
     let owner = cluster.owner();
@@ -66,7 +66,7 @@ fn clients_of_a_pool_share_sessions_and_see_their_own() {
                 let mut client = connect();
                 let (model, dimensions) = if number % 2 == 0 { ("narrow", 32) } else { ("emoji", 128) };
                 for round in 0..20 {
-                    // Without prepared statements, which pools of this mode do not support.
+                    // Uses no prepared statements of the protocol: pools of this mode do not support them.
                     let mut transaction = client.transaction().unwrap();
                     transaction.batch_execute(&format!("SET LOCAL clip.default_model = '{model}'")).unwrap();
                     let rows = transaction

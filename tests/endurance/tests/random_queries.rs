@@ -5,7 +5,7 @@ use std::process::Command;
 use e2e::Cluster;
 
 const QUERIES: u32 = 100_000;
-/// After each lot the server is looked at.
+/// The test checks the server after this number of queries.
 const LOT: u32 = 10_000;
 
 #[test]
@@ -16,7 +16,7 @@ fn a_hundred_thousand_random_queries_end_no_process() {
     client.execute("SELECT clip_auto_embed('item', 'body', model => 'narrow')", &[]).unwrap();
     client.execute("SELECT clip_auto_embed('item', 'picture', 'pixels', 'wide', on_error => 'null')", &[]).unwrap();
     client.batch_execute("INSERT INTO item SELECT i, 'text ' || i, CASE WHEN i % 2 = 0 THEN 'broken'::bytea END FROM generate_series(1, 50) AS i").unwrap();
-    // No superuser: what those may do to a server is not ours. And no query for ever.
+    // A superuser could damage the server in ways that are not pg_clip's. The timeout ends endless queries.
     client
         .batch_execute(
             "CREATE ROLE smith LOGIN; GRANT ALL ON item TO smith; ALTER ROLE smith SET statement_timeout = '1s'",
@@ -39,7 +39,7 @@ fn a_hundred_thousand_random_queries_end_no_process() {
     }
     cluster.assert_no_crash();
     let log = std::fs::read_to_string(cluster.directory.join("log")).unwrap();
-    // Unexpected errors that Rust raised; the server has some of its own.
+    // Unexpected errors that Rust raised. The server raises some of its own.
     let (mut last, mut ours) = ("", Vec::new());
     for line in log.lines() {
         match line {

@@ -1,8 +1,8 @@
-//! The SQL specification under settings that change how everything is executed.
+//! The SQL specification under settings that change the execution of all statements.
 
 use e2e::{Cluster, pg_config, specification};
 
-/// Every statement compiled, and every one that may in a parallel worker.
+/// Compiles every statement, and runs every statement that can run in a parallel worker in one.
 #[test]
 fn sql_behaves_the_same_with_jit_and_forced_parallel_queries() {
     let major: u32 = pg_config("--version").split(|c: char| !c.is_ascii_digit()).find_map(|n| n.parse().ok()).unwrap();

@@ -1,11 +1,12 @@
 //! The imports between the source files of a crate, and the circles among them.
 //!
-//! Reads the text of the files: expands no macro, and takes a path inside an inline module as one of its file.
+//! The check reads only the text of the files: it expands no macro, and assigns a path inside an inline module to its
+//! file.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 
-/// For each file, the files that it imports from. Paths are relative to the directory of sources.
+/// The files that each file imports from. Paths are relative to the source directory.
 pub type Graph = BTreeMap<String, BTreeSet<String>>;
 
 /// A module path from the root of its crate: `["pixels", "jpeg"]`.
@@ -19,7 +20,7 @@ pub fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Returns the code of a file without its inline test module, which stands last.
+/// Returns the code of a file without its inline test module, which is at the end.
 pub fn code(source: &str) -> &str {
     source.split("#[cfg(test)]\nmod tests {").next().unwrap()
 }
@@ -54,7 +55,7 @@ pub fn graph(sources: &BTreeMap<String, String>) -> Graph {
             names.insert(child[module.len()].clone(), child.clone());
         }
         let paths: Vec<Module> = paths(&tokens).into_iter().filter_map(|path| absolute(&path, &module)).collect();
-        // A path may begin with a module that was imported.
+        // A path may begin with an imported module.
         names.extend(paths.iter().filter_map(|path| Some((path.last()?.clone(), path.clone()))));
         let short = tokens.windows(3).enumerate().filter(|(at, window)| {
             window[1] == "::" && (*at == 0 || tokens[at - 1] != "::") && names.contains_key(&window[0])
@@ -77,7 +78,7 @@ pub fn rooms(graph: &Graph) -> Graph {
     rooms
 }
 
-/// Returns the shortest circle through each file that is in one, each circle once: `a.rs -> b.rs -> a.rs`.
+/// Returns the shortest circle through each file that is in a circle. Each circle appears once: `a.rs -> b.rs -> a.rs`.
 pub fn circles(graph: &Graph) -> Vec<String> {
     let mut found = BTreeMap::new();
     for start in graph.keys() {
@@ -117,7 +118,7 @@ fn module_of(file: &str) -> Module {
     module
 }
 
-/// Returns the file in which a path ends: that of its last module.
+/// Returns the file of a path's last module.
 fn file_of(path: &Module, modules: &BTreeMap<Module, &String>) -> Option<String> {
     (0..=path.len()).rev().find_map(|length| modules.get(&path[..length]).map(|file| (*file).clone()))
 }
@@ -142,13 +143,13 @@ fn absolute(path: &Module, module: &Module) -> Option<Module> {
     Some(base)
 }
 
-/// Returns the paths that begin with `crate`, `self` or `super`, those in groups included.
+/// Returns the paths that begin with `crate`, `self` or `super`, including those in groups.
 fn paths(tokens: &[String]) -> Vec<Module> {
     let mut found = Vec::new();
     let mut at = 0;
     while at + 1 < tokens.len() {
         let begins = matches!(tokens[at].as_str(), "crate" | "self" | "super") && tokens[at + 1] == "::";
-        // `pub(in crate::a)` is no import.
+        // `pub(in crate::a)` is not an import.
         let is_visibility = at >= 2 && tokens[at - 2] == "(" && tokens[at - 1] == "in";
         if begins && !is_visibility && (at == 0 || tokens[at - 1] != "::") {
             at = tree(tokens, at, &[], &mut found);
@@ -159,7 +160,7 @@ fn paths(tokens: &[String]) -> Vec<Module> {
     found
 }
 
-/// Reads the path at `at`, with all branches of its group, and returns where it ends.
+/// Reads the path at `at`, with all branches of its group, and returns its end.
 fn tree(tokens: &[String], mut at: usize, prefix: &[String], found: &mut Vec<Module>) -> usize {
     let mut path = prefix.to_vec();
     let is_name = |token: &String| token.starts_with(|first: char| first.is_alphabetic() || first == '_');

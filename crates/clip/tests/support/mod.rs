@@ -1,4 +1,4 @@
-//! Helpers of this crate's tests: the fixtures, and directories of models that the test removes.
+//! The common parts of this crate's tests: the fixtures, and temporary model directories.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -20,7 +20,7 @@ pub fn options() -> Options {
     }
 }
 
-/// A directory with models that were added to it, gone when the tests are.
+/// A temporary model directory. Dropping it removes the directory.
 pub struct Store(pub PathBuf);
 
 impl Store {
@@ -34,7 +34,7 @@ impl Store {
         admin::add(folder, &self.0, name, choices, &options(), &mut |_, _, _| {})
     }
 
-    /// Prepare a model, and say whether there was anything to do.
+    /// Prepares a model, and returns whether anything was missing.
     pub fn prepare(&self, name: &str) -> Result<bool, Error> {
         admin::prepare(&self.0, name, &options())
     }

@@ -1,6 +1,6 @@
 //! A hub of one repository on two ports of this machine: one is the hub, the other stores its large files.
 //!
-//! It answers as huggingface.co does, logs every request, and fails where a test says so.
+//!  It answers as huggingface.co does, logs every request, and fails on request of a test.
 #![allow(dead_code, reason = "not every test uses every fault")]
 
 pub mod scene;
@@ -20,28 +20,28 @@ pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 /// The fault of one answer.
 #[derive(Clone)]
 pub enum Fault {
-    /// Close the connection after so many bytes of the body.
+    /// Closes the connection after that many bytes of the body.
     Cut(usize),
-    /// Fall silent after so many bytes, until the client leaves.
+    /// Stops sending after that many bytes, until the client disconnects.
     Stall(usize),
-    /// Send only so many bytes, and say that this is all.
+    /// Sends only that many bytes, with this number as the length.
     Short(usize),
-    /// Another byte among the right ones.
+    /// Sends one wrong byte.
     Garbled,
-    /// One byte too many, without a length to tell so before.
+    /// Sends one byte too many, without a length in the header.
     Endless,
-    /// Send the file from its beginning, whatever was asked.
+    /// Sends the file from its beginning and ignores the requested range.
     WithoutRange,
-    /// Send a part that begins elsewhere.
+    /// Sends another range than the requested one.
     WrongRange,
     Status(u16, Vec<(&'static str, String)>),
-    /// Status 200 and this document.
+    /// Sends status 200 and this document.
     Document(Vec<u8>),
 }
 
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Whether the hub was asked, or else the store of large files.
+    /// True for a request to the hub, false for one to the store of large files.
     pub hub: bool,
     pub target: String,
     headers: Vec<(String, String)>,
@@ -94,17 +94,17 @@ impl Loopback {
         Self { endpoint, state }
     }
 
-    /// The next listings go wrong.
+    /// Makes the next listings fail.
     pub fn fail_listing(&self, faults: impl IntoIterator<Item = Fault>) {
         self.state.listing.lock().unwrap().extend(faults);
     }
 
-    /// The next answers with a file's bytes go wrong.
+    /// Makes the next answers with a file's bytes fail.
     pub fn fail_bytes(&self, faults: impl IntoIterator<Item = Fault>) {
         self.state.bytes.lock().unwrap().extend(faults);
     }
 
-    /// Nothing goes wrong any more.
+    /// Removes all faults.
     pub fn forgive(&self) {
         self.state.listing.lock().unwrap().clear();
         self.state.bytes.lock().unwrap().clear();
@@ -114,7 +114,7 @@ impl Loopback {
         self.state.log.lock().unwrap().clone()
     }
 
-    /// The header `Range` of each request for bytes of large files, in their order.
+    /// Returns the header `Range` of each request for bytes of large files, in their order.
     pub fn ranges(&self) -> Vec<Option<String>> {
         let of = |request: &Request| request.header("range").map(str::to_owned);
         self.log().iter().filter(|request| !request.hub).map(of).collect()
@@ -122,7 +122,7 @@ impl Loopback {
 }
 
 impl State {
-    /// Answer requests of one connection, until it ends.
+    /// Answers requests of one connection until it ends.
     fn serve(&self, mut stream: TcpStream, hub: bool) {
         let mut reader = BufReader::new(stream.try_clone().unwrap());
         while let Some(request) = read_request(&mut reader, hub) {
@@ -257,7 +257,7 @@ fn read_request(reader: &mut BufReader<TcpStream>, hub: bool) -> Option<Request>
     Some(Request { hub, target, headers })
 }
 
-/// Send an answer, but no more than `most` bytes of its body.
+/// Sends an answer with at most `most` bytes of its body.
 fn send(
     stream: &mut TcpStream,
     status: u16,

@@ -1,4 +1,4 @@
-//! An empty cache, a hub on this machine, and the actions of a test with both.
+//! An empty cache, a hub on this machine, and their use in tests.
 
 use std::cell::RefCell;
 use std::fs;
@@ -13,7 +13,7 @@ use super::{Fault, Loopback, Stored};
 pub const NAME: &str = "open/clip";
 pub const MODEL: &str = "onnx/model.onnx";
 
-/// Hears everything; calls `advanced` with all bytes so far.
+/// Records all progress. Calls `advanced` with the number of all bytes so far.
 #[derive(Default)]
 pub struct Heard {
     pub lines: RefCell<Vec<String>>,
@@ -47,7 +47,7 @@ impl Heard {
     }
 }
 
-/// An empty cache, gone at the end.
+/// An empty cache. Dropping it removes the cache.
 pub struct Scene {
     pub hub: Loopback,
     pub cache: PathBuf,
@@ -98,7 +98,7 @@ impl Scene {
         self.client().repository(NAME, "main", &Heard::default()).unwrap()
     }
 
-    /// Fetch one file with a client of its own.
+    /// Fetches one file with a new client.
     pub fn fetch(&self, file: &Stored, heard: &Heard) -> Result<PathBuf, HubError> {
         self.fetch_until(file, heard, || false)
     }
@@ -117,7 +117,7 @@ impl Scene {
         self.blobs().join(format!("{}.incomplete", file.id()))
     }
 
-    /// The names of the files in the directory of the blobs.
+    /// Returns the names of the entries of the blob directory.
     pub fn blob_names(&self) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.blobs()) else { return Vec::new() };
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()

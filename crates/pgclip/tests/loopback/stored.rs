@@ -15,7 +15,7 @@ impl Stored {
         Self { path: path.into(), bytes: bytes.into(), lfs }
     }
 
-    /// Name of its blob in the cache.
+    /// Returns the name of the file's blob in the cache.
     pub fn id(&self) -> String {
         if self.lfs { hex(&Sha256::digest(&self.bytes)) } else { self.blob_id() }
     }

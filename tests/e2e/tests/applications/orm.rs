@@ -1,4 +1,5 @@
-//! examples/sqlalchemy: an application behind an ORM, with its migrations, that knows nothing of pg_clip when it writes.
+//! examples/sqlalchemy: an application that uses an ORM and migrations, and writes its rows without any knowledge of
+//! pg_clip.
 
 use std::io::Write;
 use std::process::Command;
@@ -22,7 +23,7 @@ fn an_application_behind_sqlalchemy_searches_what_it_inserts() {
         printed
     };
     let emoji = root().join("examples/emoji.tsv").display().to_string();
-    // The application is older than its search: some photos are there before.
+    // The application had photos before it had a search.
     call("alembic", &["upgrade", "0001"]);
     let mut client = cluster.connect();
     let text = std::fs::read_to_string(&emoji).unwrap();
@@ -33,14 +34,14 @@ fn an_application_behind_sqlalchemy_searches_what_it_inserts() {
     let rest = cluster.directory.join("rest.tsv");
     std::fs::write(&rest, new.into_iter().map(|(_, line)| line).collect::<String>()).unwrap();
     call("alembic", &["upgrade", "head"]);
-    // The models describe what the migration made, index included.
+    // The models describe the objects of the migration, including the index.
     call("alembic", &["check"]);
     call("python", &["app.py", "add", rest.to_str().unwrap()]);
     let instruments = "musical keyboard\nsaxophone\ntrumpet\nviolin\nguitar\n";
     assert_eq!(call("python", &["app.py", "find", "musical instrument"]), instruments);
     call("python", &["check.py", &emoji]);
     assert_eq!(call("python", &["app.py", "find", "musical instrument"]), instruments);
-    // The same application, when a worker embeds.
+    // The same application, with a worker that embeds.
     client.execute("SELECT clip_auto_embed('photo', 'picture', mode => 'queue')", &[]).unwrap();
     client.batch_execute("DELETE FROM photo").unwrap();
     call("python", &["app.py", "add", &emoji]);

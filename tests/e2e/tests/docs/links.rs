@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 
 use e2e::{pages_below, root};
 
-/// The lines of a page outside of code blocks, with their numbers from 1.
+/// Returns the lines of a page outside of code blocks, with their numbers from 1.
 fn prose(text: &str) -> Vec<(usize, &str)> {
     let mut in_code = false;
     let mut lines = Vec::new();
@@ -20,12 +20,12 @@ fn prose(text: &str) -> Vec<(usize, &str)> {
     lines
 }
 
-/// A line without the code in it.
+/// Returns a line without its inline code.
 fn without_code(line: &str) -> String {
     line.split('`').step_by(2).collect()
 }
 
-/// The anchors that GitHub gives to the headings of a page.
+/// Returns the anchors of a page's headings, as GitHub computes them.
 fn anchors(text: &str) -> HashSet<String> {
     let (mut anchors, mut seen) = (HashSet::new(), HashMap::new());
     for (_, line) in prose(text) {
@@ -40,7 +40,7 @@ fn anchors(text: &str) -> HashSet<String> {
     anchors
 }
 
-/// The targets of links and images in a line.
+/// Returns the targets of links and images in a line.
 fn targets(line: &str) -> Vec<String> {
     let line = without_code(line);
     let inline = line.split("](").skip(1).filter_map(|rest| rest.split([')', ' ']).next());

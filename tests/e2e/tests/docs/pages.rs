@@ -27,7 +27,7 @@ const MARK: &str = "---- end of block";
 
 struct Block {
     sql: String,
-    /// The place of the promised output in the page.
+    /// The range of the expected output in the page.
     output: Option<Range<usize>>,
 }
 
@@ -87,7 +87,7 @@ impl Page {
         block.output.clone().map(|place| &self.text[place])
     }
 
-    /// The page as one script: a mark on both outputs after each block.
+    /// Returns the page as one script. It prints a mark on both outputs after each block.
     fn script(&self) -> String {
         let mut script = "\\set ON_ERROR_STOP 1\n".to_owned();
         for block in &self.blocks {
@@ -103,13 +103,13 @@ impl Page {
         script
     }
 
-    /// All blocks that went wrong, each with its number from 1.
+    /// Returns all failed blocks, each with its number from 1.
     fn check(&mut self, cluster: &Cluster) -> Vec<String> {
         let database = self.name().replace(|letter: char| !letter.is_ascii_alphanumeric(), "_").to_lowercase();
         let mut client = cluster.connect();
         client.batch_execute(&format!("CREATE DATABASE {database}")).unwrap();
         for (number, model) in self.models.iter().enumerate() {
-            // The second one differs from the first, as clip_reembed expects, and makes the same embeddings.
+            // The second copy has another digest, as clip_reembed expects, and computes the same embeddings.
             cluster.add_emoji(model, if number == 1 { &["--ignore-exif-orientation"] } else { &[] });
         }
         let (results, messages, completed) = run(cluster, &database, self.script());
@@ -154,18 +154,18 @@ fn has_message(output: &str) -> bool {
     ["NOTICE:", "WARNING:", "ERROR:"].iter().any(|word| output.starts_with(word))
 }
 
-/// Without white space at the ends of lines, and without empty lines at both ends.
+/// Removes white space at the ends of lines, and empty lines at both ends.
 fn tidy(text: &str) -> String {
     let lines: Vec<_> = text.lines().map(str::trim_end).collect();
     lines.join("\n").trim_matches('\n').to_owned()
 }
 
-/// The text before each mark, and the text after the last one.
+/// Returns the text before each mark, and the text after the last one.
 fn parts(printed: &str) -> Vec<String> {
     printed.split(&format!("{MARK}\n")).map(tidy).collect()
 }
 
-/// Results, messages, and whether psql reached the end of the script.
+/// Returns the results, the messages, and whether psql reached the end of the script.
 fn run(cluster: &Cluster, database: &str, script: String) -> (String, String, bool) {
     let mut psql = Command::new(format!("{}/psql", e2e::pg_config("--bindir")))
         .current_dir(root())
@@ -179,7 +179,7 @@ fn run(cluster: &Cluster, database: &str, script: String) -> (String, String, bo
         .spawn()
         .unwrap();
     let mut input = psql.stdin.take().unwrap();
-    // psql reads no further after an error.
+    // psql stops reading after an error.
     let writer = std::thread::spawn(move || input.write_all(script.as_bytes()).ok());
     let output = psql.wait_with_output().unwrap();
     writer.join().unwrap();
@@ -196,7 +196,7 @@ fn every_sql_block_runs_and_prints_what_the_page_shows() {
         assert!(!paths.is_empty(), "there is no page {page}");
     }
     let cluster = Cluster::start_with(&["max_worker_processes = 16"]);
-    // As after an installation: the embedded model only.
+    // Only the embedded model stays, as after an installation.
     for model in ["wide", "narrow", "bidirectional", "fragile"] {
         std::fs::remove_dir_all(cluster.models().join(model)).unwrap();
     }

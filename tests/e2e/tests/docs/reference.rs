@@ -1,4 +1,4 @@
-//! Checks docs/reference: every function, column and setting has its place there, and every error message that it lists is in
+//! Checks docs/reference: it describes every function, column and setting, and every error message that it lists is in
 //! the sources, word for word. Needs no server.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -24,7 +24,7 @@ fn with_ellipses(sources: &str) -> String {
     text.replace("\\\"", "\"").replace("%s", "…")
 }
 
-/// The messages in the second column of the tables. A semicolon separates two of them.
+/// Returns the messages in the second column of the tables. A semicolon separates two messages.
 fn messages(page: &str) -> Vec<String> {
     let rows = page.lines().filter_map(|line| {
         let mut cells = line.strip_prefix("| ")?.split(" | ");
@@ -46,12 +46,12 @@ fn every_message_of_the_page_is_in_the_sources() {
     assert!(missing.is_empty(), "no source has these messages: {missing:#?}");
 }
 
-/// The contents of all files of a directory.
+/// Returns the contents of all files of a directory.
 fn all_of(directory: &str) -> String {
     files_below(&root().join(directory)).iter().map(|path| std::fs::read_to_string(path).unwrap()).collect()
 }
 
-/// The words that follow a prefix in the lines of a text, up to the first letter that is not part of a name.
+/// Returns the names that follow a prefix in the lines of a text.
 fn names_after<'a>(text: &'a str, prefix: &str) -> Vec<&'a str> {
     let rest_of_lines = text.lines().filter_map(|line| Some(line.split_once(prefix)?.1));
     let end = |rest: &str| rest.find(|letter: char| !(letter.is_ascii_alphanumeric() || "_.\"".contains(letter)));
@@ -63,7 +63,7 @@ fn every_public_function_has_a_section() {
     let (sql, pages) = (all_of("sql/parts"), all_of("docs/reference"));
     let mut names = names_after(&sql, "CREATE FUNCTION clip_");
     names.extend(names_after(&sql, "CREATE PROCEDURE clip_"));
-    // Trigger functions, which SQL cannot call.
+    // SQL cannot call trigger functions.
     names.retain(|name| !["auto_embed_row", "auto_embed_statement", "auto_embed_check", "ddl"].contains(name));
     assert!(names.len() > 30);
     let list = std::fs::read_to_string(root().join("docs/reference/functions.md")).unwrap();
@@ -80,7 +80,7 @@ fn every_column_of_a_view_is_described() {
     assert!(columns.len() > 50);
     for column in columns {
         let (view, column) = column.split_once('.').unwrap();
-        // The rows of clip_index_recall, which is no view.
+        // `recall` is the row type of clip_index_recall, not a view.
         let heading = if view == "recall" { "index_recall" } else { view };
         let section = page.split(&format!("\n## clip_{heading}\n")).nth(1).unwrap().split("\n## ").next().unwrap();
         let column = column.trim_matches('"');

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use e2e::{Cluster, root, wait_until};
 
-/// The fences of the page, each with its language. The page's hidden blocks stand in for the programs elsewhere.
+/// Returns the fences of the page, each with its language. The page's hidden blocks replace programs that the test does
+/// not have.
 fn fences(page: &str) -> Vec<(String, String)> {
     let fences = page.split("```").skip(1).step_by(2).map(|fence| fence.split_once('\n').unwrap());
     fences.map(|(language, body)| (language.to_owned(), body.to_owned())).collect()
@@ -43,7 +44,7 @@ impl Reader {
         printed
     }
 
-    /// The answer of the page, once its server listens.
+    /// Returns the answer of the web page, after its server has started.
     fn get(&self, address: &str) -> Vec<u8> {
         let begun = Instant::now();
         let mut stream = loop {

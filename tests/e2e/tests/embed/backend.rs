@@ -1,4 +1,4 @@
-//! An inference leaves no thread, socket, file or signal mask in the server's processes.
+//! Inference leaves nothing in the server's processes: no thread, no socket, no file, no signal mask.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,11 +10,12 @@ use postgres::Client;
 
 fn threads(pid: i32) -> Vec<String> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-    // A thread may end between the two.
+    // A thread may exit between the two calls.
     tasks.filter_map(|task| fs::read_to_string(task.unwrap().path().join("status")).ok()).collect()
 }
 
-/// The threads, once there are no more than expected: one that was joined may be listed for some microseconds more.
+/// Returns the threads, after waiting until there are no more than expected: the system lists a joined thread for some
+/// microseconds more.
 fn settled(pid: i32, expected: usize) -> Vec<String> {
     let begun = Instant::now();
     while threads(pid).len() > expected && begun.elapsed() < Duration::from_secs(1) {
@@ -23,13 +24,13 @@ fn settled(pid: i32, expected: usize) -> Vec<String> {
     threads(pid)
 }
 
-/// Signals that a thread blocks, as its status tells them.
+/// Returns the signals that a thread blocks, from its status.
 fn blocked(status: &str) -> u64 {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap();
     u64::from_str_radix(mask.trim(), 16).unwrap()
 }
 
-/// The open files of the process by their kind, because numbers of descriptors may differ.
+/// Returns the open files of the process by their targets, because the numbers of descriptors may differ.
 fn open_files(pid: i32) -> BTreeSet<String> {
     let links = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
     let names = links.filter_map(|link| fs::read_link(link.unwrap().path()).ok());
@@ -54,11 +55,11 @@ fn inference_with_one_thread_leaves_no_thread_socket_or_file() {
     assert_eq!(after.len(), 1, "{after:#?}");
     assert_eq!(blocked(&after[0]), mask, "the signal mask was not restored");
     assert_eq!(open_files(pid), before);
-    // The files in which official builds of ONNX Runtime keep their reports.
+    // Official builds of ONNX Runtime store their telemetry there.
     assert!(!cluster.directory.join(".cache").exists());
 }
 
-/// The system calls of a whole session: its connections and its writes.
+/// Checks the system calls of a whole session: its network connections and its writes.
 #[test]
 fn a_session_connects_to_nothing_and_writes_no_file() {
     let cluster = Cluster::start();
@@ -96,9 +97,9 @@ fn threads_of_the_pool_are_born_with_signals_blocked() {
     client.batch_execute("SET clip.threads = 3").unwrap();
     work(&mut client);
     let threads = settled(pid, 5);
-    // Two towers, with two threads each in addition to the backend's own.
+    // Two encoders have two threads each, in addition to the backend's own thread.
     assert_eq!(threads.len(), 5, "{threads:#?}");
-    // SIGHUP, SIGINT, SIGUSR1, SIGUSR2, SIGALRM and SIGTERM: bits are numbers less one.
+    // SIGHUP, SIGINT, SIGUSR1, SIGUSR2, SIGALRM and SIGTERM: the bit of a signal is its number minus one.
     let handled: u64 = [1, 2, 10, 12, 14, 15].iter().map(|signal| 1 << (signal - 1)).sum();
     let pool: Vec<_> = threads.iter().filter(|status| !status.contains(&format!("Pid:\t{pid}\n"))).collect();
     assert_eq!(pool.len(), 4);
@@ -138,7 +139,7 @@ fn a_missing_runtime_is_an_error_with_a_hint() {
         assert!(error.hint().unwrap().contains("clip.onnxruntime_path"));
         assert!(!error.detail().unwrap().contains("pgrx"), "a backtrace: {error:?}");
     }
-    // Once the setting is right, the same connection works.
+    // The same connection works after the setting is corrected.
     client.batch_execute("RESET clip.onnxruntime_path").unwrap();
     work(&mut client);
     client.batch_execute("SET clip.onnxruntime_path = '/nowhere/else.so'; SELECT clip_unload()").unwrap();

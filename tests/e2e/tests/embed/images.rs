@@ -1,4 +1,4 @@
-//! For any bytes as an image, the server returns an embedding, or an error that names the cause.
+//! The server answers every image with an embedding or with an error that states the reason.
 
 use e2e::{Cluster, picture, pid, root, shared_data, sqlstate};
 use postgres::Client;
@@ -6,7 +6,7 @@ use postgres::error::SqlState;
 
 const EMBED: &str = "SELECT vector_norm(clip_embed_image($1, 'narrow'))";
 
-/// The norm of the embedding, or the SQLSTATE.
+/// Returns the norm of the embedding, or the SQLSTATE.
 fn embed(client: &mut Client, bytes: &[u8]) -> Result<f64, SqlState> {
     client.query_one(EMBED, &[&bytes]).map(|row| row.get(0)).map_err(|error| sqlstate(&error).clone())
 }
@@ -18,7 +18,7 @@ fn is_fine(result: &Result<f64, SqlState>) -> bool {
     }
 }
 
-/// One backend must have answered everything: a crash would have ended it.
+/// One backend must answer everything: a crash would end it.
 #[test]
 fn odd_files_give_a_vector_or_an_error() {
     let Some(data) = shared_data() else { return };
@@ -36,9 +36,9 @@ fn odd_files_give_a_vector_or_an_error() {
     assert_eq!(pid(&mut client), before);
 }
 
-/// Embeds what Pillow opens of the formats that are read here. A JPEG is read if and only if Pillow reads it.
+/// Embeds all files that Pillow opens in the formats of pg_clip. pg_clip reads a JPEG if and only if Pillow reads it.
 #[test]
-fn what_pillow_reads_is_read() {
+fn images_that_pillow_reads_are_read() {
     let Some(data) = shared_data() else { return };
     let cluster = Cluster::start();
     let mut client = cluster.connect();
@@ -65,14 +65,15 @@ fn what_pillow_reads_is_read() {
     }
     println!("{read} read, refused: {refused:#?}");
     assert!(read >= 50, "only {read} were read");
-    // Old JPEG in a TIFF, and a JPEG that is larger than its TIFF.
+    // An old-style JPEG in a TIFF, and a JPEG that is larger than its TIFF.
     assert!(refused.len() <= 2, "{} were refused", refused.len());
 }
 
-/// Files of public problem reports. `scripts/test/reported.sh` prints how near the vectors are to those of Pillow's pixels.
+/// Files of public bug reports. `scripts/test/reported.sh` prints the similarity of the embeddings to those of Pillow's
+/// pixels.
 #[test]
 fn reported_files_are_read() {
-    /// Which level of a floating-point number is white is not known.
+    /// The level of white in a floating-point number is unknown.
     const WITHOUT_A_SCALE: &str = "f32_grey.tif";
     let Some(data) = shared_data() else { return };
     let cluster = Cluster::start();
@@ -90,9 +91,9 @@ fn reported_files_are_read() {
     assert!(files >= 33, "{files}");
 }
 
-/// As in Pillow, a truncated image is rejected, even if a decoder could fill the rest or has the first frame.
+/// As in Pillow, half an image is an error, although a decoder could fill the rest with gray, or has the first frame.
 #[test]
-fn a_picture_that_is_cut_short_is_refused() {
+fn truncated_images_are_rejected() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     let jpegs = ["rgb_444.jpg", "rgb_420.jpg", "progressive.jpg", "grey.jpg", "cmyk.jpg", "orientation_6.jpg"];
@@ -107,18 +108,18 @@ fn a_picture_that_is_cut_short_is_refused() {
     }
     for name in jpegs {
         let whole = picture(name);
-        // Data that is missing in the middle is gray in Pillow, too.
+        // Pillow, too, shows missing data in the middle as gray.
         assert!(embed(&mut client, &[&whole[..whole.len() * 2 / 3], b"\xff\xd9"].concat()).is_ok(), "{name}");
         assert!(embed(&mut client, &[&whole[..], b"something else"].concat()).is_ok(), "{name}");
     }
 }
 
-/// A generator of numbers: the same in every run.
+/// A generator of random numbers: the same in every run.
 struct Random(u64);
 
 impl Random {
     fn below(&mut self, limit: usize) -> usize {
-        // Knuth's MMIX generator; its high bits are good enough to break files with.
+        // Knuth's MMIX generator. Its high bits are sufficiently random to damage files.
         self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         (self.0 >> 33) as usize % limit.max(1)
     }
@@ -200,7 +201,7 @@ fn pictures_of_a_batch_are_decoded_on_all_granted_cores_with_the_same_vectors_an
     let alone = embed(&mut client, 1, &many).unwrap();
     assert_eq!(alone.len(), 20);
     assert_eq!(embed(&mut client, 3, &many).unwrap(), alone);
-    // Several are broken: the first is named.
+    // Several images are broken. The error names the first one.
     let mut broken = many.clone();
     broken[12] = b"no picture".to_vec();
     broken[13].truncate(100);

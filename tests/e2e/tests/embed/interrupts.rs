@@ -1,4 +1,5 @@
-//! A cancel, a timeout and a termination end even one long inference, soon; and the connection lives on.
+//! A cancel, a timeout and a termination interrupt even one long inference within 300 ms, and the connection stays
+//! usable.
 
 use std::time::{Duration, Instant};
 
@@ -6,15 +7,15 @@ use e2e::{Cluster, count, picture, sqlstate};
 use postgres::NoTls;
 use postgres::error::SqlState;
 
-/// The promise is 100 ms. With 14 processes waiting for 2 cores, 64 to 85 ms were measured; the rest is for machines
-/// that are busier.
+/// The documentation promises 100 ms. With 14 processes on 2 cores, 64 to 85 ms were measured. The rest is a reserve
+/// for busier machines.
 const SOON: Duration = Duration::from_millis(300);
 
 const SLOW: &str = "SELECT clip_embed_image($1, 'slow')::text";
 
-/// One server for all: adding the slow model runs it several times.
+/// One server for all tests, because adding the slow model runs it several times.
 #[test]
-fn long_inferences_end_when_they_shall() {
+fn long_inferences_can_be_interrupted() {
     let cluster = Cluster::start();
     cluster.add("slow");
     a_picture_of_the_slow_model_takes_seconds(&cluster);
@@ -44,7 +45,7 @@ fn statement_timeout_ends_one_long_inference(cluster: &Cluster) {
     client.query_one("SELECT clip_embed_text('still here', 'slow')::text", &[]).unwrap();
 }
 
-/// PostgreSQL has it since 17. It ends the connection.
+/// PostgreSQL has this timeout since version 17. It ends the connection.
 fn transaction_timeout_ends_one_long_inference(cluster: &Cluster) {
     let mut client = cluster.connect();
     let knows = count(&mut client, "SELECT count(*) FROM pg_settings WHERE name = 'transaction_timeout'");
@@ -86,11 +87,11 @@ fn a_termination_ends_one_long_inference_and_only_that_connection(cluster: &Clus
     let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0);
     client.batch_execute("SELECT clip_prewarm('slow', 'image')").unwrap();
     let working = std::thread::spawn(move || client.query_one(SLOW, &[&picture("rgb_444.jpg")]).unwrap_err());
-    // With one thread for the model, a run has one more: the watcher, which is what a termination ends the run by.
+    // With one thread for the model, a run has one more thread: the watcher, which ends the run at a termination.
     let begun = Instant::now();
     let names = loop {
         let names = threads(pid);
-        // A thread has the name of its process until it gives itself one.
+        // A thread has the name of its process until it sets its own.
         if names.iter().any(|name| name == "pg_clip watcher") || begun.elapsed() > Duration::from_secs(60) {
             break names;
         }
@@ -100,7 +101,8 @@ fn a_termination_ends_one_long_inference_and_only_that_connection(cluster: &Clus
     let gone: bool =
         other.query_one("SELECT pg_terminate_backend($1, $2)", &[&pid, &(SOON.as_millis() as i64)]).unwrap().get(0);
     assert!(gone, "the backend outlived its termination by {SOON:?}");
-    // On a busy machine this client finds the end of the connection together with the message before it, and tells the end.
+    // On a busy machine this client reads the end of the connection together with the message before it, and reports
+    // the end.
     let error = working.join().unwrap();
     assert!(error.is_closed() || sqlstate(&error) == &SqlState::ADMIN_SHUTDOWN, "{error:?}");
     let log = std::fs::read_to_string(cluster.directory.join("log")).unwrap();
@@ -109,7 +111,7 @@ fn a_termination_ends_one_long_inference_and_only_that_connection(cluster: &Clus
     other.batch_execute("SELECT clip_embed_text('still here', 'narrow')").unwrap();
 }
 
-/// The names of a process's threads.
+/// Returns the names of a process's threads.
 fn threads(pid: i32) -> Vec<String> {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     let name = |task: std::io::Result<std::fs::DirEntry>| std::fs::read_to_string(task.unwrap().path().join("comm"));

@@ -1,4 +1,4 @@
-//! Connections share one copy of a model's weights, parallel workers too; what was prepared and is in doubt harms no
+//! Connections and parallel workers share one copy of a model's weights. Unusable prepared files do not harm the
 //! server.
 
 use std::fs::{self, OpenOptions};
@@ -15,7 +15,7 @@ fn weights(client: &mut Client) -> Vec<(String, String)> {
     rows.iter().map(|row| (row.get(0), row.get(1))).collect()
 }
 
-/// The private bytes and all bytes of a process's mappings of files with this ending.
+/// Returns the size of the process's mappings whose file names end with `name`: private bytes, and all bytes.
 fn mapped(pid: i32, name: &str) -> (u64, u64) {
     let smaps = fs::read_to_string(format!("/proc/{pid}/smaps")).unwrap();
     let (mut own, mut all, mut inside) = (0, 0, false);
@@ -37,7 +37,7 @@ fn mapped(pid: i32, name: &str) -> (u64, u64) {
     (own, all)
 }
 
-/// The file that the backends map for a tower of the embedded model.
+/// Returns the file that the backends map for an encoder of the embedded model.
 fn data(cluster: &Cluster, model: &str, file: &str) -> PathBuf {
     let folders = fs::read_dir(cluster.models().join(model).join("prepared")).unwrap();
     let [folder] = folders.map(|folder| folder.unwrap().path()).collect::<Vec<_>>().try_into().unwrap();
@@ -67,9 +67,9 @@ fn two_connections_have_one_copy() {
 }
 
 #[test]
-fn what_is_in_doubt_is_said_once_and_the_connection_lives() {
+fn an_unusable_prepared_file_raises_one_warning() {
     let cluster = Cluster::start();
-    // Large enough for the warning: weights of 40 MiB, most of which no tensor uses.
+    // The weights have 40 MiB, which is large enough for the warning. Most of them belong to no tensor.
     let folder = cluster.directory.join("large");
     run(std::process::Command::new("cp").arg("-r").arg(root().join("tests/fixtures/families/external")).arg(&folder));
     for entry in fs::read_dir(folder.join("onnx")).unwrap() {

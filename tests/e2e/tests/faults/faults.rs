@@ -1,5 +1,5 @@
-//! What goes wrong on real machines: processes that are killed, files that are replaced, clients that vanish, clocks that
-//! jump. What was committed stays, and what is asked next works.
+//! Faults of real machines: killed processes, replaced files, clients that vanish, clocks that jump. Committed data
+//! stays, and the next statement works.
 
 use std::fs;
 use std::net::Shutdown;
@@ -22,7 +22,7 @@ fn a_kill_in_load_decode_or_inference_loses_nothing() {
     client.batch_execute("CREATE TABLE item (id int PRIMARY KEY, body text)").unwrap();
     client.execute("SELECT clip_auto_embed('item', 'body', model => 'narrow')", &[]).unwrap();
     client.batch_execute("INSERT INTO item SELECT i, 'text ' || i FROM generate_series(1, 100) AS i").unwrap();
-    // An image of many pixels in few bytes: nearly all of the call is its decoder.
+    // A small file with many pixels: the decoder takes nearly all of the call.
     client.batch_execute("CREATE TABLE picture (file bytea)").unwrap();
     client.execute("INSERT INTO picture VALUES ($1)", &[&flat_png(6000, 6000)]).unwrap();
     for (step, work) in [
@@ -38,7 +38,7 @@ fn a_kill_in_load_decode_or_inference_loses_nothing() {
                 &mut client,
                 &format!("SELECT count(*) = 1 FROM pg_stat_activity WHERE pid = {number} AND state = 'active'"),
             );
-            // Anywhere in it will do.
+            // The kill may occur at any point of the call.
             thread::sleep(Duration::from_millis(delay));
             cluster.kill(number);
             assert!(working.join().unwrap().is_err(), "{step}: it had ended already");
@@ -88,7 +88,7 @@ fn refuses(cluster: &Cluster, library: &Path, reason: &str) {
     assert_eq!(sqlstate(&error), &SqlState::UNDEFINED_FILE, "{}", library.display());
     let detail = error.as_db_error().unwrap().detail().unwrap().to_owned();
     assert!(detail.contains(reason), "{}: {detail}", library.display());
-    // Nothing of it stays behind.
+    // The failed library leaves nothing behind.
     client.batch_execute("RESET clip.onnxruntime_path").unwrap();
     client.batch_execute(EMBED).unwrap();
 }
@@ -106,7 +106,7 @@ fn a_runtime_library_that_is_replaced_disturbs_nobody() {
     };
     let mut before = connect();
     before.batch_execute(EMBED).unwrap();
-    // By rename, as `make install` and package managers do it.
+    // The file is replaced by rename, as `make install` and package managers do it.
     fs::write(&next, b"damaged").unwrap();
     fs::rename(&next, &path).unwrap();
     before.batch_execute("SELECT clip_unload()").unwrap();
@@ -118,9 +118,9 @@ fn a_runtime_library_that_is_replaced_disturbs_nobody() {
     before.batch_execute(EMBED).unwrap();
 }
 
-/// Only a user who can write to a model's directory can do that, by writing into a file instead of replacing it.
+/// Only a role that can write to a model's directory can truncate a mapped file.
 #[test]
-fn a_mapped_file_that_is_cut_short_costs_a_restart_and_no_data() {
+fn a_truncated_mapped_file_costs_a_restart_and_no_data() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     client.batch_execute("CREATE TABLE item (id int PRIMARY KEY, body text)").unwrap();
@@ -138,7 +138,7 @@ fn a_mapped_file_that_is_cut_short_costs_a_restart_and_no_data() {
     fs::OpenOptions::new().write(true).open(&data).unwrap().set_len(0).unwrap();
     assert!(client.batch_execute("SELECT clip_embed_text('uncached', 'emoji')").is_err());
     let mut client = cluster.reconnect();
-    // The published graph is used instead, and the vectors are those that they were.
+    // The server uses the original graph instead, and the embeddings stay the same.
     let wrong =
         "SELECT count(*) FROM item WHERE embedding IS NULL OR embedding <=> clip_embed_text(body, 'emoji') > 1e-6";
     assert_eq!(count(&mut client, wrong), 0);
@@ -174,7 +174,7 @@ fn a_client_that_vanishes_leaves_no_work_behind() {
         drop(stream);
         wait_until(&mut client, "SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'vanishing'");
     }
-    // The rows of its committed batches are complete; the rest is pending.
+    // The embeddings of committed batches are complete. The other rows are pending.
     let wrong = "SELECT count(*) FROM item WHERE embedding <=> clip_embed_text(body, 'emoji') > 1e-6";
     assert_eq!(count(&mut client, wrong), 0);
     let embedded = count(&mut client, "SELECT count(embedding) FROM item");
@@ -182,7 +182,7 @@ fn a_client_that_vanishes_leaves_no_work_behind() {
     assert_eq!(count(&mut client, "SELECT count(*) FROM clip_progress"), 0);
 }
 
-/// A message of the protocol.
+/// Sends a message of the protocol.
 fn send(stream: &mut UnixStream, kind: Option<u8>, body: &[u8]) {
     let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
     let kind: Vec<u8> = kind.into_iter().collect();
@@ -197,7 +197,7 @@ fn a_clock_that_jumps_keeps_nobody_waiting() {
     client.execute("SELECT clip_auto_embed('photo', 'file', model => 'wide', mode => 'queue')", &[]).unwrap();
     client.batch_execute("INSERT INTO photo VALUES (1, 'broken')").unwrap();
     wait_until(&mut client, "SELECT count(*) = 1 FROM clip_failures");
-    // As if it had failed before the clock was set back by a year, with another hour to wait.
+    // The failure is from before the clock was set back by a year. Its retry is due in another hour.
     client
         .batch_execute("UPDATE _clip.failures SET attempts = 7, last_failed_at = now() + interval '1 year', retry_at = now() + interval '1 year 1 hour'")
         .unwrap();
@@ -207,7 +207,7 @@ fn a_clock_that_jumps_keeps_nobody_waiting() {
         &mut client,
         "SELECT attempts = 8 AND last_failed_at < now() AND retry_at < now() + interval '2 hours' FROM clip_failures",
     );
-    // The same for a column with a missing model.
+    // The same holds for a column whose model was missing.
     let (model, away) = (cluster.models().join("wide"), cluster.models().join(".wide"));
     fs::rename(&model, &away).unwrap();
     client.execute("INSERT INTO photo VALUES (4, $1)", &[&picture("rgb_444.jpg")]).unwrap();
@@ -217,14 +217,14 @@ fn a_clock_that_jumps_keeps_nobody_waiting() {
         .unwrap();
     fs::rename(&away, &model).unwrap();
     wait_until(&mut client, "SELECT embedding IS NOT NULL FROM photo WHERE id = 4");
-    // Progress that began in the future has no rate, and no error.
+    // Progress that began in the future has no rate and raises no error.
     client.batch_execute("UPDATE _clip.activity SET started_at = now() + interval '1 year'").unwrap();
     client.batch_execute("SELECT * FROM clip_progress; SELECT * FROM clip_auto_embed_status").unwrap();
 }
 
-/// Transactions of pooled connections may belong to different sessions.
+/// In a connection pool, each transaction may belong to another client.
 #[test]
-fn a_session_that_others_use_has_what_it_was_given() {
+fn pooled_sessions_use_the_settings_of_their_client() {
     let cluster = Cluster::start();
     let mut client = cluster.config("postgres").connect(NoTls).unwrap();
     let mut transaction = client.transaction().unwrap();
@@ -239,7 +239,7 @@ fn a_session_that_others_use_has_what_it_was_given() {
 }
 
 #[test]
-fn where_no_thread_and_no_file_is_to_be_had_work_goes_on_or_is_refused() {
+fn without_threads_or_files_embedding_works_or_raises_an_error() {
     let cluster = Cluster::start();
     let embed = |client: &mut Client| -> Result<String, postgres::Error> {
         let query = "SELECT string_agg(embedding::text, '' ORDER BY ordinality) FROM clip_embed_images(array_fill($1::bytea, ARRAY[8]), 'emoji')";
@@ -250,14 +250,14 @@ fn where_no_thread_and_no_file_is_to_be_had_work_goes_on_or_is_refused() {
     for threads in [1, 4] {
         let mut client = cluster.connect();
         client.batch_execute(&format!("SET clip.threads = {threads}")).unwrap();
-        // Threads count as processes of the user, who has some.
+        // Threads count as processes of the user, who already has some.
         limit(pid(&mut client), "nproc", "1");
         assert_eq!(embed(&mut client).unwrap(), expected, "{threads} threads");
     }
     let mut client = cluster.connect();
     client.batch_execute("LOAD 'pg_clip'").unwrap();
     limit(pid(&mut client), "nofile", "3");
-    // The server's own code, where it is the first to open one.
+    // One of the errors comes from the server's own code, if that code is the first to open a file.
     let refusals = [&SqlState::UNDEFINED_FILE, &SqlState::INSUFFICIENT_RESOURCES];
     assert!(refusals.contains(&sqlstate(&embed(&mut client).unwrap_err())));
     limit(pid(&mut client), "nofile", "1000");

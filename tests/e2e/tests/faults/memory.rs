@@ -1,4 +1,4 @@
-//! Memory that the system refuses, at any step: an error, never a crash.
+//! Refused memory is an error at every step. It never crashes the server.
 
 use e2e::{Cluster, code, count, flat_png, limit_memory, picture, pid, sqlstate, wait_until};
 use postgres::Client;
@@ -36,7 +36,7 @@ fn memory_that_is_refused_is_an_error_at_any_step() {
                 Ok(_) => done += 1,
                 Err(error) => {
                     let code = sqlstate(&error);
-                    // The second is the server's, or ours, where a library cannot be mapped.
+                    // The second error is the server's, or ours if a library cannot be mapped.
                     assert!(
                         [&SqlState::OUT_OF_MEMORY, &SqlState::UNDEFINED_FILE].contains(&code),
                         "{number}, {megabytes} MB: {error:?}"
@@ -44,7 +44,7 @@ fn memory_that_is_refused_is_an_error_at_any_step() {
                     refused += 1;
                 }
             }
-            // The same connection, once there is memory.
+            // The same connection works when there is memory again.
             limit_memory(pid, None);
             work(&mut client).unwrap_or_else(|error| panic!("{number}, after {megabytes} MB: {error:?}"));
         }
@@ -54,7 +54,7 @@ fn memory_that_is_refused_is_an_error_at_any_step() {
 }
 
 #[test]
-fn arrays_of_millions_are_refused_where_they_do_not_fit() {
+fn arrays_of_millions_raise_an_error_if_memory_is_short() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     client
@@ -84,7 +84,7 @@ fn arrays_of_millions_are_refused_where_they_do_not_fit() {
             limit_memory(pid(&mut client), Some(megabytes));
             match code(&mut client, &format!("SELECT {call}")) {
                 Some(SqlState::OUT_OF_MEMORY | SqlState::UNDEFINED_FILE) => refused += 1,
-                // A second is not enough for all of it.
+                // A second is not sufficient for the whole call.
                 None
                 | Some(
                     SqlState::QUERY_CANCELED
@@ -104,7 +104,7 @@ fn arrays_of_millions_are_refused_where_they_do_not_fit() {
 }
 
 #[test]
-fn threads_that_are_refused_memory_end_nothing() {
+fn threads_without_memory_do_not_crash_the_server() {
     let cluster = Cluster::start();
     let large = flat_png(2000, 2000);
     let (mut refused, mut done) = (0, 0);
@@ -148,7 +148,7 @@ fn a_commit_that_starts_a_worker_needs_no_memory() {
             &[],
         )
         .unwrap();
-    // Settings of one's own are kept in the session's memory, until there is none left.
+    // A session keeps its custom settings in memory. They fill it until none is left.
     let fill = "CREATE PROCEDURE fill(size int) LANGUAGE plpgsql AS $$
         DECLARE number int := 0;
         BEGIN
@@ -166,7 +166,7 @@ fn a_commit_that_starts_a_worker_needs_no_memory() {
         writer.batch_execute(&format!("BEGIN; INSERT INTO item VALUES ({id}, 'text {id}')")).unwrap();
         let pid = pid(&mut writer);
         limit_memory(pid, Some(1));
-        // The server's own code may find no memory to tell that it is done.
+        // The server's own code may have no memory to report that it is done.
         let filled = writer.batch_execute("CALL fill(4096)");
         println!("{id}: {:?}, then {:?}", filled.err(), writer.batch_execute("COMMIT").err());
         if let Ok(()) = std::fs::metadata(format!("/proc/{pid}")).map(drop) {

@@ -1,4 +1,4 @@
-//! Crashes in the middle of inserts into a table whose rows embed themselves and have an index of vectors.
+//! Crashes during inserts into a table with a managed column and an index over embeddings.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -9,7 +9,7 @@ use postgres::Client;
 
 const ROWS_OF_A_BATCH: i64 = 20;
 
-/// Vectors are those of the texts, and the index finds them.
+/// Checks that the embeddings are those of the texts, and that the index finds them.
 fn assert_sound(client: &mut Client, when: &str) {
     const WRONG: &str =
         "SELECT count(*) FROM item WHERE embedding IS NULL OR embedding <=> clip_embed_text(body, 'narrow') > 1e-6";
@@ -19,7 +19,7 @@ fn assert_sound(client: &mut Client, when: &str) {
         .query("EXPLAIN SELECT id FROM item ORDER BY embedding <=> (SELECT embedding FROM item LIMIT 1) LIMIT 1", &[])
         .unwrap();
     assert!(plan.iter().any(|row| row.get::<_, String>(0).contains("item_embedding_idx")), "{when}: no index");
-    // Some texts have nearly the same vector: which of them is found does not matter.
+    // Some texts have nearly the same embedding, so the search may return any of them.
     let lost = "SELECT count(*) FROM (SELECT * FROM item ORDER BY md5(id::text) LIMIT 50) AS i, \
         LATERAL (SELECT n.embedding <=> i.embedding AS distance FROM item AS n ORDER BY n.embedding <=> i.embedding LIMIT 1) AS n \
         WHERE n.distance > 1e-5";
@@ -47,7 +47,7 @@ fn a_crash_at_any_point_of_inserts_keeps_what_was_committed() {
                 counter.fetch_add(ROWS_OF_A_BATCH, Ordering::SeqCst);
             }
         });
-        // Between two and thirty batches, at whatever point of the next one it happens to be.
+        // The crash comes after two to thirty batches, at any point of the next batch.
         while acknowledged.load(Ordering::SeqCst) < ROWS_OF_A_BATCH * (2 + round * 4) {
             thread::yield_now();
         }
@@ -79,7 +79,7 @@ fn a_crash_in_one_large_insert_leaves_nothing_of_it() {
         let writing = thread::spawn(move || {
             writer.batch_execute("INSERT INTO item (body) SELECT 'large ' || i FROM generate_series(1, 1000000) AS i")
         });
-        // Its rows are in the index already, and must not be visible.
+        // The index already contains the rows. No other transaction sees them.
         wait_until(&mut client, &format!("SELECT pg_relation_size('item_embedding_idx') > {pages} * 8192"));
         drop(client);
         cluster.kill(pid);

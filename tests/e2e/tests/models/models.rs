@@ -1,4 +1,4 @@
-//! Models come and go while the server runs; what was changed or could be changed by others is rejected.
+//! Models are added and removed while the server runs. Changed models, and models that others can change, are rejected.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -13,7 +13,7 @@ fn family(name: &str) -> std::path::PathBuf {
     root().join("tests/fixtures/families").join(name)
 }
 
-/// The error of embedding a text, in a connection that knows nothing yet.
+/// Returns the error of embedding a text in a new connection.
 fn refusal(cluster: &Cluster, model: &str) -> postgres::Error {
     cluster.connect().query_one("SELECT clip_embed_text('a cat', $1)::text", &[&model]).unwrap_err()
 }
@@ -33,7 +33,7 @@ fn models_are_used_as_soon_as_they_are_added_and_gone_when_removed() {
     assert_eq!(dimensions(&mut client, "wide"), 48);
     run(cluster.pgclip().args(["add", "siglip", "--license", "Apache-2.0"]).arg(family("siglip")));
     run(cluster.pgclip().args(["add", "half", "--variant", "fp16"]).arg(family("half")));
-    // The same connection, several models at once.
+    // The same connection uses several models at once.
     assert_eq!((dimensions(&mut client, "siglip"), dimensions(&mut client, "half")), (32, 32));
     let row = client
         .query_one(
@@ -64,13 +64,13 @@ fn a_model_that_changed_is_refused() {
     let error = refusal(&cluster, "wide");
     assert_eq!(sqlstate(&error), &SqlState::CONFIG_FILE_ERROR);
     assert_eq!(detail(&error), "File \"onnx/text_model.onnx\" does not match its checksum in the manifest.");
-    // A session that has the model open continues with the verified files.
+    // A session with the model open continues to use the checked files.
     let again: String = connected.query_one("SELECT clip_embed_text('a cat', 'wide')::text", &[]).unwrap().get(0);
     assert_eq!(before, again);
     fs::write(&graph, &weights).unwrap();
     assert_eq!(dimensions(&mut cluster.connect(), "wide"), 48);
 
-    // A manifest that was edited to fit is rejected too, unless its digest is computed again: then it is another model.
+    // An edited manifest is also rejected, unless its digest is recomputed: then it is another model.
     let manifest = folder.join("pg_clip.json");
     let text = fs::read_to_string(&manifest).unwrap();
     fs::write(&manifest, text.replace("\"natural_length\": true", "\"natural_length\": false")).unwrap();
@@ -83,7 +83,7 @@ fn a_model_that_changed_is_refused() {
 fn a_tokenizer_that_changed_under_an_open_model_is_refused() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
-    // Images do not need the tokenizer.
+    // Embedding an image does not read the tokenizer.
     client.execute("SELECT clip_embed_image($1, 'wide')", &[&picture("rgb_444.jpg")]).unwrap();
     let tokenizer = cluster.models().join("wide/tokenizer.json");
     let text = fs::read_to_string(&tokenizer).unwrap();
@@ -96,7 +96,7 @@ fn a_tokenizer_that_changed_under_an_open_model_is_refused() {
 }
 
 #[test]
-fn labels_are_not_remembered_for_another_scale() {
+fn cached_labels_are_not_used_with_another_scale() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     let likeliest = |client: &mut Client| -> f32 {
@@ -112,7 +112,7 @@ fn labels_are_not_remembered_for_another_scale() {
     assert_eq!(after, likeliest(&mut cluster.connect()));
 }
 
-/// Give a file to another user, which takes root: the one who runs the tests, or sudo's.
+/// Changes the owner of a file, which needs root: the user who runs the tests, or sudo's.
 fn chown(path: &Path, owner: &str) {
     let script = "if [ \"$(id -u)\" = 0 ]; then chown \"$@\"; else sudo chown \"$@\"; fi";
     run(Command::new("sh").args(["-c", script, "sh", owner]).arg(path));
@@ -146,7 +146,7 @@ fn files_that_others_could_change_are_refused() {
         assert_eq!(dimensions(&mut cluster.connect(), "wide"), 48);
     }
 
-    // In a sticky directory, others can add files, but not replace ours.
+    // In a sticky directory, others can add their files but cannot replace ours.
     chmod(&cluster.models(), 0o1777);
     assert_eq!(dimensions(&mut cluster.connect(), "wide"), 48);
     chown(&folder.join("config.json"), "nobody");

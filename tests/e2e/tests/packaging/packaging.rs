@@ -1,4 +1,4 @@
-//! The promises to packages: one version everywhere, and an uninstallation that leaves nothing.
+//! Conditions of packages: the same version in all files, and an uninstallation that leaves nothing behind.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -28,7 +28,7 @@ fn every_file_names_one_version() {
     assert!(read("CHANGELOG.md").starts_with(&format!("## {VERSION} (")));
 }
 
-/// All files.
+/// Returns everything in a directory except directories.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
@@ -36,7 +36,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 
 fn make(target: &str, destination: &Path) -> String {
     let mut command = Command::new("make");
-    // The variables of a make that runs this test are not for this one.
+    // If make runs this test, its variables must not reach this make.
     command.env_remove("MAKEFLAGS").env_remove("MAKELEVEL").current_dir(root()).arg(target);
     command.arg(format!("DESTDIR={}", destination.display()));
     command.arg(format!("PG_CONFIG={}", std::env::var("PG_CONFIG").unwrap_or("pg_config".to_owned())));
@@ -61,7 +61,7 @@ fn uninstalling_leaves_added_models_and_nothing_else() {
         assert!(installed.iter().any(|path| path.ends_with(end)), "{end} was not installed");
     }
 
-    // After the installation, the model is valid, and nothing lies next to it.
+    // The installed model passes the check, and its directory has no other files.
     let models =
         installed.iter().find_map(|path| path.ends_with("models/emoji/pg_clip.json").then(|| path.ancestors().nth(2)));
     let mut verify =
@@ -82,7 +82,7 @@ fn uninstalling_leaves_added_models_and_nothing_else() {
     std::fs::remove_dir_all(&destination).unwrap();
 }
 
-/// `sudo pgclip` and shells find the command, whichever directory the server's programs are in.
+/// `sudo pgclip` and shells find the command, wherever the server's programs are.
 #[test]
 fn installing_links_the_command_and_uninstalling_removes_its_own_link() {
     let scratch = std::env::temp_dir().join(format!("pg_clip-link-{}", std::process::id()));
@@ -94,7 +94,7 @@ fn installing_links_the_command_and_uninstalling_removes_its_own_link() {
         command.arg(format!("PG_CONFIG={}", std::env::var("PG_CONFIG").unwrap_or("pg_config".to_owned())));
         String::from_utf8(command.output().unwrap().stdout).unwrap()
     };
-    // Only the lines about the link are run: a test installs nothing into the server.
+    // Only the lines about the link run: a test installs nothing into the server.
     let run_link_of = |target: &str| {
         let link = folder.join("pgclip").display().to_string();
         let said = makes(target);
@@ -107,16 +107,16 @@ fn installing_links_the_command_and_uninstalling_removes_its_own_link() {
     assert_eq!(target, Path::new(&e2e::pg_config("--bindir")).join("pgclip"));
     run_link_of("uninstall");
     assert!(!folder.join("pgclip").is_symlink());
-    // That of another server stays.
+    // The link of another server stays.
     std::os::unix::fs::symlink("/elsewhere/pgclip", folder.join("pgclip")).unwrap();
     run_link_of("uninstall");
     assert!(folder.join("pgclip").is_symlink());
     std::fs::remove_dir_all(&scratch).unwrap();
 }
 
-/// The image's entry point, with stand-ins for the programs of the official image.
+/// Runs the image's entry point with replacements of the official image's programs.
 #[test]
-fn the_entry_point_brings_models_and_starts_the_server_whatever_comes_of_it() {
+fn the_entry_point_copies_models_and_always_starts_the_server() {
     let scratch = std::env::temp_dir().join(format!("pg_clip-entrypoint-{}", std::process::id()));
     let (programs, own, volume) = (scratch.join("bin"), scratch.join("own"), scratch.join("volume"));
     for folder in [&programs, &own, &volume] {

@@ -1,10 +1,11 @@
-//! Standbys, promotion, recovery to a point in time, and subscribers: vectors are data, and need no model to be copied.
+//! Standbys, promotion, recovery to a point in time, and subscribers: embeddings are data, and replicate without a
+//! model.
 
 use e2e::{Cluster, run, sqlstate, wait_until};
 use postgres::error::SqlState;
 use postgres::{Client, NoTls};
 
-/// All vectors of a table, told by their text.
+/// Returns all embeddings of a table, as one text.
 fn vectors(client: &mut Client, table: &str) -> String {
     let sum = format!("SELECT count(embedding) || md5(string_agg(embedding::text, ',' ORDER BY id)) FROM {table}");
     client.query_one(&sum, &[]).unwrap().get(0)
@@ -26,7 +27,7 @@ fn standby(primary: &Cluster, settings: &[&str]) -> Cluster {
     standby
 }
 
-/// Waits until the standby has replayed the primary's changes.
+/// Waits until the standby has everything that the primary has written so far.
 fn catch_up(primary: &mut Client, standby: &mut Client) {
     let written: String = primary.query_one("SELECT pg_current_wal_insert_lsn()::text", &[]).unwrap().get(0);
     wait_until(standby, &format!("SELECT pg_last_wal_replay_lsn() >= '{written}'"));
@@ -45,7 +46,7 @@ fn a_standby_searches_by_words_and_goes_on_as_the_primary() {
     let primary = Cluster::start_with(&["shared_preload_libraries = 'pg_clip'", "clip.worker_naptime = 1"]);
     let mut origin = primary.connect();
     table_with_index(&mut origin);
-    // Something that would be to be done.
+    // Writes rows that would need an embedding.
     origin
         .batch_execute("CREATE TABLE bare (id int PRIMARY KEY, body text); INSERT INTO bare VALUES (1, 'a')")
         .unwrap();
@@ -69,7 +70,7 @@ fn a_standby_searches_by_words_and_goes_on_as_the_primary() {
     assert_eq!(ids(&mut copy, "SELECT queries FROM clip_index_recall('item', sample => 5, ef_search => '{40}')"), [5]);
     assert_eq!(ids(&mut copy, "SELECT count(*)::int FROM clip_near_duplicates('item', filter => 'id = 201')"), [0]);
 
-    // Statements that write fail without damage; statements that read work.
+    // Functions that write raise an error, and functions that only read work.
     for writes in [
         "SELECT clip_auto_embed('other', 'body')",
         "CALL clip_backfill('bare')",
@@ -83,7 +84,7 @@ fn a_standby_searches_by_words_and_goes_on_as_the_primary() {
         copy.batch_execute(&format!("SELECT * FROM {view}")).unwrap();
     }
 
-    // Rows that wait when the primary is lost are seen to by the one that takes its place.
+    // The promoted standby embeds the rows that were pending when the primary was lost.
     origin.batch_execute("ALTER SYSTEM SET clip.max_workers = 0").unwrap();
     origin.batch_execute("SELECT pg_reload_conf()").unwrap();
     wait_until(&mut origin, "SELECT current_setting('clip.max_workers') = '0'");
@@ -118,7 +119,7 @@ fn a_standby_without_models_or_runtime_replays_and_reads() {
         catch_up(&mut origin, &mut copy);
         let error = copy.query_one("SELECT clip_embed_text('a', 'wide')::text", &[]).unwrap_err();
         assert_eq!(sqlstate(&error), code, "{setting}: {error:?}");
-        // The same connection continues with the stored rows, by index, too.
+        // The same connection continues to use stored embeddings, also with an index.
         assert_eq!(vectors(&mut copy, "item"), vectors(&mut origin, "item"), "{setting}");
         copy.batch_execute("SET enable_seqscan = off").unwrap();
         let like = "SELECT id FROM item ORDER BY embedding <=> (SELECT embedding FROM item WHERE id = 100) LIMIT 1";
@@ -147,7 +148,7 @@ fn recovery_to_a_point_in_time_has_the_vectors_of_that_time() {
     let expected = vectors(&mut origin, "item");
     origin.batch_execute("SELECT pg_create_restore_point('good')").unwrap();
     origin.batch_execute("UPDATE item SET body = 'a mistake'; DELETE FROM item WHERE id > 20").unwrap();
-    // In another transaction, because the end of this one would be in the next file.
+    // Not in the same transaction, because the end of that transaction would be in the next file.
     origin.batch_execute("SELECT pg_switch_wal()").unwrap();
     wait_until(
         &mut origin,
@@ -167,7 +168,7 @@ fn recovery_to_a_point_in_time_has_the_vectors_of_that_time() {
 }
 
 #[test]
-fn a_subscriber_needs_pgvector_alone() {
+fn a_subscriber_needs_only_pgvector() {
     let publisher = Cluster::start_with(&["wal_level = logical"]);
     let subscriber = Cluster::start();
     let mut source = publisher.connect();

@@ -1,4 +1,4 @@
-//! Updates of the extension: from every version that was released, and by a version that is still to come.
+//! Updates of the extension: from every released version, and to a version of the future.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use e2e::{Cluster, pg_config, root, run, wait_until};
 use postgres::{Client, NoTls};
 
-/// A copy of the server's installation, whose directory of extensions is our own. The server finds its files by where its
-/// program is.
+/// A copy of the server's installation with its own extension directory. The server finds its files relative to its
+/// program.
 struct Installation {
     folder: PathBuf,
     bin: PathBuf,
@@ -58,7 +58,7 @@ impl Drop for Installation {
     }
 }
 
-/// Everything that belongs to the extension, as it is defined.
+/// Lists the definitions of everything that belongs to the extension.
 const OBJECTS: &str = "
     SELECT concat_ws(E'\\n', o.type, o.identity, obj_description(d.objid, d.classid::regclass::name),
         CASE d.classid WHEN 'pg_proc'::regclass THEN
@@ -94,7 +94,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap()
 }
 
-/// Versions that can be installed, by their scripts.
+/// Returns the versions that can be installed, according to their scripts.
 fn versions() -> BTreeSet<String> {
     let names =
         fs::read_dir(root().join("sql")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -128,7 +128,7 @@ fn an_updated_extension_is_the_one_that_is_installed_afresh() {
             fs::copy(&path, installation.extensions.join(path.file_name().unwrap())).unwrap();
         }
     }
-    // The version after this one changes nothing.
+    // The next version changes nothing.
     installation.write("pg_clip.control", &read("pg_clip.control").replace(&current, NEXT));
     installation.write(&format!("pg_clip--{current}--{NEXT}.sql"), "");
     installation.write(&format!("pg_clip--{NEXT}.sql"), &read(&format!("sql/pg_clip--{current}.sql")));
@@ -147,7 +147,7 @@ fn an_updated_extension_is_the_one_that_is_installed_afresh() {
             client.batch_execute("INSERT INTO item VALUES (1, 'before')").unwrap();
             wait_until(&mut client, "SELECT count(embedding) = 1 FROM item");
             client.batch_execute(&format!("ALTER EXTENSION pg_clip UPDATE TO '{target}'")).unwrap();
-            // A second time it has nothing to do.
+            // A second update does nothing.
             client.batch_execute(&format!("ALTER EXTENSION pg_clip UPDATE TO '{target}'")).unwrap();
             assert_eq!(objects(&mut client), expected, "from {version} to {target}");
             client.batch_execute("INSERT INTO item VALUES (2, 'after')").unwrap();
@@ -156,7 +156,7 @@ fn an_updated_extension_is_the_one_that_is_installed_afresh() {
     }
 }
 
-/// A released script is installed somewhere: another text under the same version would make servers differ.
+/// Released scripts are installed on servers: another text with the same version would make servers that differ.
 #[test]
 fn scripts_of_released_versions_are_as_they_were_released() {
     let frozen = read("sql/released.sha256");
@@ -169,7 +169,7 @@ fn scripts_of_released_versions_are_as_they_were_released() {
     for version in versions().into_iter().filter(|version| *version != current_version()) {
         assert!(names.contains(&format!("pg_clip--{version}.sql").as_str()), "version {version} is not frozen");
     }
-    // A release of this version is made by adding it: until then its script may change.
+    // A release adds the script of this version to the list. Until then the script may change.
     let unreleased = read("CHANGELOG.md").contains(&format!("## {} (unreleased)", current_version()));
     assert_eq!(!unreleased, names.contains(&format!("pg_clip--{}.sql", current_version()).as_str()));
 }

@@ -1,4 +1,4 @@
-//! Zero-shot and retrieval on real vectors of published models: what SQL gives is what numpy gives.
+//! Zero-shot classification and retrieval with real vectors of published models: SQL returns the same results as numpy.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 type Rows = Vec<Vec<f32>>;
 
-/// Of a matrix in numpy's format, version 1, of half-precision floats.
+/// Reads a matrix of half-precision floats in numpy's format, version 1.
 fn numpy(path: &Path) -> Rows {
     let bytes = std::fs::read(path).unwrap();
     let header = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
@@ -21,7 +21,7 @@ fn numpy(path: &Path) -> Rows {
     values.chunks_exact(columns).map(<[f32]>::to_vec).collect()
 }
 
-/// Of the demonstration's files: single-precision floats, a row for each line of a list.
+/// Reads the demonstration's files: single-precision floats, a row for each line of a list.
 fn lit(folder: &Path, name: &str) -> (Vec<String>, Rows) {
     let list = std::fs::read_to_string(folder.join(name).with_extension("txt")).unwrap();
     let lines: Vec<String> = list.trim_end_matches('\n').split('\n').map(str::to_owned).collect();
@@ -36,7 +36,7 @@ fn json(path: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
-/// Create a table of rows, numbered from zero.
+/// Creates a table of rows, numbered from zero.
 fn load(client: &mut Client, table: &str, rows: &Rows) {
     client.batch_execute(&format!("CREATE TABLE {table} (id int, embedding vector)")).unwrap();
     let statement = client.prepare(&format!("INSERT INTO {table} SELECT $1, $2::real[]::vector")).unwrap();
@@ -60,7 +60,8 @@ fn largest<T: PartialOrd + Copy>(values: &[T]) -> usize {
     (0..values.len()).reduce(|best, next| if values[next] > values[best] { next } else { best }).unwrap()
 }
 
-/// The probabilities of all labels for each image, by SQL, which must be those computed here in double precision.
+/// Returns the probabilities of all labels for each image from SQL, after comparing them with the same computation in
+/// double precision.
 fn judged(client: &mut Client, scale: f64, pictures: &Rows, labels: &Rows) -> Rows {
     let query = "SELECT clip_probabilities(p.embedding, (SELECT array_agg(embedding ORDER BY id) FROM label), $1) FROM picture AS p ORDER BY p.id";
     let found: Rows = client.query(query, &[&scale]).unwrap().iter().map(|row| row.get(0)).collect();
@@ -100,7 +101,8 @@ fn class_names_and_photos_of_clip() {
             assert!(cosines[largest(&cosines)] - cosines[ours] < 1e-6);
         }
         if size == 80 {
-            // As numpy gives them: a kitten, a beach, palms, a sign on a pole, leaves, a cat, houses around the sky.
+            // The same order as numpy's: a kitten, a beach, palms, a sign on a pole, leaves, a cat, houses around the
+            // sky.
             let best: Vec<(String, String)> = found
                 .iter()
                 .map(|row| {
@@ -141,14 +143,14 @@ fn descriptions_and_pictures_of_lit() {
         picture["prompts"].as_str().unwrap().split(',').any(|prompt| prompt.trim() == text)
     };
     let right = ids.iter().zip(&found).filter(|(id, row)| own(id, &texts[largest(row)])).count();
-    // Each text finds an image that it was written for.
+    // Counts the texts whose nearest image is one that the text was written for.
     let query = "SELECT (SELECT p.id FROM picture AS p ORDER BY p.embedding <=> l.embedding LIMIT 1) FROM label AS l ORDER BY l.id";
     let nearest = client.query(query, &[]).unwrap();
     let retrieved =
         texts.iter().zip(nearest).filter(|(text, row)| own(&ids[row.get::<_, i32>(0) as usize], text)).count();
-    // Both figures are numpy's.
+    // Both numbers are numpy's.
     assert_eq!((right, retrieved), (47, 167));
-    // With so few rows, the index finds all.
+    // An index over this small number of rows finds all of them.
     client
         .batch_execute(
             "ALTER TABLE picture ALTER embedding TYPE vector(1024), ADD PRIMARY KEY (id);
@@ -162,7 +164,7 @@ fn descriptions_and_pictures_of_lit() {
         ),
         4
     );
-    // No two of these images count as duplicates.
+    // No two of these images are near-duplicates.
     assert_eq!(count(&mut client, "SELECT count(*) FROM clip_near_duplicates('picture')"), 0);
     assert_eq!(count(&mut client, "SELECT count(*) FROM clip_near_duplicates('picture', max_distance => 0.5)"), 0);
 }

@@ -1,10 +1,10 @@
-//! Searches in sessions that live long: prepared statements and functions follow their tables, a search and its join see the same
-//! rows, and notices appear once.
+//! Searches in long-lived sessions: prepared statements and functions use the present table, a search and its join see
+//! the same rows, and a session gets each notice only once.
 
 use e2e::{Cluster, code, count, drain, let_call, root, run};
 use postgres::error::SqlState;
 
-/// A table with one row of this name.
+/// Returns statements that create a table with one row of this title.
 fn table(name: &str, title: &str) -> String {
     format!(
         "CREATE TABLE {name} (id int PRIMARY KEY, title text); SELECT clip_auto_embed('{name}', 'title', model => 'narrow');
@@ -33,7 +33,7 @@ fn prepared_searches_follow_their_table() {
     .map(|statement| pool.prepare(statement).unwrap());
     let mut expect = |title: &str| {
         for statement in &statements {
-            // Often enough for a generic plan.
+            // The number of calls is sufficient for a generic plan.
             for _ in 0..7 {
                 let found: Vec<String> = pool.query(statement, &[]).unwrap().iter().map(|row| row.get(0)).collect();
                 assert_eq!(found, [title]);
@@ -93,7 +93,7 @@ fn a_search_and_its_join_see_the_same_rows() {
     other.batch_execute("DELETE FROM item").unwrap();
     assert_eq!(transaction.query("FETCH ALL FROM found", &[]).unwrap().len(), 1);
     assert!(transaction.query("SELECT FROM clip_search('item', 'cat')", &[]).unwrap().is_empty());
-    // Rows of the same transaction, which has a number by now.
+    // The rows are from the same transaction, which has a transaction number by now.
     transaction.batch_execute("INSERT INTO item VALUES (1, 'dog')").unwrap();
     assert_eq!(
         transaction.query("SELECT FROM clip_search('item', 'cat') JOIN item ON id = key", &[]).unwrap().len(),
@@ -102,7 +102,7 @@ fn a_search_and_its_join_see_the_same_rows() {
 }
 
 #[test]
-fn errors_show_nothing_of_the_inside() {
+fn errors_show_no_internal_statements() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     client.batch_execute(&table("item", "cat")).unwrap();
@@ -128,7 +128,7 @@ fn errors_show_nothing_of_the_inside() {
         let error = error.as_db_error().unwrap();
         assert_eq!(error.code(), &state, "{call}");
         assert_eq!((error.where_(), error.position()), (None, None), "{call}");
-        // The error shows the caller's own expression.
+        // The context shows only the text that the caller wrote.
         let wrapped = format!("DO $$BEGIN PERFORM * FROM {call}; END$$");
         let error = client.batch_execute(&wrapped).expect_err(call);
         let shown = error.as_db_error().unwrap().where_().unwrap();
@@ -137,8 +137,8 @@ fn errors_show_nothing_of_the_inside() {
 }
 
 #[test]
-fn rows_without_a_vector_are_told_once() {
-    // No worker fills the pending rows.
+fn rows_without_an_embedding_raise_one_notice() {
+    // No worker embeds the pending rows.
     let cluster = Cluster::start_with(&["clip.max_workers = 0"]);
     let mut owner = cluster.connect();
     owner
@@ -181,7 +181,7 @@ fn rows_without_a_vector_are_told_once() {
     );
     let parts = said("SELECT FROM clip_search('part', 'cat')");
     assert!(parts.len() == 1 && parts[0].ends_with("CALL clip_backfill('parts')."), "{parts:?}");
-    // A role that cannot read the source gets no notice and no error.
+    // A role that cannot read the source gets neither the notice nor an error.
     for (user, told) in [("reader", 1), ("narrow_reader", 0)] {
         let (mut client, heard) = cluster.listen(user);
         client.batch_execute("SELECT FROM clip_search('small', 'cat'); SELECT clip_query('small', 'cat')").unwrap();
@@ -190,9 +190,9 @@ fn rows_without_a_vector_are_told_once() {
 }
 
 #[test]
-fn a_default_model_of_as_many_dimensions_earns_a_warning() {
+fn a_default_model_with_the_same_dimensions_raises_a_warning() {
     let cluster = Cluster::start();
-    // A model that differs from another in what decides a vector, and has as many dimensions.
+    // A model with another digest and the same number of dimensions.
     let fixture = root().join("tests/fixtures/models/narrow");
     let twin = cluster.directory.join("twin");
     run(std::process::Command::new("cp").arg("-rL").arg(&fixture).arg(&twin));
@@ -218,7 +218,7 @@ fn a_default_model_of_as_many_dimensions_earns_a_warning() {
 }
 
 #[test]
-fn those_who_cannot_name_our_functions_may_use_what_calls_them() {
+fn roles_without_rights_on_the_schema_can_use_views_that_call_its_functions() {
     let cluster = Cluster::start();
     let mut owner = cluster.connect();
     owner
@@ -236,13 +236,13 @@ fn those_who_cannot_name_our_functions_may_use_what_calls_them() {
         .unwrap();
     let mut guest = cluster.connect_as("guest");
     assert_eq!(code(&mut guest, "SELECT ext.clip_query('app.item', 'cat')"), Some(SqlState::INSUFFICIENT_PRIVILEGE));
-    // The first time, too, when the session looks which models there are.
+    // The first call works, too. It makes the session look up the models.
     assert_eq!(code(&mut guest, "INSERT INTO app.made VALUES ('a text')"), None);
     for view in ["cats", "found"] {
         let found = guest.query_one(&format!("SELECT title FROM app.{view}"), &[]).unwrap();
         assert_eq!(found.get::<_, String>(0), "cat", "{view}");
     }
-    // A search_path in which pgvector is not.
+    // The search_path does not contain pgvector's schema.
     owner.batch_execute("SET search_path = ''").unwrap();
     assert_eq!(
         count(&mut owner, "SELECT pg_catalog.count(*) FROM ext.clip_search('app.item', 'cat', filter => 'id > 0')"),
@@ -273,7 +273,7 @@ fn searches_run_in_queries_that_use_parallel_workers() {
     }
     let joined = "SELECT count(*) FROM clip_search('item', 'text 7', 20) JOIN item ON id = key WHERE title = 'text 7'";
     assert_eq!(count(&mut client, joined), 20);
-    // A transaction that wrote has a number.
+    // A transaction that wrote has a transaction number.
     client.batch_execute("BEGIN; UPDATE item SET title = title WHERE id = 1").unwrap();
     assert_eq!(count(&mut client, joined), 20);
     client.batch_execute("COMMIT").unwrap();

@@ -1,5 +1,5 @@
-//! All functions with odd arguments: NULL or an expected error, never a crash. SQLsmith calls no
-//! function that returns a set.
+//! Calls all functions with unusual arguments. Each call returns NULL or raises an expected error, and never crashes.
+//! SQLsmith does not call functions that return sets.
 
 use e2e::{Cluster, sqlstate};
 use postgres::error::SqlState;
@@ -14,7 +14,7 @@ struct Routine {
     kinds: Vec<String>,
 }
 
-/// All that a user can call.
+/// Returns all routines that a user can call.
 fn routines(client: &mut Client) -> Vec<Routine> {
     let query = "SELECT p.prokind = 'p', p.oid::regproc::text,
                ARRAY(SELECT format_type(t, NULL) FROM unnest(p.proargtypes) WITH ORDINALITY AS a (t, n) ORDER BY n)
@@ -36,7 +36,7 @@ impl Routine {
     }
 }
 
-/// Values of a type, the first one plausible.
+/// Returns values of a type. The first one is plausible.
 fn values(kind: &str) -> &'static [&'static str] {
     match kind {
         "text" => &[
@@ -116,7 +116,7 @@ fn values(kind: &str) -> &'static [&'static str] {
     }
 }
 
-/// A null of a type.
+/// Returns a NULL of a type.
 fn null(kind: &str) -> String {
     format!("NULL::{kind}")
 }
@@ -142,7 +142,7 @@ fn start() -> (Cluster, Client) {
     (cluster, client)
 }
 
-/// An expected error is right.
+/// Records an error that is not among the expected ones.
 fn try_call(client: &mut Client, call: &str, unexpected: &mut Vec<String>) {
     let is_unexpected = |error: &Error| sqlstate(error) == &SqlState::INTERNAL_ERROR;
     if let Err(error) = client.simple_query(call).map(drop)
@@ -153,7 +153,7 @@ fn try_call(client: &mut Client, call: &str, unexpected: &mut Vec<String>) {
 }
 
 #[test]
-fn no_function_minds_a_null() {
+fn no_function_crashes_on_null() {
     let (cluster, mut client) = start();
     client.batch_execute("SET statement_timeout = '5s'").unwrap();
     let (mut calls, mut unexpected) = (0, Vec::new());
@@ -176,14 +176,14 @@ fn no_function_minds_a_null() {
 }
 
 #[test]
-fn no_function_minds_odd_values() {
+fn no_function_crashes_on_odd_values() {
     let (cluster, mut client) = start();
     let routines = routines(&mut client);
     let mut plain = cluster.connect_as_caller("plain");
     for client in [&mut client, &mut plain] {
         client.batch_execute("SET statement_timeout = '2s'; SET lock_timeout = '1s'").unwrap();
     }
-    // The same calls each time (Knuth's linear congruential generator, its high bits).
+    // The same calls in each run (Knuth's linear congruential generator, its high bits).
     let mut state = 1_u64;
     let mut below = |limit: usize| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -202,7 +202,7 @@ fn no_function_minds_odd_values() {
     client.batch_execute("SELECT clip_embed_text('still here', 'emoji')").unwrap();
 }
 
-/// A superuser can let bytes pass for a vector, and so can a damaged page.
+/// A superuser can cast bytes to a vector, and a damaged page has the same effect.
 #[test]
 fn a_vector_of_another_size_than_it_claims_is_an_error() {
     let cluster = Cluster::start();

@@ -1,5 +1,5 @@
-//! Databases of other encodings than UTF-8: the same texts have the same vectors, names are what they are, and bytes that
-//! are no text are rejected.
+//! Databases with encodings other than UTF-8: the same texts have the same embeddings, names stay unchanged, and bytes
+//! that are not valid text are rejected.
 
 use e2e::{Cluster, sqlstate, wait_until};
 use postgres::error::SqlState;
@@ -18,7 +18,7 @@ fn database(cluster: &Cluster, encoding: &str) -> Client {
     client
 }
 
-/// One vector, as text.
+/// Returns one embedding, as text.
 fn vector(client: &mut Client, text: &str) -> String {
     client.query_one("SELECT clip_embed_text($1, 'emoji')::text", &[&text]).unwrap().get(0)
 }
@@ -69,7 +69,7 @@ fn names_and_errors_survive_in_latin1() {
     assert_eq!(client.query_one(labels, &[]).unwrap().get::<_, String>(0), "großer Apfel Öl");
     let key = "SELECT count(*) FROM clip_near_duplicates('\"Gemälde\"', 'vektör', 2) WHERE key->>'schlüssel' = 'ä'";
     assert_eq!(client.query_one(key, &[]).unwrap().get::<_, i64>(0), 1);
-    // A failure is kept with its key.
+    // The failure is stored with its key.
     client
         .execute("SELECT clip_auto_embed('\"Gemälde\"', 'datei', 'bild', 'wide', 'queue', on_error => 'skip')", &[])
         .unwrap();
@@ -85,7 +85,7 @@ fn names_and_errors_survive_in_latin1() {
 }
 
 #[test]
-fn a_key_that_is_no_text_is_noted_as_it_is() {
+fn a_key_that_is_not_valid_text_is_recorded_unchanged() {
     let cluster = Cluster::start();
     let mut client = database(&cluster, "SQL_ASCII");
     client
@@ -158,7 +158,7 @@ fn the_extension_may_be_in_a_schema_of_any_name() {
 }
 
 #[test]
-fn bytes_that_are_no_text_are_refused() {
+fn bytes_that_are_not_valid_text_are_rejected() {
     let cluster = Cluster::start();
     let mut client = database(&cluster, "SQL_ASCII");
     client.batch_execute("CREATE TABLE item (id int PRIMARY KEY, body text)").unwrap();
@@ -168,7 +168,7 @@ fn bytes_that_are_no_text_are_refused() {
         assert_eq!(sqlstate(&error), &SqlState::CHARACTER_NOT_IN_REPERTOIRE, "{bytes}");
         let error = client.batch_execute(&format!("SELECT clip_token_count({bytes}, 'narrow')")).unwrap_err();
         assert_eq!(sqlstate(&error), &SqlState::CHARACTER_NOT_IN_REPERTOIRE, "{bytes}");
-        // As the name of a model, of a tower, of a mode.
+        // As the name of a model, of an encoder, of a mode.
         for call in [
             format!("clip_embed_text('a', {bytes})"),
             format!("clip_prewarm('narrow', {bytes})"),
@@ -186,7 +186,7 @@ fn bytes_that_are_no_text_are_refused() {
         );
         client.batch_execute("RESET clip.default_model").unwrap();
     }
-    // A row with such a text is kept, and what failed is told.
+    // A row with such a text is stored, and the failure is reported.
     client.batch_execute(r"INSERT INTO item VALUES (1, E'caf\xe9'), (2, 'coffee')").unwrap();
     wait_until(&mut client, "SELECT count(*) = 2 AND count(embedding) = 1 FROM item");
     let failures = client.query("SELECT sqlstate FROM clip_failures", &[]).unwrap();

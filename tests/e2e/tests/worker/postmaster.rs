@@ -1,5 +1,5 @@
-//! A postmaster that is killed: each process of its server exits within a second, whatever it does, and the server starts
-//! again at once. One that stays would keep the shared memory, and with it every other server away from the data.
+//! A killed postmaster: each process of its server exits within a second, in any state, and the server starts again at
+//! once. A remaining process would hold the shared memory, and no other server could use the data.
 
 use std::process::Command;
 use std::thread::{self, JoinHandle};
@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use e2e::{Cluster, count, flat_png, picture, wait_until};
 use postgres::Client;
 
-/// The promised time.
+/// The limit that the documentation promises.
 const SOON: Duration = Duration::from_secs(1);
 
-/// Kill the postmaster, wait for the others to exit, and start the server.
+/// Kills the postmaster, waits for the exit of the other processes, and starts the server.
 fn kill_and_start(cluster: &Cluster, doing: &str) {
     let processes = cluster.processes().len();
     assert!(processes > 5, "{doing}: {processes} processes");
@@ -28,12 +28,12 @@ fn kill_and_start(cluster: &Cluster, doing: &str) {
         thread::sleep(Duration::from_millis(2));
     }
     println!("{doing}: {processes} processes were gone {:?} after the signal", killed.elapsed());
-    // Its number is free once its parent knows.
+    // The process number is free after the parent process has collected it.
     cluster.kill(postmaster);
     cluster.start_again();
 }
 
-/// Run a statement in a session of its own, and return when it runs.
+/// Runs a statement in its own session, and returns when it runs.
 fn busy(cluster: &Cluster, client: &mut Client, statement: &'static str) -> JoinHandle<()> {
     let mut other = cluster.connect();
     let pid = e2e::pid(&mut other);
@@ -93,7 +93,7 @@ fn a_worker_in_a_run(cluster: &Cluster) {
     client.batch_execute("DROP TABLE photo").unwrap();
 }
 
-/// A worker with short runs. Between them it stores embeddings, also in an index.
+/// A worker with short runs. Between the runs it stores embeddings, also in an index.
 fn a_worker_between_runs(cluster: &Cluster) {
     let mut client = cluster.connect();
     client.batch_execute("INSERT INTO item (body) SELECT 'text ' || i FROM generate_series(1, 50000) AS i").unwrap();
@@ -106,7 +106,7 @@ fn a_worker_between_runs(cluster: &Cluster) {
     client.batch_execute("DROP TABLE item").unwrap();
 }
 
-/// Sessions in the middle of something long.
+/// Sessions in the middle of long statements.
 fn sessions(cluster: &Cluster) {
     let mut client = cluster.connect();
     client
@@ -126,7 +126,7 @@ fn sessions(cluster: &Cluster) {
             "SELECT true",
         ),
         ("SELECT clip_embed_image($1, 'slow')", "SELECT true"),
-        // Of one image nothing stops the decoder: this is how long one of 36 megapixels takes at most.
+        // The decoder of one image cannot be interrupted. This is the longest time for an image of 36 megapixels.
         ("SELECT clip_embed_image(file, 'narrow') FROM picture, generate_series(1, 100000)", "SELECT true"),
     ] {
         let working = busy(cluster, &mut client, statement);

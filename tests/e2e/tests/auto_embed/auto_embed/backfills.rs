@@ -20,7 +20,7 @@ fn backfills_share_the_work_and_show_how_far_they_are() {
         &mut client,
         "SELECT count(*) > 1 AND bool_and(total > 0) AND sum(embedded) > 0 AND max(rate) > 0 FROM clip_progress WHERE kind = 'backfill'",
     );
-    // An application inserts and updates meanwhile.
+    // An application inserts and updates during the backfill.
     client.batch_execute("INSERT INTO item SELECT i, 'text ' || i FROM generate_series(6001, 6100) AS i").unwrap();
     client.batch_execute("UPDATE item SET body = 'new ' || id WHERE id % 100 = 0").unwrap();
     for backfill in backfills {
@@ -37,7 +37,7 @@ fn a_backfill_that_was_cut_off_is_resumed() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     table(&mut client, 20_000);
-    // Canceled, terminated, killed.
+    // The backfill is canceled, terminated and killed.
     for end in ["pg_cancel_backend", "pg_terminate_backend", "kill"] {
         let before = count(&mut client, "SELECT count(*) FROM stored");
         let mut other = cluster.connect();
@@ -50,7 +50,7 @@ fn a_backfill_that_was_cut_off_is_resumed() {
         }
         assert!(backfill.join().unwrap().is_err());
         client = cluster.reconnect();
-        // Its progress is not shown anymore.
+        // The view no longer shows the progress of the interrupted backfill.
         wait_until(&mut client, "SELECT count(*) = 0 FROM clip_progress");
         let done = count(&mut client, "SELECT count(*) FROM stored");
         assert!(done > before && done < 20_000, "{done}");
@@ -77,7 +77,7 @@ fn a_backend_that_dies_in_a_statement_leaves_nothing_half_done() {
         let insert = thread::spawn(move || {
             other.batch_execute("INSERT INTO item SELECT i, 'text ' || i FROM generate_series(1, 50000) AS i")
         });
-        // It has begun, and takes much longer than this.
+        // The statement has begun. It takes much longer than the test so far.
         wait_until(
             &mut client,
             &format!(
@@ -102,7 +102,7 @@ fn a_model_is_changed_while_the_table_is_used() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     table(&mut client, 3_000);
-    // A column on which other objects depend cannot be replaced: the error comes at once.
+    // A column with dependent objects cannot be replaced. The error comes before the work.
     let error = client.batch_execute("CALL clip_reembed('item', 'embedding', 'wide')").unwrap_err();
     assert_eq!(error.code().unwrap().code(), "2BP01");
     assert!(error.as_db_error().unwrap().detail().unwrap().contains("trigger note"));
@@ -124,7 +124,8 @@ fn a_model_is_changed_while_the_table_is_used() {
             &mut client,
             "SELECT count(*) > 0 FROM clip_progress WHERE target = 'embedding_reembed' AND embedded > 100",
         );
-        // The old vectors serve (the sum keeps the index out, which may miss one). A row that is written now gets both.
+        // Searches use the old embeddings. The sum prevents an index scan, which may miss a row. A row that is written
+        // now gets both embeddings.
         let nearest = format!(
             "SELECT count(*) FROM (SELECT id FROM item ORDER BY (embedding <=> (SELECT clip_embed_text('text 77', '{former}'))) + 0 LIMIT 1) AS n WHERE id = 77"
         );
@@ -132,7 +133,7 @@ fn a_model_is_changed_while_the_table_is_used() {
             assert_eq!(count(&mut client, &nearest), 1);
         }
         client.batch_execute("UPDATE item SET body = body || '.' WHERE id % 500 = 0").unwrap();
-        // Interrupted once, by a crash or a cancel, and called again.
+        // A crash or a cancel interrupts the first call. The second call completes the work.
         if mode == "row" {
             cluster.kill(pid);
             client = cluster.reconnect();
@@ -142,7 +143,7 @@ fn a_model_is_changed_while_the_table_is_used() {
         assert!(reembed.join().unwrap().is_err());
         let status = "SELECT model FROM clip_auto_embed_status WHERE target = 'embedding'";
         assert_eq!(client.query_one(status, &[]).unwrap().get::<_, &str>(0), former);
-        // Settings that were changed meanwhile apply to the new column, too.
+        // The new column also gets the settings that changed in the meantime.
         let on_error = if mode == "queue" { "skip" } else { "null" };
         client
             .execute("SELECT clip_auto_embed('item', 'body', mode => $1, on_error => $2)", &[&mode, &on_error])

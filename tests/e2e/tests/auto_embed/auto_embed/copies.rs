@@ -35,9 +35,9 @@ fn a_trigger_does_not_fire_on_a_subscriber_and_no_worker_embeds_there() {
     source.batch_execute("CREATE PUBLICATION p FOR TABLE item, picked").unwrap();
     let connection = format!("host={} port=5432 user=postgres dbname=postgres", publisher.directory.display());
     copy.batch_execute(&format!("CREATE SUBSCRIPTION s CONNECTION '{connection}' PUBLICATION p")).unwrap();
-    // The subscriber has no model: what reaches it was embedded elsewhere.
+    // The subscriber has no model. The publisher embedded every row that it receives.
     std::fs::remove_dir_all(subscriber.models().join("narrow")).unwrap();
-    // A vector of the publisher's own making is kept as it is.
+    // The subscriber keeps an embedding that the publisher wrote itself.
     source.batch_execute("INSERT INTO picked (id, body, embedding) VALUES (1, 'a', clip_embed_text('other', 'narrow')), (2, 'b', NULL)").unwrap();
     source.batch_execute("INSERT INTO item SELECT i, 'text ' || i FROM generate_series(1, 200) AS i").unwrap();
     wait_until(&mut copy, "SELECT count(embedding) = 200 FROM item");
@@ -51,7 +51,7 @@ fn a_trigger_does_not_fire_on_a_subscriber_and_no_worker_embeds_there() {
     copy.batch_execute("DROP SUBSCRIPTION s").unwrap();
 }
 
-/// Run one of the server's programs on a database of a cluster.
+/// Runs one of the server's programs on a database of a cluster.
 fn program(name: &str, cluster: &Cluster, database: &str, arguments: &[&str]) {
     let mut command = Command::new(format!("{}/{name}", pg_config("--bindir")));
     command.args(["-h", cluster.directory.to_str().unwrap(), "-U", "postgres", "-d", database]).args(arguments);
@@ -114,7 +114,7 @@ fn dumps_restore_everything_and_compute_nothing() {
     let before = fingerprint("origin");
     assert!(before.iter().any(|line| line.contains("54000")), "{before:#?}");
     drop(origin);
-    // No inference is possible while there is no model: whatever is restored was not computed.
+    // The model is missing, so no restored embedding was computed.
     let (narrow, away) = (cluster.models().join("narrow"), cluster.models().join(".narrow"));
     let folder = &cluster.directory;
     let path = |name: &str| folder.join(name).display().to_string();
@@ -138,9 +138,9 @@ fn dumps_restore_everything_and_compute_nothing() {
     }
     program("pg_restore", &cluster, "parallel", &["-j2", "--exit-on-error", &path("folder")]);
     program("pg_restore", &cluster, "pieces", &["--exit-on-error", &path("schema.dump")]);
-    // The row that failed has no vector: it alone would be tried again, were its trigger not off.
+    // The failed row has no embedding. With its trigger on, only this row would be embedded again.
     program("pg_restore", &cluster, "pieces", &["--exit-on-error", "--disable-triggers", &path("data.dump")]);
-    // With their triggers on, rows that bring a vector keep it.
+    // With triggers on, rows that have an embedding keep it.
     program("pg_restore", &cluster, "firing", &["--exit-on-error", &path("schema.dump")]);
     let tables = ["-t", "by_statement", "-t", "by_queue", "-t", "part", "-t", "adopted"];
     program("pg_restore", &cluster, "firing", &[&["--exit-on-error", &path("data.dump")][..], &tables].concat());
@@ -174,7 +174,7 @@ fn dumps_restore_everything_and_compute_nothing() {
         }
     }
     assert_eq!(fingerprint("firing")[1..5], before[1..5]);
-    // A table alone carries all that it needs.
+    // A dump of one table contains everything that the table needs.
     let mut one = connect("one");
     assert_eq!(count(&mut one, "SELECT count(embedding) FROM own.by_row"), 100);
     one.batch_execute("INSERT INTO own.by_row VALUES (200, 'new')").unwrap();

@@ -1,4 +1,4 @@
-//! Rows that embed themselves, among others who do the same at the same time, and when somebody dies.
+//! Managed columns under concurrent use, and after killed processes.
 
 mod backfills;
 mod copies;
@@ -9,7 +9,7 @@ use std::thread;
 use e2e::{Cluster, count, pg_config, run, wait_until};
 use postgres::{Client, NoTls};
 
-/// A table with texts that have no vector yet, and a record of every vector that is stored.
+/// Creates a table with texts that have no embedding yet, and a record of every stored embedding.
 fn table(client: &mut Client, rows: i32) {
     client
         .batch_execute(&format!(

@@ -1,4 +1,4 @@
-//! Conditions that hold at any time, and at the end.
+//! Conditions that must hold at any time and at the end.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use postgres::{Client, Error};
 use crate::Run;
 use crate::tables::{TABLES, Table};
 
-/// The minimum of actions of a run of a minute, without which the test tests nothing.
+/// A run of a minute must do each of these, or the test proves nothing.
 pub const EXPECTED: [&str; 11] = [
     "changes of model",
     "changes of mode",
@@ -20,11 +20,12 @@ pub const EXPECTED: [&str; 11] = [
     "checks",
     "generated",
     "crashes",
-    // A source that a trigger completes after it was embedded.
+    // The error of a trigger that completes the source after the embedding.
     "errors 27000",
 ];
 
-/// Vectors that are not of their row's source, with that row. The table does not change its columns meanwhile.
+/// Returns the rows whose embedding is not that of their source. The columns of the table do not change during the
+/// check.
 fn wrong(client: &mut Client, table: &Table) -> Result<Vec<String>, Error> {
     let name = table.name;
     let mut transaction = client.transaction()?;
@@ -71,14 +72,15 @@ pub fn while_running(run: &Run) {
     }
 }
 
-/// Nothing is lost: a row has its embedding, or is among the failures.
+/// Checks that nothing is lost: each source that can be embedded has its embedding, and every other source is among the
+/// failures.
 pub fn at_the_end(run: &Run, client: &mut Client) {
     for table in &TABLES {
         let name = table.name;
         let begun = Instant::now();
         let lacking =
             format!("SELECT count(*) FROM {name} AS t WHERE t.embedding IS NULL AND {}", table.is_embeddable());
-        // The modes have changed meanwhile.
+        // The modes have changed during the run.
         let is_queue = format!(
             "SELECT mode = 'queue' FROM _clip_columns WHERE relation = '{name}'::regclass AND target = 'embedding'"
         );
@@ -119,7 +121,7 @@ pub fn at_the_end(run: &Run, client: &mut Client) {
     }
 }
 
-/// The server's log: no other errors than those that clients may get.
+/// Checks the log: the server and the workers report only errors that clients may also get.
 pub fn log(run: &Run, cluster: &Cluster) {
     let log = std::fs::read_to_string(cluster.directory.join("log")).unwrap();
     let crashes = log.lines().filter(|line| line.contains("terminating any other active server processes")).count();

@@ -1,4 +1,4 @@
-//! Actions next to the writers: other models, backfills, retries, and killed processes.
+//! Concurrent work besides the writers: changes of models, backfills, retries, and kills of all kinds.
 
 use std::time::{Duration, Instant};
 
@@ -9,10 +9,10 @@ use crate::Run;
 use crate::random::Random;
 use crate::tables::TABLES;
 
-/// Backfills are run by sessions that write values otherwise, too.
+/// Backfills also run in sessions that format values differently.
 const OTHERWISE: &str = "SET datestyle = 'SQL, DMY'; SET timezone = 'Asia/Shanghai'; SET extra_float_digits = 0";
 
-/// Statements of a table's owner, one after the other.
+/// Runs statements of a table's owner, one after the other.
 fn keep(run: &Run, what: &str, mut next: impl FnMut(&mut Client) -> (String, Result<(), Error>)) {
     let mut client = run.connect(&run.owner, OTHERWISE);
     while run.goes_on() {
@@ -42,7 +42,7 @@ pub fn change_models(run: &Run, mut random: Random) {
     });
 }
 
-/// A table may change its mode while it is written; what waits then is what had no vector.
+/// Changes the mode of tables during writes. Then the rows without an embedding are pending.
 pub fn change_modes(run: &Run, mut random: Random) {
     keep(run, "changes of mode", |client| {
         std::thread::sleep(Duration::from_millis(500));
@@ -78,7 +78,7 @@ pub fn fill(run: &Run, mut random: Random) {
     });
 }
 
-/// Kill workers, cancel statements, close connections, and crash the server once.
+/// Kills workers, cancels statements, closes connections, and crashes the server once.
 pub fn disturb(run: &Run, cluster: &Cluster, mut random: Random, crash_at: Instant) {
     let mut client = run.connect(&run.superuser, "");
     let mut has_crashed = false;

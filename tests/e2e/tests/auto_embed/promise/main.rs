@@ -1,8 +1,8 @@
-//! The first promise, under everything at once: a vector belongs to the source in its row, or is NULL.
+//! Tests the first promise under all conditions at once: an embedding belongs to the source in its row, or is NULL.
 //!
-//! Clients write in all ways while backfills, retries and re-embeddings go on, workers are killed and the server crashes.
-//! Choices depend on PG_CLIP_SEED, which is printed; the order in which the clients meet does not. PG_CLIP_SECONDS says for
-//! how long.
+//!  Clients write in all ways during backfills, retries and re-embeddings. The test kills workers and crashes the
+//! server. PG_CLIP_SEED, which the test prints, determines the random choices, but not the order in which the clients
+//! meet. PG_CLIP_SECONDS is the duration.
 
 mod check;
 mod keeper;
@@ -35,7 +35,7 @@ const SERVER: [&str; 8] = [
 
 const WRITERS: u64 = 6;
 
-/// The run, as all threads see it.
+/// The state of the run that all threads share.
 pub struct Run {
     seed: u64,
     superuser: Config,
@@ -43,9 +43,9 @@ pub struct Run {
     writer: Config,
     stops: AtomicBool,
     findings: Mutex<Vec<String>>,
-    /// How often each kind of work was done, and each error was met.
+    /// The number of times that each kind of work was done and each error occurred.
     counts: Mutex<BTreeMap<String, u64>>,
-    /// The mode that each table was given last, if that is known.
+    /// The last mode of each table, if it is known.
     modes: Mutex<BTreeMap<&'static str, &'static str>>,
 }
 
@@ -54,7 +54,7 @@ impl Run {
         !self.stops.load(Ordering::Relaxed)
     }
 
-    /// Something that must not be: the run ends.
+    /// Records a violation and ends the run.
     pub fn found(&self, finding: String) {
         eprintln!("{finding}");
         self.findings.lock().unwrap().push(finding);
@@ -65,7 +65,7 @@ impl Run {
         *self.counts.lock().unwrap().entry(what.into()).or_default() += 1;
     }
 
-    /// A connection with these settings; the server may be on its way up.
+    /// Connects with these settings. Waits if the server is still starting.
     pub fn connect(&self, config: &Config, settings: &str) -> Client {
         let begun = Instant::now();
         loop {
@@ -81,8 +81,9 @@ impl Run {
         }
     }
 
-    /// What a statement of a client said, if it may: conflicts of clients with each other, and what this test itself does to
-    /// them. A connection that broke is looked for in the server's log.
+    /// Counts an error of a client's statement, and records a violation if the error is not allowed. Allowed are
+    /// conflicts between clients, and errors that this test itself causes. The check of the server's log covers broken
+    /// connections.
     pub fn judge(&self, who: &str, statement: &str, error: &postgres::Error) {
         let Some(database) = error.as_db_error() else { return self.count("connections that broke") };
         self.count(&format!("errors {}", database.code().code()));
@@ -93,7 +94,7 @@ impl Run {
             | &SqlState::ADMIN_SHUTDOWN
             | &SqlState::CRASH_SHUTDOWN => false,
             &SqlState::QUERY_CANCELED => !database.message().contains("user request"),
-            // An embedding of the former model, which has another number of dimensions.
+            // The embedding is from the former model, which has other dimensions.
             &SqlState::DATA_EXCEPTION => !(statement.contains("'[") && database.message().contains("dimensions, not")),
             &SqlState::TRIGGERED_DATA_CHANGE_VIOLATION => {
                 !TABLES.iter().any(|table| table.may_refuse() && statement.contains(table.name))
@@ -140,7 +141,7 @@ fn every_vector_belongs_to_the_source_of_its_row() {
     let run = Run {
         seed,
         superuser: cluster.config("postgres"),
-        // A role without the schema cannot call our functions; a worker still embeds its rows.
+        // A role without rights on the schema cannot call our functions, but a worker still acts for that role.
         owner: cluster.config(if e2e::schema().is_some() { "postgres" } else { OWNER }),
         writer: cluster.config(WRITER),
         stops: AtomicBool::new(false),

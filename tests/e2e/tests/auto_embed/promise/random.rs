@@ -1,10 +1,10 @@
-//! Choices that a seed decides.
+//! Random choices that a seed determines.
 
-/// SplitMix64: small, and the same everywhere.
+/// SplitMix64: small, and the same on all machines.
 pub struct Random(u64);
 
 impl Random {
-    /// One of the independent streams of a seed.
+    /// Returns one of the independent streams of a seed.
     pub fn new(seed: u64, stream: u64) -> Self {
         let mut random = Self(seed ^ stream.wrapping_mul(0xA076_1D64_78BD_642F));
         random.next();

@@ -1,6 +1,6 @@
-//! Settings of the sessions of writers.
+//! Settings of the writers' sessions.
 
-/// They change how values are written, and which rows the sessions see of each other.
+/// The settings change how sessions format values, and which rows they see of each other.
 pub const SETTINGS: [&str; 6] = [
     "",
     "SET datestyle = 'SQL, DMY'; SET timezone = 'Asia/Shanghai'; SET extra_float_digits = 0; SET intervalstyle = 'sql_standard'",

@@ -1,8 +1,8 @@
-//! The tables of the test: all modes, keys of several types, plain and partitioned, texts and images.
+//! The tables of the test: all modes, keys of several types, plain and partitioned tables, texts and images.
 
 use crate::random::Random;
 
-/// Few, so that clients meet.
+/// A small number, so that clients access the same rows.
 const KEYS: usize = 30;
 
 pub const WRITER: &str = "writer";
@@ -16,7 +16,7 @@ pub enum Key {
     Uuid,
     /// A text and a number.
     Pair,
-    /// Partitioned by a list; columns of one partition stand in another order.
+    /// Partitioned by a list. The columns of one partition have another order.
     Region,
     /// Partitioned by ranges of time.
     Month,
@@ -29,11 +29,12 @@ pub struct Table {
     pub on_error: &'static str,
     /// The type of the source.
     pub source: &'static str,
-    /// A trigger of its own that completes the source; by its name it fires before ours, or after it.
+    /// The name of the table's own trigger, which completes the source. The name determines whether it fires before or
+    /// after ours.
     pub tidy: Option<&'static str>,
 }
 
-/// The source says what another column does.
+/// A trigger function that computes the source from another column.
 pub const TIDY: &str = "CREATE FUNCTION tidy() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN NEW.body := regexp_replace(NEW.body, ' #\\d+$', '') || ' #' || NEW.note; RETURN NEW; END $$";
 
@@ -62,7 +63,7 @@ pub const TABLES: [Table; 11] = [
     table("queue_region", Key::Region, "queue", "skip", "text", Some("zzz")),
 ];
 
-/// A generated column, for which no trigger is needed.
+/// Creates a table with a generated column, which needs no trigger.
 pub fn create_generated() -> String {
     format!(
         "CREATE TABLE made (body text, embedding vector(32) GENERATED ALWAYS AS (clip_embed_text(body, 'narrow')) STORED);
@@ -92,17 +93,17 @@ impl Key {
         }
     }
 
-    /// A key, as its columns' values are written.
+    /// Returns a key in the text form of its columns' values.
     pub fn any(self, random: &mut Random) -> Vec<String> {
         let number = random.below(KEYS);
         match self {
             Key::Integer => vec![number.to_string()],
-            // Days that could be months, in time zones with ambiguous abbreviations.
+            // The day is also a valid month, and other zones have the same abbreviation.
             Key::Time | Key::Month => {
                 let (day, hour) = (1 + number / 10, number % 10 * 2);
                 vec![format!("2026-11-{day:02} {hour:02}:30:00.12345{}+00", number % 10)]
             }
-            // With 15 digits, as a session may ask for, another number.
+            // With 15 digits, as a session may set it, this is another number.
             Key::Float => vec![(number as f64 / 7.0).to_string()],
             Key::Uuid => vec![format!("00000000-0000-4000-8000-{number:012}")],
             Key::Pair => vec![["a'b", "c\\d", "e f"][number % 3].into(), number.to_string()],
@@ -124,7 +125,7 @@ impl Table {
         self.key.columns().join(", ")
     }
 
-    /// The partitions, if it has some.
+    /// Returns the partitions, if the table has any.
     pub fn partitions(&self) -> Vec<String> {
         let endings: &[&str] = match self.key {
             Key::Region => &["north", "south", "rest"],
@@ -134,20 +135,20 @@ impl Table {
         endings.iter().map(|ending| format!("{}_{ending}", self.name)).collect()
     }
 
-    /// The key's values with their types, which fit any place.
+    /// Returns the key's values with their types, for use in any expression.
     pub fn typed(&self, key: &[String]) -> String {
         let typed = key.iter().zip(self.key.types()).map(|(value, kind)| format!("{}::{kind}", quoted(value)));
         typed.collect::<Vec<_>>().join(", ")
     }
 
-    /// A condition for one of these keys.
+    /// Returns a condition for one of these keys.
     pub fn is_one_of(&self, alias: &str, keys: &[Vec<String>]) -> String {
         let columns = self.key.columns().iter().map(|column| format!("{alias}.{column}"));
         let rows = keys.iter().map(|key| format!("({})", self.typed(key)));
         format!("({}) IN ({})", columns.collect::<Vec<_>>().join(", "), rows.collect::<Vec<_>>().join(", "))
     }
 
-    /// Whether rows `t` and `o` have the same key.
+    /// Returns a condition for rows `t` and `o` with the same key.
     pub fn is_same(&self) -> String {
         let pairs = self.key.columns().iter().map(|column| format!("t.{column} = o.{column}"));
         pairs.collect::<Vec<_>>().join(" AND ")
@@ -195,12 +196,13 @@ impl Table {
         sql
     }
 
-    /// A later trigger completes the source of this table, so statements may be rejected.
+    /// Whether statements may be rejected, because a trigger completes the source after the embedding.
     pub fn may_refuse(&self) -> bool {
         self.tidy == Some("zzz")
     }
 
-    /// A source as it is written: a text, or the bytes of an image; where the table tolerates it, some of no image.
+    /// Returns a source to write: a text, or the bytes of an image. Some of the bytes are not an image, if the table
+    /// tolerates failures.
     pub fn any_source(&self, random: &mut Random) -> String {
         if !self.is_picture() {
             let words = ["red", "old", "tall", "a photo of", "no", "Größe"];
@@ -213,7 +215,7 @@ impl Table {
         hex(&any_picture(random))
     }
 
-    /// Whether the source of a row can be embedded, in SQL.
+    /// Returns an SQL condition: whether the source of a row can be embedded.
     pub fn is_embeddable(&self) -> &'static str {
         match self.is_picture() {
             true => "t.body IS NOT NULL AND substr(t.body, 1, 6) <> 'broken'",
@@ -231,7 +233,7 @@ fn hex(bytes: &[u8]) -> String {
     format!("\\x{digits}")
 }
 
-/// Four by four pixels of any color.
+/// Returns an image of four by four pixels of any color.
 fn any_picture(random: &mut Random) -> Vec<u8> {
     let pixels: Vec<u8> = (0..48).map(|_| random.below(256) as u8).collect();
     let mut bytes = Vec::new();
@@ -241,7 +243,7 @@ fn any_picture(random: &mut Random) -> Vec<u8> {
     bytes
 }
 
-/// A value in COPY's text format.
+/// Returns a value in COPY's text format.
 pub fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('\t', "\\t")
 }

@@ -1,4 +1,4 @@
-//! A client that writes: alone and in transactions, in as many ways as applications do.
+//! A client that writes outside and inside of transactions, in as many ways as applications do.
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -18,7 +18,7 @@ struct Writer<'a> {
     random: Random,
     number: u64,
     client: Client,
-    /// Vectors that were read, and the table of each.
+    /// Embeddings that the client has read, with the table of each.
     remembered: VecDeque<(usize, String)>,
     last: String,
 }
@@ -51,7 +51,7 @@ pub fn write(run: &Run, number: u64) {
 impl Writer<'_> {
     fn execute(&mut self, statement: &str) -> Result<(), Error> {
         self.last = statement.into();
-        // By the simple protocol, or by the other, in which statements are prepared.
+        // Half of the clients use the simple protocol, the others the extended protocol with prepared statements.
         if self.number.is_multiple_of(2) {
             self.client.batch_execute(statement)
         } else {
@@ -95,7 +95,7 @@ impl Writer<'_> {
         match self.random.below(20) {
             0 => self.load(number),
             1 | 2 => self.copy(number),
-            // The writer of a generated column may have no privilege on the schema of its function.
+            // A role that writes a generated column may have no right to call the function of the column.
             3 => {
                 let text = quoted(&TABLES[0].any_source(&mut self.random));
                 self.execute(&format!("INSERT INTO made (body) VALUES ({text})"))?;
@@ -122,7 +122,7 @@ impl Writer<'_> {
         if self.random.chance(5) { "NULL".into() } else { quoted(&table.any_source(&mut self.random)) }
     }
 
-    /// A vector as applications write one: loaded before, of another row, none.
+    /// Returns an embedding as applications write one: read before, of another row, or none.
     fn vector(&mut self, number: usize) -> String {
         let known: Vec<_> = self.remembered.iter().filter(|known| known.0 == number).collect();
         match self.random.below(3) {
@@ -132,7 +132,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Rows for VALUES, with vectors or without.
+    /// Returns rows for VALUES, with or without embeddings.
     fn rows(&mut self, number: usize, with_vectors: bool) -> String {
         let table = &TABLES[number];
         let mut rows = Vec::new();
@@ -198,7 +198,7 @@ impl Writer<'_> {
                 let more = more.replace("{source}", &source).replace("{vector}", &vector);
                 format!("UPDATE {name} AS t SET ({key_list}) = ROW({}){more} WHERE {is_one}", table.typed(&other))
             }
-            // Two rows swap their values.
+            // Two rows swap their contents.
             10 | 11 => {
                 let both = [one, other];
                 let what = self.random.pick(&[
@@ -245,7 +245,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Read vectors, as an application does that will write them back.
+    /// Reads embeddings, as an application does that writes them back later.
     fn load(&mut self, number: usize) -> Result<(), Error> {
         let table = &TABLES[number];
         let keys = self.keys(table, 3);
@@ -288,7 +288,7 @@ impl Writer<'_> {
         let statement = format!("COPY {} ({}, body{more}) FROM STDIN", table.name, table.key_list());
         self.last = format!("{statement}\n{lines}-- '[");
         let mut copy = self.client.copy_in(&statement)?;
-        // The server reports errors at the end.
+        // The server reports errors at the end of the copy.
         copy.write_all(lines.as_bytes()).ok();
         copy.finish()?;
         self.run.count("COPY");

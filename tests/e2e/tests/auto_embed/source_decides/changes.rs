@@ -1,4 +1,4 @@
-//! Statements that change the table.
+//! Statements that change a managed table.
 
 use super::*;
 
@@ -34,7 +34,7 @@ fn a_source_may_change_its_type() {
                 .unwrap();
             wait_for_worker(&mut client, "t");
             assert_eq!(wrong(&mut client, "t"), 0, "{mode}");
-            // New values have no vectors of old ones.
+            // New values do not keep embeddings of old ones.
             client.batch_execute("ALTER TABLE t ALTER title TYPE text USING 'new ' || title").unwrap();
             assert_eq!(
                 count(
@@ -50,7 +50,7 @@ fn a_source_may_change_its_type() {
                 code(&mut client, "ALTER TABLE t ALTER title TYPE int USING 1"),
                 Some(SqlState::DATATYPE_MISMATCH)
             );
-            // A rollback leaves nothing.
+            // A rollback leaves nothing behind.
             client
                 .batch_execute(
                     "BEGIN; ALTER TABLE t ALTER title TYPE varchar; ROLLBACK; INSERT INTO t VALUES (4, 'a sheep')",
@@ -61,7 +61,7 @@ fn a_source_may_change_its_type() {
             client.batch_execute("DROP TABLE former; RESET ROLE").unwrap();
         }
     }
-    // A disabled trigger stays so.
+    // A disabled trigger stays disabled.
     client
         .batch_execute("ALTER TABLE t DISABLE TRIGGER zz_clip_embedding; ALTER TABLE t ALTER title TYPE varchar")
         .unwrap();
@@ -72,14 +72,14 @@ fn a_source_may_change_its_type() {
         ),
         1
     );
-    // A role that does not own a table changes nothing.
+    // A role that does not own the table cannot change it.
     client.batch_execute("CREATE ROLE other; GRANT USAGE ON SCHEMA app TO other; SET ROLE other").unwrap();
     assert_eq!(code(&mut client, "ALTER TABLE t ALTER title TYPE text"), Some(SqlState::INSUFFICIENT_PRIVILEGE));
 }
 
-/// A role that changes a table does not run its owner's triggers with its own rights.
+/// A change of the table runs the owner's triggers with the rights of the owner, not of the caller.
 #[test]
-fn a_change_of_type_runs_nothing_with_the_rights_of_who_changes() {
+fn a_change_of_type_runs_no_trigger_with_the_rights_of_the_caller() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     client
@@ -125,7 +125,7 @@ fn a_table_whose_source_was_dropped_takes_rows() {
     }
 }
 
-/// Down and up again, as migrations go.
+/// Migrations detach a column and attach it again.
 #[test]
 fn a_column_that_is_detached_keeps_the_record_of_its_model() {
     let cluster = Cluster::start();
@@ -142,7 +142,7 @@ fn a_column_that_is_detached_keeps_the_record_of_its_model() {
         client.batch_execute("CALL clip_backfill('t')").unwrap();
         wait_for_worker(&mut client, "t");
         assert_eq!(wrong(&mut client, "t"), 0, "{mode}");
-        // The model of the record is not another one.
+        // Attaching the column with another model than the recorded one raises an error.
         client.execute("SELECT clip_auto_embed_drop('t')", &[]).unwrap();
         let other = "SELECT clip_auto_embed('t', 'title', model => 'bidirectional')";
         assert_eq!(code(&mut client, other), Some(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE));
@@ -150,7 +150,7 @@ fn a_column_that_is_detached_keeps_the_record_of_its_model() {
     }
 }
 
-/// The look into the catalogs that COPY's own snapshot would give shows the columns before the swap.
+/// COPY's own snapshot would show the columns before the swap.
 #[test]
 fn copy_waits_for_a_column_to_be_swapped() {
     let cluster = Cluster::start();
@@ -160,7 +160,7 @@ fn copy_waits_for_a_column_to_be_swapped() {
         attach(&mut client, "t", mode);
         client.batch_execute("INSERT INTO t SELECT i, 'title ' || i FROM generate_series(1, 50) AS i").unwrap();
         let mut other = cluster.connect();
-        // Somebody reads, so that the swap has to wait, and the copy behind it.
+        // A reader makes the swap wait, and the copy waits behind the swap.
         let mut reader = cluster.connect();
         reader.batch_execute("BEGIN; SELECT count(*) FROM t").unwrap();
         let reembed =

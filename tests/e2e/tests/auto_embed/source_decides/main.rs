@@ -1,4 +1,4 @@
-//! An embedding belongs to the source in its row, whatever statements and roles write.
+//! An embedding always belongs to the source in its row, for all statements and all roles.
 
 mod changes;
 mod roles;
@@ -8,7 +8,7 @@ use e2e::{Cluster, code, count, wait_until};
 use postgres::Client;
 use postgres::error::SqlState;
 
-/// Rows of a table with a wrong or a missing embedding.
+/// Returns the number of rows whose embedding is not that of their source, or is missing.
 fn wrong(client: &mut Client, table: &str) -> i64 {
     let query = format!(
         "SELECT count(*) FROM {table} WHERE title IS NOT NULL AND \

@@ -1,8 +1,8 @@
-//! Policies, privileges, and what users are told.
+//! Policies, privileges, and messages to users.
 
 use super::*;
 
-/// The owner's policies, forced upon the owner, hide all rows from a worker that has set nothing.
+/// The owner's policies, which are forced upon the owner, hide all rows from a worker without settings.
 #[test]
 fn rows_behind_forced_policies_are_embedded() {
     let cluster = Cluster::start();
@@ -34,14 +34,14 @@ fn rows_behind_forced_policies_are_embedded() {
         client.batch_execute("RESET ROLE").unwrap();
         wait_for_worker(&mut client, "app.t");
         assert_eq!(wrong(&mut client, "app.t"), 0, "{mode}");
-        // The policies of other roles are theirs.
+        // Other roles keep their policies.
         client.batch_execute("SET ROLE tenants").unwrap();
         assert_eq!(count(&mut client, "SELECT count(*) FROM app.t"), 0);
     }
 }
 
 #[test]
-fn failures_and_activities_are_what_really_happened() {
+fn roles_cannot_forge_failures_and_activities() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     client
@@ -55,7 +55,7 @@ fn failures_and_activities_are_what_really_happened() {
             &[],
         )
         .unwrap();
-    // No function writes them for its caller: they are called by triggers, workers and backfills in Rust.
+    // No SQL function writes them for its caller: triggers, workers and backfills write them in Rust.
     let writers = "SELECT count(*) FROM pg_proc WHERE proname ~ '^_clip_(record_failure|report_activity)'";
     assert_eq!(count(&mut client, writers), 0);
     client.batch_execute("SET ROLE writer").unwrap();
@@ -74,16 +74,16 @@ fn failures_and_activities_are_what_really_happened() {
         count(&mut client, "SELECT (SELECT count(*) FROM _clip.failures) + (SELECT count(*) FROM _clip.activity)"),
         0
     );
-    // Of a table that is gone, nothing is left.
+    // Dropping a table removes its failures.
     client.batch_execute("SET clip.text_overflow = 'error'; INSERT INTO t VALUES (1, repeat('long ', 1000))").unwrap();
     assert_eq!(count(&mut client, "SELECT count(*) FROM _clip.failures"), 1);
     client.batch_execute("DROP TABLE t").unwrap();
     assert_eq!(count(&mut client, "SELECT count(*) FROM _clip.failures"), 0);
 }
 
-/// Both extensions are where ordinary roles cannot look.
+/// Both extensions are in a schema that ordinary roles cannot use.
 #[test]
-fn writers_need_rights_on_the_table_alone() {
+fn writers_need_rights_on_the_table_only() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     client
@@ -110,14 +110,14 @@ fn writers_need_rights_on_the_table_alone() {
         wait_for_worker(&mut client, &format!("t_{mode}"));
         assert_eq!(wrong(&mut client, &format!("t_{mode}")), 0, "{mode}");
     }
-    // Its owner, who cannot look there either, changes it as any table.
+    // The owner has no right on that schema either, but can change the table like any other table.
     client.batch_execute("GRANT CREATE ON SCHEMA app TO owner; SET ROLE owner; ALTER TABLE app.t_row ALTER title TYPE varchar; INSERT INTO app.t_row VALUES (3, 'a horse'); RESET ROLE").unwrap();
     assert_eq!(wrong(&mut client, "t_row"), 0);
 }
 
-/// Notices for an owner who attaches a column.
+/// `clip_auto_embed` reports pending rows, and columns of addresses.
 #[test]
-fn rows_that_wait_and_addresses_are_told_of() {
+fn attaching_a_column_reports_pending_rows_and_addresses() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     client
@@ -139,9 +139,9 @@ fn rows_that_wait_and_addresses_are_told_of() {
     }
 }
 
-/// Before pg_catalog in the search_path, an operator that fits is found where a name is not qualified.
+/// A schema before pg_catalog in the search_path has operators that match unqualified names.
 #[test]
-fn operators_of_others_are_not_found_by_backfills() {
+fn backfills_ignore_operators_in_the_search_path() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     client.batch_execute("CREATE TABLE t (id int PRIMARY KEY, title text)").unwrap();

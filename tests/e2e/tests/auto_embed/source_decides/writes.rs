@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// DateStyle, an ambiguous time zone, and rounded digits: as text, such keys identify other rows.
+/// DateStyle, a time zone with an ambiguous abbreviation, and truncated digits: with them, the text of a key names
+/// another row.
 #[test]
 fn keys_do_not_depend_on_what_a_session_has_set() {
     let cluster = Cluster::start();
@@ -40,7 +41,7 @@ fn keys_do_not_depend_on_what_a_session_has_set() {
             assert_eq!(count(&mut client, "SELECT count(embedding) FROM t"), 4, "{kind}, {mode}");
         }
     }
-    // A failure is found again by a session that has set something else.
+    // A session with other settings finds the same failure.
     client.batch_execute("DROP TABLE t; CREATE TABLE t (k timestamptz PRIMARY KEY, title text)").unwrap();
     client
         .execute("SELECT clip_auto_embed('t', 'title', model => 'narrow', mode => 'statement', on_error => 'null', create_index => false)", &[])
@@ -61,9 +62,9 @@ fn keys_do_not_depend_on_what_a_session_has_set() {
     assert_eq!(count(&mut other, "SELECT count(*) FROM clip_failures"), 0);
 }
 
-/// As ORMs do that save all columns, with a vector that they have read before.
+/// ORMs that save all columns also save an embedding that they have read before.
 #[test]
-fn a_vector_that_is_written_back_does_not_stay() {
+fn an_embedding_that_is_written_back_is_replaced() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     for mode in ["row", "statement", "queue"] {
@@ -77,7 +78,8 @@ fn a_vector_that_is_written_back_does_not_stay() {
         let former = "(SELECT f.embedding FROM former AS f WHERE f.id = t.id)";
         for statement in [
             "UPDATE t SET title = 'an ambulance' WHERE id = 1".to_owned(),
-            // The next save writes the former embedding and does not change the new source.
+            // The next save writes the former embedding next to the new source. This statement does not change the
+            // source.
             format!("UPDATE t SET price = 9, title = title, embedding = {former}"),
             format!("UPDATE t SET title = 'a guitar', embedding = {former} WHERE id = 1"),
             "INSERT INTO t SELECT 3, 'a dog', 1, embedding FROM former WHERE id = 1".into(),
@@ -98,7 +100,7 @@ fn a_vector_that_is_written_back_does_not_stay() {
         assert_eq!(wrong(&mut client, "t"), 0, "{mode}");
         client.batch_execute("DROP TABLE former").unwrap();
     }
-    // Only who says so keeps them.
+    // Only on_vector => 'keep' keeps such embeddings.
     client
         .execute(
             "SELECT clip_auto_embed('t', 'title', model => 'narrow', create_index => false, on_vector => 'keep')",
@@ -118,7 +120,7 @@ fn a_vector_that_is_written_back_does_not_stay() {
     );
 }
 
-/// Nothing is computed where a row moves with its source; and nothing is lost.
+/// A row that moves to another partition with its source keeps its embedding. Nothing is computed.
 #[test]
 fn a_row_takes_its_vector_to_another_partition() {
     let cluster = Cluster::start();
@@ -131,7 +133,7 @@ fn a_row_takes_its_vector_to_another_partition() {
             )
             .unwrap();
         attach(&mut client, "t", mode);
-        // Of the sources some are in the row, some in its TOAST table.
+        // Some sources are in the row, others are in its TOAST table.
         client
             .batch_execute(
                 "INSERT INTO t SELECT 1, i, 'title ' || i FROM generate_series(1, 5) AS i;
@@ -182,11 +184,11 @@ fn a_trigger_that_fires_later_cannot_leave_a_vector_of_another_source() {
                 "CREATE TRIGGER zzz_clean BEFORE INSERT OR UPDATE ON t FOR EACH ROW EXECUTE FUNCTION clean()",
             )
             .unwrap();
-        // It changes something else.
+        // The trigger changes another column.
         client
             .batch_execute("INSERT INTO t VALUES (11, 'A Cat'); UPDATE t SET title = title || '!' WHERE id = 11")
             .unwrap();
-        // It changes the source, which had a vector then or has none yet.
+        // The trigger changes the source. In mode row, the source already has an embedding.
         let insert = code(&mut client, "INSERT INTO t VALUES (1, 'A Dog')");
         let vector_is_made_first = mode == "row";
         assert_eq!(
@@ -197,7 +199,7 @@ fn a_trigger_that_fires_later_cannot_leave_a_vector_of_another_source() {
         client.batch_execute("INSERT INTO t VALUES (2, 'a pizza')").unwrap();
         wait_for_worker(&mut client, "t");
         assert_eq!(wrong(&mut client, "t"), 0, "{mode}");
-        // Fired first, it is no trouble, and nothing is looked at any more.
+        // A trigger that fires first causes no error, and the check is no longer needed.
         client
             .batch_execute("ALTER TRIGGER zzz_clean ON t RENAME TO clean; INSERT INTO t VALUES (3, 'A Horse')")
             .unwrap();
@@ -206,7 +208,7 @@ fn a_trigger_that_fires_later_cannot_leave_a_vector_of_another_source() {
         assert_eq!(count(&mut client, "SELECT count(*) FROM pg_trigger WHERE tgname LIKE '%check'"), 0);
         client.batch_execute("DROP TRIGGER clean ON t; DELETE FROM t").unwrap();
     }
-    // Where nothing would look, nothing is stored.
+    // Without the event trigger there is no check, so the row is rejected.
     attach(&mut client, "t", "row");
     client
         .batch_execute(

@@ -21,14 +21,14 @@ fn a_model_is_added_shown_verified_and_removed() {
 }
 
 #[test]
-fn what_others_wrote_of_a_model_is_a_line_of_ascii() {
+fn the_license_of_a_model_is_stored_as_one_line_of_ascii() {
     let scratch = Scratch::new();
     let licence = "MIT\x1b[2J\nGemälde";
     let added = json(
         &scratch.pgclip(&["add", "photos", "--json", "--license", licence]).arg(family("external")).output().unwrap(),
     );
     assert_eq!(added["license"], "MIT?[2J?Gem?lde");
-    // A manifest that says otherwise was not made by us.
+    // A manifest with other text was not written by pgclip.
     let manifest = scratch.models().join("photos/pg_clip.json");
     let text = fs::read_to_string(&manifest).unwrap();
     fs::remove_file(&manifest).unwrap();
@@ -39,7 +39,7 @@ fn what_others_wrote_of_a_model_is_a_line_of_ascii() {
 }
 
 #[test]
-fn what_is_shared_is_prepared_when_a_model_is_added_and_anew_where_it_is_gone() {
+fn adding_a_model_prepares_it_and_prepare_restores_missing_files() {
     let scratch = Scratch::new();
     run(scratch.pgclip(&["add", "photos"]).arg(family("external")));
     let shown =
@@ -56,7 +56,7 @@ fn what_is_shared_is_prepared_when_a_model_is_added_and_anew_where_it_is_gone() 
     assert_eq!(json(&scratch.pgclip(&["prepare", "--json"]).output().unwrap())["prepared"][0], "photos");
     assert_eq!(shown(&scratch), true);
 
-    // A copy of the directory must be prepared again.
+    // A copy of the directory is another directory, and needs its own preparation.
     copy(&scratch.models().join("photos"), &scratch.0.join("copy"));
     fs::remove_dir_all(scratch.models().join("photos")).unwrap();
     copy(&scratch.0.join("copy"), &scratch.models().join("photos"));
@@ -65,7 +65,7 @@ fn what_is_shared_is_prepared_when_a_model_is_added_and_anew_where_it_is_gone() 
     run(scratch.pgclip(&["prepare", "photos"]));
     assert_eq!(shown(&scratch), true);
 
-    // One broken model keeps no other from being prepared, and is told.
+    // A broken model does not prevent the preparation of the others. The command reports it.
     run(scratch.pgclip(&["add", "broken"]).arg(family("pooling")));
     fs::write(scratch.models().join("broken/onnx/text_model.onnx"), b"another").unwrap();
     fs::remove_dir_all(scratch.models().join("photos/prepared")).unwrap();
@@ -90,12 +90,12 @@ fn a_model_is_quantised_under_a_new_name_with_a_report() {
     assert_eq!(samples, [("text", 3), ("image", fs::read_dir(&pictures).unwrap().count() as u64)]);
     for tower in comparison {
         let least = tower["least_cosine"].as_f64().unwrap();
-        // Without VNNI, sums of 8-bit products saturate on x86-64: docs/operations/models.md.
+        // On x86-64 without VNNI, sums of 8-bit products saturate: docs/operations/models.md.
         let bound = if fs::read_to_string("/proc/cpuinfo").unwrap().contains("vnni") { 0.99 } else { 0.95 };
         assert!(least > bound && least < 1.0, "{tower}: {least}");
         assert!(tower["original_ms"].as_f64().unwrap() > 0.0 && tower["quantized_ms"].as_f64().unwrap() > 0.0);
     }
-    // Without samples, and for one tower: the table shows that it is not representative.
+    // Quantizes one encoder without samples, and prints a table of the similarity.
     let output = scratch.pgclip(&["quantize", "photos", "fast", "--tower", "image"]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success() && said.contains("SAME NEAREST") && said.contains("not representative"), "{said}");

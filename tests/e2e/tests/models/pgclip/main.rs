@@ -1,4 +1,4 @@
-//! The command as administrators use it: exit codes, files after a failure, two calls at once.
+//! The command as administrators use it: exit codes, remains after a failure, two commands at once.
 
 mod adding;
 mod refusing;
@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 use e2e::{Cluster, root, run};
 use serde_json::Value;
 
-/// Longer than anything here takes, so that a hang is a failure.
+/// Longer than any command in these tests, so that a hang is a failure.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A scratch directory with a directory of models in it, gone when dropped.
+/// A temporary directory with a model directory in it. Dropping it removes the directory.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -44,7 +44,7 @@ impl Scratch {
         self.pgclip(&["add", name]).arg(folder).output().unwrap()
     }
 
-    /// The files in the directory of models, including hidden ones.
+    /// Returns the entries of the model directory, including hidden ones.
     fn entries(&self) -> Vec<String> {
         let entries = fs::read_dir(self.models()).unwrap().map(|entry| entry.unwrap().file_name());
         let mut entries: Vec<_> = entries.map(|name| name.into_string().unwrap()).collect();
@@ -52,7 +52,7 @@ impl Scratch {
         entries
     }
 
-    /// Wait until a model is being added.
+    /// Waits until a command is adding a model.
     fn wait_until_busy(&self) {
         let begun = Instant::now();
         let is_busy = || self.models().is_dir() && self.entries().iter().any(|name| name.starts_with(".unfinished-"));
@@ -81,7 +81,7 @@ fn copy(from: &Path, to: &Path) {
     run(Command::new("cp").arg("-r").arg(from).arg(to));
 }
 
-/// The exit code and the standard error.
+/// Returns the exit code and the standard error.
 fn told(output: &Output) -> (i32, String) {
     (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stderr).into_owned())
 }

@@ -1,4 +1,4 @@
-//! The errors, interruptions and reports of the command.
+//! Rejections, interruptions and reports of the command.
 
 use super::*;
 
@@ -20,7 +20,7 @@ fn everyone_may_read_what_is_added_and_nobody_writes_into_it() {
     let scratch = Scratch::new();
     let add =
         scratch.pgclip(&["add", "photos"]).arg(family("external")).get_args().map(|a| a.to_owned()).collect::<Vec<_>>();
-    // Neither a careless umask nor a strict one decides.
+    // The permissions do not depend on the umask.
     for (umask, name) in [("000", "careless"), ("077", "strict")] {
         let mut arguments = add.clone();
         let place = arguments.iter().position(|argument| argument == "photos").unwrap();
@@ -102,7 +102,7 @@ fn folders_that_cannot_be_trusted_or_used_are_refused_and_leave_nothing() {
 #[test]
 fn a_killed_command_leaves_no_model_and_the_next_one_tidies_up() {
     let scratch = Scratch::new();
-    // Examining the slow model takes seconds.
+    // The check of the slow model takes seconds.
     let mut killed = scratch.pgclip(&["add", "slow"]).arg(model("slow")).spawn().unwrap();
     scratch.wait_until_busy();
     signal(&killed, "-KILL");
@@ -110,7 +110,7 @@ fn a_killed_command_leaves_no_model_and_the_next_one_tidies_up() {
     assert_eq!(json(&scratch.pgclip(&["list", "--json"]).output().unwrap()), Value::Array(vec![]));
     assert_eq!(scratch.entries().len(), 1, "the remains of the killed one");
 
-    // A directory of a running process stays, and so does a file.
+    // The command keeps the directory of a running process, and files that are not directories.
     fs::write(scratch.models().join(".unfinished-by-hand"), "").unwrap();
     let mut alive = scratch.pgclip(&["add", "slow"]).arg(model("slow")).spawn().unwrap();
     let begun = Instant::now();
@@ -122,14 +122,14 @@ fn a_killed_command_leaves_no_model_and_the_next_one_tidies_up() {
     fs::remove_file(scratch.models().join(".unfinished-by-hand")).unwrap();
     assert_eq!(scratch.entries(), [format!(".unfinished-slow-{}", alive.id()), "photos".into()]);
 
-    // An interrupt ends it in order.
+    // An interrupt ends the command in an orderly way.
     signal(&alive, "-INT");
     assert_eq!(alive.wait().unwrap().code(), Some(130));
     assert_eq!(scratch.entries(), ["photos"]);
 }
 
 #[test]
-fn of_two_that_add_one_name_one_wins() {
+fn one_of_two_concurrent_adds_of_a_name_wins() {
     let scratch = Scratch::new();
     for round in 0..5 {
         let name = format!("photos-{round}");
@@ -156,7 +156,7 @@ fn of_two_that_add_one_name_one_wins() {
 fn a_full_disk_is_an_error_that_leaves_nothing() {
     let scratch = Scratch::new();
     fs::create_dir(scratch.models()).unwrap();
-    // A file system of our own, smaller than the model, seen by this process alone.
+    // A file system of its own, smaller than the model and visible only to this process.
     let script = "mount -t tmpfs -o size=100k,mode=755 tmpfs \"$0\" && \"$@\"; code=$?; ls -A \"$0\"; exit $code";
     let add = scratch.pgclip(&["add", "photos"]);
     let output = Command::new("unshare")

@@ -1,4 +1,4 @@
-//! The results of searches and measurements.
+//! Results of searches and measurements.
 
 use super::*;
 
@@ -22,14 +22,14 @@ fn a_filter_that_few_rows_match_still_finds_k() {
         );
         assert_eq!(count(&mut client, &ascending), 0, "{k} {filter}");
     }
-    // Nearly those that an exact search finds.
+    // Nearly the same rows as an exact search.
     let exact = format!("SELECT id FROM item WHERE kind = 42 ORDER BY (embedding <=> {QUERY}) + 0 LIMIT 100");
     let found = format!(
         "SELECT count(*) FROM clip_search_vector('item', {QUERY}, 100, filter => 'kind = 42') WHERE key IN ({exact})"
     );
     let found = count(&mut client, &found);
     assert!(found >= 90, "{found}");
-    // A policy is a filter too.
+    // A policy acts as a filter, too.
     client
         .batch_execute(
             "CREATE ROLE tenant LOGIN; GRANT SELECT ON item TO tenant; ALTER TABLE item ENABLE ROW LEVEL SECURITY;
@@ -41,7 +41,7 @@ fn a_filter_that_few_rows_match_still_finds_k() {
         "SELECT count(*) FROM clip_search_vector('item', {QUERY}, 10) JOIN item ON id = key WHERE owner = 'tenant'"
     );
     assert_eq!(count(&mut tenant, &own), 10);
-    // The statement for applications does the same under the settings that the guide to filters names.
+    // The statement for applications returns the same, with the settings from the guide to filters.
     let sql: String = tenant.query_one("SELECT clip_search_sql('item')", &[]).unwrap().get(0);
     tenant.batch_execute("SET hnsw.iterative_scan = relaxed_order").unwrap();
     let rows = format!("SELECT count(*) FROM ({}) AS n", sql.replace("$1", QUERY));
@@ -60,7 +60,7 @@ fn measuring_an_index_ends_when_its_time_is_up_and_stops_nobody() {
             let query = "SELECT ef_search, recall, queries FROM clip_index_recall('item', sample => 20000, ef_search => '{10,200}', time_limit => '2 s')";
             client.query(query, &[]).unwrap()
         });
-        // Sessions that change the table meanwhile do not wait.
+        // Writers do not wait during the measurement.
         let mut writes = 0;
         while !measuring.is_finished() {
             other.batch_execute("SET lock_timeout = '100ms'; UPDATE item SET title = 'b' WHERE id = 1").unwrap();
@@ -70,7 +70,7 @@ fn measuring_an_index_ends_when_its_time_is_up_and_stops_nobody() {
         measuring.join().unwrap()
     });
     assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
-    // The function has measured the index.
+    // The measurement has used the index.
     client.batch_execute("SELECT pg_stat_force_next_flush()").unwrap();
     let scans =
         count(&mut client, "SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'item_embedding_idx'");

@@ -1,4 +1,4 @@
-//! Searches obey the caller's rights, find k rows where k match, and end in time.
+//! Searches obey the caller's rights, return k rows if k rows match, and end in time.
 
 mod answers;
 mod rights;
@@ -9,7 +9,7 @@ use e2e::{Cluster, code, count, home};
 use postgres::error::SqlState;
 use postgres::{Client, SimpleQueryMessage};
 
-/// Rows with vectors in all directions, and an index over them.
+/// Creates rows with vectors in all directions, and an index over them.
 fn fill(client: &mut Client, rows: usize) {
     client
         .batch_execute(&format!(
@@ -23,10 +23,10 @@ fn fill(client: &mut Client, rows: usize) {
         .unwrap();
 }
 
-/// A vector as any, which no row has.
+/// A typical vector that no row has.
 const QUERY: &str = "'[1,-1,1,-1,1,1,1,1]'";
 
-/// How many rows a statement gives, without the queries by which a client learns of types.
+/// Returns the number of rows of a statement. The simple protocol avoids the client's own queries for types.
 fn rows_of(client: &mut Client, statement: &str) -> usize {
     let messages = client.simple_query(statement).unwrap_or_else(|error| panic!("{statement}: {error:?}"));
     messages.iter().filter(|message| matches!(message, SimpleQueryMessage::Row(_))).count()

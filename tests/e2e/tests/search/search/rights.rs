@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn nobody_sees_rows_that_are_not_his() {
+fn searches_hide_rows_of_other_roles() {
     let cluster = Cluster::start();
     let mut owner = cluster.connect();
     fill(&mut owner, 2_000);
@@ -27,7 +27,7 @@ fn nobody_sees_rows_that_are_not_his() {
         let row = tenant.query_one(search, &[]).unwrap();
         assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (20, 20), "{search}");
     }
-    // Each has a copy that is another's.
+    // Each row has a copy that belongs to another role.
     assert_eq!(count(&mut owner, "SELECT count(*) FROM clip_near_duplicates('item', max_distance => 0.000001)"), 20);
     assert_eq!(count(&mut tenant, "SELECT count(*) FROM clip_near_duplicates('item', max_distance => 0.000001)"), 0);
     assert_eq!(count(&mut tenant, "SELECT count(*) FROM clip_duplicate_groups('item', max_distance => 0.000001)"), 0);
@@ -40,7 +40,7 @@ fn nobody_sees_rows_that_are_not_his() {
         "SELECT FROM clip_index_recall('item')".to_owned(),
     ] {
         assert_eq!(code(&mut guest, &refused), Some(SqlState::INSUFFICIENT_PRIVILEGE), "{refused}");
-        // Nor does it matter that somebody else wrote the call into a function: it has its caller's rights.
+        // A function that another role wrote also runs the call with the caller's rights.
         let wrapped = format!("CREATE FUNCTION wrapped() RETURNS SETOF record LANGUAGE sql AS $${refused}$$");
         owner.batch_execute(&format!("{wrapped}; GRANT EXECUTE ON FUNCTION wrapped() TO guest")).unwrap();
         assert_eq!(code(&mut guest, "SELECT wrapped()"), Some(SqlState::INSUFFICIENT_PRIVILEGE), "{refused}");
@@ -75,21 +75,22 @@ fn words_and_pictures_are_searched_with_the_callers_rights() {
     }
     let typical = "SELECT FROM clip_typical_distance('note', 'cat')";
     assert_eq!((code(&mut tenant, typical), code(&mut guest, typical)), (None, Some(SqlState::INSUFFICIENT_PRIVILEGE)));
-    // It only reads.
+    // The search only reads.
     tenant.batch_execute("SET default_transaction_read_only = on").unwrap();
     assert_eq!(count(&mut tenant, "SELECT count(*) FROM clip_search('note', 'cat', 1)"), 1);
-    // In a parallel query's leader, too.
+    // The search also works in the leader of a parallel query.
     tenant.batch_execute("SET default_transaction_read_only = off; SET debug_parallel_query = on").ok();
     tenant.batch_execute("SET force_parallel_mode = on").ok();
     assert_eq!(count(&mut tenant, "SELECT count(*) FROM clip_search('note', 'cat', 1)"), 1);
 }
 
 #[test]
-fn what_others_put_into_the_search_path_is_not_found() {
+fn searches_ignore_objects_of_others_in_the_search_path() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     fill(&mut client, 2_000);
-    // Operators and functions that fit better than, or as well as, the server's own, all of which refuse to be called.
+    // Operators and functions that match better than, or as well as, the server's own. All of them raise an error if
+    // they are called.
     let mut trap = String::from(
         "CREATE SCHEMA trap; CREATE FUNCTION trap.f(float8, float8) RETURNS float8 LANGUAGE plpgsql AS $$BEGIN RAISE 'trapped'; END$$;
          CREATE FUNCTION trap.b(float8, float8) RETURNS bool LANGUAGE plpgsql AS $$BEGIN RAISE 'trapped'; END$$;

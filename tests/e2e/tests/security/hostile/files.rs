@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Zeros, so many megabytes of them, compressed.
+/// Returns that many megabytes of zeros, compressed.
 pub fn zeros(megabytes: usize) -> Vec<u8> {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
     let zeros = vec![0; 1 << 20];
@@ -17,7 +17,7 @@ pub fn chunk(kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
     [&(data.len() as u32).to_be_bytes()[..], kind, data, &sum.sum().to_be_bytes()].concat()
 }
 
-/// A PNG of 8-bit gray with these chunks between its header and its end.
+/// Returns a PNG of 8-bit gray with these chunks between its header and its end.
 pub fn png(width: u32, height: u32, chunks: &[Vec<u8>]) -> Vec<u8> {
     let header = [&width.to_be_bytes()[..], &height.to_be_bytes(), &[8, 0, 0, 0, 0]].concat();
     [b"\x89PNG\r\n\x1a\n".to_vec(), chunk(b"IHDR", &header), chunks.concat(), chunk(b"IEND", b"")].concat()
@@ -29,7 +29,7 @@ pub fn grey_pixel() -> Vec<u8> {
     chunk(b"IDAT", &encoder.finish().unwrap())
 }
 
-/// An animation of many frames of one pixel.
+/// Returns an animation of many frames of one pixel.
 pub fn apng(frames: u32) -> Vec<u8> {
     let pixel = grey_pixel();
     let data = &pixel[8..pixel.len() - 4];
@@ -45,12 +45,12 @@ pub fn apng(frames: u32) -> Vec<u8> {
     png(1, 1, &chunks)
 }
 
-/// A GIF of so many frames, each of one pixel, on a screen of this size.
+/// Returns a GIF with that many frames of one pixel, on a screen of this size.
 pub fn gif(width: u16, height: u16, frames: usize) -> Vec<u8> {
     framed_gif(width, height, 1, frames)
 }
 
-/// A GIF with this number of frames of this size, each with the data of one pixel.
+/// Returns a GIF with that many frames of this side. Each frame has the data of only one pixel.
 pub fn framed_gif(width: u16, height: u16, side: u16, frames: usize) -> Vec<u8> {
     let screen = [&width.to_le_bytes()[..], &height.to_le_bytes(), &[0x80, 0, 0], &[0, 0, 0, 255, 255, 255]].concat();
     let side = side.to_le_bytes();
@@ -62,7 +62,7 @@ pub fn segment(marker: u8, data: &[u8]) -> Vec<u8> {
     [&[0xff, marker][..], &(data.len() as u16 + 2).to_be_bytes(), data].concat()
 }
 
-/// The beginning of a JPEG: its frame, and codes of one bit each, for DC and AC.
+/// Returns the beginning of a JPEG: its frame, and codes of one bit each, for DC and AC.
 pub fn jpeg(frame: u8, components: u8, width: u16, height: u16, symbols: [u8; 2]) -> Vec<u8> {
     let table = |class: u8, symbol: u8| segment(0xc4, &[&[class, 1][..], &[0; 15], &[symbol]].concat());
     let each: Vec<u8> = (1..=components).flat_map(|number| [number, 0x11, 0]).collect();
@@ -72,12 +72,12 @@ pub fn jpeg(frame: u8, components: u8, width: u16, height: u16, symbols: [u8; 2]
         .concat()
 }
 
-/// A progressive JPEG of one component or three. Each scan encodes in a hundred bytes that none of a million blocks
-/// changes.
+/// Returns a progressive JPEG of one component or three. In each scan, a hundred bytes state that none of a million
+/// blocks changes.
 pub fn scans(components: u8, side: u16, count: usize) -> Vec<u8> {
     let blocks = usize::from(side).div_ceil(8).pow(2);
     let each: Vec<u8> = (1..=components).flat_map(|number| [number, 0]).collect();
-    // No difference, for DC; a run of 2^14 blocks (14 bits follow), for AC.
+    // For DC, the symbol means no difference. For AC, it means a run of 2^14 blocks (14 bits follow).
     let head = jpeg(0xc2, components, side, side, [0, 0xe0]);
     let of_all = segment(0xda, &[&[components][..], &each, &[0, 0, 0]].concat());
     let first = [of_all, vec![0; (blocks * usize::from(components)).div_ceil(8)]].concat();
@@ -85,20 +85,20 @@ pub fn scans(components: u8, side: u16, count: usize) -> Vec<u8> {
     [head, first, empty.repeat(count), b"\xff\xd9".to_vec()].concat()
 }
 
-/// The same, each block of a scan passed one by one.
+/// Like [`scans`], but each block of a scan is skipped one by one.
 pub fn slow_scans(side: u16, count: usize) -> Vec<u8> {
     let scan = |from, to| [segment(0xda, &[1, 1, 0, from, to, 0]), vec![0]].concat();
     [jpeg(0xc2, 1, side, side, [0, 0x0a]), scan(0, 0), scan(1, 63).repeat(count), b"\xff\xd9".to_vec()].concat()
 }
 
-/// A JPEG that is not progressive, with many scans of one component.
+/// Returns a sequential JPEG that repeats one component many times.
 pub fn repeated_component(count: usize) -> Vec<u8> {
     let scan = |component| [segment(0xda, &[1, component, 0, 0, 63, 0]), vec![0]].concat();
     let scans = [scan(1).repeat(count), scan(2), scan(3)].concat();
     [jpeg(0xc0, 3, u16::MAX, 8, [0, 0]), scans, b"\xff\xd9".to_vec()].concat()
 }
 
-/// A Zstandard frame of one byte, which asks for a window of 128 MB.
+/// A Zstandard frame of one byte that requests a window of 128 MB.
 pub const WIDE_FRAME: &[u8] = b"\x28\xb5\x2f\xfd\0\x88\x09\0\0a";
 
 pub fn webp(chunks: &[u8]) -> Vec<u8> {
@@ -109,19 +109,19 @@ pub fn plain_webp(kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
     webp(&[&kind[..], &(data.len() as u32).to_le_bytes(), data].concat())
 }
 
-/// A WebP with more chunks after its pixels.
+/// Returns a WebP with more chunks after its pixels.
 pub fn extended_webp(more: &[u8]) -> Vec<u8> {
     let extended = b"VP8X\x0a\0\0\0\x08\0\0\0\x3f\0\0\x3f\0\0";
     webp(&[&extended[..], &picture("lossy.webp")[12..], more].concat())
 }
 
-/// A lossless WebP with five codes of one symbol, which need no bits.
+/// Returns a lossless WebP whose five codes have one symbol of zero bits each.
 pub fn lossless_webp(side: u32) -> Vec<u8> {
     let dimensions = ((side - 1) | (side - 1) << 14).to_le_bytes();
     plain_webp(b"VP8L", &[&[0x2f][..], &dimensions, &[0x88, 0x88, 0x08], &[0; 16]].concat())
 }
 
-/// A lossy WebP in which zeros mean: no settings, each block as predicted, no coefficients.
+/// Returns a lossy WebP in which zeros mean: no settings, each block as predicted, no coefficients.
 pub fn lossy_webp(side: u16) -> Vec<u8> {
     const MOST: usize = (1 << 19) - 1;
     let tag = (1_u32 << 4 | (MOST as u32) << 5).to_le_bytes();
@@ -129,19 +129,19 @@ pub fn lossy_webp(side: u16) -> Vec<u8> {
     plain_webp(b"VP8 ", &[head, vec![0; MOST + (1 << 20)]].concat())
 }
 
-/// A gray PNG with an orientation.
+/// Returns a gray PNG with an EXIF orientation of 90 degrees.
 pub fn lying_png(side: u32) -> Vec<u8> {
     let orientation = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
     let megabytes = (side * (side + 1)).div_ceil(1 << 20) as usize;
     png(side, side, &[chunk(b"eXIf", orientation), chunk(b"IDAT", &zeros(megabytes))])
 }
 
-/// A WebP with an EXIF chunk that claims nearly four gigabytes.
+/// Returns a WebP whose EXIF chunk claims a size of nearly four gigabytes.
 pub fn webp_with_endless_exif() -> Vec<u8> {
     extended_webp(b"EXIF\xf0\xff\xff\xee\0")
 }
 
-/// A WebP of 64 x 64 with a frame that claims this size.
+/// Returns a WebP of 64 x 64 whose frame claims this side.
 pub fn framed_webp(side: u16) -> Vec<u8> {
     let mut webp = extended_webp(b"");
     let frame = webp.windows(3).position(|bytes| bytes == b"\x9d\x01\x2a").unwrap() + 3;
@@ -155,7 +155,7 @@ pub fn bmp(width: i32, height: i32) -> Vec<u8> {
     [&b"BM\xff\xff\xff\x7f\0\0\0\0\x36\0\0\0"[..], &header, &[0; 16]].concat()
 }
 
-/// Each order leads a line up, and the last beyond the end.
+/// Returns a BMP in which each command moves a line up, and the last one moves beyond the end.
 pub fn jumping_bmp(side: u16) -> Vec<u8> {
     let side = u32::from(side).to_le_bytes();
     let header = [&40_u32.to_le_bytes()[..], &side, &side, b"\x01\0\x08\0\x01\0\0\0", &[0; 20]].concat();
@@ -167,7 +167,7 @@ pub fn bombs() -> Vec<(&'static str, Vec<u8>)> {
     let profile = chunk(b"iCCP", &named(zeros(1024)));
     let text = chunk(b"zTXt", &named(zeros(1024)));
     let raw_profile = chunk(b"zTXt", &[b"Raw profile type exif\0\0".to_vec(), zeros(1)].concat());
-    // Its directory has 65535 entries with data outside of the file.
+    // The EXIF directory claims 65535 entries, whose data is outside.
     let exif = segment(0xe1, &[&b"Exif\0\0II*\0\x08\0\0\0\xff\xff"[..], &[1; 65_000]].concat());
     let international = chunk(b"iTXt", &[b"x\0\x01\0\0\0".to_vec(), zeros(1024)].concat());
     vec![
@@ -193,7 +193,7 @@ pub fn bombs() -> Vec<(&'static str, Vec<u8>)> {
         ("a GIF of 100,000 frames", gif(1, 1, 100_000)),
         ("a progressive JPEG of 10,000 scans", scans(1, 64, 10_000)),
         ("a large progressive JPEG of 10 scans", scans(1, 7900, 10)),
-        // The most that the decoder takes.
+        // The largest number of scans that the decoder accepts.
         ("a large progressive JPEG of 99 scans", scans(1, 7900, 99)),
         ("a large progressive JPEG of 1,000 scans", scans(1, 7900, 1_000)),
         ("a large progressive JPEG of 99 scans of small blocks", slow_scans(7900, 99)),

@@ -1,8 +1,8 @@
-//! The limits of memory and time.
+//! Limits of memory and time.
 
 use super::*;
 
-/// Refused by name, or done.
+/// Checks that a call succeeded, or failed with one of the expected errors.
 fn check(result: Result<u64, postgres::Error>, what: &str) {
     if let Err(error) = result {
         let refusals =
@@ -40,7 +40,8 @@ fn bombs_do_no_harm() {
     assert_eq!(frames(&mut client, &overlapping_tiff(60_000)), 60_000);
 }
 
-/// Asks with more and more memory, until three calls succeed. Other calls fail, and the connection continues.
+/// Repeats a call with more and more memory, until it has succeeded three times. A lack of memory raises an error, and
+/// the connection stays usable.
 fn ask_until_it_fits(cluster: &Cluster, step: usize, call: &str, what: &str, bytes: &[u8]) {
     let (mut client, pid) = limited(cluster);
     let (mut refused, mut done) = (0, 0);
@@ -60,7 +61,7 @@ fn ask_until_it_fits(cluster: &Cluster, step: usize, call: &str, what: &str, byt
 }
 
 #[test]
-fn large_pictures_are_refused_where_they_do_not_fit() {
+fn large_images_raise_an_error_if_memory_is_short() {
     const SIDE: u16 = 7900;
     let cluster = Cluster::start();
     for (what, bytes) in [
@@ -78,7 +79,7 @@ fn large_pictures_are_refused_where_they_do_not_fit() {
 }
 
 #[test]
-fn large_headers_are_refused_where_they_do_not_fit() {
+fn large_headers_raise_an_error_if_memory_is_short() {
     const MANY: usize = 8_000_000;
     let cluster = Cluster::start();
     let jpeg = picture("rgb_444.jpg");
@@ -99,10 +100,10 @@ fn large_headers_are_refused_where_they_do_not_fit() {
 }
 
 #[test]
-fn a_gigabyte_is_refused_unread() {
+fn a_gigabyte_is_rejected_before_it_is_read() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
-    // As large as a value can be.
+    // The largest possible value.
     for (kind, value) in
         [("bytea", "convert_to(repeat('x', (1 << 30) - 100), 'SQL_ASCII')"), ("text", "repeat('x', (1 << 30) - 100)")]
     {
@@ -121,7 +122,7 @@ fn a_gigabyte_is_refused_unread() {
 }
 
 #[test]
-fn labels_and_templates_that_multiply_are_refused() {
+fn too_many_labels_and_templates_are_rejected() {
     let cluster = Cluster::start();
     let (mut client, pid) = limited(&cluster);
     for (labels, templates, expected) in [

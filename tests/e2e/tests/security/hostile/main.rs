@@ -1,5 +1,5 @@
-//! Images that are made to harm: small files that ask for much memory or time. Each is rejected or embedded, with half a
-//! gigabyte and a quarter of a minute, and the connection lives on.
+//! Malicious images: small files that need much memory or time. Each is rejected or embedded, within half a gigabyte
+//! and a quarter of a minute, and the connection stays usable.
 
 mod files;
 mod limits;

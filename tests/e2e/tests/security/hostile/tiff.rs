@@ -1,7 +1,7 @@
 //! TIFF files that claim more than they are.
 
-/// A TIFF of one directory and of data that begins at [`TIFF_DATA`]; numbers of 16 bits by kind 3, of 32
-/// by kind 4.
+/// Returns a TIFF of one directory, and of data that begins at [`TIFF_DATA`]. Kind 3 is a number of 16 bits, kind 4 a
+/// number of 32 bits.
 pub fn tiff_of(entries: &[(u16, u16, u32, u32)], data: &[u8]) -> Vec<u8> {
     let entry = |&(tag, kind, count, value): &(u16, u16, u32, u32)| {
         [&tag.to_le_bytes()[..], &kind.to_le_bytes(), &count.to_le_bytes(), &value.to_le_bytes()].concat()
@@ -15,7 +15,7 @@ pub fn tiff_of(entries: &[(u16, u16, u32, u32)], data: &[u8]) -> Vec<u8> {
 
 pub const TIFF_DATA: u32 = 512;
 
-/// A TIFF with the dimensions, strips and lengths that it claims.
+/// Returns a TIFF that claims these dimensions, strips and lengths.
 pub fn tiff(side: u32, strips: u32, strip_bytes: u32) -> Vec<u8> {
     grey_tiff(side, side, &[(273, 4, strips, 8), (279, 4, 1, strip_bytes), (278, 4, 1, side), (259, 3, 1, 1)], b"")
 }
@@ -34,7 +34,7 @@ pub fn grey_tiff(width: u32, height: u32, more: &[(u16, u16, u32, u32)], data: &
     tiff_of(&entries, data)
 }
 
-/// A TIFF of a tile of 2^32 - 1 pixels of 65,535 samples each.
+/// Returns a TIFF of one tile of 2^32 - 1 pixels with 65,535 samples each.
 pub fn endless_tile() -> Vec<u8> {
     let tile = [(322, 4, 1, u32::MAX), (323, 4, 1, 8), (324, 4, 1, TIFF_DATA), (325, 4, 1, 64)];
     let more = [(338, 3, 65_532, TIFF_DATA), (259, 3, 1, 1)];
@@ -44,7 +44,7 @@ pub fn endless_tile() -> Vec<u8> {
     tiff_of(&entries, &[0; 2 * 65_532])
 }
 
-/// A TIFF with a thousand strips of one row, which share one JPEG.
+/// Returns a TIFF of a thousand strips of one row each. All strips are the same JPEG.
 pub fn strips_in_one(strip: &[u8]) -> Vec<u8> {
     const STRIPS: u32 = 1000;
     const JPEG: u32 = 7;
@@ -55,7 +55,7 @@ pub fn strips_in_one(strip: &[u8]) -> Vec<u8> {
     grey_tiff(8, STRIPS, &more, &[&place, &length, strip].concat())
 }
 
-/// A TIFF of one column, with a strip per row.
+/// Returns a TIFF of one column. Each row is a strip.
 pub fn narrow_tiff(rows: u32, compression: u32, strip: &[u8]) -> Vec<u8> {
     let lengths = TIFF_DATA + 4 * rows;
     let strips = lengths + 4 * rows;
@@ -66,7 +66,7 @@ pub fn narrow_tiff(rows: u32, compression: u32, strip: &[u8]) -> Vec<u8> {
     grey_tiff(1, rows, &more, &data)
 }
 
-/// A TIFF of one strip, which begins so, and goes on with the same again and again.
+/// Returns a TIFF of one strip, which begins with `head` and repeats `piece`.
 pub fn striped_tiff(bits: u32, compression: u32, head: &[u8], piece: &[u8]) -> Vec<u8> {
     let side = 7900;
     let data = [head, &piece.repeat(8_000_000 / piece.len())].concat();
@@ -86,7 +86,7 @@ pub fn striped_tiff(bits: u32, compression: u32, head: &[u8], piece: &[u8]) -> V
     )
 }
 
-/// A TIFF of four inks of 16 bits, without pixels.
+/// Returns a TIFF of four inks of 16 bits, without pixels.
 pub fn cmyk_tiff(side: u32) -> Vec<u8> {
     let bits = 16_u16.to_le_bytes().repeat(4);
     tiff_of(
@@ -105,13 +105,14 @@ pub fn cmyk_tiff(side: u32) -> Vec<u8> {
     )
 }
 
-/// A TIFF of directories that begin every 12 bytes and have 65,535 entries each: most entries are in all of them.
+/// Returns a TIFF of directories that begin every 12 bytes and have 65,535 entries each: most entries are in all of
+/// them.
 pub fn overlapping_tiff(directories: usize) -> Vec<u8> {
     const ENTRIES: usize = 65_535;
     let tags = [(256, 1), (257, 1), (258, 8), (259, 1), (262, 1), (273, 8), (277, 1), (278, 1), (279, 1)];
     let cell = |number: usize| -> Vec<u8> {
         let (tag, value) = tags[number % tags.len()];
-        // Of the first directory's end the next is meant, and so on.
+        // The end of the first directory points to the second one, and so on.
         let next = (number + 1).checked_sub(ENTRIES).filter(|&next| next < directories).unwrap_or(0);
         let pointer = ((8 + 12 * next) as u32).to_le_bytes();
         let entry = [u16::to_le_bytes(tag), u16::to_le_bytes(3)].concat();

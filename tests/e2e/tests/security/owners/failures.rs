@@ -1,9 +1,9 @@
-//! Failures: who sees and who clears them.
+//! Failures: roles that see them and roles that clear them.
 
 use super::*;
 
 #[test]
-fn failures_are_told_to_those_who_may_read_all_rows() {
+fn failures_are_visible_to_roles_that_can_read_all_rows() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     client
@@ -24,7 +24,7 @@ fn failures_are_told_to_those_who_may_read_all_rows() {
     for view in ["clip_failures", "_clip.failed", "_clip_work_done", "clip_progress"] {
         assert_eq!(count(&mut reader, &format!("SELECT count(*) FROM {view}")), 1, "{view}");
     }
-    // A condition without cost that reveals the rows that it sees.
+    // A cheap condition would reveal the rows that it sees, by an error or by its own message.
     guest
         .batch_execute(
             "CREATE FUNCTION pg_temp.tell(text) RETURNS bool LANGUAGE plpgsql COST 0.0001 AS $$BEGIN RAISE 'told'; END$$",
@@ -40,7 +40,8 @@ fn failures_are_told_to_those_who_may_read_all_rows() {
         }
     }
     client.batch_execute("COMMIT").unwrap();
-    // A role that is subject to row-level security sees no failures, because they contain keys and digests of rows.
+    // A role that is subject to row security sees only some rows. It sees no failures, because keys and digests reveal
+    // rows.
     client
         .batch_execute(
             "ALTER TABLE secret ENABLE ROW LEVEL SECURITY; CREATE POLICY own ON secret USING (tenant = current_user)",
@@ -48,7 +49,7 @@ fn failures_are_told_to_those_who_may_read_all_rows() {
         .unwrap();
     assert_eq!((seen(&mut tenant), seen(&mut client)), (0, 1));
     assert_eq!(count(&mut tenant, "SELECT count(*) FROM _clip.failed"), 0);
-    // The owner sees them, although policies apply to the owner, too.
+    // The owner sees the failures, although row security is forced upon the owner, too.
     client
         .batch_execute(
             "CREATE ROLE owner LOGIN; GRANT CREATE ON SCHEMA public TO owner; ALTER TABLE secret OWNER TO owner; ALTER TABLE secret FORCE ROW LEVEL SECURITY",
@@ -58,7 +59,7 @@ fn failures_are_told_to_those_who_may_read_all_rows() {
 }
 
 #[test]
-fn what_is_noted_names_no_path_and_is_tried_again() {
+fn recorded_failures_contain_no_path_and_are_retried() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     client
@@ -70,7 +71,7 @@ fn what_is_noted_names_no_path_and_is_tried_again() {
         .unwrap();
     client.batch_execute("ALTER SYSTEM SET clip.onnxruntime_path = '/nowhere/libonnxruntime.so'").unwrap();
     drop(client);
-    // A worker that is there already has read the former setting.
+    // A running worker has read the former setting.
     cluster.restart();
     let mut client = cluster.connect();
     client.batch_execute("INSERT INTO by_row VALUES (1, 'a text'); INSERT INTO by_queue VALUES (1, 'a text')").unwrap();
@@ -81,7 +82,7 @@ fn what_is_noted_names_no_path_and_is_tried_again() {
     client.batch_execute("SELECT pg_reload_conf()").unwrap();
     drop(client);
     let mut client = cluster.connect();
-    // Both without anybody's asking for another try.
+    // Both columns are retried without clip_retry.
     wait_until(&mut client, "SELECT count(embedding) = 1 FROM by_queue");
     wait_until(&mut client, "SELECT retry_at < now() FROM clip_failures WHERE relation = 'by_row'::regclass");
     client.batch_execute("CALL clip_backfill('by_row')").unwrap();
@@ -114,7 +115,7 @@ fn a_writer_through_a_view_and_a_reader_of_a_closed_schema_have_no_errors() {
         strings(&mut client, "SELECT relation || ' ' || key::text FROM clip_failures ORDER BY 1"),
         ["item {\"id\": 1}", "parted {\"id\": 2}"]
     );
-    // A success clears the failure, too.
+    // A success removes the failure, too.
     let picture = e2e::picture("rgb_444.jpg");
     writer.execute("UPDATE items SET picture = $1 WHERE id = 1", &[&picture]).unwrap();
     assert_eq!(strings(&mut client, "SELECT relation::text FROM clip_failures"), ["parted"]);
@@ -123,7 +124,7 @@ fn a_writer_through_a_view_and_a_reader_of_a_closed_schema_have_no_errors() {
 }
 
 #[test]
-fn whom_row_security_binds_ends_failures_and_loops() {
+fn a_backfill_by_a_role_that_cannot_see_failures_ends() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     create_citext(&mut client);
@@ -143,7 +144,7 @@ fn whom_row_security_binds_ends_failures_and_loops() {
         .unwrap();
     assert_eq!(count(&mut client, "SELECT count(*) FROM clip_failures"), 10);
     assert_eq!(count(&mut tenant, "SELECT count(*) FROM clip_failures"), 0);
-    // The role cannot see failures, and the key has no built-in order: the backfill still ends.
+    // The role cannot see the failures, and the key has no operator of the server's own. The backfill still ends.
     assert_eq!(count(&mut tenant, "SELECT clip_backfill_batch('item', batch_size => 3)"), 0);
     tenant.batch_execute("CALL clip_backfill('item', batch_size => 3)").unwrap();
     tenant.batch_execute("UPDATE item SET body = 'short'").unwrap();

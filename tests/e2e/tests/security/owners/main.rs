@@ -1,4 +1,4 @@
-//! Attacks of owners of tables and databases, and of readers, on others and on the server.
+//! Attacks of owners of tables and databases, and of roles with partial read rights, on other roles and on the server.
 
 mod failures;
 mod tables;

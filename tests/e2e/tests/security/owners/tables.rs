@@ -46,7 +46,7 @@ fn a_key_may_change_its_type_under_a_session_that_knew_it() {
 }
 
 #[test]
-fn what_one_owners_table_sets_is_not_left_for_anothers() {
+fn settings_of_one_owners_trigger_do_not_affect_tables_of_others() {
     let cluster = Cluster::start_with(&["clip.max_workers=1"]);
     let mut client = cluster.connect();
     client
@@ -80,7 +80,7 @@ fn what_one_owners_table_sets_is_not_left_for_anothers() {
     }
     client.batch_execute("RESET ROLE").unwrap();
     for round in 0..2 {
-        // The second is longer than the model reads.
+        // The second text is longer than the model reads.
         client
             .batch_execute(&format!(
                 "BEGIN; INSERT INTO first VALUES ({round}, 'a text'); INSERT INTO second VALUES ({round}, {TOO_LONG}); COMMIT"
@@ -96,8 +96,8 @@ fn what_one_owners_table_sets_is_not_left_for_anothers() {
     assert!(!log.contains("taken over"), "{log}");
 }
 
-/// For each function of the extension others of its name, with one argument of a near type or with the types that callers
-/// are tempted to pass, and without the arguments that have defaults.
+/// For each function of the extension, creates functions of the same name: with one argument of a similar type, with
+/// the types that callers tend to pass, and without the arguments that have defaults.
 const OVERLOADS: &str = r#"
     DO $plant$
     DECLARE
@@ -137,7 +137,7 @@ const OVERLOADS: &str = r#"
 "#;
 
 #[test]
-fn who_owns_the_database_has_none_of_his_functions_called_for_others() {
+fn functions_of_the_database_owner_are_not_called_for_other_roles() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     client.batch_execute("CREATE ROLE owner LOGIN; ALTER DATABASE postgres OWNER TO owner").unwrap();
@@ -167,7 +167,7 @@ fn who_owns_the_database_has_none_of_his_functions_called_for_others() {
             ))
             .unwrap();
     }
-    // The worker's session truncates long texts.
+    // The worker's own session truncates long texts.
     wait_until(&mut client, "SELECT count(embedding) = 21 FROM by_queue");
     assert_eq!(count(&mut client, "SELECT count(*) FROM clip_failures"), 2);
     for done in [
@@ -184,7 +184,7 @@ fn who_owns_the_database_has_none_of_his_functions_called_for_others() {
     ] {
         assert_eq!(code(&mut client, done), None, "{done}");
     }
-    // The failure of a whole column, which the worker records as the extension's owner.
+    // The whole column fails. The worker does not record this failure as the table's owner.
     std::fs::remove_dir_all(cluster.models().join("narrow")).unwrap();
     client.batch_execute("INSERT INTO by_queue VALUES (100, 'a text')").unwrap();
     wait_until(
@@ -196,10 +196,10 @@ fn who_owns_the_database_has_none_of_his_functions_called_for_others() {
 }
 
 #[test]
-fn names_of_63_bytes_are_names() {
+fn names_of_63_bytes_work() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
-    // A name of 21 characters and 63 bytes.
+    // The names have 21 characters of 3 bytes, so a limit in characters would not fit into 63 bytes.
     let (column, table) = ("画".repeat(21), "表".repeat(21));
     for mode in ["row", "statement", "queue"] {
         client

@@ -3,8 +3,8 @@
 use super::*;
 use crate::roles::members;
 
-/// Timescale's checker finds nothing that would be looked for in a schema that others may write in. What functions are
-/// pinned, the catalogs tell; bodies in PL/pgSQL are more than it can read.
+/// Timescale's checker finds no name that would be resolved in a schema that others can write to. The catalogs show
+/// which functions have a pinned search_path. The checker cannot read bodies in PL/pgSQL.
 #[test]
 fn pgspot_finds_nothing() {
     let folder = root().join("tests/pgspot");
@@ -24,7 +24,7 @@ fn pgspot_finds_nothing() {
         }
     }
     assert!(checked > 0);
-    // It reads bodies of both kinds.
+    // The checker reads both kinds of bodies.
     let careless = std::env::temp_dir().join(format!("pg_clip-{}-careless.sql", std::process::id()));
     for body in ["RETURN encode('', 'hex')", "AS $$SELECT encode('', 'hex')$$"] {
         std::fs::write(&careless, format!("CREATE FUNCTION f() RETURNS text LANGUAGE sql {body};")).unwrap();
@@ -34,7 +34,7 @@ fn pgspot_finds_nothing() {
     std::fs::remove_file(&careless).unwrap();
 }
 
-/// Rights that no function may have, by the catalogs.
+/// Checks the catalogs for rights that no function may have.
 #[test]
 fn the_install_script_is_safe_to_run() {
     let script = std::fs::read_to_string(root().join("sql/pg_clip--0.1.0.sql")).unwrap();
@@ -48,8 +48,8 @@ fn the_install_script_is_safe_to_run() {
     let mut client = cluster.connect();
     assert!(members(&mut client, "true").len() > 30);
     assert_eq!(members(&mut client, "p.prosecdef"), Vec::<String>::new());
-    // Bodies that are parsed at creation need no search_path. Functions that commit cannot have one; nor can those that run statements
-    // of the caller, under the caller's search_path. All names of their own are qualified.
+    // A body that is stored in parsed form needs no pinned search_path. Procedures that commit cannot pin it. Functions
+    // that run the caller's text use the caller's search_path, and qualify all their own names.
     let unpinned = "l.lanname <> 'c' AND p.prosqlbody IS NULL AND NOT coalesce(p.proconfig @> ARRAY['search_path=pg_catalog, pg_temp'], false)";
     assert_eq!(members(&mut client, unpinned), ["clip_backfill", "clip_backfill_batch", "clip_reembed"]);
 }
@@ -69,7 +69,8 @@ fn a_type_that_pretends_to_be_pgvectors_is_refused() {
     assert_eq!(code(&mut client, "SELECT tools.vector_dims(tools.clip_embed_text('a', 'narrow'))"), None);
 }
 
-/// Operators and functions that fit better than the server's own, in the schema that the extension is then created in.
+/// Operators and functions that match better than the server's own, in the schema in which the extension is then
+/// created.
 const PLANTED: &str = r#"
     DO $plant$
     DECLARE
@@ -100,7 +101,7 @@ const PLANTED: &str = r#"
 "#;
 
 #[test]
-fn what_was_planted_in_the_schema_is_not_built_in() {
+fn views_and_functions_do_not_use_objects_planted_in_the_schema() {
     let cluster = Cluster::start();
     let mut owner = cluster.connect();
     owner
@@ -114,7 +115,7 @@ fn what_was_planted_in_the_schema_is_not_built_in() {
         log.contains(r#"WARNING:  schema "public", which contains pg_clip, allows everyone to create objects"#),
         "{log}"
     );
-    // The catalogs contain the resolved names of views and bodies.
+    // The catalogs record the objects that views and bodies use.
     let built_in = "SELECT pg_describe_object(classid, objid, 0) FROM pg_depend \
         WHERE deptype = 'n' AND classid IN ('pg_rewrite'::regclass, 'pg_proc'::regclass, 'pg_attrdef'::regclass) AND (\
             refclassid = 'pg_proc'::regclass AND refobjid IN (SELECT oid FROM pg_proc WHERE proowner = 'planter'::regrole) OR \
@@ -122,7 +123,7 @@ fn what_was_planted_in_the_schema_is_not_built_in() {
     owner.batch_execute("SET search_path = pg_catalog").unwrap();
     let built_in: Vec<String> = owner.query(built_in, &[]).unwrap().iter().map(|row| row.get(0)).collect();
     assert_eq!(built_in, Vec::<String>::new());
-    // Names that are resolved at the call do not find planted objects either.
+    // Bodies that are parsed at each call use none of these objects either.
     for used in [
         "CREATE TABLE public.item (id int PRIMARY KEY, body text, words tsvector)",
         "INSERT INTO public.item SELECT i, 'text ' || i FROM generate_series(1, 20) AS i",

@@ -1,4 +1,4 @@
-//! The possibilities of a role with a connection only, and the safety of the install script.
+//! The rights of a role that can only connect, and the rights that the install script grants to nobody else.
 
 mod installation;
 mod roles;
@@ -15,12 +15,12 @@ const DENIED: Option<SqlState> = Some(SqlState::INSUFFICIENT_PRIVILEGE);
 /// The roles that can call a function.
 enum May {
     Anyone,
-    /// A role that can read the table.
+    /// Roles that can read the table.
     Readers,
-    /// A role that can also write to the table.
+    /// Roles that can also write to the table.
     Writers,
     /// The owner of the table.
     Owner,
-    /// The server alone.
+    /// Only the server.
     Triggers(SqlState),
 }

@@ -1,4 +1,4 @@
-//! The functions, settings and messages of each role.
+//! The functions, settings and rows that each role can use.
 
 use super::*;
 
@@ -40,7 +40,7 @@ fn a_role_with_a_connection_can_embed_and_nothing_else() {
             assert_eq!(code(anyone, forbidden), DENIED, "{forbidden}");
         }
     }
-    // The internal functions do nothing that the public ones would not allow the role.
+    // The internal functions do nothing that the public ones forbid.
     let oid: u32 = owner.query_one("SELECT 'secret'::regclass::oid", &[]).unwrap().get(0);
     for (anyone, name) in [(&mut guest, "guest"), (&mut reader, "reader")] {
         for (forbidden, with) in [
@@ -56,22 +56,22 @@ fn a_role_with_a_connection_can_embed_and_nothing_else() {
             assert_eq!(code(anyone, &forbidden), Some(with), "{name}: {forbidden}");
         }
     }
-    // Roles that can read the table see failures.
+    // Roles that can read the table see its failures.
     let failures = |client: &mut Client| client.query("TABLE clip_failures", &[]).unwrap().len();
     assert_eq!((failures(&mut guest), failures(&mut reader), failures(&mut owner)), (0, 1, 1));
-    // That a column embeds itself is in the catalogs, which all may read; how many rows there are is not.
+    // All roles can read in the catalogs that a column is managed. Only readers of the table see the number of rows.
     let counted = |client: &mut Client| {
         let query = "SELECT count(*), count(rows), count(embedded), count(failed) FROM clip_auto_embed_status";
         let row = client.query_one(query, &[]).unwrap();
         [0, 1, 2, 3].map(|column| row.get::<_, i64>(column))
     };
     assert_eq!((counted(&mut guest), counted(&mut reader)), ([2, 0, 0, 0], [2, 2, 2, 2]));
-    // A role that can write gets embeddings.
+    // A role that can write gets its rows embedded.
     assert_eq!(code(&mut writer, "INSERT INTO secret (id, body, picture) VALUES (2, 'b', 'no picture either')"), None);
     assert_eq!(failures(&mut writer), 2);
 }
 
-/// The names of the extension's functions that fulfil a condition on `p`, the function, and `l`, its language.
+/// Returns the names of the extension's functions that meet a condition on `p`, the function, and `l`, its language.
 pub fn members(client: &mut Client, condition: &str) -> Vec<String> {
     let query = format!(
         "SELECT p.proname::text FROM pg_proc AS p JOIN pg_depend AS d ON d.objid = p.oid AND d.classid = 'pg_proc'::regclass AND d.deptype = 'e' \
@@ -82,7 +82,7 @@ pub fn members(client: &mut Client, condition: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_function_is_for_those_it_is_meant_for() {
+fn every_function_is_limited_to_the_intended_roles() {
     let cluster = Cluster::start();
     let mut superuser = cluster.connect();
     superuser
@@ -159,7 +159,7 @@ fn every_function_is_for_those_it_is_meant_for() {
             assert_eq!(outcome, expected, "{role}: {word} {name}");
         }
     }
-    // None was forgotten.
+    // The list contains every public function.
     let mut public = members(&mut superuser, "p.proname LIKE 'clip\\_%'");
     public.dedup();
     let mut called: Vec<&str> = calls.iter().map(|(call, _)| call.split('(').next().unwrap()).collect();
@@ -168,7 +168,7 @@ fn every_function_is_for_those_it_is_meant_for() {
 }
 
 #[test]
-fn every_setting_is_for_those_it_is_meant_for() {
+fn every_setting_is_limited_to_the_intended_roles() {
     let cluster = Cluster::start();
     let mut superuser = cluster.connect();
     superuser.batch_execute("LOAD 'pg_clip'; CREATE ROLE guest LOGIN").unwrap();
@@ -176,7 +176,7 @@ fn every_setting_is_for_those_it_is_meant_for() {
     guest.batch_execute("SELECT clip_prewarm('narrow')").unwrap();
     const AT_RELOAD: Option<SqlState> = Some(SqlState::CANT_CHANGE_RUNTIME_PARAM);
     let settings = [
-        // A setting, the errors of a role that sets and shows it, and the error of a superuser.
+        // The setting, how a role fails to set it and to see it, and how a superuser fails to set it.
         ("clip.batch_size", None, None, None),
         ("clip.default_model", None, None, None),
         ("clip.image_formats", DENIED, None, None),
@@ -203,7 +203,7 @@ fn every_setting_is_for_those_it_is_meant_for() {
 }
 
 #[test]
-fn errors_carry_no_paths_texts_or_bytes_for_those_who_are_no_superusers() {
+fn errors_show_no_paths_texts_or_bytes_to_ordinary_roles() {
     let cluster = Cluster::start();
     let models = cluster.models();
     std::fs::write(models.join("wide/onnx/text_model.onnx"), b"damaged").unwrap();
@@ -235,7 +235,7 @@ fn errors_carry_no_paths_texts_or_bytes_for_those_who_are_no_superusers() {
     assert!(told.iter().all(|value| !value.contains('/') || value.contains("PostgreSQL")), "{told:#?}");
 }
 
-/// A session that has not loaded the library knows none of its settings.
+/// A session without the library does not know its settings.
 #[test]
 fn owners_store_defaults_in_sessions_that_have_not_loaded_the_library() {
     let cluster = Cluster::start();
@@ -263,11 +263,11 @@ fn owners_store_defaults_in_sessions_that_have_not_loaded_the_library() {
     }
     let dimensions = "SELECT vector_dims(clip_embed_text('a'))";
     assert_eq!(connect("keeper").query_one(dimensions, &[]).unwrap().get::<_, i32>(0), 32);
-    // Settings of superusers stay theirs.
+    // Settings of superusers stay reserved for superusers.
     for set in ["clip.model_path = '/tmp'", "clip.max_threads = 8", "clip.onnxruntime_path = '/tmp/x'"] {
         assert_eq!(code(&mut connect("keeper"), &format!("ALTER DATABASE shop SET {set}")), DENIED, "{set}");
     }
-    // The grants belong to the server: they outlive the extension, and creating it again finds them there.
+    // The grants belong to the server: they outlive the extension and apply after it is created again.
     connect("postgres").batch_execute("DROP EXTENSION pg_clip; CREATE EXTENSION pg_clip").unwrap();
     let granted = "SELECT count(*) FROM pg_parameter_acl WHERE parname LIKE 'clip.%'";
     assert_eq!(e2e::count(&mut superuser, granted), 5);

@@ -1,4 +1,4 @@
-//! Workers among databases, owners and changing tables.
+//! Workers for several databases, owners and changing tables.
 
 use super::*;
 use crate::processes::busy_worker;
@@ -35,7 +35,7 @@ fn databases_share_the_workers_and_can_be_dropped() {
     clients[0].batch_execute("DROP EXTENSION pg_clip CASCADE").unwrap();
     drop(clients.remove(0));
     client.batch_execute("DROP DATABASE two").unwrap();
-    // In the middle of its work, too.
+    // A working worker does not block them either.
     clients[0].batch_execute("INSERT INTO item SELECT i, 'text ' || i FROM generate_series(2001, 8000) AS i").unwrap();
     wait_until(&mut clients[0], "SELECT count(*) > 2000 FROM stored");
     drop(clients);
@@ -70,14 +70,14 @@ fn a_worker_has_the_rights_of_the_tables_owner_and_no_more() {
         .unwrap();
     wait_until(&mut keeper, "SELECT count(embedding) = 1 FROM own.item");
     assert_eq!(keeper.query_one("SELECT who FROM own.item", &[]).unwrap().get::<_, &str>(0), "keeper");
-    // A trigger that fails is a failure of its row.
+    // A failing trigger stops its column, not the worker.
     keeper.batch_execute("CREATE FUNCTION own.fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.embedding IS NOT NULL THEN RAISE 'no' USING ERRCODE = '23514'; END IF; RETURN NEW; END $$;
         CREATE TRIGGER fail BEFORE UPDATE ON own.item FOR EACH ROW EXECUTE FUNCTION own.fail(); INSERT INTO own.item VALUES (2, 'another')").unwrap();
     wait_until(&mut keeper, "SELECT count(*) = 1 FROM clip_failures WHERE key = '{\"id\": 2}' AND sqlstate = '23514'");
     keeper.batch_execute("DROP TRIGGER fail ON own.item").unwrap();
     assert_eq!(count(&mut keeper, "SELECT clip_retry('own.item')"), 1);
     wait_until(&mut keeper, "SELECT count(embedding) = 2 FROM own.item");
-    // One that quietly refuses is a failure of the row.
+    // A trigger that skips the update is a failure of the row.
     keeper
         .batch_execute(
             "CREATE FUNCTION own.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
@@ -96,7 +96,7 @@ fn a_table_may_be_changed_or_dropped_under_a_worker() {
     let mut client = cluster.connect();
     queued_table(&mut client, 3_000);
     busy_worker(&mut client);
-    // Renamed in the middle.
+    // The table is renamed during the work.
     client.batch_execute("ALTER TABLE item RENAME body TO words; ALTER TABLE item RENAME TO thing; ALTER TABLE thing RENAME embedding TO vec").unwrap();
     client.batch_execute("INSERT INTO thing (id, words) VALUES (3001, 'text 3001')").unwrap();
     wait_until(&mut client, "SELECT count(vec) = 3001 FROM thing");
@@ -106,11 +106,11 @@ fn a_table_may_be_changed_or_dropped_under_a_worker() {
         queued_table_again(&mut client, 5_000);
         busy_worker(&mut client);
         client.batch_execute(end).unwrap();
-        // Nothing is left to do, and nothing is held against the table.
+        // No row is pending, and the table has no failures.
         wait_until(&mut client, "SELECT count(*) = 0 FROM clip_failures");
         wait_until(&mut client, "SELECT COALESCE(sum(pending), 0) = 0 FROM clip_auto_embed_status");
     }
-    // The worker has survived it all.
+    // The worker still works.
     queued_table_again(&mut client, 100);
     wait_until(&mut client, ALL_DONE);
     let log = fs::read_to_string(cluster.directory.join("log")).unwrap();
@@ -129,7 +129,7 @@ fn a_busy_database_does_not_keep_the_only_worker_for_itself() {
     client.batch_execute("CREATE DATABASE small").unwrap();
     let mut small = cluster.config("postgres").dbname("small").connect(NoTls).unwrap();
     small.batch_execute("CREATE EXTENSION pg_clip CASCADE").unwrap();
-    // More than a minute of work here, a moment's there.
+    // More than a minute of work in this database, and a moment of work in the other one.
     queued_table(&mut client, 0);
     client
         .batch_execute(
@@ -153,13 +153,13 @@ fn a_database_that_was_not_dropped_completely_is_left_alone() {
     let settings = ["shared_preload_libraries = 'pg_clip'", "clip.worker_naptime = '1s'", "log_min_messages = debug1"];
     let cluster = Cluster::start_with(&settings);
     let mut client = cluster.connect();
-    // A database whose DROP DATABASE was interrupted.
+    // An interrupted DROP DATABASE leaves such a database.
     client.batch_execute("CREATE DATABASE broken").unwrap();
     client.batch_execute("UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'broken'").unwrap();
     let log = || fs::read_to_string(cluster.directory.join("log")).unwrap();
     let visits = || log().matches("starting background worker process \"pg_clip worker\"").count();
     let (before, begun) = (visits(), Instant::now());
-    // One of the first may have begun before. There are two databases to visit.
+    // A first visit may have begun before. There are two databases to visit.
     while visits() < before + 5 {
         assert!(begun.elapsed() < Duration::from_secs(60), "no visits");
         std::thread::sleep(Duration::from_millis(50));

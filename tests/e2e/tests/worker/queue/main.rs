@@ -1,4 +1,4 @@
-//! Mode "queue": nothing is lost, nothing is done twice, nothing stale is served, whatever dies.
+//! Mode "queue": no row is lost, embedded twice or stale, whichever process dies.
 
 mod databases;
 mod processes;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use e2e::{Cluster, count, create_citext, picture, run, wait_until};
 use postgres::{Client, NoTls};
 
-/// A server with these settings, after a restart.
+/// Starts a server, and restarts it with these settings.
 fn cluster_with(settings: &[(&str, &str)]) -> Cluster {
     let cluster = Cluster::start();
     set(&cluster, settings);
@@ -21,7 +21,7 @@ fn cluster_with(settings: &[(&str, &str)]) -> Cluster {
 fn set(cluster: &Cluster, settings: &[(&str, &str)]) {
     let mut client = cluster.connect();
     for (name, value) in settings {
-        // A library that is not loaded yet has no settings to check.
+        // A library that is not loaded cannot check its settings.
         client.batch_execute("LOAD 'pg_clip'").unwrap();
         client.batch_execute(&format!("ALTER SYSTEM SET {name} = '{value}'")).unwrap();
     }
@@ -29,7 +29,7 @@ fn set(cluster: &Cluster, settings: &[(&str, &str)]) {
     cluster.restart();
 }
 
-/// A table of texts in mode "queue", and a record of every vector that is stored.
+/// Creates a table of texts in mode "queue", and a record of every stored embedding.
 fn queued_table(client: &mut Client, rows: i32) {
     client
         .batch_execute(
@@ -60,7 +60,7 @@ fn insert(client: &mut Client, rows: i32) {
 
 const ALL_DONE: &str = "SELECT count(*) = 0 FROM item WHERE embedding IS NULL AND body IS NOT NULL";
 
-/// Every row has the vector of its own text, and got it once.
+/// Checks that every row has the embedding of its own text, and got it once.
 fn assert_complete(client: &mut Client, rows: i64) {
     assert_eq!(count(client, "SELECT count(embedding) FROM item"), rows);
     assert_eq!(count(client, "SELECT count(*) FROM stored"), rows, "stored twice, or not at all");

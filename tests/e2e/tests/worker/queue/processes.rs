@@ -1,8 +1,8 @@
-//! Processes: starts, stops, kills and a server without free processes.
+//! Processes: starts, stops, kills, and a server without free processes.
 
 use super::*;
 
-/// The process of a worker that is embedding.
+/// Returns the process of a worker that is embedding.
 pub fn busy_worker(client: &mut Client) -> i32 {
     wait_until(client, "SELECT count(*) > 0 FROM stored");
     wait_until(
@@ -27,7 +27,7 @@ fn a_killed_worker_and_a_killed_server_lose_and_repeat_nothing() {
         cluster.kill(pid);
         client = cluster.reconnect();
     }
-    // No session commits from here on: the launcher finds the pending rows.
+    // No session commits from here on: the launcher finds the remaining rows.
     let stored = count(&mut client, "SELECT count(*) FROM stored");
     wait_until(&mut client, &format!("SELECT count(*) > {stored} FROM stored"));
     assert!(count(&mut client, "SELECT count(*) FROM item WHERE embedding IS NULL") > 0, "too fast to be killed");
@@ -50,7 +50,7 @@ fn without_preloading_the_next_commit_finds_what_a_crash_left() {
     client.batch_execute("INSERT INTO item VALUES (5001, 'text 5001')").unwrap();
     wait_until(&mut client, ALL_DONE);
     assert_complete(&mut client, 5_001);
-    // A rollback starts no worker.
+    // A rolled-back row is not pending.
     client.batch_execute("BEGIN; INSERT INTO item VALUES (5002, 'text 5002'); ROLLBACK").unwrap();
     assert_complete(&mut client, 5_001);
 }
@@ -61,18 +61,18 @@ fn a_worker_stops_when_it_is_told_to() {
     let mut client = cluster.connect();
     queued_table(&mut client, 20_000);
     let pid = busy_worker(&mut client);
-    // A termination ends it in the middle of a batch, without damage.
+    // A termination ends the worker in the middle of a batch, and harms no other process.
     client.execute("SELECT pg_terminate_backend($1, 5000)", &[&pid]).unwrap();
     assert_eq!(count(&mut client, &format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}")), 0);
     client.batch_execute("INSERT INTO item VALUES (20001, 'text 20001')").unwrap();
     busy_worker(&mut client);
-    // No worker is allowed: rows wait.
+    // No worker is allowed, so rows stay pending.
     client.batch_execute("ALTER SYSTEM SET clip.max_workers = 0").unwrap();
     client.batch_execute("SELECT pg_reload_conf()").unwrap();
     wait_until(&mut client, "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'pg_clip worker'");
     client.batch_execute("INSERT INTO item VALUES (20002, 'text 20002')").unwrap();
     assert!(count(&mut client, "SELECT count(*) FROM item WHERE embedding IS NULL") > 0);
-    // A fast shutdown waits for nothing.
+    // A fast shutdown does not wait.
     client.batch_execute("ALTER SYSTEM RESET clip.max_workers").unwrap();
     client.batch_execute("SELECT pg_reload_conf()").unwrap();
     wait_until(&mut client, "SELECT current_setting('clip.max_workers') = '1'");
@@ -95,7 +95,7 @@ fn a_worker_stops_when_it_is_told_to() {
 }
 
 #[test]
-fn where_no_process_is_to_be_had_rows_wait_and_commits_do_not_fail() {
+fn without_free_processes_rows_stay_pending_and_commits_succeed() {
     let cluster = cluster_with(&[("max_worker_processes", "0")]);
     let mut client = cluster.connect();
     queued_table(&mut client, 50);
@@ -105,7 +105,7 @@ fn where_no_process_is_to_be_had_rows_wait_and_commits_do_not_fail() {
     assert_eq!(count(&mut client, "SELECT pending FROM clip_auto_embed_status"), 100);
     let log = fs::read_to_string(cluster.directory.join("log")).unwrap();
     assert_eq!(log.matches("could not start a background worker").count(), 1, "{log}");
-    // Statements that need no process continue.
+    // Work that needs no new process continues.
     client.batch_execute("CALL clip_backfill('item', batch_size => 60)").unwrap();
     assert_complete(&mut client, 100);
     set(&cluster, &[("max_worker_processes", "8")]);
@@ -130,11 +130,11 @@ fn rows_of_a_prepared_transaction_are_found_by_the_launcher() {
     assert_complete(&mut client, 50);
 }
 
-/// As many as a busy application has.
+/// The number of sessions of a busy application.
 const COMMITTERS: i32 = 50;
 
 #[test]
-fn with_one_process_to_spare_no_row_of_many_committers_is_left() {
+fn with_one_free_process_the_rows_of_many_sessions_are_embedded() {
     let settings = ["max_worker_processes = 1", "max_logical_replication_workers = 0", "max_connections = 60"];
     let cluster = Cluster::start_with(&settings);
     let mut client = cluster.connect();
@@ -157,7 +157,8 @@ fn with_one_process_to_spare_no_row_of_many_committers_is_left() {
         rows += COMMITTERS;
         // No session commits from here on.
         wait_until(&mut client, ALL_DONE);
-        // The only process belongs to a worker that has given up its lock, and exits: there is no other for some milliseconds.
+        // The only process slot belongs to a worker that has released its lock and is exiting. For some milliseconds,
+        // no other worker can start.
         let mut own = cluster.connect();
         let insert = own.prepare("INSERT INTO item VALUES ($1, 'text ' || $1::int)").unwrap();
         let is_held = own.prepare(held).unwrap();

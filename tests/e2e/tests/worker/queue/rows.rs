@@ -1,4 +1,4 @@
-//! No row is lost, repeated or stale, and bad rows are isolated.
+//! Rows: none is lost, repeated or stale, and failures of single rows are isolated.
 
 use super::*;
 
@@ -8,7 +8,7 @@ fn a_hundred_thousand_rows_and_nothing_lost() {
     let cluster = cluster_with(&[("clip.max_workers", "2")]);
     let mut client = cluster.connect();
     queued_table(&mut client, 0);
-    // No inference on the application's path: its connection never loads the model.
+    // The application's connection computes nothing: it never loads the model.
     insert(&mut client, ROWS);
     assert_eq!(count(&mut client, "SELECT count(*) FROM clip_loaded_models"), 0);
     let status = "SELECT mode, model_state, \"rows\", embedded, pending, failed FROM clip_auto_embed_status";
@@ -25,7 +25,7 @@ fn a_hundred_thousand_rows_and_nothing_lost() {
         &mut client,
         "SELECT count(*) = 2 FROM pg_stat_activity WHERE query = 'embedding public.item.embedding' AND state = 'active' AND backend_type = 'pg_clip worker'",
     );
-    // Its transactions are short: vacuum is never held up.
+    // The worker's transactions are short, so they never hold up vacuum.
     let mut longest = 0.0;
     while !client.query_one(ALL_DONE, &[]).unwrap().get::<_, bool>(0) {
         let age = "SELECT COALESCE(max(extract(epoch FROM clock_timestamp() - xact_start)), 0)::float8 FROM pg_stat_activity WHERE backend_type = 'pg_clip worker'";
@@ -37,7 +37,7 @@ fn a_hundred_thousand_rows_and_nothing_lost() {
     assert_eq!(after.get::<_, i64>(3), i64::from(ROWS));
     assert_eq!((after.get::<_, i64>(4), after.get::<_, i64>(5)), (0, 0));
     assert_complete(&mut client, i64::from(ROWS));
-    // A worker leaves when there is nothing left, and burns no transaction numbers before.
+    // A worker exits when no row is pending. Until then it uses no transaction numbers.
     let xid = "SELECT txid_snapshot_xmax(txid_current_snapshot())";
     wait_until(&mut client, "SELECT count(*) = 0 FROM clip_progress");
     let begun = count(&mut client, xid);
@@ -51,12 +51,12 @@ fn no_stale_vector_is_ever_served() {
     let mut client = cluster.connect();
     queued_table(&mut client, 300);
     wait_until(&mut client, ALL_DONE);
-    // The statement that changes the source takes the vector away at once.
+    // The statement that changes the source removes the embedding at once.
     let row =
         client.query_one("UPDATE item SET body = 'another' WHERE id = 7 RETURNING embedding IS NULL", &[]).unwrap();
     assert!(row.get::<_, bool>(0));
     client.batch_execute("UPDATE item SET body = NULL WHERE id = 8").unwrap();
-    // Updates race with the worker: the embedding belongs to the text in its row, whichever comes last.
+    // Updates race with the worker: in any order, the embedding is that of the text in its row.
     let mut other = cluster.connect();
     for round in 0..40 {
         other
@@ -91,14 +91,14 @@ fn a_bad_row_is_isolated_and_tried_again_when_it_should() {
     assert_eq!(first.get::<_, &str>(3), "22P03");
     assert!(first.get::<_, &str>(4).starts_with("could not decode image"));
     assert_eq!((first.get::<_, i32>(5), first.get::<_, bool>(6)), (1, true));
-    // Changing something else is no reason to try again; a new source is; so is clip_retry.
+    // A change of another column is no reason for a retry. A new source and clip_retry are.
     client.batch_execute("UPDATE photo SET album = 'a' WHERE number = 3").unwrap();
     client.execute("UPDATE photo SET file = $1 WHERE number = 11", &[&good]).unwrap();
     wait_until(&mut client, "SELECT embedded = 28 AND failed = 2 FROM clip_auto_embed_status");
     assert_eq!(count(&mut client, "SELECT sum(attempts) FROM clip_failures"), 2);
     assert_eq!(count(&mut client, "SELECT clip_retry('photo')"), 2);
     wait_until(&mut client, "SELECT count(*) = 2 FROM clip_failures");
-    // With on_error "error" it is tried again by itself, ever more rarely.
+    // With on_error "error" the row is retried automatically, at growing intervals.
     client
         .execute("SELECT clip_auto_embed('photo', 'file', model => 'wide', mode => 'queue', on_error => 'error')", &[])
         .unwrap();
@@ -107,7 +107,7 @@ fn a_bad_row_is_isolated_and_tried_again_when_it_should() {
         &mut client,
         "SELECT count(*) = 2 AND min(attempts) >= 2 AND bool_and(retry_at > last_failed_at + interval '3 seconds') FROM clip_failures",
     );
-    // Rows that are deleted fail no more.
+    // A deleted row has no failure.
     client.batch_execute("DELETE FROM photo WHERE number = 3").unwrap();
     client.execute("UPDATE photo SET file = $1 WHERE number = 12", &[&good]).unwrap();
     wait_until(&mut client, "SELECT embedded = 29 AND pending = 0 AND failed = 0 FROM clip_auto_embed_status");
@@ -123,7 +123,7 @@ fn a_column_whose_model_is_missing_waits_and_others_go_on() {
         .batch_execute("CREATE TABLE other (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), body varchar(40))")
         .unwrap();
     client.execute("SELECT clip_auto_embed('other', 'body', model => 'wide', mode => 'queue')", &[]).unwrap();
-    // The command knows that the model is in use.
+    // The command detects that the model is in use.
     let url = format!("host={} user=postgres dbname=postgres", cluster.directory.display());
     let removed = cluster.pgclip().args(["rm", "narrow", "--database", &url]).output().unwrap();
     assert!(!removed.status.success());
@@ -138,7 +138,7 @@ fn a_column_whose_model_is_missing_waits_and_others_go_on() {
     );
     let state = "SELECT model_state FROM clip_auto_embed_status WHERE relation = 'item'::regclass";
     assert_eq!(client.query_one(state, &[]).unwrap().get::<_, &str>(0), "missing");
-    // Another model of that name is not taken for the one that made the column.
+    // Another model of the same name does not replace the model of the column.
     run(cluster
         .pgclip()
         .args(["add", "narrow", "--license", "MIT"])
