@@ -78,7 +78,12 @@ steps=("$@")
 failed=()
 for step in "${steps[@]}"; do
     begun=$SECONDS
-    if ( set -e; "check_$step" ); then result=passed; else result=FAILED failed+=("$step"); fi
+    # Not in a condition, where bash ignores `set -e`.
+    set +e
+    ( set -e; "check_$step" )
+    status=$?
+    set -e
+    if [ $status = 0 ]; then result=passed; else result=FAILED failed+=("$step"); fi
     echo "check: $step: $result ($((SECONDS - begun)) s)"
 done
 [ ${#failed[@]} -eq 0 ] || { echo "check: failed: ${failed[*]}" >&2; exit 1; }

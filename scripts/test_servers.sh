@@ -45,6 +45,8 @@ prepare() {
     # A machine with its own certificate authorities reaches the registries through them.
     mkdir -p "$root/usr/local/share/ca-certificates"
     cp /usr/local/share/ca-certificates/*.crt "$root/usr/local/share/ca-certificates/" 2>/dev/null || true
+    # debootstrap installs no package that creates this file.
+    [ -e "$root/etc/hosts" ] || printf '127.0.0.1\tlocalhost\n::1\tlocalhost\n' >"$root/etc/hosts"
     # The tests need procps and locales. `make` needs the other packages.
     in_debian "$root" sh -c 'apt-get -q update && apt-get -qy install --no-install-recommends make ca-certificates procps git' || return
     case $server in

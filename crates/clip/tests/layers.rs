@@ -101,7 +101,7 @@ fn files_are_short() {
     for name in [EXTENSION, "crates", "tests", "fuzz/src", "fuzz/targets"] {
         let is_code = |path: &&PathBuf| path.extension().is_some_and(|extension| extension == "rs");
         for path in files(&folder(name)).iter().filter(is_code) {
-            let lines = std::fs::read_to_string(&path).unwrap().lines().count();
+            let lines = std::fs::read_to_string(path).unwrap().lines().count();
             let is_data = DATA.iter().any(|data| path.ends_with(data));
             assert!(lines <= MAX_LINES || is_data, "{} has {lines} lines", path.display());
         }
