@@ -85,7 +85,11 @@ CREATE FUNCTION _clip_models()
 	AS 'MODULE_PATHNAME', 'clip_models_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 10;
 COMMENT ON FUNCTION _clip_models() IS 'internal: rows of the view clip_models';
 
-CREATE VIEW @extschema@.clip_models AS SELECT * FROM @extschema@._clip_models();
+-- The columns of public views have types that every driver reads: text, boolean, bigint, double precision, timestamptz, jsonb.
+CREATE VIEW @extschema@.clip_models AS
+SELECT m.name, m.family, m.dimensions::pg_catalog.int8 AS dimensions, m.context_length::pg_catalog.int8 AS context_length,
+       m.image_size::pg_catalog.int8 AS image_size, m.digest, m.size_bytes, m.license, m.prepared, m.is_default
+  FROM @extschema@._clip_models() AS m;
 COMMENT ON VIEW clip_models IS 'installed models; most columns are NULL if a model cannot be used';
 COMMENT ON COLUMN clip_models.name IS 'model name, as passed to functions';
 COMMENT ON COLUMN clip_models.family IS 'architecture, from the model''s configuration';
@@ -131,6 +135,10 @@ COMMENT ON FUNCTION clip_unload(text)
 -- An ordinary row trigger of the table embeds a column. This trigger is the only record of a managed column. Its arguments are
 -- the mode, the model, the model's digest, on_error and on_vector. Its condition names both columns. So the record follows a
 -- renamed column, prevents that a column is dropped by accident, belongs to the table's owner, and is in every dump of the table.
+
+-- The internal tables and views have a schema of their own. Tools that compare an application's schema with its models do not read it.
+CREATE SCHEMA _clip;
+COMMENT ON SCHEMA _clip IS 'internal: tables and views of pg_clip';
 
 CREATE FUNCTION clip_auto_embed_row() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'clip_auto_embed_row_wrapper' LANGUAGE C VOLATILE;
@@ -200,7 +208,7 @@ RETURN (SELECT n.nspname FROM pg_catalog.pg_type AS t JOIN pg_catalog.pg_namespa
 COMMENT ON FUNCTION _clip_vector_schema() IS 'internal: schema of pgvector';
 
 -- One row per column that has a model. clip_auto_embed creates such columns; clip_adopt registers them with source NULL.
-CREATE VIEW @extschema@._clip_columns AS
+CREATE VIEW _clip.columns AS
 SELECT t.oid AS trigger_oid,
        t.tgrelid::pg_catalog.regclass AS relation,
        c.relowner AS owner,
@@ -252,11 +260,7 @@ SELECT t.oid AS trigger_oid,
  WHERE t.tgfoid OPERATOR(pg_catalog.=) '@extschema@.clip_auto_embed_row()'::pg_catalog.regprocedure AND t.tgparentid OPERATOR(pg_catalog.=) 0
    -- Other sessions cannot read temporary tables, which exist for a moment after their session has ended.
    AND NOT pg_catalog.pg_is_other_temp_schema(c.relnamespace);
-COMMENT ON VIEW _clip_columns IS 'internal: columns that have a model, with the parts of statements about them';
-
--- The tables have a schema of their own, which tools that compare an application's schema with its models ignore.
-CREATE SCHEMA _clip;
-COMMENT ON SCHEMA _clip IS 'internal: tables of pg_clip';
+COMMENT ON VIEW _clip.columns IS 'internal: columns that have a model, with the parts of statements about them';
 
 CREATE TABLE _clip.failures (
 	relation regclass NOT NULL,
@@ -297,10 +301,10 @@ RETURN pg_catalog.has_table_privilege(relation, 'SELECT') AND pg_catalog.has_sch
        AND (NOT pg_catalog.row_security_active(relation) OR pg_catalog.pg_has_role(owner, 'USAGE'));
 COMMENT ON FUNCTION _clip_may_read(oid, oid, oid) IS 'internal: true if the role can read all rows of a table';
 
-CREATE VIEW @extschema@._clip_work_done WITH (security_barrier) AS
+CREATE VIEW _clip.work_done WITH (security_barrier) AS
 SELECT a.* FROM _clip.activity AS a JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) a.relation
  WHERE @extschema@._clip_may_read(c.oid, c.relowner, c.relnamespace);
-COMMENT ON VIEW _clip_work_done IS 'internal: progress on tables that the role can read';
+COMMENT ON VIEW _clip.work_done IS 'internal: progress on tables that the role can read';
 
 -- No SQL function records failures or progress. Triggers, workers and backfills record the rows that they have tried. The
 -- owner of a table can clear its failures.
@@ -338,14 +342,15 @@ CREATE FUNCTION _clip_max_bytes(image boolean) RETURNS bigint
 COMMENT ON FUNCTION _clip_max_bytes(boolean) IS 'internal: maximum size of an image, or of a text, in bytes';
 
 CREATE VIEW @extschema@.clip_failures WITH (security_barrier) AS
-SELECT f.relation, c.target, CASE WHEN f.key OPERATOR(pg_catalog.<>) 'null' THEN f.key END AS key, f.sqlstate, f.message, f.attempts,
+SELECT f.relation::pg_catalog.text AS relation, c.target::pg_catalog.text AS target, CASE WHEN f.key OPERATOR(pg_catalog.<>) 'null' THEN f.key END AS key,
+       f.sqlstate, f.message, f.attempts::pg_catalog.int8 AS attempts,
        f.first_failed_at, f.last_failed_at, CASE WHEN f.retry_at OPERATOR(pg_catalog.<>) 'infinity' THEN f.retry_at END AS retry_at
   FROM _clip.failures AS f
-  JOIN @extschema@._clip_columns AS c ON c.relation OPERATOR(pg_catalog.=) f.relation AND c.trigger_name OPERATOR(pg_catalog.=) f.trigger_name
+  JOIN _clip.columns AS c ON c.relation OPERATOR(pg_catalog.=) f.relation AND c.trigger_name OPERATOR(pg_catalog.=) f.trigger_name
   JOIN pg_catalog.pg_class AS t ON t.oid OPERATOR(pg_catalog.=) f.relation
  WHERE @extschema@._clip_may_read(t.oid, t.relowner, t.relnamespace);
 COMMENT ON VIEW clip_failures IS 'rows that could not be embedded, in tables that you can read';
-COMMENT ON COLUMN clip_failures.relation IS 'the table';
+COMMENT ON COLUMN clip_failures.relation IS 'the table, with its schema if that is not in the search_path';
 COMMENT ON COLUMN clip_failures.target IS 'the embedding column';
 COMMENT ON COLUMN clip_failures.key IS 'key of the row; NULL if the whole column fails, for example because its model is missing';
 COMMENT ON COLUMN clip_failures.sqlstate IS 'SQLSTATE of the last error';
@@ -388,7 +393,7 @@ CREATE FUNCTION _clip_filling(relation regclass, trigger_name name, OUT owner oi
 AS $$
 #variable_conflict use_column
 DECLARE
-	col @extschema@._clip_columns%ROWTYPE;
+	col _clip.columns%ROWTYPE;
 	keys text;
 	-- The source as text or bytea; a varchar is cast to text.
 	source text;
@@ -397,7 +402,7 @@ DECLARE
 	object text;
 	digest_of text;
 BEGIN
-	SELECT * INTO col FROM @extschema@._clip_columns AS c
+	SELECT * INTO col FROM _clip.columns AS c
 	 WHERE c.relation = _clip_filling.relation AND c.trigger_name = _clip_filling.trigger_name AND c.source IS NOT NULL AND c.key_names IS NOT NULL;
 	IF NOT FOUND THEN
 		RETURN;
@@ -508,16 +513,16 @@ END
 $$;
 COMMENT ON FUNCTION _clip_require_key(regclass, text) IS 'internal: the key of a table, or an error if it has none';
 
-CREATE FUNCTION _clip_column(relation regclass, target name) RETURNS _clip_columns
+CREATE FUNCTION _clip_column(relation regclass, target name) RETURNS _clip.columns
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-	col @extschema@._clip_columns%ROWTYPE;
+	col _clip.columns%ROWTYPE;
 BEGIN
 	PERFORM @extschema@._clip_require_names(relation, target);
-	SELECT * INTO col FROM @extschema@._clip_columns AS c WHERE c.relation = _clip_column.relation AND c.target = _clip_column.target;
+	SELECT * INTO col FROM _clip.columns AS c WHERE c.relation = _clip_column.relation AND c.target = _clip_column.target;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = format('column "%s" of table %s has no model', target, relation),
 			HINT = 'Columns that have a model: SELECT relation, target, model FROM clip_auto_embed_status. Call clip_auto_embed to add a column, or clip_adopt to register existing embeddings.';
@@ -608,7 +613,7 @@ SELECT ARRAY[format('ALTER TABLE %s %s TRIGGER %I', relation,
 $$;
 COMMENT ON FUNCTION _clip_set_state(regclass, name, "char") IS 'internal: DDL that sets when a trigger fires';
 
-CREATE FUNCTION _clip_create_statement_triggers(col _clip_columns) RETURNS text[]
+CREATE FUNCTION _clip_create_statement_triggers(col _clip.columns) RETURNS text[]
 	LANGUAGE sql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -619,10 +624,10 @@ SELECT CASE col.mode WHEN 'statement' THEN ARRAY[
                'EXECUTE FUNCTION @extschema@.clip_auto_embed_statement(%L)', @extschema@._clip_other_name(col.trigger_name, '_update'), col.relation, col.trigger_name)]
        ELSE '{}' END
 $$;
-COMMENT ON FUNCTION _clip_create_statement_triggers(_clip_columns) IS 'internal: DDL that creates the statement triggers of a column';
+COMMENT ON FUNCTION _clip_create_statement_triggers(_clip.columns) IS 'internal: DDL that creates the statement triggers of a column';
 
 -- _clip_settle gives the other triggers the state of the row trigger.
-CREATE FUNCTION _clip_create_triggers(col _clip_columns) RETURNS text[]
+CREATE FUNCTION _clip_create_triggers(col _clip.columns) RETURNS text[]
 	LANGUAGE sql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -632,7 +637,7 @@ SELECT ARRAY[format('CREATE TRIGGER %I BEFORE INSERT OR UPDATE ON %s FOR EACH RO
        || CASE WHEN col.enabled <> 'O' THEN @extschema@._clip_set_state(col.relation, col.trigger_name, col.enabled) END
        || @extschema@._clip_create_statement_triggers(col)
 $$;
-COMMENT ON FUNCTION _clip_create_triggers(_clip_columns) IS 'internal: DDL that creates a column''s triggers';
+COMMENT ON FUNCTION _clip_create_triggers(_clip.columns) IS 'internal: DDL that creates a column''s triggers';
 
 -- The other triggers of a column have the name of its row trigger as their argument. A column can be renamed, and the names of two
 -- columns can differ by an ending: so a trigger is never found by the name that it would have.
@@ -706,7 +711,7 @@ CREATE FUNCTION _clip_settle(relation regclass) RETURNS void
 AS $$
 DECLARE
 	root CONSTANT regclass := COALESCE(pg_partition_root(relation), relation);
-	col @extschema@._clip_columns%ROWTYPE;
+	col _clip.columns%ROWTYPE;
 	check_name name;
 	other name;
 	is_followed boolean;
@@ -714,7 +719,7 @@ BEGIN
 	IF NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = root AND t.tgfoid = '@extschema@.clip_auto_embed_row()'::regprocedure) THEN
 		RETURN;
 	END IF;
-	FOR col IN SELECT c.* FROM @extschema@._clip_columns AS c WHERE c.relation = root AND c.source IS NOT NULL LOOP
+	FOR col IN SELECT c.* FROM _clip.columns AS c WHERE c.relation = root AND c.source IS NOT NULL LOOP
 		is_followed := EXISTS (
 			SELECT FROM pg_trigger AS t
 			 WHERE (t.tgrelid = root OR t.tgrelid IN (SELECT p.relid FROM pg_partition_tree(root) AS p)) AND t.tgname > col.trigger_name
@@ -769,7 +774,7 @@ CREATE FUNCTION _clip_parts(relation regclass, target name) RETURNS TABLE (part 
 AS $$
 SELECT c.oid::regclass, c.relkind = 'f',
        EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attname = _clip_parts.target AND a.attgenerated <> ''),
-       (SELECT k.relation FROM @extschema@._clip_columns AS k
+       (SELECT k.relation FROM _clip.columns AS k
          WHERE k.target = _clip_parts.target AND (k.relation = c.oid OR k.relation IN (SELECT a.relid FROM pg_partition_ancestors(c.oid::regclass) AS a))
          ORDER BY k.relation = c.oid DESC, k.relation = pg_partition_root(c.oid::regclass) LIMIT 1)
   FROM pg_class AS c
@@ -783,7 +788,7 @@ COMMENT ON FUNCTION _clip_is_true(text) IS 'internal: run a query that returns a
 
 -- The embeddings that a table has must be of the model of the column, computed from its source. That is known of a managed column, and of
 -- one that clip_adopt registered. A partition is managed with its root table: the function returns the statements that drop its own record.
-CREATE FUNCTION _clip_require_matching(relation regclass, col _clip_columns) RETURNS text[]
+CREATE FUNCTION _clip_require_matching(relation regclass, col _clip.columns) RETURNS text[]
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -791,7 +796,7 @@ AS $$
 DECLARE
 	statements text[] := '{}';
 	part record;
-	own @extschema@._clip_columns%ROWTYPE;
+	own _clip.columns%ROWTYPE;
 	own_source text;
 	unrecorded regclass[] := '{}';
 	is_filled boolean;
@@ -813,7 +818,7 @@ BEGIN
 			unrecorded := unrecorded || part.part;
 			CONTINUE;
 		END IF;
-		SELECT c.* INTO own FROM @extschema@._clip_columns AS c WHERE c.relation = part.recorded AND c.target = col.target;
+		SELECT c.* INTO own FROM _clip.columns AS c WHERE c.relation = part.recorded AND c.target = col.target;
 		-- clip_adopt replaces the record of the table itself.
 		CONTINUE WHEN own.relation = col.relation AND col.source IS NULL;
 		own_source := COALESCE(own.source::text, own.former_source);
@@ -858,7 +863,7 @@ BEGIN
 	RETURN (SELECT COALESCE(array_agg(DISTINCT s), '{}') FROM unnest(statements) AS s);
 END
 $$;
-COMMENT ON FUNCTION _clip_require_matching(regclass, _clip_columns) IS 'internal: raise an error if the embeddings of a table do not match a column; returns DDL that drops the records of its partitions';
+COMMENT ON FUNCTION _clip_require_matching(regclass, _clip.columns) IS 'internal: raise an error if the embeddings of a table do not match a column; returns DDL that drops the records of its partitions';
 
 -- A partition brings its rows with it, and gets copies of the triggers of its root table.
 CREATE FUNCTION _clip_attach(parent regclass, partition regclass, role oid) RETURNS void
@@ -868,8 +873,8 @@ AS $$
 #variable_conflict use_column
 DECLARE
 	root CONSTANT regclass := COALESCE(pg_partition_root(parent), parent);
-	col @extschema@._clip_columns%ROWTYPE;
-	own @extschema@._clip_columns%ROWTYPE;
+	col _clip.columns%ROWTYPE;
+	own _clip.columns%ROWTYPE;
 	statements text[];
 BEGIN
 	IF NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = root AND t.tgfoid = '@extschema@.clip_auto_embed_row()'::regprocedure)
@@ -883,7 +888,7 @@ BEGIN
 	IF (SELECT c.relkind <> 'f' FROM pg_class AS c WHERE c.oid = partition) THEN
 		EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', partition);
 	END IF;
-	FOR col IN SELECT c.* FROM @extschema@._clip_columns AS c WHERE c.relation = root LOOP
+	FOR col IN SELECT c.* FROM _clip.columns AS c WHERE c.relation = root LOOP
 		CONTINUE WHEN NOT EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = partition AND a.attname = col.target AND a.attnum > 0 AND NOT a.attisdropped);
 		statements := @extschema@._clip_require_matching(partition, col);
 		-- Where only the model of a column is recorded, a partition may maintain its embeddings.
@@ -893,7 +898,7 @@ BEGIN
 	END LOOP;
 	-- The copies of the root table's triggers need their names.
 	FOR own IN
-		SELECT c.* FROM @extschema@._clip_columns AS c JOIN @extschema@._clip_inheritors(partition::oid) AS p (oid) ON p.oid = c.relation
+		SELECT c.* FROM _clip.columns AS c JOIN @extschema@._clip_inheritors(partition::oid) AS p (oid) ON p.oid = c.relation
 		 WHERE EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = root AND t.tgname = c.trigger_name)
 	LOOP
 		EXECUTE format('ALTER TRIGGER %I ON %s RENAME TO %I', own.trigger_name, own.relation,
@@ -910,15 +915,15 @@ CREATE FUNCTION _clip_detached(parent regclass, partition regclass) RETURNS void
 AS $$
 #variable_conflict use_column
 DECLARE
-	col @extschema@._clip_columns%ROWTYPE;
+	col _clip.columns%ROWTYPE;
 BEGIN
 	IF (SELECT c.relispartition FROM pg_class AS c WHERE c.oid = partition) THEN
 		RETURN;
 	END IF;
-	FOR col IN SELECT c.* FROM @extschema@._clip_columns AS c WHERE c.relation = COALESCE(pg_partition_root(parent), parent) LOOP
-		CONTINUE WHEN col.source IS NULL AND EXISTS (SELECT FROM @extschema@._clip_columns AS c WHERE c.relation = partition AND c.target = col.target);
+	FOR col IN SELECT c.* FROM _clip.columns AS c WHERE c.relation = COALESCE(pg_partition_root(parent), parent) LOOP
+		CONTINUE WHEN col.source IS NULL AND EXISTS (SELECT FROM _clip.columns AS c WHERE c.relation = partition AND c.target = col.target);
 		PERFORM @extschema@._clip_execute(@extschema@._clip_drop_triggers(partition, c.trigger_name), false)
-		   FROM @extschema@._clip_columns AS c WHERE c.relation = partition AND c.target = col.target;
+		   FROM _clip.columns AS c WHERE c.relation = partition AND c.target = col.target;
 		col.relation := partition;
 		col.trigger_name := @extschema@._clip_free_name(partition, col.target);
 		PERFORM @extschema@._clip_execute(CASE WHEN col.source IS NULL THEN @extschema@._clip_stamp(col) ELSE @extschema@._clip_create_triggers(col) END, false);
@@ -949,7 +954,7 @@ CREATE FUNCTION _clip_release(relation regclass, changed text[], dropped text[],
 AS $$
 #variable_conflict use_column
 DECLARE
-	col @extschema@._clip_columns%ROWTYPE;
+	col _clip.columns%ROWTYPE;
 BEGIN
 	IF NOT EXISTS (
 		SELECT FROM @extschema@._clip_inheritors(_clip_release.relation::oid) AS t (oid) JOIN pg_trigger AS g ON g.tgrelid = t.oid JOIN pg_class AS c ON c.oid = t.oid
@@ -960,7 +965,7 @@ BEGIN
 	-- Locks the table before its partitions, in the order of every writer. The tree is read again once it is locked.
 	EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', relation);
 	FOR col IN
-		SELECT c.* FROM @extschema@._clip_columns AS c JOIN @extschema@._clip_inheritors(_clip_release.relation::oid) AS t (oid) ON t.oid = c.relation
+		SELECT c.* FROM _clip.columns AS c JOIN @extschema@._clip_inheritors(_clip_release.relation::oid) AS t (oid) ON t.oid = c.relation
 		 WHERE c.source IN (SELECT convert_from(decode(n, 'hex'), getdatabaseencoding()) FROM unnest(changed) AS n)
 		   AND c.target NOT IN (SELECT convert_from(decode(n, 'hex'), getdatabaseencoding()) FROM unnest(dropped) AS n) AND pg_has_role(role, c.owner, 'USAGE')
 	LOOP
@@ -984,9 +989,9 @@ CREATE FUNCTION _clip_require_source(relation regclass, trigger_name name) RETUR
 AS $$
 #variable_conflict use_column
 DECLARE
-	col @extschema@._clip_columns%ROWTYPE;
+	col _clip.columns%ROWTYPE;
 BEGIN
-	SELECT * INTO col FROM @extschema@._clip_columns AS c WHERE c.relation = _clip_require_source.relation AND c.trigger_name = _clip_require_source.trigger_name;
+	SELECT * INTO col FROM _clip.columns AS c WHERE c.relation = _clip_require_source.relation AND c.trigger_name = _clip_require_source.trigger_name;
 	IF col.source_type NOT IN ('text'::regtype, 'varchar'::regtype, 'bytea'::regtype) THEN
 		RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch', MESSAGE = format('type of column "%s" of table %s cannot be changed to %s', col.source, relation, col.source_type),
 			DETAIL = format('Column "%s" is embedded from it. A source column has type text, varchar or bytea.', col.target),
@@ -1004,9 +1009,9 @@ AS $$
 #variable_conflict use_column
 DECLARE
 	old CONSTANT name := convert_from(decode(old_name, 'hex'), getdatabaseencoding());
-	col @extschema@._clip_columns%ROWTYPE;
+	col _clip.columns%ROWTYPE;
 BEGIN
-	SELECT c.* INTO col FROM @extschema@._clip_columns AS c
+	SELECT c.* INTO col FROM _clip.columns AS c
 	 WHERE c.relation = _clip_follow.relation AND c.trigger_name = convert_from(decode(new_name, 'hex'), getdatabaseencoding())::name;
 	IF NOT FOUND THEN
 		RETURN;
@@ -1060,7 +1065,7 @@ $$;
 COMMENT ON FUNCTION _clip_estimated_rows(regclass) IS 'internal: estimated number of rows of a table, partitions included';
 
 -- Raises the notices about existing rows when a column is attached. Only tables of up to a million rows are counted.
-CREATE FUNCTION _clip_notice_rows(relation regclass, col _clip_columns, is_taken_over boolean) RETURNS text
+CREATE FUNCTION _clip_notice_rows(relation regclass, col _clip.columns, is_taken_over boolean) RETURNS text
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -1092,7 +1097,7 @@ BEGIN
 	RETURN format(E'\n-- To embed the existing rows: CALL clip_backfill(%L, %L)', relation, col.target);
 END
 $$;
-COMMENT ON FUNCTION _clip_notice_rows(regclass, _clip_columns, boolean) IS 'internal: raise a notice about existing rows without an embedding';
+COMMENT ON FUNCTION _clip_notice_rows(regclass, _clip.columns, boolean) IS 'internal: raise a notice about existing rows without an embedding';
 
 -- Raises a notice if a source column contains addresses of images, because they are embedded as texts.
 CREATE FUNCTION _clip_notice_source(relation regclass, source name, source_type oid) RETURNS void
@@ -1130,9 +1135,9 @@ DECLARE
 	tab pg_class%ROWTYPE;
 	source_column record;
 	target_column pg_attribute%ROWTYPE;
-	col @extschema@._clip_columns%ROWTYPE;
+	col _clip.columns%ROWTYPE;
 	chosen record;
-	wanted @extschema@._clip_columns%ROWTYPE;
+	wanted _clip.columns%ROWTYPE;
 	statements text[] := '{}';
 	done text;
 BEGIN
@@ -1177,7 +1182,7 @@ BEGIN
 			HINT = 'Set an ordinary column in a BEFORE trigger instead. The trigger of clip_auto_embed runs after it.';
 	END IF;
 	SELECT * INTO target_column FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = target AND a.attnum > 0 AND NOT a.attisdropped;
-	SELECT * INTO col FROM @extschema@._clip_columns AS c WHERE c.relation = clip_auto_embed.relation AND c.target = clip_auto_embed.target;
+	SELECT * INTO col FROM _clip.columns AS c WHERE c.relation = clip_auto_embed.relation AND c.target = clip_auto_embed.target;
 
 	-- The model. A managed column keeps its source and its model.
 	IF col.mode <> 'stamp' AND col.source <> source THEN
@@ -1281,7 +1286,7 @@ COMMENT ON FUNCTION clip_auto_embed(regclass, name, name, text, text, boolean, b
 	IS 'maintain an embedding column automatically: adds the column, its triggers and its index; returns the statements it ran';
 
 -- A disabled trigger records the model of a column and never runs.
-CREATE FUNCTION _clip_stamp(col _clip_columns) RETURNS text[]
+CREATE FUNCTION _clip_stamp(col _clip.columns) RETURNS text[]
 	LANGUAGE sql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -1291,7 +1296,7 @@ SELECT ARRAY[format('CREATE TRIGGER %I BEFORE INSERT OR UPDATE ON %s FOR EACH RO
            COALESCE((SELECT format('%s.%s', a.attrelid, a.attnum) FROM pg_attribute AS a WHERE a.attrelid = col.relation AND a.attname = col.former_source), ''))]
        || @extschema@._clip_set_state(col.relation, col.trigger_name, 'D')
 $$;
-COMMENT ON FUNCTION _clip_stamp(_clip_columns) IS 'internal: DDL that records the model of a column';
+COMMENT ON FUNCTION _clip_stamp(_clip.columns) IS 'internal: DDL that records the model of a column';
 
 CREATE FUNCTION clip_auto_embed_drop(relation regclass, target name DEFAULT 'embedding', keep_column boolean DEFAULT true) RETURNS text
 	LANGUAGE plpgsql VOLATILE
@@ -1299,7 +1304,7 @@ CREATE FUNCTION clip_auto_embed_drop(relation regclass, target name DEFAULT 'emb
 AS $$
 #variable_conflict use_column
 DECLARE
-	col @extschema@._clip_columns%ROWTYPE;
+	col _clip.columns%ROWTYPE;
 	statements text[];
 	pending regclass;
 BEGIN
@@ -1307,7 +1312,7 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'keep_column must not be null';
 	END IF;
 	PERFORM @extschema@._clip_hold(relation);
-	SELECT * INTO col FROM @extschema@._clip_columns AS c WHERE c.relation = clip_auto_embed_drop.relation AND c.target = clip_auto_embed_drop.target;
+	SELECT * INTO col FROM _clip.columns AS c WHERE c.relation = clip_auto_embed_drop.relation AND c.target = clip_auto_embed_drop.target;
 	-- If the source column was dropped, the row trigger is gone, and other triggers of the column remain.
 	statements := @extschema@._clip_drop_orphans(relation);
 	IF col.trigger_name IS NOT NULL THEN
@@ -1351,10 +1356,10 @@ CREATE FUNCTION clip_adopt(relation regclass, target name, model text) RETURNS t
 AS $$
 #variable_conflict use_column
 DECLARE
-	col @extschema@._clip_columns%ROWTYPE;
+	col _clip.columns%ROWTYPE;
 	chosen record;
 	target_column record;
-	wanted @extschema@._clip_columns%ROWTYPE;
+	wanted _clip.columns%ROWTYPE;
 	statements text[] := '{}';
 BEGIN
 	IF relation IS NULL OR target IS NULL OR model IS NULL THEN
@@ -1369,7 +1374,7 @@ BEGIN
 			MESSAGE = format('column "%s" has type %s', target, format_type(target_column.type, target_column.modifier)),
 			DETAIL = format('Embeddings of model "%s" have type vector(%s).', chosen.name, chosen.dimensions);
 	END IF;
-	SELECT * INTO col FROM @extschema@._clip_columns AS c WHERE c.relation = clip_adopt.relation AND c.target = clip_adopt.target;
+	SELECT * INTO col FROM _clip.columns AS c WHERE c.relation = clip_adopt.relation AND c.target = clip_adopt.target;
 	IF col.mode <> 'stamp' THEN
 		RAISE EXCEPTION USING ERRCODE = 'duplicate_object', MESSAGE = format('column "%s" of table %s is already embedded with model "%s"', target, relation, col.model),
 			HINT = format('To change its model: CALL clip_reembed(%L, %L, %L).', relation, target, chosen.name);
@@ -1398,7 +1403,7 @@ CREATE FUNCTION clip_retry(relation regclass, target name DEFAULT 'embedding') R
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	col @extschema@._clip_columns%ROWTYPE;
+	col _clip.columns%ROWTYPE;
 BEGIN
 	SELECT * INTO col FROM @extschema@._clip_column(relation, target);
 	PERFORM @extschema@._clip_require_owner(relation);
@@ -1411,12 +1416,12 @@ $$;
 COMMENT ON FUNCTION clip_retry(regclass, name)
 	IS 'clear the failures of a column, so that a worker or the next backfill retries the rows; returns their number';
 
-CREATE FUNCTION _clip_fillable(relation regclass, target name, batch_size integer) RETURNS _clip_columns
+CREATE FUNCTION _clip_fillable(relation regclass, target name, batch_size integer) RETURNS _clip.columns
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	col @extschema@._clip_columns%ROWTYPE;
+	col _clip.columns%ROWTYPE;
 BEGIN
 	SELECT * INTO col FROM @extschema@._clip_column(relation, target);
 	IF batch_size IS NULL OR batch_size NOT BETWEEN 1 AND 10000 THEN
@@ -1486,8 +1491,8 @@ CREATE FUNCTION _clip_reembed_plan(relation regclass, target name, model text,
 AS $$
 #variable_conflict use_column
 DECLARE
-	col @extschema@._clip_columns%ROWTYPE;
-	next_col @extschema@._clip_columns%ROWTYPE;
+	col _clip.columns%ROWTYPE;
+	next_col _clip.columns%ROWTYPE;
 	chosen record;
 	number smallint;
 	obstacles text;
@@ -1527,7 +1532,7 @@ BEGIN
 	SELECT array_agg(c.relname ORDER BY c.oid) INTO index_names
 	  FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
 	 WHERE i.indrelid = relation AND i.indnatts = 1 AND i.indkey[0] = number AND i.indpred IS NULL;
-	SELECT * INTO next_col FROM @extschema@._clip_columns AS c WHERE c.relation = _clip_reembed_plan.relation AND c.target = shadow;
+	SELECT * INTO next_col FROM _clip.columns AS c WHERE c.relation = _clip_reembed_plan.relation AND c.target = shadow;
 	IF next_col.digest = chosen.digest THEN
 		-- Created by an interrupted call, which this call resumes.
 		shadow_trigger := next_col.trigger_name;
@@ -1582,8 +1587,8 @@ CREATE FUNCTION _clip_reembed_swap(relation regclass, target name, shadow name, 
 AS $$
 #variable_conflict use_column
 DECLARE
-	old_col @extschema@._clip_columns%ROWTYPE;
-	new_col @extschema@._clip_columns%ROWTYPE;
+	old_col _clip.columns%ROWTYPE;
+	new_col _clip.columns%ROWTYPE;
 	old_attribute pg_attribute%ROWTYPE;
 	is_lacking boolean;
 	statements text[];
@@ -1675,8 +1680,8 @@ COMMENT ON PROCEDURE clip_reembed(regclass, name, text, integer)
 -- status and progress
 
 CREATE FUNCTION _clip_auto_embed_status()
-	RETURNS TABLE (relation regclass, source name, target name, model text, model_state text, mode text, on_error text, index regclass,
-		"rows" bigint, embedded bigint, pending bigint, failed bigint, oldest_pending timestamptz, rate real, time_left interval, on_vector text)
+	RETURNS TABLE (relation regclass, source text, target text, model text, model_state text, mode text, on_error text, on_vector text, index regclass,
+		"rows" bigint, embedded bigint, pending bigint, failed bigint, oldest_pending timestamptz, rate double precision, seconds_left double precision)
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -1684,12 +1689,12 @@ AS $$
 DECLARE
 	-- Rows are counted in tables of up to this many rows. For larger tables, they are estimated from statistics.
 	max_counted CONSTANT bigint := 1000000;
-	col @extschema@._clip_columns%ROWTYPE;
+	col _clip.columns%ROWTYPE;
 	estimate real;
 	empty_source real;
 	empty_target real;
 BEGIN
-	FOR col IN SELECT * FROM @extschema@._clip_columns AS c ORDER BY c.relation::text, c.target LOOP
+	FOR col IN SELECT * FROM _clip.columns AS c ORDER BY c.relation::text, c.target LOOP
 		relation := col.relation;
 		source := col.source;
 		target := col.target;
@@ -1706,7 +1711,7 @@ BEGIN
 		failed := NULL;
 		oldest_pending := NULL;
 		rate := NULL;
-		time_left := NULL;
+		seconds_left := NULL;
 		IF has_table_privilege(col.relation, 'SELECT') AND (SELECT has_schema_privilege(c.relnamespace, 'USAGE') FROM pg_class AS c WHERE c.oid = col.relation) THEN
 			estimate := @extschema@._clip_estimated_rows(col.relation);
 			IF estimate <= max_counted THEN
@@ -1729,14 +1734,14 @@ BEGIN
 					pending := greatest(0, estimate * (empty_target - empty_source));
 				END IF;
 			END IF;
-			SELECT count(*) INTO failed FROM @extschema@.clip_failures AS f WHERE f.relation = col.relation AND f.target = col.target AND f.key IS NOT NULL;
+			SELECT count(*) INTO failed FROM _clip.failed AS f WHERE f.relation = col.relation AND f.trigger_name = col.trigger_name AND f.key <> 'null';
 			-- Failed rows have no embedding either, but are not pending.
 			pending := CASE WHEN pending > failed THEN pending - failed WHEN pending IS NOT NULL THEN 0 END;
 			SELECT max(a.reported_at) FILTER (WHERE a.pid = 0),
 			       sum(a.embedded / NULLIF(extract(epoch FROM a.reported_at - a.started_at), 0)) FILTER (WHERE a.pid <> 0 AND a.reported_at > now() - interval '10 seconds')
 			  INTO oldest_pending, rate
-			  FROM @extschema@._clip_work_done AS a WHERE a.relation = col.relation AND a.trigger_name = col.trigger_name;
-			time_left := CASE WHEN rate > 0 THEN make_interval(secs => pending / rate) END;
+			  FROM _clip.work_done AS a WHERE a.relation = col.relation AND a.trigger_name = col.trigger_name;
+			seconds_left := CASE WHEN rate > 0 THEN pending / rate END;
 			oldest_pending := CASE WHEN pending > 0 THEN oldest_pending END;
 		END IF;
 		RETURN NEXT;
@@ -1745,9 +1750,13 @@ END
 $$;
 COMMENT ON FUNCTION _clip_auto_embed_status() IS 'internal: rows of the view clip_auto_embed_status';
 
-CREATE VIEW @extschema@.clip_auto_embed_status AS SELECT * FROM @extschema@._clip_auto_embed_status();
+-- The names of tables and indexes depend on the search_path of the caller, as in psql.
+CREATE VIEW @extschema@.clip_auto_embed_status AS
+SELECT s.relation::pg_catalog.text AS relation, s.source, s.target, s.model, s.model_state, s.mode, s.on_error, s.on_vector, s.index::pg_catalog.text AS index,
+       s."rows", s.embedded, s.pending, s.failed, s.oldest_pending, s.rate, s.seconds_left
+  FROM @extschema@._clip_auto_embed_status() AS s;
 COMMENT ON VIEW clip_auto_embed_status IS 'embedded columns, with model, mode and progress; counts are NULL for tables that you cannot read';
-COMMENT ON COLUMN clip_auto_embed_status.relation IS 'the table';
+COMMENT ON COLUMN clip_auto_embed_status.relation IS 'the table, with its schema if that is not in the search_path';
 COMMENT ON COLUMN clip_auto_embed_status.source IS 'the source column; NULL if the embeddings were registered by clip_adopt';
 COMMENT ON COLUMN clip_auto_embed_status.target IS 'the embedding column';
 COMMENT ON COLUMN clip_auto_embed_status.model IS 'the model that computed the embeddings';
@@ -1761,23 +1770,23 @@ COMMENT ON COLUMN clip_auto_embed_status.pending IS 'number of rows that have a 
 COMMENT ON COLUMN clip_auto_embed_status.failed IS 'number of rows in clip_failures';
 COMMENT ON COLUMN clip_auto_embed_status.oldest_pending IS 'time at which the queue was last seen empty; no row has been pending longer';
 COMMENT ON COLUMN clip_auto_embed_status.rate IS 'rows per second that workers and backfills embed now';
-COMMENT ON COLUMN clip_auto_embed_status.time_left IS 'estimated time until no row is pending, at the current rate';
+COMMENT ON COLUMN clip_auto_embed_status.seconds_left IS 'estimated time in seconds until no row is pending, at the current rate';
 COMMENT ON COLUMN clip_auto_embed_status.on_vector IS 'embeddings that a statement writes: replace or keep; NULL if the embeddings were registered by clip_adopt';
 
 CREATE VIEW @extschema@.clip_progress AS
-SELECT c.relation, c.target, a.pid, a.kind, a.started_at, a.total, a.embedded, a.failed,
-       r.rate::pg_catalog.float4 AS rate,
-       CASE WHEN a.total OPERATOR(pg_catalog.>) 0 AND r.rate OPERATOR(pg_catalog.>) 0 THEN pg_catalog.make_interval(
-            secs => greatest(0, a.total OPERATOR(pg_catalog.-) a.embedded OPERATOR(pg_catalog.-) a.failed) OPERATOR(pg_catalog./) r.rate) END AS time_left
-  FROM @extschema@._clip_work_done AS a
-  JOIN @extschema@._clip_columns AS c ON c.relation OPERATOR(pg_catalog.=) a.relation AND c.trigger_name OPERATOR(pg_catalog.=) a.trigger_name
+SELECT c.relation::pg_catalog.text AS relation, c.target::pg_catalog.text AS target, a.pid::pg_catalog.int8 AS pid, a.kind, a.started_at, a.total, a.embedded, a.failed,
+       r.rate,
+       CASE WHEN a.total OPERATOR(pg_catalog.>) 0::pg_catalog.int8 AND r.rate OPERATOR(pg_catalog.>) 0::pg_catalog.float8 THEN
+            greatest(0::pg_catalog.int8, a.total OPERATOR(pg_catalog.-) a.embedded OPERATOR(pg_catalog.-) a.failed)::pg_catalog.float8 OPERATOR(pg_catalog./) r.rate END AS seconds_left
+  FROM _clip.work_done AS a
+  JOIN _clip.columns AS c ON c.relation OPERATOR(pg_catalog.=) a.relation AND c.trigger_name OPERATOR(pg_catalog.=) a.trigger_name
  CROSS JOIN LATERAL (SELECT CASE WHEN a.reported_at OPERATOR(pg_catalog.>) a.started_at
-       THEN a.embedded OPERATOR(pg_catalog./) extract(epoch FROM a.reported_at OPERATOR(pg_catalog.-) a.started_at)::pg_catalog.float8 END) AS r (rate)
+       THEN a.embedded::pg_catalog.float8 OPERATOR(pg_catalog./) extract(epoch FROM a.reported_at OPERATOR(pg_catalog.-) a.started_at)::pg_catalog.float8 END) AS r (rate)
  -- A process that embeds is in a transaction. The entry of a killed process remains in the table.
  WHERE a.pid OPERATOR(pg_catalog.<>) 0 AND EXISTS (SELECT FROM pg_catalog.pg_locks AS l
        WHERE l.pid OPERATOR(pg_catalog.=) a.pid AND l.locktype OPERATOR(pg_catalog.=) 'virtualxid' AND l.granted);
 COMMENT ON VIEW clip_progress IS 'backfills and workers that are running now';
-COMMENT ON COLUMN clip_progress.relation IS 'the table';
+COMMENT ON COLUMN clip_progress.relation IS 'the table, with its schema if that is not in the search_path';
 COMMENT ON COLUMN clip_progress.target IS 'the embedding column';
 COMMENT ON COLUMN clip_progress.pid IS 'process ID';
 COMMENT ON COLUMN clip_progress.kind IS 'backfill or worker';
@@ -1786,7 +1795,7 @@ COMMENT ON COLUMN clip_progress.total IS 'number of pending rows at that time; N
 COMMENT ON COLUMN clip_progress.embedded IS 'number of rows that it has embedded';
 COMMENT ON COLUMN clip_progress.failed IS 'number of rows that failed';
 COMMENT ON COLUMN clip_progress.rate IS 'rows per second';
-COMMENT ON COLUMN clip_progress.time_left IS 'estimated time until it ends, at that rate; NULL for a worker';
+COMMENT ON COLUMN clip_progress.seconds_left IS 'estimated time in seconds until it ends, at that rate; NULL for a worker';
 
 -- zero-shot classification
 
@@ -1830,10 +1839,10 @@ CREATE FUNCTION _clip_recorded(relation regclass, target name, OUT model text, O
 AS $$
 #variable_conflict use_column
 BEGIN
-	SELECT c.model, c.digest, c.mode, c.source, c.relation INTO model, digest, mode, source, top FROM @extschema@._clip_columns AS c
+	SELECT c.model, c.digest, c.mode, c.source, c.relation INTO model, digest, mode, source, top FROM _clip.columns AS c
 	 WHERE c.relation = _clip_recorded.relation AND c.target = _clip_recorded.target;
 	IF NOT FOUND AND (SELECT k.relispartition FROM pg_class AS k WHERE k.oid = _clip_recorded.relation) THEN
-		SELECT c.model, c.digest, c.mode, c.source, c.relation INTO model, digest, mode, source, top FROM @extschema@._clip_columns AS c
+		SELECT c.model, c.digest, c.mode, c.source, c.relation INTO model, digest, mode, source, top FROM _clip.columns AS c
 		 WHERE c.relation IN (SELECT p.relid FROM pg_partition_ancestors(_clip_recorded.relation) AS p) AND c.target = _clip_recorded.target LIMIT 1;
 	END IF;
 END
@@ -2134,7 +2143,8 @@ BEGIN
 		source := source || format(' TABLESAMPLE SYSTEM (%s)', 100.0 * blocks / pages);
 	END IF;
 	statement := format('SELECT pg_catalog.count(*) FROM (SELECT FROM %s WHERE %I IS NULL AND %I IS NOT NULL LIMIT 1001) AS pending', source, target, col.source);
-	failed := (SELECT count(*) FROM @extschema@.clip_failures AS f WHERE f.relation = col.top AND f.target = target AND f.key IS NOT NULL);
+	failed := (SELECT count(*) FROM _clip.failed AS f JOIN _clip.columns AS c ON c.relation = f.relation AND c.trigger_name = f.trigger_name
+	            WHERE f.relation = col.top AND c.target = _clip_pending_statement.target AND f.key <> 'null');
 	queued := col.mode = 'queue';
 	top := col.top;
 END
@@ -2439,7 +2449,7 @@ COMMENT ON FUNCTION clip_diagnose() IS 'versions, limits and settings, to paste 
 
 GRANT SELECT ON @extschema@.clip_models, @extschema@.clip_loaded_models, @extschema@.clip_failures, @extschema@.clip_auto_embed_status,
 	@extschema@.clip_progress TO PUBLIC;
-GRANT SELECT ON @extschema@._clip_columns, @extschema@._clip_work_done, _clip.failed TO PUBLIC;
+GRANT SELECT ON _clip.columns, _clip.work_done, _clip.failed TO PUBLIC;
 
 -- All roles can name the tables in this schema. Only the owner of the database can read them, to dump the database, because
 -- they contain keys of tables that other roles may not be able to read.

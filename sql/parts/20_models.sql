@@ -6,7 +6,11 @@ CREATE FUNCTION _clip_models()
 	AS 'MODULE_PATHNAME', 'clip_models_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 10;
 COMMENT ON FUNCTION _clip_models() IS 'internal: rows of the view clip_models';
 
-CREATE VIEW @extschema@.clip_models AS SELECT * FROM @extschema@._clip_models();
+-- The columns of public views have types that every driver reads: text, boolean, bigint, double precision, timestamptz, jsonb.
+CREATE VIEW @extschema@.clip_models AS
+SELECT m.name, m.family, m.dimensions::pg_catalog.int8 AS dimensions, m.context_length::pg_catalog.int8 AS context_length,
+       m.image_size::pg_catalog.int8 AS image_size, m.digest, m.size_bytes, m.license, m.prepared, m.is_default
+  FROM @extschema@._clip_models() AS m;
 COMMENT ON VIEW clip_models IS 'installed models; most columns are NULL if a model cannot be used';
 COMMENT ON COLUMN clip_models.name IS 'model name, as passed to functions';
 COMMENT ON COLUMN clip_models.family IS 'architecture, from the model''s configuration';

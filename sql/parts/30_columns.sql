@@ -4,6 +4,10 @@
 -- the mode, the model, the model's digest, on_error and on_vector. Its condition names both columns. So the record follows a
 -- renamed column, prevents that a column is dropped by accident, belongs to the table's owner, and is in every dump of the table.
 
+-- The internal tables and views have a schema of their own. Tools that compare an application's schema with its models do not read it.
+CREATE SCHEMA _clip;
+COMMENT ON SCHEMA _clip IS 'internal: tables and views of pg_clip';
+
 CREATE FUNCTION clip_auto_embed_row() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'clip_auto_embed_row_wrapper' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION clip_auto_embed_row()
@@ -72,7 +76,7 @@ RETURN (SELECT n.nspname FROM pg_catalog.pg_type AS t JOIN pg_catalog.pg_namespa
 COMMENT ON FUNCTION _clip_vector_schema() IS 'internal: schema of pgvector';
 
 -- One row per column that has a model. clip_auto_embed creates such columns; clip_adopt registers them with source NULL.
-CREATE VIEW @extschema@._clip_columns AS
+CREATE VIEW _clip.columns AS
 SELECT t.oid AS trigger_oid,
        t.tgrelid::pg_catalog.regclass AS relation,
        c.relowner AS owner,
@@ -124,4 +128,4 @@ SELECT t.oid AS trigger_oid,
  WHERE t.tgfoid OPERATOR(pg_catalog.=) '@extschema@.clip_auto_embed_row()'::pg_catalog.regprocedure AND t.tgparentid OPERATOR(pg_catalog.=) 0
    -- Other sessions cannot read temporary tables, which exist for a moment after their session has ended.
    AND NOT pg_catalog.pg_is_other_temp_schema(c.relnamespace);
-COMMENT ON VIEW _clip_columns IS 'internal: columns that have a model, with the parts of statements about them';
+COMMENT ON VIEW _clip.columns IS 'internal: columns that have a model, with the parts of statements about them';

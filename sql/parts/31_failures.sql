@@ -1,7 +1,3 @@
--- The tables have a schema of their own, which tools that compare an application's schema with its models ignore.
-CREATE SCHEMA _clip;
-COMMENT ON SCHEMA _clip IS 'internal: tables of pg_clip';
-
 CREATE TABLE _clip.failures (
 	relation regclass NOT NULL,
 	trigger_name name NOT NULL,
@@ -41,10 +37,10 @@ RETURN pg_catalog.has_table_privilege(relation, 'SELECT') AND pg_catalog.has_sch
        AND (NOT pg_catalog.row_security_active(relation) OR pg_catalog.pg_has_role(owner, 'USAGE'));
 COMMENT ON FUNCTION _clip_may_read(oid, oid, oid) IS 'internal: true if the role can read all rows of a table';
 
-CREATE VIEW @extschema@._clip_work_done WITH (security_barrier) AS
+CREATE VIEW _clip.work_done WITH (security_barrier) AS
 SELECT a.* FROM _clip.activity AS a JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) a.relation
  WHERE @extschema@._clip_may_read(c.oid, c.relowner, c.relnamespace);
-COMMENT ON VIEW _clip_work_done IS 'internal: progress on tables that the role can read';
+COMMENT ON VIEW _clip.work_done IS 'internal: progress on tables that the role can read';
 
 -- No SQL function records failures or progress. Triggers, workers and backfills record the rows that they have tried. The
 -- owner of a table can clear its failures.
@@ -82,14 +78,15 @@ CREATE FUNCTION _clip_max_bytes(image boolean) RETURNS bigint
 COMMENT ON FUNCTION _clip_max_bytes(boolean) IS 'internal: maximum size of an image, or of a text, in bytes';
 
 CREATE VIEW @extschema@.clip_failures WITH (security_barrier) AS
-SELECT f.relation, c.target, CASE WHEN f.key OPERATOR(pg_catalog.<>) 'null' THEN f.key END AS key, f.sqlstate, f.message, f.attempts,
+SELECT f.relation::pg_catalog.text AS relation, c.target::pg_catalog.text AS target, CASE WHEN f.key OPERATOR(pg_catalog.<>) 'null' THEN f.key END AS key,
+       f.sqlstate, f.message, f.attempts::pg_catalog.int8 AS attempts,
        f.first_failed_at, f.last_failed_at, CASE WHEN f.retry_at OPERATOR(pg_catalog.<>) 'infinity' THEN f.retry_at END AS retry_at
   FROM _clip.failures AS f
-  JOIN @extschema@._clip_columns AS c ON c.relation OPERATOR(pg_catalog.=) f.relation AND c.trigger_name OPERATOR(pg_catalog.=) f.trigger_name
+  JOIN _clip.columns AS c ON c.relation OPERATOR(pg_catalog.=) f.relation AND c.trigger_name OPERATOR(pg_catalog.=) f.trigger_name
   JOIN pg_catalog.pg_class AS t ON t.oid OPERATOR(pg_catalog.=) f.relation
  WHERE @extschema@._clip_may_read(t.oid, t.relowner, t.relnamespace);
 COMMENT ON VIEW clip_failures IS 'rows that could not be embedded, in tables that you can read';
-COMMENT ON COLUMN clip_failures.relation IS 'the table';
+COMMENT ON COLUMN clip_failures.relation IS 'the table, with its schema if that is not in the search_path';
 COMMENT ON COLUMN clip_failures.target IS 'the embedding column';
 COMMENT ON COLUMN clip_failures.key IS 'key of the row; NULL if the whole column fails, for example because its model is missing';
 COMMENT ON COLUMN clip_failures.sqlstate IS 'SQLSTATE of the last error';

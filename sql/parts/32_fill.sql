@@ -9,7 +9,7 @@ CREATE FUNCTION _clip_filling(relation regclass, trigger_name name, OUT owner oi
 AS $$
 #variable_conflict use_column
 DECLARE
-	col @extschema@._clip_columns%ROWTYPE;
+	col _clip.columns%ROWTYPE;
 	keys text;
 	-- The source as text or bytea; a varchar is cast to text.
 	source text;
@@ -18,7 +18,7 @@ DECLARE
 	object text;
 	digest_of text;
 BEGIN
-	SELECT * INTO col FROM @extschema@._clip_columns AS c
+	SELECT * INTO col FROM _clip.columns AS c
 	 WHERE c.relation = _clip_filling.relation AND c.trigger_name = _clip_filling.trigger_name AND c.source IS NOT NULL AND c.key_names IS NOT NULL;
 	IF NOT FOUND THEN
 		RETURN;

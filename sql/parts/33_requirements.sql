@@ -45,16 +45,16 @@ END
 $$;
 COMMENT ON FUNCTION _clip_require_key(regclass, text) IS 'internal: the key of a table, or an error if it has none';
 
-CREATE FUNCTION _clip_column(relation regclass, target name) RETURNS _clip_columns
+CREATE FUNCTION _clip_column(relation regclass, target name) RETURNS _clip.columns
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-	col @extschema@._clip_columns%ROWTYPE;
+	col _clip.columns%ROWTYPE;
 BEGIN
 	PERFORM @extschema@._clip_require_names(relation, target);
-	SELECT * INTO col FROM @extschema@._clip_columns AS c WHERE c.relation = _clip_column.relation AND c.target = _clip_column.target;
+	SELECT * INTO col FROM _clip.columns AS c WHERE c.relation = _clip_column.relation AND c.target = _clip_column.target;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = format('column "%s" of table %s has no model', target, relation),
 			HINT = 'Columns that have a model: SELECT relation, target, model FROM clip_auto_embed_status. Call clip_auto_embed to add a column, or clip_adopt to register existing embeddings.';

@@ -17,7 +17,7 @@ SELECT ARRAY[format('ALTER TABLE %s %s TRIGGER %I', relation,
 $$;
 COMMENT ON FUNCTION _clip_set_state(regclass, name, "char") IS 'internal: DDL that sets when a trigger fires';
 
-CREATE FUNCTION _clip_create_statement_triggers(col _clip_columns) RETURNS text[]
+CREATE FUNCTION _clip_create_statement_triggers(col _clip.columns) RETURNS text[]
 	LANGUAGE sql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -28,10 +28,10 @@ SELECT CASE col.mode WHEN 'statement' THEN ARRAY[
                'EXECUTE FUNCTION @extschema@.clip_auto_embed_statement(%L)', @extschema@._clip_other_name(col.trigger_name, '_update'), col.relation, col.trigger_name)]
        ELSE '{}' END
 $$;
-COMMENT ON FUNCTION _clip_create_statement_triggers(_clip_columns) IS 'internal: DDL that creates the statement triggers of a column';
+COMMENT ON FUNCTION _clip_create_statement_triggers(_clip.columns) IS 'internal: DDL that creates the statement triggers of a column';
 
 -- _clip_settle gives the other triggers the state of the row trigger.
-CREATE FUNCTION _clip_create_triggers(col _clip_columns) RETURNS text[]
+CREATE FUNCTION _clip_create_triggers(col _clip.columns) RETURNS text[]
 	LANGUAGE sql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -41,7 +41,7 @@ SELECT ARRAY[format('CREATE TRIGGER %I BEFORE INSERT OR UPDATE ON %s FOR EACH RO
        || CASE WHEN col.enabled <> 'O' THEN @extschema@._clip_set_state(col.relation, col.trigger_name, col.enabled) END
        || @extschema@._clip_create_statement_triggers(col)
 $$;
-COMMENT ON FUNCTION _clip_create_triggers(_clip_columns) IS 'internal: DDL that creates a column''s triggers';
+COMMENT ON FUNCTION _clip_create_triggers(_clip.columns) IS 'internal: DDL that creates a column''s triggers';
 
 -- The other triggers of a column have the name of its row trigger as their argument. A column can be renamed, and the names of two
 -- columns can differ by an ending: so a trigger is never found by the name that it would have.
@@ -115,7 +115,7 @@ CREATE FUNCTION _clip_settle(relation regclass) RETURNS void
 AS $$
 DECLARE
 	root CONSTANT regclass := COALESCE(pg_partition_root(relation), relation);
-	col @extschema@._clip_columns%ROWTYPE;
+	col _clip.columns%ROWTYPE;
 	check_name name;
 	other name;
 	is_followed boolean;
@@ -123,7 +123,7 @@ BEGIN
 	IF NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = root AND t.tgfoid = '@extschema@.clip_auto_embed_row()'::regprocedure) THEN
 		RETURN;
 	END IF;
-	FOR col IN SELECT c.* FROM @extschema@._clip_columns AS c WHERE c.relation = root AND c.source IS NOT NULL LOOP
+	FOR col IN SELECT c.* FROM _clip.columns AS c WHERE c.relation = root AND c.source IS NOT NULL LOOP
 		is_followed := EXISTS (
 			SELECT FROM pg_trigger AS t
 			 WHERE (t.tgrelid = root OR t.tgrelid IN (SELECT p.relid FROM pg_partition_tree(root) AS p)) AND t.tgname > col.trigger_name

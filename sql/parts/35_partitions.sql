@@ -6,7 +6,7 @@ CREATE FUNCTION _clip_parts(relation regclass, target name) RETURNS TABLE (part 
 AS $$
 SELECT c.oid::regclass, c.relkind = 'f',
        EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attname = _clip_parts.target AND a.attgenerated <> ''),
-       (SELECT k.relation FROM @extschema@._clip_columns AS k
+       (SELECT k.relation FROM _clip.columns AS k
          WHERE k.target = _clip_parts.target AND (k.relation = c.oid OR k.relation IN (SELECT a.relid FROM pg_partition_ancestors(c.oid::regclass) AS a))
          ORDER BY k.relation = c.oid DESC, k.relation = pg_partition_root(c.oid::regclass) LIMIT 1)
   FROM pg_class AS c
@@ -20,7 +20,7 @@ COMMENT ON FUNCTION _clip_is_true(text) IS 'internal: run a query that returns a
 
 -- The embeddings that a table has must be of the model of the column, computed from its source. That is known of a managed column, and of
 -- one that clip_adopt registered. A partition is managed with its root table: the function returns the statements that drop its own record.
-CREATE FUNCTION _clip_require_matching(relation regclass, col _clip_columns) RETURNS text[]
+CREATE FUNCTION _clip_require_matching(relation regclass, col _clip.columns) RETURNS text[]
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -28,7 +28,7 @@ AS $$
 DECLARE
 	statements text[] := '{}';
 	part record;
-	own @extschema@._clip_columns%ROWTYPE;
+	own _clip.columns%ROWTYPE;
 	own_source text;
 	unrecorded regclass[] := '{}';
 	is_filled boolean;
@@ -50,7 +50,7 @@ BEGIN
 			unrecorded := unrecorded || part.part;
 			CONTINUE;
 		END IF;
-		SELECT c.* INTO own FROM @extschema@._clip_columns AS c WHERE c.relation = part.recorded AND c.target = col.target;
+		SELECT c.* INTO own FROM _clip.columns AS c WHERE c.relation = part.recorded AND c.target = col.target;
 		-- clip_adopt replaces the record of the table itself.
 		CONTINUE WHEN own.relation = col.relation AND col.source IS NULL;
 		own_source := COALESCE(own.source::text, own.former_source);
@@ -95,7 +95,7 @@ BEGIN
 	RETURN (SELECT COALESCE(array_agg(DISTINCT s), '{}') FROM unnest(statements) AS s);
 END
 $$;
-COMMENT ON FUNCTION _clip_require_matching(regclass, _clip_columns) IS 'internal: raise an error if the embeddings of a table do not match a column; returns DDL that drops the records of its partitions';
+COMMENT ON FUNCTION _clip_require_matching(regclass, _clip.columns) IS 'internal: raise an error if the embeddings of a table do not match a column; returns DDL that drops the records of its partitions';
 
 -- A partition brings its rows with it, and gets copies of the triggers of its root table.
 CREATE FUNCTION _clip_attach(parent regclass, partition regclass, role oid) RETURNS void
@@ -105,8 +105,8 @@ AS $$
 #variable_conflict use_column
 DECLARE
 	root CONSTANT regclass := COALESCE(pg_partition_root(parent), parent);
-	col @extschema@._clip_columns%ROWTYPE;
-	own @extschema@._clip_columns%ROWTYPE;
+	col _clip.columns%ROWTYPE;
+	own _clip.columns%ROWTYPE;
 	statements text[];
 BEGIN
 	IF NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = root AND t.tgfoid = '@extschema@.clip_auto_embed_row()'::regprocedure)
@@ -120,7 +120,7 @@ BEGIN
 	IF (SELECT c.relkind <> 'f' FROM pg_class AS c WHERE c.oid = partition) THEN
 		EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', partition);
 	END IF;
-	FOR col IN SELECT c.* FROM @extschema@._clip_columns AS c WHERE c.relation = root LOOP
+	FOR col IN SELECT c.* FROM _clip.columns AS c WHERE c.relation = root LOOP
 		CONTINUE WHEN NOT EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = partition AND a.attname = col.target AND a.attnum > 0 AND NOT a.attisdropped);
 		statements := @extschema@._clip_require_matching(partition, col);
 		-- Where only the model of a column is recorded, a partition may maintain its embeddings.
@@ -130,7 +130,7 @@ BEGIN
 	END LOOP;
 	-- The copies of the root table's triggers need their names.
 	FOR own IN
-		SELECT c.* FROM @extschema@._clip_columns AS c JOIN @extschema@._clip_inheritors(partition::oid) AS p (oid) ON p.oid = c.relation
+		SELECT c.* FROM _clip.columns AS c JOIN @extschema@._clip_inheritors(partition::oid) AS p (oid) ON p.oid = c.relation
 		 WHERE EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = root AND t.tgname = c.trigger_name)
 	LOOP
 		EXECUTE format('ALTER TRIGGER %I ON %s RENAME TO %I', own.trigger_name, own.relation,
@@ -147,15 +147,15 @@ CREATE FUNCTION _clip_detached(parent regclass, partition regclass) RETURNS void
 AS $$
 #variable_conflict use_column
 DECLARE
-	col @extschema@._clip_columns%ROWTYPE;
+	col _clip.columns%ROWTYPE;
 BEGIN
 	IF (SELECT c.relispartition FROM pg_class AS c WHERE c.oid = partition) THEN
 		RETURN;
 	END IF;
-	FOR col IN SELECT c.* FROM @extschema@._clip_columns AS c WHERE c.relation = COALESCE(pg_partition_root(parent), parent) LOOP
-		CONTINUE WHEN col.source IS NULL AND EXISTS (SELECT FROM @extschema@._clip_columns AS c WHERE c.relation = partition AND c.target = col.target);
+	FOR col IN SELECT c.* FROM _clip.columns AS c WHERE c.relation = COALESCE(pg_partition_root(parent), parent) LOOP
+		CONTINUE WHEN col.source IS NULL AND EXISTS (SELECT FROM _clip.columns AS c WHERE c.relation = partition AND c.target = col.target);
 		PERFORM @extschema@._clip_execute(@extschema@._clip_drop_triggers(partition, c.trigger_name), false)
-		   FROM @extschema@._clip_columns AS c WHERE c.relation = partition AND c.target = col.target;
+		   FROM _clip.columns AS c WHERE c.relation = partition AND c.target = col.target;
 		col.relation := partition;
 		col.trigger_name := @extschema@._clip_free_name(partition, col.target);
 		PERFORM @extschema@._clip_execute(CASE WHEN col.source IS NULL THEN @extschema@._clip_stamp(col) ELSE @extschema@._clip_create_triggers(col) END, false);

@@ -19,7 +19,7 @@ CREATE FUNCTION _clip_release(relation regclass, changed text[], dropped text[],
 AS $$
 #variable_conflict use_column
 DECLARE
-	col @extschema@._clip_columns%ROWTYPE;
+	col _clip.columns%ROWTYPE;
 BEGIN
 	IF NOT EXISTS (
 		SELECT FROM @extschema@._clip_inheritors(_clip_release.relation::oid) AS t (oid) JOIN pg_trigger AS g ON g.tgrelid = t.oid JOIN pg_class AS c ON c.oid = t.oid
@@ -30,7 +30,7 @@ BEGIN
 	-- Locks the table before its partitions, in the order of every writer. The tree is read again once it is locked.
 	EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', relation);
 	FOR col IN
-		SELECT c.* FROM @extschema@._clip_columns AS c JOIN @extschema@._clip_inheritors(_clip_release.relation::oid) AS t (oid) ON t.oid = c.relation
+		SELECT c.* FROM _clip.columns AS c JOIN @extschema@._clip_inheritors(_clip_release.relation::oid) AS t (oid) ON t.oid = c.relation
 		 WHERE c.source IN (SELECT convert_from(decode(n, 'hex'), getdatabaseencoding()) FROM unnest(changed) AS n)
 		   AND c.target NOT IN (SELECT convert_from(decode(n, 'hex'), getdatabaseencoding()) FROM unnest(dropped) AS n) AND pg_has_role(role, c.owner, 'USAGE')
 	LOOP
@@ -54,9 +54,9 @@ CREATE FUNCTION _clip_require_source(relation regclass, trigger_name name) RETUR
 AS $$
 #variable_conflict use_column
 DECLARE
-	col @extschema@._clip_columns%ROWTYPE;
+	col _clip.columns%ROWTYPE;
 BEGIN
-	SELECT * INTO col FROM @extschema@._clip_columns AS c WHERE c.relation = _clip_require_source.relation AND c.trigger_name = _clip_require_source.trigger_name;
+	SELECT * INTO col FROM _clip.columns AS c WHERE c.relation = _clip_require_source.relation AND c.trigger_name = _clip_require_source.trigger_name;
 	IF col.source_type NOT IN ('text'::regtype, 'varchar'::regtype, 'bytea'::regtype) THEN
 		RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch', MESSAGE = format('type of column "%s" of table %s cannot be changed to %s', col.source, relation, col.source_type),
 			DETAIL = format('Column "%s" is embedded from it. A source column has type text, varchar or bytea.', col.target),
@@ -74,9 +74,9 @@ AS $$
 #variable_conflict use_column
 DECLARE
 	old CONSTANT name := convert_from(decode(old_name, 'hex'), getdatabaseencoding());
-	col @extschema@._clip_columns%ROWTYPE;
+	col _clip.columns%ROWTYPE;
 BEGIN
-	SELECT c.* INTO col FROM @extschema@._clip_columns AS c
+	SELECT c.* INTO col FROM _clip.columns AS c
 	 WHERE c.relation = _clip_follow.relation AND c.trigger_name = convert_from(decode(new_name, 'hex'), getdatabaseencoding())::name;
 	IF NOT FOUND THEN
 		RETURN;

@@ -30,7 +30,7 @@ $$;
 COMMENT ON FUNCTION _clip_estimated_rows(regclass) IS 'internal: estimated number of rows of a table, partitions included';
 
 -- Raises the notices about existing rows when a column is attached. Only tables of up to a million rows are counted.
-CREATE FUNCTION _clip_notice_rows(relation regclass, col _clip_columns, is_taken_over boolean) RETURNS text
+CREATE FUNCTION _clip_notice_rows(relation regclass, col _clip.columns, is_taken_over boolean) RETURNS text
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -62,7 +62,7 @@ BEGIN
 	RETURN format(E'\n-- To embed the existing rows: CALL clip_backfill(%L, %L)', relation, col.target);
 END
 $$;
-COMMENT ON FUNCTION _clip_notice_rows(regclass, _clip_columns, boolean) IS 'internal: raise a notice about existing rows without an embedding';
+COMMENT ON FUNCTION _clip_notice_rows(regclass, _clip.columns, boolean) IS 'internal: raise a notice about existing rows without an embedding';
 
 -- Raises a notice if a source column contains addresses of images, because they are embedded as texts.
 CREATE FUNCTION _clip_notice_source(relation regclass, source name, source_type oid) RETURNS void

@@ -12,9 +12,9 @@ DECLARE
 	tab pg_class%ROWTYPE;
 	source_column record;
 	target_column pg_attribute%ROWTYPE;
-	col @extschema@._clip_columns%ROWTYPE;
+	col _clip.columns%ROWTYPE;
 	chosen record;
-	wanted @extschema@._clip_columns%ROWTYPE;
+	wanted _clip.columns%ROWTYPE;
 	statements text[] := '{}';
 	done text;
 BEGIN
@@ -59,7 +59,7 @@ BEGIN
 			HINT = 'Set an ordinary column in a BEFORE trigger instead. The trigger of clip_auto_embed runs after it.';
 	END IF;
 	SELECT * INTO target_column FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = target AND a.attnum > 0 AND NOT a.attisdropped;
-	SELECT * INTO col FROM @extschema@._clip_columns AS c WHERE c.relation = clip_auto_embed.relation AND c.target = clip_auto_embed.target;
+	SELECT * INTO col FROM _clip.columns AS c WHERE c.relation = clip_auto_embed.relation AND c.target = clip_auto_embed.target;
 
 	-- The model. A managed column keeps its source and its model.
 	IF col.mode <> 'stamp' AND col.source <> source THEN
@@ -163,7 +163,7 @@ COMMENT ON FUNCTION clip_auto_embed(regclass, name, name, text, text, boolean, b
 	IS 'maintain an embedding column automatically: adds the column, its triggers and its index; returns the statements it ran';
 
 -- A disabled trigger records the model of a column and never runs.
-CREATE FUNCTION _clip_stamp(col _clip_columns) RETURNS text[]
+CREATE FUNCTION _clip_stamp(col _clip.columns) RETURNS text[]
 	LANGUAGE sql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -173,7 +173,7 @@ SELECT ARRAY[format('CREATE TRIGGER %I BEFORE INSERT OR UPDATE ON %s FOR EACH RO
            COALESCE((SELECT format('%s.%s', a.attrelid, a.attnum) FROM pg_attribute AS a WHERE a.attrelid = col.relation AND a.attname = col.former_source), ''))]
        || @extschema@._clip_set_state(col.relation, col.trigger_name, 'D')
 $$;
-COMMENT ON FUNCTION _clip_stamp(_clip_columns) IS 'internal: DDL that records the model of a column';
+COMMENT ON FUNCTION _clip_stamp(_clip.columns) IS 'internal: DDL that records the model of a column';
 
 CREATE FUNCTION clip_auto_embed_drop(relation regclass, target name DEFAULT 'embedding', keep_column boolean DEFAULT true) RETURNS text
 	LANGUAGE plpgsql VOLATILE
@@ -181,7 +181,7 @@ CREATE FUNCTION clip_auto_embed_drop(relation regclass, target name DEFAULT 'emb
 AS $$
 #variable_conflict use_column
 DECLARE
-	col @extschema@._clip_columns%ROWTYPE;
+	col _clip.columns%ROWTYPE;
 	statements text[];
 	pending regclass;
 BEGIN
@@ -189,7 +189,7 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'keep_column must not be null';
 	END IF;
 	PERFORM @extschema@._clip_hold(relation);
-	SELECT * INTO col FROM @extschema@._clip_columns AS c WHERE c.relation = clip_auto_embed_drop.relation AND c.target = clip_auto_embed_drop.target;
+	SELECT * INTO col FROM _clip.columns AS c WHERE c.relation = clip_auto_embed_drop.relation AND c.target = clip_auto_embed_drop.target;
 	-- If the source column was dropped, the row trigger is gone, and other triggers of the column remain.
 	statements := @extschema@._clip_drop_orphans(relation);
 	IF col.trigger_name IS NOT NULL THEN

@@ -4,10 +4,10 @@ CREATE FUNCTION clip_adopt(relation regclass, target name, model text) RETURNS t
 AS $$
 #variable_conflict use_column
 DECLARE
-	col @extschema@._clip_columns%ROWTYPE;
+	col _clip.columns%ROWTYPE;
 	chosen record;
 	target_column record;
-	wanted @extschema@._clip_columns%ROWTYPE;
+	wanted _clip.columns%ROWTYPE;
 	statements text[] := '{}';
 BEGIN
 	IF relation IS NULL OR target IS NULL OR model IS NULL THEN
@@ -22,7 +22,7 @@ BEGIN
 			MESSAGE = format('column "%s" has type %s', target, format_type(target_column.type, target_column.modifier)),
 			DETAIL = format('Embeddings of model "%s" have type vector(%s).', chosen.name, chosen.dimensions);
 	END IF;
-	SELECT * INTO col FROM @extschema@._clip_columns AS c WHERE c.relation = clip_adopt.relation AND c.target = clip_adopt.target;
+	SELECT * INTO col FROM _clip.columns AS c WHERE c.relation = clip_adopt.relation AND c.target = clip_adopt.target;
 	IF col.mode <> 'stamp' THEN
 		RAISE EXCEPTION USING ERRCODE = 'duplicate_object', MESSAGE = format('column "%s" of table %s is already embedded with model "%s"', target, relation, col.model),
 			HINT = format('To change its model: CALL clip_reembed(%L, %L, %L).', relation, target, chosen.name);
@@ -51,7 +51,7 @@ CREATE FUNCTION clip_retry(relation regclass, target name DEFAULT 'embedding') R
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	col @extschema@._clip_columns%ROWTYPE;
+	col _clip.columns%ROWTYPE;
 BEGIN
 	SELECT * INTO col FROM @extschema@._clip_column(relation, target);
 	PERFORM @extschema@._clip_require_owner(relation);

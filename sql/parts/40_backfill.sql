@@ -1,9 +1,9 @@
-CREATE FUNCTION _clip_fillable(relation regclass, target name, batch_size integer) RETURNS _clip_columns
+CREATE FUNCTION _clip_fillable(relation regclass, target name, batch_size integer) RETURNS _clip.columns
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	col @extschema@._clip_columns%ROWTYPE;
+	col _clip.columns%ROWTYPE;
 BEGIN
 	SELECT * INTO col FROM @extschema@._clip_column(relation, target);
 	IF batch_size IS NULL OR batch_size NOT BETWEEN 1 AND 10000 THEN

@@ -6,8 +6,8 @@ CREATE FUNCTION _clip_reembed_plan(relation regclass, target name, model text,
 AS $$
 #variable_conflict use_column
 DECLARE
-	col @extschema@._clip_columns%ROWTYPE;
-	next_col @extschema@._clip_columns%ROWTYPE;
+	col _clip.columns%ROWTYPE;
+	next_col _clip.columns%ROWTYPE;
 	chosen record;
 	number smallint;
 	obstacles text;
@@ -47,7 +47,7 @@ BEGIN
 	SELECT array_agg(c.relname ORDER BY c.oid) INTO index_names
 	  FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
 	 WHERE i.indrelid = relation AND i.indnatts = 1 AND i.indkey[0] = number AND i.indpred IS NULL;
-	SELECT * INTO next_col FROM @extschema@._clip_columns AS c WHERE c.relation = _clip_reembed_plan.relation AND c.target = shadow;
+	SELECT * INTO next_col FROM _clip.columns AS c WHERE c.relation = _clip_reembed_plan.relation AND c.target = shadow;
 	IF next_col.digest = chosen.digest THEN
 		-- Created by an interrupted call, which this call resumes.
 		shadow_trigger := next_col.trigger_name;
@@ -102,8 +102,8 @@ CREATE FUNCTION _clip_reembed_swap(relation regclass, target name, shadow name, 
 AS $$
 #variable_conflict use_column
 DECLARE
-	old_col @extschema@._clip_columns%ROWTYPE;
-	new_col @extschema@._clip_columns%ROWTYPE;
+	old_col _clip.columns%ROWTYPE;
+	new_col _clip.columns%ROWTYPE;
 	old_attribute pg_attribute%ROWTYPE;
 	is_lacking boolean;
 	statements text[];

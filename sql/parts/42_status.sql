@@ -1,8 +1,8 @@
 -- status and progress
 
 CREATE FUNCTION _clip_auto_embed_status()
-	RETURNS TABLE (relation regclass, source name, target name, model text, model_state text, mode text, on_error text, index regclass,
-		"rows" bigint, embedded bigint, pending bigint, failed bigint, oldest_pending timestamptz, rate real, time_left interval, on_vector text)
+	RETURNS TABLE (relation regclass, source text, target text, model text, model_state text, mode text, on_error text, on_vector text, index regclass,
+		"rows" bigint, embedded bigint, pending bigint, failed bigint, oldest_pending timestamptz, rate double precision, seconds_left double precision)
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -10,12 +10,12 @@ AS $$
 DECLARE
 	-- Rows are counted in tables of up to this many rows. For larger tables, they are estimated from statistics.
 	max_counted CONSTANT bigint := 1000000;
-	col @extschema@._clip_columns%ROWTYPE;
+	col _clip.columns%ROWTYPE;
 	estimate real;
 	empty_source real;
 	empty_target real;
 BEGIN
-	FOR col IN SELECT * FROM @extschema@._clip_columns AS c ORDER BY c.relation::text, c.target LOOP
+	FOR col IN SELECT * FROM _clip.columns AS c ORDER BY c.relation::text, c.target LOOP
 		relation := col.relation;
 		source := col.source;
 		target := col.target;
@@ -32,7 +32,7 @@ BEGIN
 		failed := NULL;
 		oldest_pending := NULL;
 		rate := NULL;
-		time_left := NULL;
+		seconds_left := NULL;
 		IF has_table_privilege(col.relation, 'SELECT') AND (SELECT has_schema_privilege(c.relnamespace, 'USAGE') FROM pg_class AS c WHERE c.oid = col.relation) THEN
 			estimate := @extschema@._clip_estimated_rows(col.relation);
 			IF estimate <= max_counted THEN
@@ -55,14 +55,14 @@ BEGIN
 					pending := greatest(0, estimate * (empty_target - empty_source));
 				END IF;
 			END IF;
-			SELECT count(*) INTO failed FROM @extschema@.clip_failures AS f WHERE f.relation = col.relation AND f.target = col.target AND f.key IS NOT NULL;
+			SELECT count(*) INTO failed FROM _clip.failed AS f WHERE f.relation = col.relation AND f.trigger_name = col.trigger_name AND f.key <> 'null';
 			-- Failed rows have no embedding either, but are not pending.
 			pending := CASE WHEN pending > failed THEN pending - failed WHEN pending IS NOT NULL THEN 0 END;
 			SELECT max(a.reported_at) FILTER (WHERE a.pid = 0),
 			       sum(a.embedded / NULLIF(extract(epoch FROM a.reported_at - a.started_at), 0)) FILTER (WHERE a.pid <> 0 AND a.reported_at > now() - interval '10 seconds')
 			  INTO oldest_pending, rate
-			  FROM @extschema@._clip_work_done AS a WHERE a.relation = col.relation AND a.trigger_name = col.trigger_name;
-			time_left := CASE WHEN rate > 0 THEN make_interval(secs => pending / rate) END;
+			  FROM _clip.work_done AS a WHERE a.relation = col.relation AND a.trigger_name = col.trigger_name;
+			seconds_left := CASE WHEN rate > 0 THEN pending / rate END;
 			oldest_pending := CASE WHEN pending > 0 THEN oldest_pending END;
 		END IF;
 		RETURN NEXT;
@@ -71,9 +71,13 @@ END
 $$;
 COMMENT ON FUNCTION _clip_auto_embed_status() IS 'internal: rows of the view clip_auto_embed_status';
 
-CREATE VIEW @extschema@.clip_auto_embed_status AS SELECT * FROM @extschema@._clip_auto_embed_status();
+-- The names of tables and indexes depend on the search_path of the caller, as in psql.
+CREATE VIEW @extschema@.clip_auto_embed_status AS
+SELECT s.relation::pg_catalog.text AS relation, s.source, s.target, s.model, s.model_state, s.mode, s.on_error, s.on_vector, s.index::pg_catalog.text AS index,
+       s."rows", s.embedded, s.pending, s.failed, s.oldest_pending, s.rate, s.seconds_left
+  FROM @extschema@._clip_auto_embed_status() AS s;
 COMMENT ON VIEW clip_auto_embed_status IS 'embedded columns, with model, mode and progress; counts are NULL for tables that you cannot read';
-COMMENT ON COLUMN clip_auto_embed_status.relation IS 'the table';
+COMMENT ON COLUMN clip_auto_embed_status.relation IS 'the table, with its schema if that is not in the search_path';
 COMMENT ON COLUMN clip_auto_embed_status.source IS 'the source column; NULL if the embeddings were registered by clip_adopt';
 COMMENT ON COLUMN clip_auto_embed_status.target IS 'the embedding column';
 COMMENT ON COLUMN clip_auto_embed_status.model IS 'the model that computed the embeddings';
@@ -87,23 +91,23 @@ COMMENT ON COLUMN clip_auto_embed_status.pending IS 'number of rows that have a 
 COMMENT ON COLUMN clip_auto_embed_status.failed IS 'number of rows in clip_failures';
 COMMENT ON COLUMN clip_auto_embed_status.oldest_pending IS 'time at which the queue was last seen empty; no row has been pending longer';
 COMMENT ON COLUMN clip_auto_embed_status.rate IS 'rows per second that workers and backfills embed now';
-COMMENT ON COLUMN clip_auto_embed_status.time_left IS 'estimated time until no row is pending, at the current rate';
+COMMENT ON COLUMN clip_auto_embed_status.seconds_left IS 'estimated time in seconds until no row is pending, at the current rate';
 COMMENT ON COLUMN clip_auto_embed_status.on_vector IS 'embeddings that a statement writes: replace or keep; NULL if the embeddings were registered by clip_adopt';
 
 CREATE VIEW @extschema@.clip_progress AS
-SELECT c.relation, c.target, a.pid, a.kind, a.started_at, a.total, a.embedded, a.failed,
-       r.rate::pg_catalog.float4 AS rate,
-       CASE WHEN a.total OPERATOR(pg_catalog.>) 0 AND r.rate OPERATOR(pg_catalog.>) 0 THEN pg_catalog.make_interval(
-            secs => greatest(0, a.total OPERATOR(pg_catalog.-) a.embedded OPERATOR(pg_catalog.-) a.failed) OPERATOR(pg_catalog./) r.rate) END AS time_left
-  FROM @extschema@._clip_work_done AS a
-  JOIN @extschema@._clip_columns AS c ON c.relation OPERATOR(pg_catalog.=) a.relation AND c.trigger_name OPERATOR(pg_catalog.=) a.trigger_name
+SELECT c.relation::pg_catalog.text AS relation, c.target::pg_catalog.text AS target, a.pid::pg_catalog.int8 AS pid, a.kind, a.started_at, a.total, a.embedded, a.failed,
+       r.rate,
+       CASE WHEN a.total OPERATOR(pg_catalog.>) 0::pg_catalog.int8 AND r.rate OPERATOR(pg_catalog.>) 0::pg_catalog.float8 THEN
+            greatest(0::pg_catalog.int8, a.total OPERATOR(pg_catalog.-) a.embedded OPERATOR(pg_catalog.-) a.failed)::pg_catalog.float8 OPERATOR(pg_catalog./) r.rate END AS seconds_left
+  FROM _clip.work_done AS a
+  JOIN _clip.columns AS c ON c.relation OPERATOR(pg_catalog.=) a.relation AND c.trigger_name OPERATOR(pg_catalog.=) a.trigger_name
  CROSS JOIN LATERAL (SELECT CASE WHEN a.reported_at OPERATOR(pg_catalog.>) a.started_at
-       THEN a.embedded OPERATOR(pg_catalog./) extract(epoch FROM a.reported_at OPERATOR(pg_catalog.-) a.started_at)::pg_catalog.float8 END) AS r (rate)
+       THEN a.embedded::pg_catalog.float8 OPERATOR(pg_catalog./) extract(epoch FROM a.reported_at OPERATOR(pg_catalog.-) a.started_at)::pg_catalog.float8 END) AS r (rate)
  -- A process that embeds is in a transaction. The entry of a killed process remains in the table.
  WHERE a.pid OPERATOR(pg_catalog.<>) 0 AND EXISTS (SELECT FROM pg_catalog.pg_locks AS l
        WHERE l.pid OPERATOR(pg_catalog.=) a.pid AND l.locktype OPERATOR(pg_catalog.=) 'virtualxid' AND l.granted);
 COMMENT ON VIEW clip_progress IS 'backfills and workers that are running now';
-COMMENT ON COLUMN clip_progress.relation IS 'the table';
+COMMENT ON COLUMN clip_progress.relation IS 'the table, with its schema if that is not in the search_path';
 COMMENT ON COLUMN clip_progress.target IS 'the embedding column';
 COMMENT ON COLUMN clip_progress.pid IS 'process ID';
 COMMENT ON COLUMN clip_progress.kind IS 'backfill or worker';
@@ -112,4 +116,4 @@ COMMENT ON COLUMN clip_progress.total IS 'number of pending rows at that time; N
 COMMENT ON COLUMN clip_progress.embedded IS 'number of rows that it has embedded';
 COMMENT ON COLUMN clip_progress.failed IS 'number of rows that failed';
 COMMENT ON COLUMN clip_progress.rate IS 'rows per second';
-COMMENT ON COLUMN clip_progress.time_left IS 'estimated time until it ends, at that rate; NULL for a worker';
+COMMENT ON COLUMN clip_progress.seconds_left IS 'estimated time in seconds until it ends, at that rate; NULL for a worker';

@@ -15,10 +15,10 @@ CREATE FUNCTION _clip_recorded(relation regclass, target name, OUT model text, O
 AS $$
 #variable_conflict use_column
 BEGIN
-	SELECT c.model, c.digest, c.mode, c.source, c.relation INTO model, digest, mode, source, top FROM @extschema@._clip_columns AS c
+	SELECT c.model, c.digest, c.mode, c.source, c.relation INTO model, digest, mode, source, top FROM _clip.columns AS c
 	 WHERE c.relation = _clip_recorded.relation AND c.target = _clip_recorded.target;
 	IF NOT FOUND AND (SELECT k.relispartition FROM pg_class AS k WHERE k.oid = _clip_recorded.relation) THEN
-		SELECT c.model, c.digest, c.mode, c.source, c.relation INTO model, digest, mode, source, top FROM @extschema@._clip_columns AS c
+		SELECT c.model, c.digest, c.mode, c.source, c.relation INTO model, digest, mode, source, top FROM _clip.columns AS c
 		 WHERE c.relation IN (SELECT p.relid FROM pg_partition_ancestors(_clip_recorded.relation) AS p) AND c.target = _clip_recorded.target LIMIT 1;
 	END IF;
 END

@@ -107,7 +107,8 @@ BEGIN
 		source := source || format(' TABLESAMPLE SYSTEM (%s)', 100.0 * blocks / pages);
 	END IF;
 	statement := format('SELECT pg_catalog.count(*) FROM (SELECT FROM %s WHERE %I IS NULL AND %I IS NOT NULL LIMIT 1001) AS pending', source, target, col.source);
-	failed := (SELECT count(*) FROM @extschema@.clip_failures AS f WHERE f.relation = col.top AND f.target = target AND f.key IS NOT NULL);
+	failed := (SELECT count(*) FROM _clip.failed AS f JOIN _clip.columns AS c ON c.relation = f.relation AND c.trigger_name = f.trigger_name
+	            WHERE f.relation = col.top AND c.target = _clip_pending_statement.target AND f.key <> 'null');
 	queued := col.mode = 'queue';
 	top := col.top;
 END

@@ -75,7 +75,7 @@ impl RowKey {
                     SELECT t.oid, t.tgparentid FROM pg_trigger AS t WHERE t.oid = $1 \
                     UNION ALL SELECT t.oid, t.tgparentid FROM pg_trigger AS t JOIN up ON t.oid = up.parent) \
                  SELECT c.relation::oid, c.trigger_name::text, k.names, k.numbers \
-                 FROM up JOIN {schema}._clip_columns AS c ON c.trigger_oid = up.oid \
+                 FROM up JOIN _clip.columns AS c ON c.trigger_oid = up.oid \
                  LEFT JOIN LATERAL ( \
                     SELECT array_agg(format('(SELECT attname::pg_catalog.text FROM pg_catalog.pg_attribute \
                         WHERE attrelid OPERATOR(pg_catalog.=) %s AND attnum OPERATOR(pg_catalog.=) %s)', a.attrelid, a.attnum) ORDER BY k.i) AS names, \

@@ -105,7 +105,7 @@ pub fn work() -> Option<Work> {
             WHERE retry_at > now() AND retry_at < now() + interval '15 seconds')";
         // Rows of a subscription are embedded by the publisher.
         let columns = format!(
-            "SELECT c.relation::oid, c.trigger_name::text, c.relation::text || '.' || c.target FROM {schema}._clip_columns AS c \
+            "SELECT c.relation::oid, c.trigger_name::text, c.relation::text || '.' || c.target FROM _clip.columns AS c \
              WHERE c.mode = 'queue' AND c.source IS NOT NULL AND c.key_names IS NOT NULL \
                AND NOT EXISTS (SELECT FROM pg_subscription_rel AS s WHERE s.srrelid = c.relation) \
                AND NOT EXISTS (SELECT FROM _clip.failures AS f WHERE f.relation = c.relation \

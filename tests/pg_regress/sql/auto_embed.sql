@@ -184,7 +184,7 @@ SELECT count(*) FROM clip_failures WHERE sqlstate = '54000';
 -- Inheritance: each table has its own trigger. Partitions are part of their table.
 CREATE TABLE child () INHERITS (memo);
 INSERT INTO child (id, words) VALUES (100, 'of the child') RETURNING embedding;
-SELECT clip_backfill_batch('memo'), "rows" FROM clip_auto_embed_status WHERE relation = 'memo'::regclass;
+SELECT clip_backfill_batch('memo'), "rows" FROM clip_auto_embed_status WHERE relation = 'memo';
 CREATE TABLE log (day int, id int, body text, PRIMARY KEY (day, id)) PARTITION BY LIST (day);
 CREATE TABLE log_1 (id int NOT NULL, dropped int, body text, day int NOT NULL);
 ALTER TABLE log_1 DROP COLUMN dropped;
@@ -201,7 +201,7 @@ INSERT INTO log VALUES (3, 4, 'later') RETURNING same(embedding, clip_embed_text
 SET clip.text_overflow = 'error';
 INSERT INTO log_1 (day, id, body) SELECT 1, 5, repeat('long ', 100) RETURNING embedding;
 RESET clip.text_overflow;
-SELECT relation, key, sqlstate FROM clip_failures WHERE relation = 'log'::regclass;
+SELECT relation, key, sqlstate FROM clip_failures WHERE relation = 'log';
 CALL clip_backfill('log');
 SELECT clip_retry('log'), clip_backfill_batch('log');
 SELECT count(*), count(embedding) FROM log;
@@ -209,10 +209,10 @@ SELECT count(*), count(embedding) FROM log;
 SET clip.text_overflow = 'error';
 INSERT INTO log (day, id, body) SELECT 2, i, repeat('long ', 100) FROM generate_series(10, 12) i;
 UPDATE log SET body = 'short' WHERE id = 10;
-SELECT key FROM clip_failures WHERE relation = 'log'::regclass ORDER BY 1;
+SELECT key FROM clip_failures WHERE relation = 'log' ORDER BY 1;
 DELETE FROM log WHERE id = 11;
 SELECT clip_backfill_batch('log');
-SELECT key FROM clip_failures WHERE relation = 'log'::regclass ORDER BY 1;
+SELECT key FROM clip_failures WHERE relation = 'log' ORDER BY 1;
 RESET clip.text_overflow;
 
 -- A new model: the old vectors serve until the new ones are complete.
@@ -228,7 +228,7 @@ DROP VIEW of_shelf;
 CALL clip_reembed('shelf', 'embedding', 'narrow');
 SELECT count(*) FILTER (WHERE same(embedding, clip_embed_text(title, 'narrow'))) FROM shelf;
 INSERT INTO shelf VALUES (51, 'a new book') RETURNING same(embedding, clip_embed_text('a new book', 'narrow'));
-SELECT relation, source, target, model, mode FROM clip_auto_embed_status WHERE relation = 'shelf'::regclass;
+SELECT relation, source, target, model, mode FROM clip_auto_embed_status WHERE relation = 'shelf';
 SELECT indexdef FROM pg_indexes WHERE tablename = 'shelf' ORDER BY 1;
 SELECT has_column_privilege('reader', 'shelf', 'embedding', 'SELECT'), attnotnull, atttypid::regtype FROM pg_attribute WHERE attrelid = 'shelf'::regclass AND attname = 'embedding';
 CALL clip_reembed('shelf', 'embedding', 'narrow');
@@ -247,7 +247,7 @@ SELECT clip_retry('shelf');
 CALL clip_reembed('shelf', 'embedding', 'wide');
 CALL clip_backfill('shelf');
 INSERT INTO shelf (id, title) VALUES (52, 'by another role');
-SELECT relation, "rows", embedded FROM clip_auto_embed_status WHERE relation = 'shelf'::regclass;
+SELECT relation, "rows", embedded FROM clip_auto_embed_status WHERE relation = 'shelf';
 SELECT count(*) FROM clip_failures;
 SELECT _clip_forget_failures('memo', 'zz_clip_embedding');
 SELECT _clip_backfill_step('memo', 'zz_clip_embedding', 10, true);

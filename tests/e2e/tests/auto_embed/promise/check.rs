@@ -30,7 +30,7 @@ fn wrong(client: &mut Client, table: &Table) -> Result<Vec<String>, Error> {
     let name = table.name;
     let mut transaction = client.transaction()?;
     transaction.batch_execute(&format!("LOCK TABLE {name} IN ACCESS SHARE MODE"))?;
-    let columns = format!("SELECT target::text, model FROM _clip_columns WHERE relation = '{name}'::regclass");
+    let columns = format!("SELECT target::text, model FROM _clip.columns WHERE relation = '{name}'::regclass");
     let mut found = Vec::new();
     for column in transaction.query(&columns, &[])? {
         let (target, model): (&str, &str) = (column.get(0), column.get(1));
@@ -82,7 +82,7 @@ pub fn at_the_end(run: &Run, client: &mut Client) {
             format!("SELECT count(*) FROM {name} AS t WHERE t.embedding IS NULL AND {}", table.is_embeddable());
         // The modes have changed during the run.
         let is_queue = format!(
-            "SELECT mode = 'queue' FROM _clip_columns WHERE relation = '{name}'::regclass AND target = 'embedding'"
+            "SELECT mode = 'queue' FROM _clip.columns WHERE relation = '{name}'::regclass AND target = 'embedding'"
         );
         if !client.query_one(&is_queue, &[]).unwrap().get::<_, bool>(0) {
             client.batch_execute(&format!("CALL clip_backfill('{name}')")).unwrap();
@@ -103,7 +103,7 @@ pub fn at_the_end(run: &Run, client: &mut Client) {
             Err(error) => run.judge("check", name, &error),
         }
         let state = format!(
-            "SELECT mode, mode = 'queue' AND _clip_pending_index(relation, source, target) IS NULL FROM _clip_columns \
+            "SELECT mode, mode = 'queue' AND _clip_pending_index(relation, source, target) IS NULL FROM _clip.columns \
              WHERE relation = '{name}'::regclass AND target = 'embedding'"
         );
         let state = client.query_one(&state, &[]).unwrap();
@@ -113,7 +113,7 @@ pub fn at_the_end(run: &Run, client: &mut Client) {
         }
         let broken = format!("SELECT count(*) FROM {name} AS t WHERE t.body IS NOT NULL AND t.embedding IS NULL");
         let failures =
-            format!("SELECT count(*) FROM clip_failures WHERE relation = '{name}'::regclass AND target = 'embedding'");
+            format!("SELECT count(*) FROM clip_failures WHERE relation = '{name}'::regclass::text AND target = 'embedding'");
         let (broken, failures) = (e2e::count(client, &broken), e2e::count(client, &failures));
         if broken != failures {
             run.found(format!("{name}: {broken} rows cannot be embedded, and {failures} failures are noted"));

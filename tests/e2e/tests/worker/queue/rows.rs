@@ -18,7 +18,7 @@ fn a_hundred_thousand_rows_and_nothing_lost() {
     assert_eq!(before.get::<_, i64>(3) + before.get::<_, i64>(4), i64::from(ROWS));
     wait_until(
         &mut client,
-        "SELECT embedded > 1000 AND pending > 0 AND rate > 0 AND time_left > '0' FROM clip_auto_embed_status",
+        "SELECT embedded > 1000 AND pending > 0 AND rate > 0 AND seconds_left > 0 FROM clip_auto_embed_status",
     );
     wait_until(&mut client, "SELECT count(*) > 0 FROM clip_progress WHERE kind = 'worker' AND embedded > 0");
     wait_until(
@@ -134,9 +134,9 @@ fn a_column_whose_model_is_missing_waits_and_others_go_on() {
     wait_until(&mut client, "SELECT count(embedding) = 1 FROM other");
     wait_until(
         &mut client,
-        "SELECT count(*) = 1 FROM clip_failures WHERE relation = 'item'::regclass AND key IS NULL AND sqlstate = '42704' AND retry_at IS NOT NULL",
+        "SELECT count(*) = 1 FROM clip_failures WHERE relation = 'item' AND key IS NULL AND sqlstate = '42704' AND retry_at IS NOT NULL",
     );
-    let state = "SELECT model_state FROM clip_auto_embed_status WHERE relation = 'item'::regclass";
+    let state = "SELECT model_state FROM clip_auto_embed_status WHERE relation = 'item'";
     assert_eq!(client.query_one(state, &[]).unwrap().get::<_, &str>(0), "missing");
     // Another model of the same name does not replace the model of the column.
     run(cluster
