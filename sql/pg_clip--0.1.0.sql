@@ -569,6 +569,27 @@ SELECT i.indexrelid::regclass
 $$;
 COMMENT ON FUNCTION _clip_pending_index(regclass, name, name) IS 'internal: index of the pending rows';
 
+-- The name of a new index: of its table, its column and an ending, with a number if another relation has that name. Tools declare the
+-- index under this name.
+CREATE FUNCTION _clip_index_name(relation regclass, target name, ending text) RETURNS name
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	tab CONSTANT record := (SELECT c FROM pg_class AS c WHERE c.oid = relation);
+	preferred CONSTANT text := @extschema@._clip_short(tab.relname::text || '_' || target::text, 63 - octet_length(ending)) || ending;
+	free text := preferred;
+	number integer := 0;
+BEGIN
+	WHILE EXISTS (SELECT FROM pg_class AS c WHERE c.relname::text = free AND c.relnamespace = tab.relnamespace) LOOP
+		number := number + 1;
+		free := @extschema@._clip_short(preferred, 60) || number;
+	END LOOP;
+	RETURN free::name;
+END
+$$;
+COMMENT ON FUNCTION _clip_index_name(regclass, name, text) IS 'internal: name of a new index of a column';
+
 -- Finds an index on the column, or on the column cast to halfvec, which takes half the space. Its operator must order vectors
 -- of length one as the cosine distance does. Complete indexes come before partial ones.
 CREATE FUNCTION _clip_vector_index(relation regclass, target name) RETURNS regclass
@@ -1248,7 +1269,7 @@ BEGIN
 
 	-- The indexes.
 	IF mode = 'queue' AND @extschema@._clip_pending_index(relation, source, target) IS NULL THEN
-		statements := statements || format('CREATE INDEX ON %s (%s) WHERE %I IS NULL AND %I IS NOT NULL', relation,
+		statements := statements || format('CREATE INDEX %I ON %s (%s) WHERE %I IS NULL AND %I IS NOT NULL', @extschema@._clip_index_name(relation, target, '_pending_idx'::text), relation,
 			(SELECT string_agg(quote_ident(name), ', ' ORDER BY i) FROM @extschema@._clip_key(relation), unnest(names) WITH ORDINALITY AS k (name, i)), target, source);
 	ELSIF mode <> 'queue' AND col.mode = 'queue' AND @extschema@._clip_pending_index(relation, source, target) IS NOT NULL THEN
 		statements := statements || format('DROP INDEX %s', @extschema@._clip_pending_index(relation, source, target));
@@ -1259,7 +1280,7 @@ BEGIN
 				DETAIL = format('pgvector indexes columns of type vector with up to %s dimensions.', max_indexed),
 				HINT = 'Pass create_index => false. You can create an index on a cast to halfvec, which has up to 4000 dimensions.';
 		END IF;
-		statements := statements || format('CREATE INDEX ON %s USING hnsw (%I %I.vector_cosine_ops)', relation, target, vectors);
+		statements := statements || format('CREATE INDEX %I ON %s USING hnsw (%I %I.vector_cosine_ops)', @extschema@._clip_index_name(relation, target, '_idx'::text), relation, target, vectors);
 	END IF;
 	PERFORM @extschema@._clip_notice_source(relation, source, source_column.type);
 	IF EXISTS (SELECT FROM pg_subscription_rel AS s WHERE s.srrelid = relation OR s.srrelid IN (SELECT p.relid FROM pg_partition_tree(relation) AS p)) THEN
@@ -1271,7 +1292,7 @@ BEGIN
 
 	done := @extschema@._clip_execute(statements, dry_run);
 	IF NOT create_index AND chosen.dimensions <= max_indexed AND @extschema@._clip_vector_index(relation, target) IS NULL THEN
-		done := done || format(E'\n-- To create the index without blocking writers: CREATE INDEX CONCURRENTLY ON %s USING hnsw (%I %I.vector_cosine_ops)', relation, target, vectors);
+		done := done || format(E'\n-- To create the index without blocking writers: CREATE INDEX CONCURRENTLY %I ON %s USING hnsw (%I %I.vector_cosine_ops)', @extschema@._clip_index_name(relation, target, '_idx'::text), relation, target, vectors);
 	END IF;
 	IF dry_run THEN
 		RETURN done;
@@ -1572,7 +1593,7 @@ BEGIN
 		      JOIN pg_opclass AS oc ON oc.oid = i.indclass[0] JOIN pg_namespace AS n ON n.oid = oc.opcnamespace
 		     WHERE i.indrelid = relation AND i.indnatts = 1 AND i.indkey[0] = number AND i.indpred IS NULL);
 	-- Created in all modes: with this index the last check, which runs under an exclusive lock, takes no time.
-	statements := statements || format('CREATE INDEX ON %s (%s) WHERE %I IS NULL AND %I IS NOT NULL', relation,
+	statements := statements || format('CREATE INDEX %I ON %s (%s) WHERE %I IS NULL AND %I IS NOT NULL', @extschema@._clip_index_name(relation, shadow, '_pending_idx'::text), relation,
 		(SELECT string_agg(quote_ident(name), ', ' ORDER BY i) FROM unnest(col.key_names) WITH ORDINALITY AS k (name, i)), shadow, col.source);
 END
 $$;
@@ -1616,6 +1637,10 @@ BEGIN
 	pending := @extschema@._clip_pending_index(relation, old_col.source, CASE old_col.mode WHEN 'queue' THEN target ELSE shadow END);
 	IF pending IS NOT NULL THEN
 		statements := statements || format('DROP INDEX %s', pending);
+		IF old_col.mode = 'queue' THEN
+			statements := statements || format('ALTER INDEX %s RENAME TO %I', @extschema@._clip_pending_index(relation, new_col.source, shadow),
+				(SELECT c.relname FROM pg_class AS c WHERE c.oid = pending));
+		END IF;
 	END IF;
 	statements := statements
 		|| format('ALTER TABLE %s DROP COLUMN %I', relation, target)

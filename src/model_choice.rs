@@ -20,19 +20,28 @@ pub fn model_or_default(model: Option<Varlena<'_>>) -> Result<String, ErrorRepor
     model.map_or_else(|| Ok(default_model()), |model| Ok(model.text()?.into_owned()))
 }
 
-/// Returns the default model (`clip.default_model`). Warns once per session if it is the embedded model.
+/// Returns the default model (`clip.default_model`). If it is the embedded model, and no column of this database has that model,
+/// warns once per session. An application whose tables have the model opens many sessions, and its users chose the model.
 pub fn default_model() -> String {
     thread_local! {
         static WARNED: Cell<bool> = const { Cell::new(false) };
     }
     let name = settings::default_model();
-    if name.as_bytes() == settings::EMBEDDED_MODEL.to_bytes() && !WARNED.replace(true) {
+    if name.as_bytes() == settings::EMBEDDED_MODEL.to_bytes() && !WARNED.replace(true) && !is_recorded(&name) {
         let report = ErrorReport::new(PgSqlErrorCode::ERRCODE_WARNING, "using the embedded model \"emoji\"", "pg_clip")
             .set_detail("The embedded model is only for a first try: it knows emoji, not photos.")
             .set_hint("For photos, run \"sudo pgclip pull openai/clip-vit-base-patch32\" on the server, and set \"clip.default_model\" to the model that it installs.");
         warn(report);
     }
     name
+}
+
+/// Returns true if a column of this database has the model. Runs as the extension's owner, because the caller may not be able to
+/// use its schema.
+fn is_recorded(model: &str) -> bool {
+    let question = "SELECT EXISTS (SELECT FROM _clip.columns AS c WHERE c.model OPERATOR(pg_catalog.=) $1)";
+    let ask = |_: &str| read(question, &[Text(model.into()).into()], |row| required(row, 1));
+    Extension::find().and_then(|extension| extension.as_owner(ask).ok()).flatten().unwrap_or(false)
 }
 
 /// Warns, once per session and model, if a query text will probably be compared with embeddings of another model. There are two
@@ -55,7 +64,7 @@ pub fn warn_of_other_models(model: &str, is_default: bool) -> Result<(), ErrorRe
     let Some(extension) = Extension::find() else { return Ok(()) };
     // Runs as the extension's owner, because the caller may not be able to use its schema, and a warning must not fail. A column
     // without a declared number of dimensions may have the same number.
-    let found = extension.as_owner(|schema| {
+    let found = extension.as_owner(|_| {
         let query = format!(
             "SELECT c.relation::pg_catalog.oid, c.target::pg_catalog.text, c.model, k.known FROM _clip.columns AS c \
              JOIN pg_catalog.pg_attribute AS a ON a.attrelid OPERATOR(pg_catalog.=) c.relation AND a.attname OPERATOR(pg_catalog.=) c.target \

@@ -101,6 +101,27 @@ SELECT i.indexrelid::regclass
 $$;
 COMMENT ON FUNCTION _clip_pending_index(regclass, name, name) IS 'internal: index of the pending rows';
 
+-- The name of a new index: of its table, its column and an ending, with a number if another relation has that name. Tools declare the
+-- index under this name.
+CREATE FUNCTION _clip_index_name(relation regclass, target name, ending text) RETURNS name
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	tab CONSTANT record := (SELECT c FROM pg_class AS c WHERE c.oid = relation);
+	preferred CONSTANT text := @extschema@._clip_short(tab.relname::text || '_' || target::text, 63 - octet_length(ending)) || ending;
+	free text := preferred;
+	number integer := 0;
+BEGIN
+	WHILE EXISTS (SELECT FROM pg_class AS c WHERE c.relname::text = free AND c.relnamespace = tab.relnamespace) LOOP
+		number := number + 1;
+		free := @extschema@._clip_short(preferred, 60) || number;
+	END LOOP;
+	RETURN free::name;
+END
+$$;
+COMMENT ON FUNCTION _clip_index_name(regclass, name, text) IS 'internal: name of a new index of a column';
+
 -- Finds an index on the column, or on the column cast to halfvec, which takes half the space. Its operator must order vectors
 -- of length one as the cosine distance does. Complete indexes come before partial ones.
 CREATE FUNCTION _clip_vector_index(relation regclass, target name) RETURNS regclass

@@ -125,7 +125,7 @@ BEGIN
 
 	-- The indexes.
 	IF mode = 'queue' AND @extschema@._clip_pending_index(relation, source, target) IS NULL THEN
-		statements := statements || format('CREATE INDEX ON %s (%s) WHERE %I IS NULL AND %I IS NOT NULL', relation,
+		statements := statements || format('CREATE INDEX %I ON %s (%s) WHERE %I IS NULL AND %I IS NOT NULL', @extschema@._clip_index_name(relation, target, '_pending_idx'::text), relation,
 			(SELECT string_agg(quote_ident(name), ', ' ORDER BY i) FROM @extschema@._clip_key(relation), unnest(names) WITH ORDINALITY AS k (name, i)), target, source);
 	ELSIF mode <> 'queue' AND col.mode = 'queue' AND @extschema@._clip_pending_index(relation, source, target) IS NOT NULL THEN
 		statements := statements || format('DROP INDEX %s', @extschema@._clip_pending_index(relation, source, target));
@@ -136,7 +136,7 @@ BEGIN
 				DETAIL = format('pgvector indexes columns of type vector with up to %s dimensions.', max_indexed),
 				HINT = 'Pass create_index => false. You can create an index on a cast to halfvec, which has up to 4000 dimensions.';
 		END IF;
-		statements := statements || format('CREATE INDEX ON %s USING hnsw (%I %I.vector_cosine_ops)', relation, target, vectors);
+		statements := statements || format('CREATE INDEX %I ON %s USING hnsw (%I %I.vector_cosine_ops)', @extschema@._clip_index_name(relation, target, '_idx'::text), relation, target, vectors);
 	END IF;
 	PERFORM @extschema@._clip_notice_source(relation, source, source_column.type);
 	IF EXISTS (SELECT FROM pg_subscription_rel AS s WHERE s.srrelid = relation OR s.srrelid IN (SELECT p.relid FROM pg_partition_tree(relation) AS p)) THEN
@@ -148,7 +148,7 @@ BEGIN
 
 	done := @extschema@._clip_execute(statements, dry_run);
 	IF NOT create_index AND chosen.dimensions <= max_indexed AND @extschema@._clip_vector_index(relation, target) IS NULL THEN
-		done := done || format(E'\n-- To create the index without blocking writers: CREATE INDEX CONCURRENTLY ON %s USING hnsw (%I %I.vector_cosine_ops)', relation, target, vectors);
+		done := done || format(E'\n-- To create the index without blocking writers: CREATE INDEX CONCURRENTLY %I ON %s USING hnsw (%I %I.vector_cosine_ops)', @extschema@._clip_index_name(relation, target, '_idx'::text), relation, target, vectors);
 	END IF;
 	IF dry_run THEN
 		RETURN done;

@@ -87,7 +87,7 @@ BEGIN
 		      JOIN pg_opclass AS oc ON oc.oid = i.indclass[0] JOIN pg_namespace AS n ON n.oid = oc.opcnamespace
 		     WHERE i.indrelid = relation AND i.indnatts = 1 AND i.indkey[0] = number AND i.indpred IS NULL);
 	-- Created in all modes: with this index the last check, which runs under an exclusive lock, takes no time.
-	statements := statements || format('CREATE INDEX ON %s (%s) WHERE %I IS NULL AND %I IS NOT NULL', relation,
+	statements := statements || format('CREATE INDEX %I ON %s (%s) WHERE %I IS NULL AND %I IS NOT NULL', @extschema@._clip_index_name(relation, shadow, '_pending_idx'::text), relation,
 		(SELECT string_agg(quote_ident(name), ', ' ORDER BY i) FROM unnest(col.key_names) WITH ORDINALITY AS k (name, i)), shadow, col.source);
 END
 $$;
@@ -131,6 +131,10 @@ BEGIN
 	pending := @extschema@._clip_pending_index(relation, old_col.source, CASE old_col.mode WHEN 'queue' THEN target ELSE shadow END);
 	IF pending IS NOT NULL THEN
 		statements := statements || format('DROP INDEX %s', pending);
+		IF old_col.mode = 'queue' THEN
+			statements := statements || format('ALTER INDEX %s RENAME TO %I', @extschema@._clip_pending_index(relation, new_col.source, shadow),
+				(SELECT c.relname FROM pg_class AS c WHERE c.oid = pending));
+		END IF;
 	END IF;
 	statements := statements
 		|| format('ALTER TABLE %s DROP COLUMN %I', relation, target)

@@ -83,7 +83,7 @@ pub fn embed_each(
                     results[position] = Some(Ok(embedding));
                 }
             }
-            Err(Error::Item { index, source }) if tolerant && *source != Error::Interrupted => {
+            Err(Error::Item { index, source }) if tolerant && !source.is_interrupt() => {
                 let (position, _) = sources.remove(index);
                 results[position] = Some(Err(report(*source)));
             }

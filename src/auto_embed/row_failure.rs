@@ -68,7 +68,7 @@ struct RowKey {
 impl RowKey {
     fn look_up(row: &Row<'_>) -> Result<Self, ErrorReport> {
         let extension = Extension::find().ok_or_else(|| broken_trigger("the extension does not exist"))?;
-        let row_key = extension.as_owner(|schema| {
+        let row_key = extension.as_owner(|_| {
             // The trigger of a partition is a copy of its table's trigger. Columns of the table may have other numbers.
             let query = format!(
                 "WITH RECURSIVE up (oid, parent) AS ( \

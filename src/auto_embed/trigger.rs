@@ -194,7 +194,7 @@ fn embed(columns: Columns, source: Varlena<'_>, model: &str, digest: &str) -> Re
     match embedded {
         Ok(embedding) => Vector::new(&embedding),
         // An interrupt is no failure of the row: it ends the statement.
-        Err(Error::Interrupted) => Err(report(Error::Interrupted)).unwrap_or_report(),
+        Err(error) if error.is_interrupt() => Err(report(error)).unwrap_or_report(),
         Err(error) => Err(report(error)),
     }
 }

@@ -3,8 +3,8 @@
 //! Messages never repeat the user's text or bytes. They show paths only to roles that can read the setting.
 
 use clip::{Error, MANIFEST_FILE};
-use pgrx::pg_sys::panic::ErrorReport;
-use pgrx::{PgSqlErrorCode, pg_sys};
+use pgrx::pg_sys::panic::{CaughtError, ErrorReport};
+use pgrx::{PgSqlErrorCode, PgTryBuilder, pg_sys};
 
 use super::messages::new;
 use super::settings;
@@ -150,6 +150,12 @@ pub fn report(error: Error) -> ErrorReport {
             pgrx::check_for_interrupts!();
             new(Code::ERRCODE_QUERY_CANCELED, "canceling statement due to user request")
         }
+        Error::LoadInterrupted { model } => {
+            let hint = format!("Model \"{model}\" was being loaded, which each session does once. To load it before, without a timeout: SELECT clip_prewarm('{model}').");
+            PgTryBuilder::new(|| report(Error::Interrupted))
+                .catch_when(Code::ERRCODE_QUERY_CANCELED, |caught| canceled(&caught).set_hint(&hint))
+                .execute()
+        }
         Error::Item { index, source } => {
             let report = report(*source);
             let element = format!("Element {} of the array: ", index + 1);
@@ -189,4 +195,12 @@ fn for_superusers(detail: String) -> String {
         true => detail,
         false => "Only superusers can see the path and the reason.".into(),
     }
+}
+
+/// Returns the server's error for a canceled statement: by a timeout, or by the user.
+fn canceled(caught: &CaughtError) -> ErrorReport {
+    let (CaughtError::PostgresError(raised)
+    | CaughtError::ErrorReport(raised)
+    | CaughtError::RustPanic { ereport: raised, .. }) = caught;
+    new(PgSqlErrorCode::ERRCODE_QUERY_CANCELED, raised.message())
 }

@@ -100,7 +100,7 @@ impl QueueColumn {
 
 /// Returns the columns in mode "queue" to embed now. None if the database has no extension, or is about to be dropped.
 pub fn work() -> Option<Work> {
-    let look = |schema: &str| {
+    let look = |_: &str| {
         let failures = "SELECT EXISTS (SELECT FROM _clip.failures \
             WHERE retry_at > now() AND retry_at < now() + interval '15 seconds')";
         // Rows of a subscription are embedded by the publisher.

@@ -79,6 +79,8 @@ pub enum Error {
     OutOfMemory { bytes: Option<u64> },
     /// The caller asked to stop.
     Interrupted,
+    /// The caller asked to stop while a model was loaded.
+    LoadInterrupted { model: String },
     /// An element of a batch failed. `index` counts from zero.
     Item { index: usize, source: Box<Error> },
 }
@@ -88,12 +90,14 @@ impl Error {
         Self::ModelInvalid { model: model.into(), file: file.into(), reason: reason.to_string() }
     }
 
+    /// Returns true if the caller asked to stop.
+    pub fn is_interrupt(&self) -> bool {
+        matches!(self, Self::Interrupted | Self::LoadInterrupted { .. })
+    }
+
     /// Adds the element of the batch that failed. An interrupt belongs to no element.
     pub(crate) fn at(self, index: usize) -> Self {
-        match self {
-            Self::Interrupted => Self::Interrupted,
-            source => Self::Item { index, source: Box::new(source) },
-        }
+        if self.is_interrupt() { self } else { Self::Item { index, source: Box::new(self) } }
     }
 }
 
@@ -153,6 +157,7 @@ impl fmt::Display for Error {
             Self::OutOfMemory { bytes: Some(bytes) } => write!(f, "could not allocate {bytes} bytes"),
             Self::OutOfMemory { bytes: None } => write!(f, "could not allocate memory"),
             Self::Interrupted => f.write_str("interrupted"),
+            Self::LoadInterrupted { model } => write!(f, "interrupted while model \"{model}\" was loaded"),
             Self::Item { index, source } => write!(f, "element {}: {source}", index + 1),
         }
     }

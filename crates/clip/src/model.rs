@@ -89,6 +89,13 @@ impl Model {
 
     /// Loads a tower, unless it is loaded with this number of threads.
     pub fn load(&mut self, tower: Tower, options: &Options) -> Result<(), Error> {
+        self.load_now(tower, options).map_err(|error| match error {
+            Error::Interrupted => Error::LoadInterrupted { model: self.manifest.name.clone() },
+            other => other,
+        })
+    }
+
+    fn load_now(&mut self, tower: Tower, options: &Options) -> Result<(), Error> {
         if tower == Tower::Text {
             self.tokens(options)?;
         }

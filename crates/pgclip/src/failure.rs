@@ -44,7 +44,7 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let failure = Self::new(&error);
         match error {
-            Error::Interrupted => failure.exit(Exit::Interrupted),
+            Error::Interrupted | Error::LoadInterrupted { .. } => failure.exit(Exit::Interrupted),
             Error::ModelMissing { present, .. } => failure.exit(Exit::NoSuchModel).hint(match present.as_slice() {
                 [] => "No models are installed. To list models to download: pgclip catalog.".into(),
                 names => format!("Installed models: {}.", names.join(", ")),

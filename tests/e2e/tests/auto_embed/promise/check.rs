@@ -112,8 +112,9 @@ pub fn at_the_end(run: &Run, client: &mut Client) {
             run.found(format!("{name}: its mode is {mode}, which is not the last that it was given, or has no index"));
         }
         let broken = format!("SELECT count(*) FROM {name} AS t WHERE t.body IS NOT NULL AND t.embedding IS NULL");
-        let failures =
-            format!("SELECT count(*) FROM clip_failures WHERE relation = '{name}'::regclass::text AND target = 'embedding'");
+        let failures = format!(
+            "SELECT count(*) FROM clip_failures WHERE relation = '{name}'::regclass::text AND target = 'embedding'"
+        );
         let (broken, failures) = (e2e::count(client, &broken), e2e::count(client, &failures));
         if broken != failures {
             run.found(format!("{name}: {broken} rows cannot be embedded, and {failures} failures are noted"));
