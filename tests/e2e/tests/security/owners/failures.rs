@@ -21,7 +21,7 @@ fn failures_are_visible_to_roles_that_can_read_all_rows() {
         (cluster.connect_as_caller("guest"), cluster.connect_as_caller("tenant"), cluster.connect_as_caller("reader"));
     assert_eq!((seen(&mut guest), seen(&mut tenant), seen(&mut reader)), (0, 1, 1));
     client.batch_execute("BEGIN").unwrap();
-    for view in ["clip_failures", "_clip.failed", "_clip_work_done", "clip_progress"] {
+    for view in ["clip_failures", "_clip.failed", "_clip.work_done", "clip_progress"] {
         assert_eq!(count(&mut reader, &format!("SELECT count(*) FROM {view}")), 1, "{view}");
     }
     // A cheap condition would reveal the rows that it sees, by an error or by its own message.
@@ -30,7 +30,7 @@ fn failures_are_visible_to_roles_that_can_read_all_rows() {
             "CREATE FUNCTION pg_temp.tell(text) RETURNS bool LANGUAGE plpgsql COST 0.0001 AS $$BEGIN RAISE 'told'; END$$",
         )
         .unwrap();
-    for view in ["clip_failures", "_clip.failed", "_clip_work_done", "clip_progress"] {
+    for view in ["clip_failures", "_clip.failed", "_clip.work_done", "clip_progress"] {
         for condition in ["v::text::int = 1", "pg_temp.tell(v::text)"] {
             assert_eq!(
                 code(&mut guest, &format!("SELECT FROM {view} AS v WHERE {condition}")),
@@ -84,7 +84,7 @@ fn recorded_failures_contain_no_path_and_are_retried() {
     let mut client = cluster.connect();
     // Both columns are retried without clip_retry.
     wait_until(&mut client, "SELECT count(embedding) = 1 FROM by_queue");
-    wait_until(&mut client, "SELECT retry_at < now() FROM clip_failures WHERE relation = 'by_row'::regclass");
+    wait_until(&mut client, "SELECT retry_at < now() FROM clip_failures WHERE relation OPERATOR(pg_catalog.~) 'by_row'");
     client.batch_execute("CALL clip_backfill('by_row')").unwrap();
     assert_eq!(count(&mut client, "SELECT count(embedding) FROM by_row"), 1);
     assert_eq!(count(&mut client, "SELECT count(*) FROM clip_failures"), 0);

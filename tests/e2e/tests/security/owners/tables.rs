@@ -189,7 +189,7 @@ fn functions_of_the_database_owner_are_not_called_for_other_roles() {
     client.batch_execute("INSERT INTO by_queue VALUES (100, 'a text')").unwrap();
     wait_until(
         &mut client,
-        "SELECT EXISTS (SELECT FROM clip_failures WHERE relation = 'by_queue'::regclass AND key IS NULL AND sqlstate = '42704')",
+        "SELECT EXISTS (SELECT FROM clip_failures WHERE relation OPERATOR(pg_catalog.~) 'by_queue' AND key IS NULL AND sqlstate = '42704')",
     );
     let log = std::fs::read_to_string(cluster.directory.join("log")).unwrap();
     assert!(!log.contains("planted\n"), "{log}");

@@ -90,7 +90,7 @@ fn a_bad_row_is_isolated_and_tried_again_when_it_should() {
     assert_eq!(first.get::<_, &str>(2), r#"{"album": "a", "number": 3}"#);
     assert_eq!(first.get::<_, &str>(3), "22P03");
     assert!(first.get::<_, &str>(4).starts_with("could not decode image"));
-    assert_eq!((first.get::<_, i32>(5), first.get::<_, bool>(6)), (1, true));
+    assert_eq!((first.get::<_, i64>(5), first.get::<_, bool>(6)), (1, true));
     // A change of another column is no reason for a retry. A new source and clip_retry are.
     client.batch_execute("UPDATE photo SET album = 'a' WHERE number = 3").unwrap();
     client.execute("UPDATE photo SET file = $1 WHERE number = 11", &[&good]).unwrap();
