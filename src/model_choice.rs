@@ -65,14 +65,12 @@ pub fn warn_of_other_models(model: &str, is_default: bool) -> Result<(), ErrorRe
     // Runs as the extension's owner, because the caller may not be able to use its schema, and a warning must not fail. A column
     // without a declared number of dimensions may have the same number.
     let found = extension.as_owner(|_| {
-        let query = format!(
-            "SELECT c.relation::pg_catalog.oid, c.target::pg_catalog.text, c.model, k.known FROM _clip.columns AS c \
+        let query = "SELECT c.relation::pg_catalog.oid, c.target::pg_catalog.text, c.model, k.known FROM _clip.columns AS c \
              JOIN pg_catalog.pg_attribute AS a ON a.attrelid OPERATOR(pg_catalog.=) c.relation AND a.attname OPERATOR(pg_catalog.=) c.target \
              CROSS JOIN (SELECT EXISTS (SELECT FROM _clip.columns AS o WHERE o.digest OPERATOR(pg_catalog.=) $1)) AS k (known) \
              WHERE c.digest OPERATOR(pg_catalog.<>) $1 AND (NOT k.known OR $2 AND a.atttypmod IN (-1, $3)) \
-             ORDER BY c.trigger_oid LIMIT 1"
-        );
-        read(&query, &[digest.into(), is_default.into(), dimensions.into()], |row| {
+             ORDER BY c.trigger_oid LIMIT 1";
+        read(query, &[digest.into(), is_default.into(), dimensions.into()], |row| {
             let column = (required::<pg_sys::Oid>(row, 1)?, required::<Text>(row, 2)?);
             Ok((column, required::<Text>(row, 3)?, required::<bool>(row, 4)?))
         })

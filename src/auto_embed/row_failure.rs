@@ -70,8 +70,7 @@ impl RowKey {
         let extension = Extension::find().ok_or_else(|| broken_trigger("the extension does not exist"))?;
         let row_key = extension.as_owner(|_| {
             // The trigger of a partition is a copy of its table's trigger. Columns of the table may have other numbers.
-            let query = format!(
-                "WITH RECURSIVE up (oid, parent) AS ( \
+            let query = "WITH RECURSIVE up (oid, parent) AS ( \
                     SELECT t.oid, t.tgparentid FROM pg_trigger AS t WHERE t.oid = $1 \
                     UNION ALL SELECT t.oid, t.tgparentid FROM pg_trigger AS t JOIN up ON t.oid = up.parent) \
                  SELECT c.relation::oid, c.trigger_name::text, k.names, k.numbers \
@@ -82,9 +81,8 @@ impl RowKey {
                         array_agg(a.attnum ORDER BY k.i) AS numbers \
                     FROM unnest(c.key_names) WITH ORDINALITY AS k (name, i) \
                     JOIN pg_attribute AS a ON a.attrelid = $2 AND a.attname = k.name \
-                 ) AS k ON true"
-            );
-            read(&query, &[row.trigger().into(), row.relation().into()], |found: &Found<'_>| {
+                 ) AS k ON true";
+            read(query, &[row.trigger().into(), row.relation().into()], |found: &Found<'_>| {
                 Ok(Self {
                     relation: required(found, 1)?,
                     trigger_name: required(found, 2)?,

@@ -84,7 +84,10 @@ fn recorded_failures_contain_no_path_and_are_retried() {
     let mut client = cluster.connect();
     // Both columns are retried without clip_retry.
     wait_until(&mut client, "SELECT count(embedding) = 1 FROM by_queue");
-    wait_until(&mut client, "SELECT retry_at < now() FROM clip_failures WHERE relation OPERATOR(pg_catalog.~) 'by_row'");
+    wait_until(
+        &mut client,
+        "SELECT retry_at < now() FROM clip_failures WHERE relation OPERATOR(pg_catalog.~) 'by_row'",
+    );
     client.batch_execute("CALL clip_backfill('by_row')").unwrap();
     assert_eq!(count(&mut client, "SELECT count(embedding) FROM by_row"), 1);
     assert_eq!(count(&mut client, "SELECT count(*) FROM clip_failures"), 0);
