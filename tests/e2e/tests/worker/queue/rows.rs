@@ -95,7 +95,7 @@ fn a_bad_row_is_isolated_and_tried_again_when_it_should() {
     client.batch_execute("UPDATE photo SET album = 'a' WHERE number = 3").unwrap();
     client.execute("UPDATE photo SET file = $1 WHERE number = 11", &[&good]).unwrap();
     wait_until(&mut client, "SELECT embedded = 28 AND failed = 2 FROM clip_auto_embed_status");
-    assert_eq!(count(&mut client, "SELECT sum(attempts) FROM clip_failures"), 2);
+    assert_eq!(count(&mut client, "SELECT sum(attempts)::bigint FROM clip_failures"), 2);
     assert_eq!(count(&mut client, "SELECT clip_retry('photo')"), 2);
     wait_until(&mut client, "SELECT count(*) = 2 FROM clip_failures");
     // With on_error "error" the row is retried automatically, at growing intervals.
