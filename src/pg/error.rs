@@ -3,11 +3,12 @@
 //! Messages never repeat the user's text or bytes. They show paths only to roles that can read the setting.
 
 use clip::{Error, MANIFEST_FILE};
-use pgrx::pg_sys::panic::{CaughtError, ErrorReport};
+use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgSqlErrorCode, PgTryBuilder, pg_sys};
 
 use super::messages::new;
 use super::settings;
+use super::summary::raised;
 
 /// The hint of every error about a missing model.
 const ADD_MODEL: &str =
@@ -153,7 +154,9 @@ pub fn report(error: Error) -> ErrorReport {
         Error::LoadInterrupted { model } => {
             let hint = format!("Model \"{model}\" was being loaded, which each session does once. To load it before, without a timeout: SELECT clip_prewarm('{model}').");
             PgTryBuilder::new(|| report(Error::Interrupted))
-                .catch_when(Code::ERRCODE_QUERY_CANCELED, |caught| canceled(&caught).set_hint(&hint))
+                .catch_when(Code::ERRCODE_QUERY_CANCELED, |caught| {
+                    new(Code::ERRCODE_QUERY_CANCELED, raised(&caught).message()).set_hint(&hint)
+                })
                 .execute()
         }
         Error::Item { index, source } => {
@@ -195,12 +198,4 @@ fn for_superusers(detail: String) -> String {
         true => detail,
         false => "Only superusers can see the path and the reason.".into(),
     }
-}
-
-/// Returns the server's error for a canceled statement: by a timeout, or by the user.
-fn canceled(caught: &CaughtError) -> ErrorReport {
-    let (CaughtError::PostgresError(raised)
-    | CaughtError::ErrorReport(raised)
-    | CaughtError::RustPanic { ereport: raised, .. }) = caught;
-    new(PgSqlErrorCode::ERRCODE_QUERY_CANCELED, raised.message())
 }

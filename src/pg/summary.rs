@@ -2,7 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 
-use pgrx::pg_sys::panic::{CaughtError, ErrorReport};
+use pgrx::pg_sys::panic::{CaughtError, ErrorReport, ErrorReportWithLevel};
 use pgrx::{PgLogLevel, PgTryBuilder, pg_sys};
 
 /// Returns the SQLSTATE and the text of a report that is recorded instead of raised.
@@ -19,9 +19,7 @@ pub fn summary_of(report: ErrorReport) -> (String, String) {
 /// Returns SQLSTATE and message to store in `clip_failures`. The DETAIL is included only for errors about the row. Other details
 /// may show server paths, and errors raised by other code may quote the row's data.
 pub fn summary_of_caught(error: &CaughtError) -> (String, String) {
-    let (CaughtError::PostgresError(raised)
-    | CaughtError::ErrorReport(raised)
-    | CaughtError::RustPanic { ereport: raised, .. }) = error;
+    let raised = raised(error);
     // SAFETY: the function writes into a buffer of its own; SQLSTATEs are five ASCII characters.
     let sqlstate = unsafe { std::ffi::CStr::from_ptr(pg_sys::unpack_sql_state(raised.sql_error_code() as i32)) };
     let (sqlstate, message) = (sqlstate.to_string_lossy().into_owned(), raised.message());
@@ -31,6 +29,15 @@ pub fn summary_of_caught(error: &CaughtError) -> (String, String) {
     };
     // pgrx replaces text of Postgres that is not UTF-8 by this character, which other encodings do not have.
     (sqlstate, message.replace(char::REPLACEMENT_CHARACTER, "?"))
+}
+
+/// The report of an error, wherever it was raised.
+pub fn raised(error: &CaughtError) -> &ErrorReportWithLevel {
+    match error {
+        CaughtError::PostgresError(raised)
+        | CaughtError::ErrorReport(raised)
+        | CaughtError::RustPanic { ereport: raised, .. } => raised,
+    }
 }
 
 /// Returns true if the cause is the row itself, so that it fails again until the row changes. Missing memory or a missing model
