@@ -41,7 +41,7 @@ fn models_are_used_as_soon_as_they_are_added_and_gone_when_removed() {
             &[],
         )
         .unwrap();
-    let seen: (String, i32, i32, i32, String) = (row.get(0), row.get(1), row.get(2), row.get(3), row.get(4));
+    let seen: (String, i64, i64, i64, String) = (row.get(0), row.get(1), row.get(2), row.get(3), row.get(4));
     assert_eq!(seen, ("siglip".into(), 32, 16, 48, "Apache-2.0".into()));
     run(cluster.pgclip().args(["rm", "siglip"]));
     let error = client.query_one("SELECT clip_embed_text('a cat', 'siglip')::text", &[]).unwrap_err();
