@@ -95,7 +95,7 @@ SELECT t.oid AS trigger_oid,
        CASE WHEN a.args[1] OPERATOR(pg_catalog.=) 'stamp' AND a.args[6] OPERATOR(pg_catalog.<>) '' THEN COALESCE(
             (SELECT f.attname::pg_catalog.text FROM pg_catalog.pg_attribute AS f WHERE f.attrelid OPERATOR(pg_catalog.=) t.tgrelid
                 AND a.args[7] OPERATOR(pg_catalog.=) pg_catalog.format('%s.%s', f.attrelid, f.attnum)),
-            pg_catalog.convert_from(pg_catalog.decode(a.args[6], 'escape'), pg_catalog.getdatabaseencoding())) END AS former_source,
+            a.args[6]) END AS former_source,
        source.attname AS source,
        source.atttypid::pg_catalog.regtype AS source_type,
        target.attname AS target,
@@ -107,7 +107,9 @@ SELECT t.oid AS trigger_oid,
   FROM pg_catalog.pg_trigger AS t
   JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) t.tgrelid
   JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
- CROSS JOIN LATERAL (SELECT pg_catalog.string_to_array(pg_catalog.encode(t.tgargs, 'escape'), '\000')) AS a (args)
+ -- Arguments end with a null byte. A name can contain the text \000, so the bytes are split as pairs of digits.
+ CROSS JOIN LATERAL (SELECT pg_catalog.array_agg(pg_catalog.convert_from(pg_catalog.decode(pg_catalog.replace(h.digits, ' ', ''), 'hex'), pg_catalog.getdatabaseencoding()) ORDER BY h.n)
+        FROM pg_catalog.unnest(pg_catalog.string_to_array(pg_catalog.regexp_replace(pg_catalog.encode(t.tgargs, 'hex'), '(..)', '\1 ', 'g'), '00 ')) WITH ORDINALITY AS h (digits, n)) AS a (args)
   JOIN LATERAL (
        SELECT attname, atttypid
          FROM pg_catalog.pg_depend AS d

@@ -25,6 +25,14 @@ fn embeddings_of_another_source_are_not_taken_over() {
     assert_eq!(attach(&mut client, "odd", r"größe\x", "embedding", ""), None);
     client.batch_execute("INSERT INTO odd VALUES (1, 'a cat'); SELECT clip_auto_embed_drop('odd')").unwrap();
     assert_eq!(attach(&mut client, "odd", r"größe\x", "embedding", ""), None);
+    // Nor does a name break the list of all columns.
+    client.batch_execute(r#"CREATE TABLE null_byte (id int PRIMARY KEY, "a\000b" text)"#).unwrap();
+    assert_eq!(attach(&mut client, "null_byte", r"a\000b", "embedding", ""), None);
+    client
+        .batch_execute("INSERT INTO null_byte VALUES (1, 'a cat'); SELECT clip_auto_embed_drop('null_byte')")
+        .unwrap();
+    assert_eq!(count(&mut client, "SELECT count(*) FROM clip_auto_embed_status WHERE relation = 'null_byte'"), 1);
+    assert_eq!(attach(&mut client, "null_byte", r"a\000b", "embedding", ""), None);
     // A renamed source is the same column, and a new column of its former name is another.
     client.batch_execute("ALTER TABLE t ADD b text").unwrap();
     assert_eq!(attach(&mut client, "t", "b", "embedding", ""), refused);
