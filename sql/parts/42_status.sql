@@ -33,13 +33,16 @@ BEGIN
 		oldest_pending := NULL;
 		rate := NULL;
 		seconds_left := NULL;
-		IF has_table_privilege(col.relation, 'SELECT') AND (SELECT has_schema_privilege(c.relnamespace, 'USAGE') FROM pg_class AS c WHERE c.oid = col.relation) THEN
+		-- Policies run functions of the table's owner with the privileges of the reader, who did not ask for this table.
+		IF has_table_privilege(col.relation, 'SELECT') AND (SELECT has_schema_privilege(c.relnamespace, 'USAGE') FROM pg_class AS c WHERE c.oid = col.relation)
+			AND (NOT row_security_active(col.relation::oid) OR pg_has_role(col.owner, 'USAGE'))
+		THEN
 			estimate := @extschema@._clip_estimated_rows(col.relation);
 			IF estimate <= max_counted THEN
 				EXECUTE format('SELECT count(*), count(%1$I), count(*) FILTER (WHERE %1$I IS NULL AND %3$s) FROM %2$s',
 					col.target, col.rows_of, CASE WHEN col.source IS NULL THEN 'false' ELSE format('%I IS NOT NULL', col.source) END) INTO "rows", embedded, pending;
 				-- The owner sees the number of pending rows even if policies hide the rows.
-				IF col.source IS NOT NULL AND pg_has_role(col.owner, 'USAGE') AND row_security_active(col.relation::oid) THEN
+				IF col.source IS NOT NULL AND row_security_active(col.relation::oid) THEN
 					pending := @extschema@._clip_count_pending(col.relation, col.trigger_name::text);
 				END IF;
 			ELSE
@@ -76,7 +79,7 @@ CREATE VIEW @extschema@.clip_auto_embed_status AS
 SELECT s.relation::pg_catalog.text AS relation, s.source, s.target, s.model, s.model_state, s.mode, s.on_error, s.on_vector, s.index::pg_catalog.text AS index,
        s."rows", s.embedded, s.pending, s.failed, s.oldest_pending, s.rate, s.seconds_left
   FROM @extschema@._clip_auto_embed_status() AS s;
-COMMENT ON VIEW clip_auto_embed_status IS 'embedded columns, with model, mode and progress; counts are NULL for tables that you cannot read';
+COMMENT ON VIEW clip_auto_embed_status IS 'embedded columns, with model, mode and progress; counts are NULL for tables that you cannot read, and for tables of other roles whose policies apply to you';
 COMMENT ON COLUMN clip_auto_embed_status.relation IS 'the table, with its schema if that is not in the search_path';
 COMMENT ON COLUMN clip_auto_embed_status.source IS 'the source column; NULL if the embeddings were registered by clip_adopt';
 COMMENT ON COLUMN clip_auto_embed_status.target IS 'the embedding column';

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use super::fill::{Filled, Position, fill_next};
+use super::fill::{Filled, Position, fill_next, fire_triggers_at_once};
 use super::filling::Filling;
 use crate::failures::{Activity, add_activity, begin_activity, end_activity, sweep};
 use crate::pg::messages::{broken_statement, not_writable};
@@ -56,6 +56,8 @@ fn clip_backfill_step(
         return Ok(TableIterator::once((0, 0, false)));
     }
     let mut pass = PASSES.with_borrow_mut(|passes| passes.remove(&column)).unwrap_or_default();
+    // The batch is a transaction of its own.
+    fire_triggers_at_once()?;
     let filled = without_forced_policies(|| fill_next(&filling, i64::from(batch_size), pass.after.take()))?;
     pass.embedded += filled.embedded;
     add_activity(relation, &trigger_name, Activity::Backfill, None, filled.embedded, filled.failed)?;

@@ -156,9 +156,8 @@ unsafe fn end(statement: *mut pg_sys::Node) -> Result<(), ErrorReport> {
         Some(after.remove(position))
     });
     if let Some(after) = pending {
-        // The table's triggers run with the privileges of its owner, not with those of the role that changes it.
         for clear in &after.clear {
-            as_role(clear.owner, || without_forced_policies(|| clear.run()))?;
+            clear.run_as_owner()?;
         }
         if !after.clear.is_empty() {
             vectors_cleared().report(PgLogLevel::NOTICE);
@@ -208,6 +207,13 @@ unsafe fn end(statement: *mut pg_sys::Node) -> Result<(), ErrorReport> {
 }
 
 impl Clear {
+    /// Runs with the privileges of the table's owner, so that its triggers do not run with those of the role that changes it.
+    /// The owner needs no restrictions, under which deferred triggers cannot fire.
+    fn run_as_owner(&self) -> Result<(), ErrorReport> {
+        let run = || without_forced_policies(|| self.run());
+        if self.owner == role() { run() } else { as_role(self.owner, run) }
+    }
+
     fn run(&self) -> Result<(), ErrorReport> {
         Spi::connect_mut(|_| {
             Statement::prepare(self.update.bytes(), &[])?.run(&[], false, 0)?;

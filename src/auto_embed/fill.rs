@@ -53,6 +53,12 @@ pub struct Manner {
     pub isolated: bool,
 }
 
+/// Lets deferred constraint triggers fire at the end of each statement of this transaction. So a trigger that raises an error
+/// fails its row, and not the whole batch.
+pub fn fire_triggers_at_once() -> Result<(), ErrorReport> {
+    Spi::connect_mut(|_| Statement::prepare(b"SET CONSTRAINTS ALL IMMEDIATE", &[])?.run(&[], false, 0).map(drop))
+}
+
 /// Locks and embeds the next pending rows.
 pub fn fill_next(filling: &Filling, limit: i64, after: Option<Position>) -> Result<Filled, ErrorReport> {
     let (before, after) = if filling.is_ordered { (None, after) } else { (after, None) };

@@ -14,5 +14,5 @@ mod statement;
 mod trigger;
 mod trigger_row;
 
-pub use fill::{Filled, Position, fill_next};
+pub use fill::{Filled, Position, fill_next, fire_triggers_at_once};
 pub use filling::Filling;

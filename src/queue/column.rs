@@ -5,7 +5,7 @@ use std::time::Duration;
 use pgrx::pg_sys::panic::ErrorReportable;
 use pgrx::prelude::*;
 
-use crate::auto_embed::{Filled, Filling, Position, fill_next};
+use crate::auto_embed::{Filled, Filling, Position, fill_next, fire_triggers_at_once};
 use crate::failures::{self, Activity, Failure, add_activity};
 use crate::pg::roles::{Extension, as_role, with_fixed_output, with_settings, without_forced_policies};
 use crate::pg::spi::{read, required};
@@ -45,6 +45,8 @@ impl QueueColumn {
     pub fn step(&self, limit: i64, after: Option<Position>) -> Result<Filled, TransactionError> {
         in_bounded_transaction(BATCH_LIMIT, || {
             let Some(filling) = self.filling() else { return Filled::default() };
+            // A trigger that fires at the commit would run as the role of this process.
+            fire_triggers_at_once().unwrap_or_report();
             let filled = as_role(filling.owner, || without_forced_policies(|| fill_next(&filling, limit, after)));
             let filled = filled.unwrap_or_report();
             add_activity(self.relation, &self.trigger_name, Activity::Worker, None, filled.embedded, filled.failed)

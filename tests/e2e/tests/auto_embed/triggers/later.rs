@@ -166,3 +166,55 @@ fn a_row_that_cannot_be_stored_does_not_stop_the_others() {
         }
     }
 }
+
+/// A deferred constraint trigger fires at the commit, and would run there with the privileges of the worker.
+#[test]
+fn deferred_constraint_triggers_of_the_owner_reject_single_rows() {
+    let cluster = Cluster::start();
+    cluster
+        .connect()
+        .batch_execute(
+            "CREATE ROLE seller LOGIN; GRANT CREATE ON SCHEMA public TO seller;
+             CREATE TABLE fired_as (role name); GRANT INSERT ON fired_as TO seller",
+        )
+        .unwrap();
+    let mut client = cluster.connect_as_caller("seller");
+    client
+        .batch_execute(
+            "CREATE FUNCTION without_dogs() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                INSERT INTO fired_as VALUES (current_user);
+                IF NEW.embedding IS NOT NULL AND NEW.title = 'a dog' THEN RAISE EXCEPTION 'no dogs' USING ERRCODE = 'check_violation'; END IF;
+                RETURN NULL; END $$;
+             CREATE TABLE t (id int PRIMARY KEY, title text)",
+        )
+        .unwrap();
+    let trigger = "CREATE CONSTRAINT TRIGGER late AFTER INSERT OR UPDATE ON t DEFERRABLE INITIALLY DEFERRED \
+        FOR EACH ROW EXECUTE FUNCTION without_dogs()";
+    client.batch_execute(trigger).unwrap();
+    let rows = "INSERT INTO t VALUES (1, 'a cat'), (2, 'a dog'), (3, 'a bird')";
+    let embedded = "SELECT count(*) FROM t WHERE embedding IS NOT NULL";
+    let rejected = "SELECT count(*) FROM clip_failures WHERE sqlstate = '23514' AND message = 'no dogs' AND key = '{\"id\": 2}'";
+    // A worker.
+    assert_eq!(attach(&mut client, "t", "title", "embedding", ", mode => 'queue'"), None);
+    client.batch_execute(rows).unwrap();
+    wait_until(&mut client, "SELECT count(*) = 2 FROM t WHERE embedding IS NOT NULL");
+    wait_until(&mut client, &rejected.replace("count(*)", "count(*) = 1"));
+    // A backfill.
+    client.batch_execute("SELECT clip_auto_embed_drop('t'); DELETE FROM t").unwrap();
+    client.batch_execute(rows).unwrap();
+    assert_eq!(attach(&mut client, "t", "title", "embedding", ", mode => 'statement'"), None);
+    client.batch_execute("CALL clip_backfill('t')").unwrap();
+    assert_eq!([count(&mut client, embedded), count(&mut client, rejected)], [2, 1]);
+    // The owner changes the type, also in a transaction with other work.
+    client
+        .batch_execute("BEGIN; UPDATE t SET title = 'a tree' WHERE id = 2; COMMIT; ALTER TABLE t ALTER title TYPE varchar(40) USING title || '!'")
+        .unwrap();
+    assert_eq!(count(&mut client, embedded), 0);
+    // A new session, because PL/pgSQL keeps the type of NEW.title.
+    let mut client = cluster.connect_as("seller");
+    client.batch_execute("CALL clip_backfill('t')").unwrap();
+    assert_eq!(count(&mut client, embedded), 3);
+    assert_eq!(stale(&mut client, "t", "title", "embedding"), 0);
+    assert_eq!(count(&mut cluster.connect(), "SELECT count(*) FROM fired_as WHERE role <> 'seller'"), 0);
+    cluster.assert_no_crash();
+}

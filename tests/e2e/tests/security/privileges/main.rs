@@ -1,6 +1,7 @@
 //! The rights of a role that can only connect, and the rights that the install script grants to nobody else.
 
 mod installation;
+mod policies;
 mod roles;
 
 use std::path::Path;
