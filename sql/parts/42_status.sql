@@ -79,7 +79,7 @@ CREATE VIEW @extschema@.clip_auto_embed_status AS
 SELECT s.relation::pg_catalog.text AS relation, s.source, s.target, s.model, s.model_state, s.mode, s.on_error, s.on_vector, s.index::pg_catalog.text AS index,
        s."rows", s.embedded, s.pending, s.failed, s.oldest_pending, s.rate, s.seconds_left
   FROM @extschema@._clip_auto_embed_status() AS s;
-COMMENT ON VIEW clip_auto_embed_status IS 'embedded columns, with model, mode and progress; counts are NULL for tables that you cannot read, and for tables of other roles whose policies apply to you';
+COMMENT ON VIEW clip_auto_embed_status IS 'embedded columns, with model, mode and progress; counts are NULL for tables that you cannot read completely';
 COMMENT ON COLUMN clip_auto_embed_status.relation IS 'the table, with its schema if that is not in the search_path';
 COMMENT ON COLUMN clip_auto_embed_status.source IS 'the source column; NULL if the embeddings were registered by clip_adopt';
 COMMENT ON COLUMN clip_auto_embed_status.target IS 'the embedding column';

@@ -1,32 +1,3 @@
--- The statement of a search, which returns keys. "exact" is the same search in a form that no index supports, or NULL if it would
--- find the same rows.
-CREATE FUNCTION _clip_search_statements(relation regclass, k integer, target name, filter text, key_column name,
-	OUT nearest text, OUT exact text, OUT candidates integer, OUT model text, OUT digest text, OUT named text)
-	LANGUAGE plpgsql STABLE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-	parts record;
-	-- Two steps, because an index scan in relaxed order finds more rows but returns them slightly out of order.
-	search CONSTANT text := E'WITH nearest AS MATERIALIZED (\nSELECT %s, %s AS distance\n  FROM %s\n WHERE %s\n ORDER BY %s\n LIMIT %s\n)\n'
-		'SELECT * FROM nearest ORDER BY distance';
-	columns text;
-BEGIN
-	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, '$1'::pg_catalog.text);
-	PERFORM @extschema@._clip_require_number('k'::pg_catalog.text, k, 1);
-	columns := @extschema@._clip_search_key(relation, parts.alias, key_column);
-	nearest := format(search, columns, parts.distance, parts.rows_of, parts.present || parts.filtered, parts.place, k);
-	IF parts.may_omit THEN
-		exact := format(search, columns, parts.distance, parts.rows_of, parts.present || parts.filtered, parts.exact_place, k);
-	END IF;
-	candidates := k;
-	model := parts.model;
-	digest := parts.digest;
-	named := relation::text;
-END
-$$;
-COMMENT ON FUNCTION _clip_search_statements(regclass, integer, name, text, name) IS 'internal: statements of a search, and the model of its column';
-
 CREATE FUNCTION _clip_search_sql(relation regclass, k integer, target name, filter text) RETURNS text
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
@@ -116,22 +87,25 @@ $$;
 COMMENT ON FUNCTION _clip_pending_statement(oid, regclass, name) IS 'internal: statement that looks for pending rows, which searches do not find';
 
 CREATE FUNCTION clip_search(relation regclass, query text, k integer DEFAULT 10, target name DEFAULT 'embedding', filter text DEFAULT NULL,
-	model text DEFAULT NULL, key_column name DEFAULT NULL)
-	RETURNS TABLE (key bigint, key_text text, key_uuid uuid, key_json jsonb, distance double precision)
+	model text DEFAULT NULL, key_column name DEFAULT NULL, min_relevance double precision DEFAULT NULL, per name DEFAULT NULL,
+	per_size integer DEFAULT 1, exclude jsonb DEFAULT NULL)
+	RETURNS TABLE (key bigint, key_text text, key_uuid uuid, key_json jsonb, distance double precision, rank integer, relevance double precision)
 	AS 'MODULE_PATHNAME', 'clip_search_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 10;
-COMMENT ON FUNCTION clip_search(regclass, text, integer, name, text, text, name)
-	IS 'search by a text: keys of the k most similar rows that match a filter, with the cosine distance';
+COMMENT ON FUNCTION clip_search(regclass, text, integer, name, text, text, name, double precision, name, integer, jsonb)
+	IS 'search by a text: keys of the k most similar rows that match a filter, with distance, rank and relevance';
 
 CREATE FUNCTION clip_search_image(relation regclass, query bytea, k integer DEFAULT 10, target name DEFAULT 'embedding', filter text DEFAULT NULL,
-	model text DEFAULT NULL, key_column name DEFAULT NULL)
-	RETURNS TABLE (key bigint, key_text text, key_uuid uuid, key_json jsonb, distance double precision)
+	model text DEFAULT NULL, key_column name DEFAULT NULL, min_relevance double precision DEFAULT NULL, per name DEFAULT NULL,
+	per_size integer DEFAULT 1, exclude jsonb DEFAULT NULL)
+	RETURNS TABLE (key bigint, key_text text, key_uuid uuid, key_json jsonb, distance double precision, rank integer, relevance double precision)
 	AS 'MODULE_PATHNAME', 'clip_search_image_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 10;
-COMMENT ON FUNCTION clip_search_image(regclass, bytea, integer, name, text, text, name)
-	IS 'search by an encoded image: keys of the k most similar rows that match a filter, with the cosine distance';
+COMMENT ON FUNCTION clip_search_image(regclass, bytea, integer, name, text, text, name, double precision, name, integer, jsonb)
+	IS 'search by an encoded image: keys of the k most similar rows that match a filter, with distance, rank and relevance';
 
 CREATE FUNCTION clip_search_vector(relation regclass, query vector, k integer DEFAULT 10, target name DEFAULT 'embedding', filter text DEFAULT NULL,
-	key_column name DEFAULT NULL)
-	RETURNS TABLE (key bigint, key_text text, key_uuid uuid, key_json jsonb, distance double precision)
+	key_column name DEFAULT NULL, min_relevance double precision DEFAULT NULL, per name DEFAULT NULL,
+	per_size integer DEFAULT 1, exclude jsonb DEFAULT NULL)
+	RETURNS TABLE (key bigint, key_text text, key_uuid uuid, key_json jsonb, distance double precision, rank integer, relevance double precision)
 	AS 'MODULE_PATHNAME', 'clip_search_vector_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 10;
-COMMENT ON FUNCTION clip_search_vector(regclass, vector, integer, name, text, name)
-	IS 'search by a vector: keys of the k most similar rows that match a filter, with the cosine distance';
+COMMENT ON FUNCTION clip_search_vector(regclass, vector, integer, name, text, name, double precision, name, integer, jsonb)
+	IS 'search by a vector: keys of the k most similar rows that match a filter, with distance, rank and relevance';

@@ -10,6 +10,7 @@ DECLARE
 	-- The best value of the paper, which others use, too.
 	smoothing CONSTANT integer := 60;
 	parts record;
+	key record;
 	kind text;
 	columns text;
 	search CONSTANT text := E'SELECT COALESCE(v.key, w.key) AS key, COALESCE(v.key_text, w.key_text) AS key_text, COALESCE(v.key_uuid, w.key_uuid) AS key_uuid,\n'
@@ -37,13 +38,15 @@ BEGIN
 			DETAIL = 'Full-text search needs a column of type tsvector.',
 			HINT = format('Add a column, and a GIN index on it: ALTER TABLE %s ADD COLUMN words tsvector GENERATED ALWAYS AS (to_tsvector(''english'', title)) STORED.', relation);
 	END IF;
-	columns := @extschema@._clip_search_key(relation, parts.alias, key_column);
+	SELECT * INTO key FROM @extschema@._clip_search_key(relation, key_column);
+	columns := @extschema@._clip_search_columns(key.names, key.types, parts.alias);
 	-- Rows with lower ranks contribute little.
 	candidates := greatest(100, least(2 * k::bigint, 1000000));
 	nearest := format(search, smoothing, columns, parts.alias, parts.distance, parts.rows_of, parts.present, parts.filtered, parts.place, candidates, words, k);
 	IF parts.may_omit THEN
 		exact := format(search, smoothing, columns, parts.alias, parts.distance, parts.rows_of, parts.present, parts.filtered, parts.exact_place, candidates, words, k);
 	END IF;
+	candidates := greatest(candidates, @extschema@._clip_candidates(relation, k, false));
 	model := parts.model;
 	digest := parts.digest;
 	named := relation::text;

@@ -8,7 +8,8 @@ use pgrx::prelude::*;
 
 use super::column::{name, regclass, text};
 use super::select::{ef_search, select};
-use super::{forward, settings};
+use super::forward;
+use super::prepared::settings;
 use crate::pg::messages::{broken_extension, null_argument};
 use crate::pg::roles::{Extension, with_settings};
 use crate::pg::spi::read;

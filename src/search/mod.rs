@@ -7,6 +7,7 @@ mod column;
 mod duplicates;
 mod errors;
 mod pending;
+mod prepared;
 mod query;
 mod select;
 
@@ -17,13 +18,15 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::pg::messages::{broken_extension, null_argument};
-use crate::pg::roles::{Extension, with_settings};
+use crate::pg::roles::Extension;
 use crate::pg::spi::{Row, read, required};
-use crate::pg::text::{ServerText, Text};
+use crate::pg::text::ServerText;
+use crate::pg::values::RawDatum;
 use crate::pg::varlena::Varlena;
-use column::{Model, SearchColumn, name, regclass, text};
+use column::{name, regclass, text};
+use prepared::{Prepared, Search, prepare_hybrid};
 use query::Query;
-use select::{ef_search, select};
+use select::select;
 
 type Found = TableIterator<
     'static,
@@ -33,6 +36,8 @@ type Found = TableIterator<
         name!(key_uuid, Option<Uuid>),
         name!(key_json, Option<ServerText>),
         name!(distance, Option<f64>),
+        name!(rank, Option<i32>),
+        name!(relevance, Option<f64>),
     ),
 >;
 
@@ -49,90 +54,6 @@ type FoundTogether = TableIterator<
     ),
 >;
 
-/// The common arguments of all searches.
-struct Search<'a> {
-    relation: Option<pg_sys::Oid>,
-    k: Option<i32>,
-    target: Option<&'a CStr>,
-    filter: Option<Varlena<'a>>,
-    key_column: Option<&'a CStr>,
-}
-
-/// A validated search with its statements.
-struct Prepared<'a> {
-    extension: Extension,
-    column: SearchColumn<'a>,
-    k: usize,
-    nearest: ServerText,
-    /// The same search in a form that no index supports. None if no index can omit rows.
-    exact: Option<ServerText>,
-    /// Number of rows that an index should return.
-    candidates: i32,
-}
-
-impl<'a> Search<'a> {
-    /// Gets the statements as the extension's owner, because a role that searches through a view may not be able to use our schema.
-    /// Reads only catalogs.
-    fn prepare(self, words: Option<&CStr>) -> Result<Prepared<'a>, ErrorReport> {
-        let relation = self.relation.ok_or_else(|| null_argument("relation"))?;
-        let target = self.target.ok_or_else(|| null_argument("target"))?;
-        let extension = Extension::find().ok_or_else(|| broken_extension("the extension does not exist"))?;
-        let filter = text(self.filter);
-        let key_column = self.key_column.map_or(DatumWithOid::null_oid(pg_sys::NAMEOID), name);
-        let mut arguments = vec![regclass(relation), self.k.into(), name(target), filter, key_column];
-        let function = match words {
-            None => "_clip_search_statements($1, $2, $3, $4, $5)",
-            Some(words) => {
-                arguments.push(name(words));
-                "_clip_hybrid_statements($1, $6, $2, $3, $4, $5)"
-            }
-        };
-        let found = extension.as_owner(|schema| {
-            let columns = "s.nearest, s.exact, s.candidates, s.model, s.digest, s.named";
-            read(&format!("SELECT {columns} FROM {schema}.{function} AS s"), &arguments, |row| {
-                let Text(named) = required(row, 6)?;
-                let column = SearchColumn { relation, target, made_by: Model::new(row.get(4)?, row.get(5)?), named };
-                Ok((column, row.get(1)?, row.get(2)?, required(row, 3)?))
-            })
-        });
-        let Ok(Some((column, Some(nearest), exact, candidates))) = found else {
-            return Err(broken_extension("a function returned no statement"));
-        };
-        let k = self.k.and_then(|k| usize::try_from(k).ok()).unwrap_or_default();
-        Ok(Prepared { extension, column, k, nearest, exact, candidates })
-    }
-}
-
-impl Prepared<'_> {
-    /// Runs the search with settings that make the index find k rows if k rows match. If it finds fewer, runs the exact search.
-    fn run<T>(
-        self,
-        arguments: &[DatumWithOid<'_>],
-        read: impl Fn(&Row<'_>) -> spi::SpiResult<T>,
-    ) -> Result<Vec<T>, ErrorReport> {
-        let ef_search = ef_search(self.candidates);
-        let found = with_settings(&settings(&ef_search), || {
-            let found = select(self.nearest.bytes(), arguments, &read)?;
-            match &self.exact {
-                Some(exact) if found.len() < self.k => select(exact.bytes(), arguments, &read),
-                _ => Ok(found),
-            }
-        })?;
-        self.column.notice_pending();
-        Ok(found)
-    }
-}
-
-/// The settings of a search. Iterative scans replace rows that the filter removes. Keys as jsonb keep all digits.
-fn settings(ef_search: &CStr) -> [(&'static CStr, &CStr); 4] {
-    [
-        (c"extra_float_digits", c"1"),
-        (c"hnsw.iterative_scan", c"relaxed_order"),
-        (c"ivfflat.iterative_scan", c"relaxed_order"),
-        (c"hnsw.ef_search", ef_search),
-    ]
-}
-
 /// Returns pgvector's type.
 fn vector_type(extension: &Extension) -> Result<pg_sys::Oid, ErrorReport> {
     let question = |schema: &str| {
@@ -141,9 +62,10 @@ fn vector_type(extension: &Extension) -> Result<pg_sys::Oid, ErrorReport> {
     extension.as_owner(question).ok().flatten().ok_or_else(|| broken_extension("the type vector does not exist"))
 }
 
+/// Embeds the query, and runs the search.
 fn search(search: Search<'_>, query: Option<Query<'_>>, model: Option<Varlena<'_>>) -> Result<Found, ErrorReport> {
     let query = query.ok_or_else(|| null_argument("query"))?;
-    let prepared = search.prepare(None)?;
+    let prepared = search.prepare(matches!(query, Query::Image(_)))?;
     let vector = prepared.column.embed(query, model)?;
     // SAFETY: the datum is a vector, which lives as long as the call.
     let vector = unsafe { DatumWithOid::new(vector, vector_type(&prepared.extension)?) };
@@ -151,11 +73,17 @@ fn search(search: Search<'_>, query: Option<Query<'_>>, model: Option<Varlena<'_
 }
 
 fn found(prepared: Prepared<'_>, vector: DatumWithOid<'_>) -> Result<Found, ErrorReport> {
-    let read = |row: &Row<'_>| Ok((row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?));
-    Ok(TableIterator::new(prepared.run(&[vector], read)?))
+    let read = |row: &Row<'_>| {
+        let key = (row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?);
+        let rank: i32 = required(row, 6)?;
+        let found = (key.0, key.1, key.2, key.3, row.get(5)?, Some(rank), row.get(7)?);
+        Ok((rank, required::<bool>(row, 8)?, found))
+    };
+    Ok(TableIterator::new(prepared.nearest(vector, read)?))
 }
 
 #[pg_extern(sql = false)]
+#[allow(clippy::too_many_arguments, reason = "as many as the SQL function has")]
 fn clip_search(
     relation: Option<pg_sys::Oid>,
     query: Option<Varlena<'_>>,
@@ -164,11 +92,17 @@ fn clip_search(
     filter: Option<Varlena<'_>>,
     model: Option<Varlena<'_>>,
     key_column: Option<&CStr>,
+    min_relevance: Option<f64>,
+    per: Option<&CStr>,
+    per_size: Option<i32>,
+    exclude: Option<RawDatum>,
 ) -> Result<Found, ErrorReport> {
-    search(Search { relation, k, target, filter, key_column }, query.map(Query::Text), model)
+    let wanted = Search { relation, k, target, filter, key_column, min_relevance, per, per_size, exclude };
+    search(wanted, query.map(Query::Text), model)
 }
 
 #[pg_extern(sql = false)]
+#[allow(clippy::too_many_arguments, reason = "as many as the SQL function has")]
 fn clip_search_image(
     relation: Option<pg_sys::Oid>,
     query: Option<Varlena<'_>>,
@@ -177,11 +111,17 @@ fn clip_search_image(
     filter: Option<Varlena<'_>>,
     model: Option<Varlena<'_>>,
     key_column: Option<&CStr>,
+    min_relevance: Option<f64>,
+    per: Option<&CStr>,
+    per_size: Option<i32>,
+    exclude: Option<RawDatum>,
 ) -> Result<Found, ErrorReport> {
-    search(Search { relation, k, target, filter, key_column }, query.map(Query::Image), model)
+    let wanted = Search { relation, k, target, filter, key_column, min_relevance, per, per_size, exclude };
+    search(wanted, query.map(Query::Image), model)
 }
 
 #[pg_extern(sql = false)]
+#[allow(clippy::too_many_arguments, reason = "as many as the SQL function has")]
 fn clip_search_vector(
     relation: Option<pg_sys::Oid>,
     query: Option<Varlena<'_>>,
@@ -189,9 +129,15 @@ fn clip_search_vector(
     target: Option<&CStr>,
     filter: Option<Varlena<'_>>,
     key_column: Option<&CStr>,
+    min_relevance: Option<f64>,
+    per: Option<&CStr>,
+    per_size: Option<i32>,
+    exclude: Option<RawDatum>,
 ) -> Result<Found, ErrorReport> {
     let query = query.ok_or_else(|| null_argument("query"))?;
-    let prepared = Search { relation, k, target, filter, key_column }.prepare(None)?;
+    let wanted = Search { relation, k, target, filter, key_column, min_relevance, per, per_size, exclude };
+    // The vector may be the embedding of a text.
+    let prepared = wanted.prepare(false)?;
     let kind = vector_type(&prepared.extension)?;
     // SAFETY: the SQL declaration of the argument is vector.
     let vector = unsafe { query.argument(kind) };
@@ -213,7 +159,7 @@ fn clip_hybrid_search(
 ) -> Result<FoundTogether, ErrorReport> {
     let query = query.ok_or_else(|| null_argument("query"))?;
     let words = words.ok_or_else(|| null_argument("words"))?;
-    let prepared = Search { relation, k, target, filter, key_column }.prepare(Some(words))?;
+    let prepared = prepare_hybrid(relation, k, target, filter, key_column, words)?;
     let vector = prepared.column.embed(Query::Text(query), model)?;
     // SAFETY: the datums are of these types and live as long as the call.
     let (vector, configuration) = unsafe {

@@ -10,7 +10,7 @@ ANALYZE thing;
 CREATE FUNCTION scans(query text) RETURNS SETOF text LANGUAGE plpgsql AS $$
 DECLARE line text;
 BEGIN
-  FOR line IN EXECUTE 'EXPLAIN (COSTS off) ' || replace(query, '$1', $q$'[1,0,0]'$q$) LOOP
+  FOR line IN EXECUTE 'EXPLAIN (COSTS off) ' || replace(replace(query, '$1', $q$'[1,0,0]'$q$), '$2', '40') LOOP
     IF line ~ 'Scan|Order By|Index Cond|Filter' AND line !~ 'CTE Scan|Subquery Scan' THEN RETURN NEXT trim(line, ' ->'); END IF;
   END LOOP;
 END $$;
@@ -31,9 +31,14 @@ SELECT count(*) FROM clip_search_vector('thing', '[0,1,0]', 10, filter => 'id IN
 SHOW hnsw.iterative_scan;
 SHOW hnsw.ef_search;
 SELECT k, wide, (SELECT count(*) FROM clip_search_vector('thing', '[1,0,0]', k, filter => format($$current_setting('hnsw.ef_search') = '%s' AND current_setting('hnsw.iterative_scan') = 'relaxed_order'$$, wide))) AS found
-  FROM (VALUES (10, 40), (100, 100), (5000, 1000)) AS v (k, wide);
-SET hnsw.ef_search = 300;
-SELECT count(*) FROM clip_search_vector('thing', '[1,0,0]', 10, filter => $$current_setting('hnsw.ef_search') = '300'$$);
+  FROM (VALUES (10, 800), (450, 900), (5000, 1000)) AS v (k, wide);
+SELECT _clip_candidates('thing', 10, false) AS text, _clip_candidates('thing', 10, true) AS image, _clip_candidates('thing', 200, true) AS many_images;
+UPDATE pg_class SET reltuples = 1000000 WHERE relname = 'thing';
+SELECT _clip_candidates('thing', 10, false) AS text, _clip_candidates('thing', 10, true) AS image;
+ANALYZE thing;
+
+SET hnsw.ef_search = 900;
+SELECT count(*) FROM clip_search_vector('thing', '[1,0,0]', 10, filter => $$current_setting('hnsw.ef_search') = '900'$$);
 SHOW hnsw.ef_search;
 RESET hnsw.ef_search;
 -- The statement, and how it is planned.
@@ -42,13 +47,84 @@ SELECT clip_search_sql('thing', 5, filter => 'kind = 7 -- and nothing else');
 SELECT scans(clip_search_sql('thing', 5));
 SELECT scans(clip_search_sql('thing', 5, filter => 'kind = 7'));
 SELECT scans(clip_search_sql('thing', 5, filter => 'id < 10'));
-SELECT scans((_clip_search_statements('thing', 5, 'embedding', NULL, NULL)).nearest);
-SELECT scans((_clip_search_statements('thing', 5, 'embedding', NULL, NULL)).exact);
+CREATE FUNCTION statements(filter text DEFAULT NULL, min_relevance float8 DEFAULT NULL, per name DEFAULT NULL, per_size int DEFAULT 1, exclude jsonb DEFAULT NULL,
+  OUT nearest text, OUT exact text) LANGUAGE sql AS $$
+SELECT nearest, exact FROM _clip_search_statements('thing', 5, 'embedding', filter, NULL, min_relevance, per, per_size, exclude, false) $$;
+SELECT scans(nearest) FROM statements();
+SELECT scans(exact) FROM statements();
+SELECT scans(nearest) FROM statements(min_relevance => 3);
+SELECT scans(nearest) FROM statements(per => 'kind');
+SELECT scans(exact) FROM statements(per => 'kind');
+CREATE INDEX thing_kind_idx ON thing (kind);
+SELECT scans(nearest) FROM statements(per => 'kind', per_size => 2);
+DROP INDEX thing_kind_idx;
+SELECT scans(nearest) FROM statements(exclude => '[1, 2]');
+SELECT scans(nearest) FROM statements(per => 'kind', exclude => '[1, 2]');
+SELECT scans(nearest) FROM statements(filter => 'id > 7', per => 'kind', exclude => '[1, 2]');
 -- What ORMs write.
 SELECT scans('SELECT id FROM thing WHERE kind = 7 ORDER BY embedding <=> $1 LIMIT 10');
 SELECT scans('WITH nearest AS MATERIALIZED (SELECT id, embedding <=> $1 AS distance FROM thing WHERE kind = 7 ORDER BY distance LIMIT 10) SELECT * FROM nearest ORDER BY distance + 0');
 -- A distance that is not ascending, or computed with, is served by no index.
 SELECT scans('SELECT id FROM thing ORDER BY 1 - (embedding <=> $1) DESC LIMIT 10');
+-- Ranks, the best rows of groups, and excluded keys.
+SELECT rank, key FROM clip_search_vector('thing', '[1,0,0]', 3);
+SELECT rank, key, kind FROM clip_search_vector('thing', '[1,0,0]', 3, per => 'kind', per_size => 2) JOIN thing ON id = key ORDER BY rank, distance;
+-- The nearest 700 rows belong to seven of the groups.
+ALTER TABLE thing ADD COLUMN batch int;
+UPDATE thing SET batch = NULLIF(id / 100, 3);
+ANALYZE thing;
+SELECT rank, key, batch FROM clip_search_vector('thing', '[1,0,0]', 7, per => 'batch') JOIN thing ON id = key ORDER BY rank;
+SELECT rank, array_agg(key ORDER BY distance) FROM clip_search_vector('thing', '[1,0,0]', 4, per => 'batch', per_size => 3) GROUP BY rank ORDER BY rank;
+SELECT count(*), max(rank), count(DISTINCT batch) FROM clip_search_vector('thing', '[1,0,0]', 300, per => 'batch') JOIN thing ON id = key;
+SELECT rank, batch FROM clip_search_vector('thing', '[1,0,0]', 2, filter => 'batch > 150', per => 'batch') JOIN thing ON id = key ORDER BY rank;
+-- Excluded rows; with groups, their groups.
+SELECT rank, key FROM clip_search_vector('thing', '[1,0,0]', 2, exclude => '[1, {"id": 2}]');
+SELECT rank, key FROM clip_search_vector('thing', '[1,0,0]', 2, exclude => '1');
+SELECT rank, key FROM clip_search_vector('thing', '[1,0,0]', 2, exclude => '[]');
+SELECT rank, batch FROM clip_search_vector('thing', '[1,0,0]', 3, per => 'batch', exclude => '[5, 155, 320]') JOIN thing ON id = key ORDER BY rank;
+-- Pages that neither repeat nor lose a row.
+WITH RECURSIVE page (number, keys) AS (
+  SELECT 1, (SELECT jsonb_agg(key) FROM clip_search_vector('thing', '[1,0,0]', 10))
+  UNION ALL
+  SELECT number + 1, keys || (SELECT jsonb_agg(key) FROM clip_search_vector('thing', '[1,0,0]', 10, exclude => keys)) FROM page WHERE number < 20
+) SELECT number, jsonb_array_length(keys) AS keys, (SELECT count(DISTINCT k) FROM jsonb_array_elements(keys) AS k) AS different,
+         (SELECT count(*) FROM jsonb_array_elements(keys) AS k WHERE k::int <= 200) AS nearest FROM page WHERE number = 20;
+-- Relevance: standard deviations by which a row is nearer than the average row.
+CREATE TABLE few AS SELECT * FROM thing WHERE id % 100 = 1;
+SELECT bool_and(abs(s.relevance - (t.mean - s.distance) / t.deviation) < 1e-9) AS same, count(*) AS found, min(s.relevance) < -1 AS far
+  FROM clip_search_vector('few', '[1,0,0]', 1000, key_column => 'id', min_relevance => '-Infinity') AS s,
+       (SELECT avg(embedding <=> '[1,0,0]') AS mean, stddev_pop(embedding <=> '[1,0,0]') AS deviation FROM few) AS t;
+SELECT relevance FROM clip_search_vector('few', '[1,0,0]', 1, key_column => 'id', filter => 'id = 1', min_relevance => 0) WHERE relevance BETWEEN 1 AND 3 IS NOT TRUE;
+DELETE FROM few WHERE id > 1;
+SELECT relevance FROM clip_search_vector('few', '[1,0,0]', 1, key_column => 'id', min_relevance => 0);
+SELECT count(*) FROM clip_search_vector('few', '[1,0,0]', 1, key_column => 'id', min_relevance => 0.1);
+DROP TABLE few;
+-- A sample of the rows of a large table gives the mean and the deviation.
+SELECT count(*) BETWEEN 1000 AND 3000 AS some, bool_and(relevance >= 1.5) AS relevant FROM clip_search_vector('thing', '[1,0,0]', 5000, min_relevance => 1.5);
+SELECT count(*) FROM clip_search_vector('thing', '[1,0,0]', 10, min_relevance => 'Infinity');
+SELECT key, relevance FROM clip_search_vector('thing', '[1,0,0]', 1);
+-- Several queries in one call; the rows like a row; a blend.
+SELECT q.number, s.rank, s.key FROM unnest(ARRAY['[1,0,0]', '[0,1,0]']::vector[]) WITH ORDINALITY AS q (query, number),
+  clip_search_vector('thing', q.query, 2) AS s ORDER BY number, rank;
+SELECT rank, key FROM clip_search_vector('thing', (SELECT embedding FROM thing WHERE id = 100), 2, exclude => '100');
+SELECT rank, key FROM clip_search_vector('thing', (SELECT clip_blend(array_agg(embedding)) FROM thing WHERE id IN (100, 121)), 2);
+-- A prepared statement, with all parameters.
+PREPARE search (vector, int, text, float8, name, int, jsonb) AS
+  SELECT rank, key FROM clip_search_vector('thing', $1, $2, filter => $3, min_relevance => $4, per => $5, per_size => $6, exclude => $7);
+EXECUTE search ('[1,0,0]', 2, 'id > 50', '-Infinity', 'kind', 2, '[51]');
+EXECUTE search ('[1,0,0]', 2, NULL, NULL, NULL, 1, NULL);
+DEALLOCATE search;
+-- Errors.
+SELECT key FROM clip_search_vector('thing', '[1,0,0]', exclude => '["one"]');
+SELECT key FROM clip_search_vector('thing', '[1,0,0]', exclude => '{"key": 1}');
+SELECT key FROM clip_search_vector('thing', '[1,0,0]', exclude => 'null');
+SELECT key FROM clip_search_vector('thing', '[1,0,0]', exclude => '[[1]]');
+SELECT key FROM clip_search_vector('thing', '[1,0,0]', per => 'nothing');
+SELECT key FROM clip_search_vector('thing', '[1,0,0]', per => 'kind', per_size => 0);
+SELECT key FROM clip_search_vector('thing', '[1,0,0]', per => 'kind', per_size => NULL);
+SELECT key FROM clip_search_vector('thing', '[1,0,0]', min_relevance => 'NaN');
+ALTER TABLE thing DROP COLUMN batch;
+ANALYZE thing;
 -- Other indexes: inner product, half precision.
 CREATE TABLE other_thing (LIKE thing INCLUDING GENERATED);
 INSERT INTO other_thing SELECT id, kind, title, embedding FROM thing WHERE id <= 5000;
@@ -140,12 +216,19 @@ SELECT * FROM clip_search_vector('keyed_uuid', '[1,0]');
 SELECT * FROM clip_search_vector('keyed_text', '[1,0]');
 SELECT * FROM clip_search_vector('keyed_text', '[1,0]', key_column => 'other');
 SELECT * FROM clip_search_vector('keyed_both', '[1,0]');
+SELECT count(*) FROM clip_search_vector('keyed_both', '[1,0]', exclude => '[{"a": 1, "b": "2026-01-02"}]');
+SELECT count(*) FROM clip_search_vector('keyed_both', '[1,0]', exclude => '{"a": 1, "b": "2026-01-03"}');
+SELECT count(*) FROM clip_search_vector('keyed_both', '[1,0]', exclude => '[1]');
+SELECT count(*) FROM clip_search_vector('keyed_uuid', '[1,0]', exclude => '["00000000-0000-0000-0000-000000000001"]');
+SELECT count(*) FROM clip_search_vector('keyed_text', '[1,0]', exclude => '["one", "a \"quoted\", {one}"]');
+SELECT count(*) FROM clip_search_vector('keyed_unique', '[1,0]', exclude => '[1.5]');
 SELECT * FROM clip_search_vector('keyed_unique', '[1,0]');
 SET extra_float_digits = 0;
 SELECT count(*) FROM clip_search_vector('keyed_float', '[1,0]') JOIN keyed_float ON a = (key_json->>'a')::float8;
 RESET extra_float_digits;
 SELECT * FROM clip_search_vector('keyless', '[1,0]');
 SELECT * FROM clip_search_vector('keyless', '[1,0]', key_column => 'code');
+SELECT count(*) FROM clip_search_vector('keyless', '[1,0]', key_column => 'code', exclude => '[1]');
 SELECT * FROM clip_search_vector('keyless', '[1,0]', key_column => 'nothing');
 DROP TABLE keyed_uuid, keyed_text, keyed_both, keyed_unique, keyed_float, keyless;
 DROP DOMAIN short;

@@ -1,0 +1,189 @@
+-- The equality operator of a type, from its default operator class.
+CREATE FUNCTION _clip_equality(kind oid) RETURNS text
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT COALESCE((
+	SELECT format('OPERATOR(%I.%s)', n.nspname, o.oprname)
+	  FROM pg_opclass AS oc JOIN pg_am AS m ON m.oid = oc.opcmethod AND m.amname = 'btree'
+	  JOIN pg_amop AS am ON am.amopfamily = oc.opcfamily AND am.amopstrategy = 3 AND am.amoplefttype = oc.opcintype AND am.amoprighttype = oc.opcintype
+	  JOIN pg_operator AS o ON o.oid = am.amopopr JOIN pg_namespace AS n ON n.oid = o.oprnamespace
+	 WHERE oc.opcdefault AND oc.opcintype = kind), 'OPERATOR(pg_catalog.=)')
+$$;
+COMMENT ON FUNCTION _clip_equality(oid) IS 'internal: the equality operator of a type';
+
+-- The columns that identify the rows of a search: the key of the table, or "key_column" if the caller names it, for example for a
+-- view.
+CREATE FUNCTION _clip_search_key(relation regclass, key_column name, OUT names name[], OUT types oid[])
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF key_column IS NOT NULL THEN
+		names := ARRAY[key_column];
+		types := ARRAY[(@extschema@._clip_require_column(relation, key_column, 'the column that identifies rows'::text, 'key_column'::text)).type];
+		RETURN;
+	END IF;
+	SELECT k.names, k.types INTO names, types FROM @extschema@._clip_key(relation) AS k;
+	IF names IS NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('%s has no primary key', relation),
+			DETAIL = 'A search returns the keys of rows.',
+			HINT = format('Name a column that identifies rows: key_column => %L.', COALESCE(
+				(SELECT a.attname FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
+					AND a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'uuid'::regtype) ORDER BY a.attname <> 'id', a.attnum LIMIT 1), 'id'));
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION _clip_search_key(regclass, name) IS 'internal: columns that identify the rows of a search, with their types';
+
+-- The expressions for key, key_text, key_uuid and key_json of a search result.
+CREATE FUNCTION _clip_search_columns(names name[], types oid[], alias text) RETURNS text
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	columns CONSTANT text := '%s::pg_catalog.int8 AS key, %s::pg_catalog.text AS key_text, %s::pg_catalog.uuid AS key_uuid, %s AS key_json';
+	kind record;
+	called text;
+BEGIN
+	IF cardinality(names) = 1 THEN
+		WITH RECURSIVE base (oid, typtype, typbasetype, typcategory) AS (
+			SELECT t.oid, t.typtype, t.typbasetype, t.typcategory FROM pg_type AS t WHERE t.oid = types[1]
+			UNION ALL
+			SELECT t.oid, t.typtype, t.typbasetype, t.typcategory FROM base AS b JOIN pg_type AS t ON t.oid = b.typbasetype WHERE b.typtype = 'd'
+		)
+		SELECT b.oid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype) AS is_number, b.oid = 'uuid'::regtype AS is_uuid, b.typcategory = 'S' AS is_text
+		  INTO kind FROM base AS b WHERE b.typtype <> 'd';
+		called := format('%s.%I', alias, names[1]);
+	END IF;
+	RETURN format(columns, CASE WHEN kind.is_number THEN called ELSE 'NULL' END, CASE WHEN kind.is_text THEN called ELSE 'NULL' END,
+		CASE WHEN kind.is_uuid THEN called ELSE 'NULL' END, @extschema@._clip_key_object(names, alias));
+END
+$$;
+COMMENT ON FUNCTION _clip_search_columns(name[], oid[], text) IS 'internal: expressions for the keys of a search result';
+
+-- A condition that is true for the rows with these keys. "keys" is a key or an array of keys, as values or as in key_json.
+CREATE FUNCTION _clip_in_keys(names name[], types oid[], alias text, keys jsonb) RETURNS text
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	listed CONSTANT jsonb := CASE jsonb_typeof(keys) WHEN 'array' THEN keys ELSE jsonb_build_array(keys) END;
+	wrong jsonb;
+BEGIN
+	SELECT e INTO wrong FROM jsonb_array_elements(listed) AS e
+	 WHERE CASE jsonb_typeof(e) WHEN 'object' THEN EXISTS (SELECT FROM unnest(names) AS n WHERE e->>n IS NULL)
+	            WHEN 'array' THEN true WHEN 'null' THEN true ELSE cardinality(names) > 1 END LIMIT 1;
+	IF wrong IS NOT NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'invalid exclude: an element is no key of the table',
+			DETAIL = format('The key has %s: %s.', CASE cardinality(names) WHEN 1 THEN 'one column' ELSE 'several columns' END,
+				(SELECT string_agg(quote_ident(n), ', ' ORDER BY i) FROM unnest(names) WITH ORDINALITY AS k (n, i))),
+			HINT = CASE cardinality(names) WHEN 1 THEN 'Pass a JSON array of keys, for example: exclude => ''[1, 2]''.'
+				ELSE 'Pass a JSON array of values of key_json.' END;
+	END IF;
+	IF cardinality(names) = 1 THEN
+		RETURN format('%s.%I %s ANY (%L::%s[])', alias, names[1], @extschema@._clip_equality(types[1]),
+			ARRAY(SELECT CASE jsonb_typeof(e) WHEN 'object' THEN e->>names[1] ELSE e#>>'{}' END FROM jsonb_array_elements(listed) AS e), format_type(types[1], NULL));
+	END IF;
+	RETURN COALESCE((SELECT string_agg((SELECT format('(%s)', string_agg(format('%s.%I %s %L::%s', alias, k.name, @extschema@._clip_equality(k.type), e->>k.name,
+			format_type(k.type, NULL)), ' AND ' ORDER BY k.i)) FROM unnest(names, types) WITH ORDINALITY AS k (name, type, i)), ' OR ')
+		FROM jsonb_array_elements(listed) AS e), 'false');
+END
+$$;
+COMMENT ON FUNCTION _clip_in_keys(name[], oid[], text, jsonb) IS 'internal: condition for the rows with these keys';
+
+-- The number of rows that an index should consider. Texts are far from all images, so a search by a text starts far from the
+-- nearest rows. A vector may be the embedding of a text. docs/design/search.md has the measurements.
+CREATE FUNCTION _clip_candidates(relation regclass, k bigint, by_image boolean) RETURNS integer
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN least(1000000, greatest(2 * k, CASE WHEN by_image THEN 100 WHEN @extschema@._clip_estimated_rows(relation) < 30000 THEN 800 ELSE 450 END));
+END
+$$;
+COMMENT ON FUNCTION _clip_candidates(regclass, bigint, boolean) IS 'internal: number of rows that the index considers in a search';
+
+-- The statements of a search, which return keys.
+--   nearest   the k nearest rows by the index; with "per", of the nearest $2 rows the best "per_size" rows of the k best groups
+--   exact     the same in a form that no index supports, or NULL if it would find the same rows
+CREATE FUNCTION _clip_search_statements(relation regclass, k integer, target name, filter text, key_column name,
+	min_relevance double precision, per name, per_size integer, exclude jsonb, by_image boolean,
+	OUT nearest text, OUT exact text, OUT candidates integer, OUT model text, OUT digest text, OUT named text)
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	-- Two steps, because an index scan in relaxed order finds more rows but returns them slightly out of order.
+	search CONSTANT text := E'WITH nearest AS MATERIALIZED (\n%s\n ORDER BY %s\n LIMIT %s\n)\n'
+		'SELECT f.key, f.key_text, f.key_uuid, f.key_json, f.distance, f.rank::pg_catalog.int4 AS rank, %s AS relevance, %s AS is_relevant\n'
+		'  FROM %s AS f%s\n ORDER BY f.rank, f.distance';
+	every_row CONSTANT text := '(SELECT n.*, pg_catalog.row_number() OVER (ORDER BY n.distance) AS rank FROM nearest AS n)';
+	-- The best rows of each group, and the best groups.
+	grouped CONSTANT text := '(SELECT r.* FROM (SELECT p.*, pg_catalog.dense_rank() OVER (ORDER BY p.best, p.group_of) AS rank FROM ('
+		'SELECT n.*, pg_catalog.row_number() OVER (PARTITION BY n.group_of ORDER BY n.distance) AS place, pg_catalog.min(n.distance) OVER (PARTITION BY n.group_of) AS best FROM nearest AS n'
+		') AS p WHERE p.place OPERATOR(pg_catalog.<=) %s::pg_catalog.int8) AS r WHERE r.rank OPERATOR(pg_catalog.<=) %s::pg_catalog.int8)';
+	parts record;
+	key record;
+	group_type oid;
+	group_of text;
+	rows_read text;
+	is_excluded text;
+	outcome text;
+	relevance text := 'NULL::pg_catalog.float8';
+	is_relevant text := 'true';
+	sample record;
+	typical text := '';
+BEGIN
+	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, '$1'::pg_catalog.text);
+	PERFORM @extschema@._clip_require_number('k'::pg_catalog.text, k, 1);
+	PERFORM @extschema@._clip_require_number('per_size'::pg_catalog.text, per_size, 1);
+	IF min_relevance = 'NaN' THEN
+		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'invalid min_relevance: NaN',
+			HINT = 'Pass a number of standard deviations, for example 3.';
+	END IF;
+	SELECT * INTO key FROM @extschema@._clip_search_key(relation, key_column);
+	candidates := @extschema@._clip_candidates(relation, k, by_image);
+	model := parts.model;
+	digest := parts.digest;
+	named := relation::text;
+	IF min_relevance IS NOT NULL THEN
+		SELECT * INTO sample FROM @extschema@._clip_sample(relation, 1000);
+		relevance := 'COALESCE((t.mean OPERATOR(pg_catalog.-) f.distance) OPERATOR(pg_catalog./) t.deviation, 0::pg_catalog.float8)';
+		is_relevant := format('%s OPERATOR(pg_catalog.>=) %L::pg_catalog.float8', relevance, min_relevance);
+		typical := format(E',\n       (SELECT pg_catalog.avg(s.distance) AS mean, NULLIF(pg_catalog.stddev_pop(s.distance), 0) AS deviation FROM (SELECT %s AS distance FROM %s WHERE %s LIMIT %s) AS s) AS t',
+			parts.distance, sample.source, parts.present, sample.row_limit);
+	END IF;
+	IF per IS NOT NULL THEN
+		group_type := (@extschema@._clip_require_column(relation, per, 'the column of the groups'::text, 'per'::text)).type;
+		group_of := format('%s.%I', parts.alias, per);
+	END IF;
+	rows_read := format(E'SELECT %s, %s AS distance%s\n  FROM %s\n WHERE %s', @extschema@._clip_search_columns(key.names, key.types, parts.alias), parts.distance,
+		', ' || group_of || ' AS group_of', parts.rows_of, parts.present || parts.filtered);
+	IF exclude IS NOT NULL THEN
+		is_excluded := @extschema@._clip_in_keys(key.names, key.types, parts.alias, exclude);
+		rows_read := rows_read || CASE WHEN per IS NULL THEN format(E'\n   AND NOT (%s)', is_excluded) ELSE
+			-- The groups of the excluded rows.
+			format(E'\n   AND NOT COALESCE(%1$s %2$s ANY (ARRAY(SELECT %1$s FROM %3$s WHERE %4$s)), false)\n   AND NOT (%1$s IS NULL AND EXISTS (SELECT FROM %3$s WHERE (%4$s) AND %1$s IS NULL))',
+				group_of, @extschema@._clip_equality(group_type), parts.rows_of, is_excluded) END;
+	END IF;
+	IF per IS NULL THEN
+		nearest := format(search, rows_read, parts.place, k, relevance, is_relevant, every_row, typical);
+		exact := format(search, rows_read, parts.exact_place, k, relevance, is_relevant, every_row, typical);
+	ELSE
+		outcome := format(grouped, per_size, k);
+		nearest := format(search, rows_read, parts.place, '$2', relevance, is_relevant, outcome, typical);
+		exact := format(search, rows_read, parts.exact_place, '$2', relevance, is_relevant, outcome, typical);
+		IF per_size > 1 THEN
+			-- All rows of the groups that the nearest rows belong to. Of the other groups, none is nearer.
+			nearest := format(search, rows_read || format(E'\n   AND (%1$s %2$s ANY (ARRAY(SELECT g.group_of FROM (%3$s) AS g)) OR %1$s IS NULL AND EXISTS (SELECT FROM (%3$s) AS g WHERE g.group_of IS NULL))',
+					group_of, @extschema@._clip_equality(group_type), format(E'SELECT i.group_of FROM (%s\n ORDER BY %s LIMIT $2) AS i', rows_read, parts.place)),
+				parts.exact_place, 'ALL', relevance, is_relevant, outcome, typical);
+		END IF;
+	END IF;
+	IF NOT parts.may_omit THEN
+		exact := NULL;
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION _clip_search_statements(regclass, integer, name, text, name, double precision, name, integer, jsonb, boolean) IS 'internal: statements of a search, and the model of its column';
