@@ -5,6 +5,7 @@
 #                       all of them by default. Writes results to target/bench/*.json. The part `render` writes tables and
 #                       plots from them into docs/
 #   bench.sh quick      measures the embedded model in a minute, and prints some lines
+#   bench.sh tight      measures the recall in tables with tight groups, in ten minutes, and prints a table
 #
 # Installs its requirements into target/python (torch and transformers, some gigabytes) or, for quick, target/python-quick.
 # The server and its models are in TMPDIR, by default /tmp: up to 15 GB, which must be on a disk, not in memory.
@@ -26,12 +27,13 @@ start() {
     psql -Xqc 'CREATE EXTENSION pg_clip CASCADE' 2>/dev/null
 }
 
-if [ "${1:-}" = quick ]; then
+case ${1:-} in quick | tight)
     scripts/dev/environment.sh target/python-quick benches/requirements-quick.txt
-    start
-    target/python-quick/bin/python benches/quick.py
+    start "maintenance_work_mem = '2GB'"
+    target/python-quick/bin/python "benches/$1.py"
     exit
-fi
+    ;;
+esac
 
 scripts/dev/environment.sh target/python tests/fixtures/requirements.txt benches/requirements.txt
 parts=("$@")

@@ -7,9 +7,9 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::column::{name, regclass, text};
-use super::select::{ef_search, select};
 use super::forward;
 use super::prepared::settings;
+use super::select::{ef_search, select};
 use crate::pg::messages::{broken_extension, null_argument};
 use crate::pg::roles::{Extension, with_settings};
 use crate::pg::spi::read;

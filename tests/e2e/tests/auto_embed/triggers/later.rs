@@ -193,7 +193,8 @@ fn deferred_constraint_triggers_of_the_owner_reject_single_rows() {
     client.batch_execute(trigger).unwrap();
     let rows = "INSERT INTO t VALUES (1, 'a cat'), (2, 'a dog'), (3, 'a bird')";
     let embedded = "SELECT count(*) FROM t WHERE embedding IS NOT NULL";
-    let rejected = "SELECT count(*) FROM clip_failures WHERE sqlstate = '23514' AND message = 'no dogs' AND key = '{\"id\": 2}'";
+    let rejected =
+        "SELECT count(*) FROM clip_failures WHERE sqlstate = '23514' AND message = 'no dogs' AND key = '{\"id\": 2}'";
     // A worker.
     assert_eq!(attach(&mut client, "t", "title", "embedding", ", mode => 'queue'"), None);
     client.batch_execute(rows).unwrap();

@@ -24,7 +24,8 @@ fn the_status_view_runs_no_policies_of_other_roles() {
              CREATE POLICY spy ON t USING (spy()); INSERT INTO t VALUES (1, 'a cat')",
         )
         .unwrap();
-    let query = "SELECT count(*), count(rows), count(pending), count(failed) FROM clip_auto_embed_status WHERE relation = 't'";
+    let query =
+        "SELECT count(*), count(rows), count(pending), count(failed) FROM clip_auto_embed_status WHERE relation = 't'";
     let counted = |client: &mut Client| {
         let row = client.query_one(query, &[]).unwrap();
         [0, 1, 2, 3].map(|column| row.get::<_, i64>(column))
