@@ -85,6 +85,11 @@ test: ready
 	PG_CONFIG="$(PG_CONFIG_PATH)" cargo test --release --target-dir target --no-fail-fast -p clip -p pgclip -p e2e
 	PG_CONFIG="$(PG_CONFIG_PATH)" PG_CLIP_TEST_SCHEMA=elsewhere cargo test --release --target-dir target --no-fail-fast -p e2e $(addprefix --test ,$(OUT_OF_REACH)) -- --skip a_hundred_thousand_rows
 
+# Run the applications in examples/, each with its own tools. Needs Node 20 or newer. RECIPE=django runs one.
+test-applications: ready
+	scripts/setup.sh "$(PG_CONFIG)" chromium openjdk-17-jdk-headless libpostgresql-jdbc-java python3-venv rake ruby-activerecord ruby-pg
+	PG_CONFIG="$(PG_CONFIG_PATH)" cargo test --release --target-dir target --no-fail-fast -p applications -- --test-threads 2 $(RECIPE)
+
 # Run one test, SQL file or page with the installed extension: make one TEST=queue::any_key_will_do, SQL=errors, PAGE=README.md
 one: TEST ?= $(if $(PAGE),pages,regress)
 one:

@@ -210,16 +210,28 @@ impl Cluster {
     }
 
     /// Returns the configuration of a connection, for tests that need more options.
+    /// Returns the path of the server's socket.
+    pub fn socket(&self) -> PathBuf {
+        let [folder, port] = self.address();
+        Path::new(&folder).join(format!(".s.PGSQL.{port}"))
+    }
+
     pub fn config(&self, user: &str) -> Config {
+        let [folder, port] = self.address();
+        let mut config = Config::new();
+        config.host_path(folder).port(port.parse().unwrap()).dbname("postgres").user(user);
+        config
+    }
+
+    /// Returns the directory of the server's socket, and the number in its name.
+    fn address(&self) -> [String; 2] {
         let output = self.script("env").output().unwrap();
         let variables = String::from_utf8(output.stdout).unwrap();
         let value = |name: &str| {
             let line = variables.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).unwrap();
             line.to_owned()
         };
-        let mut config = Config::new();
-        config.host_path(value("PGHOST")).port(value("PGPORT").parse().unwrap()).dbname("postgres").user(user);
-        config
+        ["PGHOST", "PGPORT"].map(value)
     }
 }
 
