@@ -77,7 +77,9 @@ if __name__ == "__main__":
         with Session(engine) as session:
             commands[command](session, *arguments)
     except DBAPIError as error:
-        # The driver's error has the parts.
+        # The driver's error has the parts. A failure to connect has none.
+        if error.orig.sqlstate is None:
+            raise
         diagnostic = error.orig.diag
         lines = [f"{diagnostic.sqlstate}: {diagnostic.message_primary}", diagnostic.message_hint]
         sys.exit("\n".join(filter(None, lines)))

@@ -72,7 +72,9 @@ class Command(BaseCommand):
         try:
             self.commands[command](*arguments)
         except DatabaseError as error:
-            # The driver's error has the parts. Its whole text may contain values of the row.
+            # The driver's error has the parts. A failure to connect has none.
             cause = error.__cause__
+            if cause.sqlstate is None:
+                raise
             lines = [f"{cause.sqlstate}: {cause.diag.message_primary}", cause.diag.message_hint]
             sys.exit("\n".join(filter(None, lines)))
