@@ -1,48 +1,85 @@
-"""An application: it stores pictures as ever, and finds them by words.
-
-    DATABASE_URL=postgresql+psycopg:///photos python app.py add FILE.tsv
-    DATABASE_URL=postgresql+psycopg:///photos python app.py find WORDS
-"""
+"""app.py add|load|find|similar|change|remove|pending|queue …"""
 
 import csv
-import os
 import sys
+from pathlib import Path
 
-from models import Photo
-from sqlalchemy import create_engine, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import column, func, insert, select, table, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session, undefer
+
+from database import engine
+from models import Product
 
 
 def read(path):
-    """Titles and pictures of a file that COPY would read."""
-    csv.field_size_limit(10_000_000)
+    return Path(path).read_bytes()
+
+
+def add(session, title, price, image):
+    product = Product(title=title, price=int(price), image=read(image))
+    session.add(product)
+    session.commit()
+    print(product.id)
+
+
+def load(session, path):
     with open(path, newline="") as file:
-        for title, picture in csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
-            yield title, bytes.fromhex(picture.removeprefix(r"\\x"))
-
-
-def add(session, photos):
-    session.add_all(Photo(title=title, picture=picture) for title, picture in photos)
+        rows = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+        values = [{"title": title, "price": int(price), "image": read(image)} for title, price, image in rows]
+    session.execute(insert(Product), values)
     session.commit()
 
 
-def connect():
-    # An index gives its nearest rows, of which conditions may leave few or none: with this it goes on until enough match.
-    settings = "-c hnsw.iterative_scan=strict_order -c hnsw.ef_search=100"
-    return create_engine(os.environ["DATABASE_URL"], connect_args={"options": settings})
+def nearest(session, query, max_price):
+    # As a subquery, Postgres calls the function once per statement.
+    distance = Product.embedding.cosine_distance(select(query).scalar_subquery())
+    return session.scalars(select(Product).where(Product.price < int(max_price)).order_by(distance).limit(5))
 
 
-def find(session, words, limit=5, *conditions):
-    # The model that embeds the words is that of the column.
-    distance = Photo.embedding.cosine_distance(select(func.clip_query("photo", words)).scalar_subquery())
-    return session.scalars(select(Photo).where(*conditions).order_by(distance).limit(limit)).all()
+def find(session, words, max_price):
+    print(*(product.title for product in nearest(session, func.clip_query("product", words), max_price)), sep="\n")
 
+
+def similar(session, image, max_price):
+    query = func.clip_query_image("product", read(image))
+    print(*(product.title for product in nearest(session, query, max_price)), sep="\n")
+
+
+def change(session, title, image):
+    product = session.scalars(select(Product).where(Product.title == title).options(undefer("*"))).one()
+    product.image = read(image)
+    session.commit()
+    product.price += 1
+    session.commit()
+
+
+def remove(session, title):
+    session.delete(session.scalars(select(Product).where(Product.title == title)).one())
+    session.commit()
+
+
+def pending(session):
+    status = table("clip_auto_embed_status", column("relation"), column("pending"), column("failed"))
+    print(*session.execute(select(status.c.pending, status.c.failed).where(status.c.relation == "product")).one())
+
+
+def queue(session):
+    session.execute(text("SELECT clip_auto_embed('product', 'image', mode => 'queue')"))
+    session.commit()
+
+
+commands = {function.__name__: function for function in (add, load, find, similar, change, remove, pending, queue)}
 
 if __name__ == "__main__":
-    verb, argument = sys.argv[1:]
-    with Session(connect()) as session:
-        match verb:
-            case "add":
-                add(session, read(argument))
-            case "find":
-                print("\n".join(photo.title for photo in find(session, argument)))
+    command, *arguments = sys.argv[1:]
+    try:
+        with Session(engine) as session:
+            commands[command](session, *arguments)
+    except DBAPIError as error:
+        # The driver's error has the parts. A failure to connect has none.
+        if error.orig.sqlstate is None:
+            raise
+        diagnostic = error.orig.diag
+        lines = [f"{diagnostic.sqlstate}: {diagnostic.message_primary}", diagnostic.message_hint]
+        sys.exit("\n".join(filter(None, lines)))

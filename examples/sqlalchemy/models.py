@@ -1,7 +1,7 @@
-"""An application's models. Nothing here computes a vector: the database does."""
+"""The models of the shop. The database computes the embeddings, so no code here does."""
 
 from pgvector.sqlalchemy import Vector
-from sqlalchemy import FetchedValue, Index, LargeBinary
+from sqlalchemy import FetchedValue, Identity, Index, LargeBinary, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -9,21 +9,22 @@ class Base(DeclarativeBase):
     pass
 
 
-class Photo(Base):
-    __tablename__ = "photo"
+class Product(Base):
+    __tablename__ = "product"
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    title: Mapped[str] = mapped_column(unique=True)
-    picture: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
-    # Written by a trigger, so the application neither sends nor caches it.
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    title: Mapped[str] = mapped_column(Text, unique=True)
+    price: Mapped[int] = mapped_column(server_default="0")
+    image: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
+    # A trigger writes this column. FetchedValue makes SQLAlchemy read it after INSERT and UPDATE, and never send it.
     embedding: Mapped[list[float] | None] = mapped_column(
         Vector(128), FetchedValue(), server_onupdate=FetchedValue(), deferred=True
     )
 
-    # Declared so that Alembic's autogenerate knows the index that clip_auto_embed makes.
+    # clip_auto_embed creates this index. It is declared here so that Alembic does not remove it.
     __table_args__ = (
         Index(
-            "photo_embedding_idx",
+            "product_embedding_idx",
             "embedding",
             postgresql_using="hnsw",
             postgresql_ops={"embedding": "vector_cosine_ops"},

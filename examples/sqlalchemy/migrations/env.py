@@ -1,14 +1,15 @@
-import os
-import sys
-from pathlib import Path
-
 from alembic import context
-from sqlalchemy import create_engine
 
-sys.path.append(str(Path(__file__).parent.parent))
-from models import Base  # noqa: E402
+from database import engine
+from models import Base
 
-with create_engine(os.environ["DATABASE_URL"]).connect() as connection:
-    context.configure(connection=connection, target_metadata=Base.metadata)
+
+def include_object(object, name, type_, reflected, compare_to):
+    # pg_clip creates this index for mode 'queue', and drops it for the other modes.
+    return name != "product_embedding_pending_idx"
+
+
+with engine.connect() as connection:
+    context.configure(connection=connection, target_metadata=Base.metadata, include_object=include_object)
     with context.begin_transaction():
         context.run_migrations()
