@@ -1,0 +1,1 @@
+SELECT clip_auto_embed_drop('product', keep_column => false);
