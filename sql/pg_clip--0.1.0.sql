@@ -260,6 +260,8 @@ SELECT t.oid AS trigger_oid,
        ) AS source ON true
   LEFT JOIN LATERAL @extschema@._clip_key(t.tgrelid::pg_catalog.regclass) AS key ON true
  WHERE t.tgfoid OPERATOR(pg_catalog.=) '@extschema@.clip_auto_embed_row()'::pg_catalog.regprocedure AND t.tgparentid OPERATOR(pg_catalog.=) 0
+   -- Arguments of any size would slow the view for all roles.
+   AND pg_catalog.octet_length(t.tgargs) OPERATOR(pg_catalog.<) 4096
    -- Other sessions cannot read temporary tables, which exist for a moment after their session has ended.
    AND NOT pg_catalog.pg_is_other_temp_schema(c.relnamespace);
 COMMENT ON VIEW _clip.columns IS 'internal: columns that have a model, with the parts of statements about them';
@@ -323,9 +325,45 @@ CREATE FUNCTION _clip_backfill_rows(relation regclass, trigger_name text, batch_
 	AS 'MODULE_PATHNAME', 'clip_backfill_rows_wrapper' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION _clip_backfill_rows(regclass, text, integer) IS 'internal: embed some pending rows';
 
+-- Statements about the rows of a table, and its owner. PostgreSQL calls functions of indexes and policies when it plans a statement,
+-- so such a statement must run with the privileges of the table's owner. "may_count" is true if the role can read all rows of the table
+-- "asked": the table itself, or a partitioned table above it.
+CREATE FUNCTION _clip_counting(relation regclass, source name, target name, role oid, asked regclass, OUT owner oid, OUT may_count boolean, OUT counts text, OUT is_filled text)
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	rows_of text;
+BEGIN
+	SELECT c.relowner, format(CASE WHEN c.relkind = 'p' THEN '%I.%I' ELSE 'ONLY %I.%I' END, n.nspname, c.relname)
+	  INTO owner, rows_of FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = relation;
+	may_count := COALESCE((
+		SELECT has_schema_privilege(role, c.relnamespace, 'USAGE') AND has_table_privilege(role, c.oid, 'SELECT')
+		       AND (NOT c.relrowsecurity OR pg_has_role(role, c.relowner, 'USAGE') OR (SELECT r.rolsuper OR r.rolbypassrls FROM pg_roles AS r WHERE r.oid = role))
+		  FROM pg_class AS c WHERE c.oid = asked), false)
+		AND (asked = relation OR EXISTS (SELECT FROM pg_partition_ancestors(relation) AS a WHERE a.relid = asked));
+	counts := format('SELECT pg_catalog.count(*), pg_catalog.count(%1$I), pg_catalog.count(*) FILTER (WHERE %1$I IS NULL AND %2$s) FROM %3$s',
+		target, CASE WHEN source IS NULL THEN 'false' ELSE format('%I IS NOT NULL', source) END, rows_of);
+	is_filled := format('SELECT EXISTS (SELECT FROM %s WHERE %I IS NOT NULL)', rows_of, target);
+END
+$$;
+COMMENT ON FUNCTION _clip_counting(regclass, name, name, oid, regclass) IS 'internal: statements that count the rows of a table, and the role that must run them';
+
 CREATE FUNCTION _clip_count_pending(relation regclass, trigger_name text) RETURNS bigint
 	AS 'MODULE_PATHNAME', 'clip_count_pending_wrapper' LANGUAGE C VOLATILE;
-COMMENT ON FUNCTION _clip_count_pending(regclass, text) IS 'internal: number of pending rows';
+COMMENT ON FUNCTION _clip_count_pending(regclass, text) IS 'internal: number of pending rows, or NULL if the role cannot read all rows';
+
+CREATE FUNCTION _clip_may_count(relation regclass) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'clip_may_count_wrapper' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION _clip_may_count(regclass) IS 'internal: true if the role can read all rows of a table, and the table is not locked';
+
+CREATE FUNCTION _clip_count_rows(relation regclass, source name, target name) RETURNS TABLE ("rows" bigint, embedded bigint, pending bigint)
+	AS 'MODULE_PATHNAME', 'clip_count_rows_wrapper' LANGUAGE C VOLATILE ROWS 1;
+COMMENT ON FUNCTION _clip_count_rows(regclass, name, name) IS 'internal: numbers of rows, or no row if the role cannot read all rows';
+
+CREATE FUNCTION _clip_is_filled(relation regclass, target name, asked regclass) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'clip_is_filled_wrapper' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION _clip_is_filled(regclass, name, regclass) IS 'internal: true if a row of a table or of a partition of "asked" has an embedding; NULL if the role cannot read all rows of "asked"';
 
 CREATE FUNCTION _clip_wake_worker() RETURNS void
 	AS 'MODULE_PATHNAME', 'clip_wake_worker_wrapper' LANGUAGE C VOLATILE;
@@ -826,7 +864,7 @@ DECLARE
 	clear text;
 BEGIN
 	FOR part IN SELECT p.* FROM @extschema@._clip_parts(relation, col.target) AS p LOOP
-		IF part.is_foreign AND relation <> col.relation AND col.source IS NOT NULL THEN
+		IF part.is_foreign AND part.part <> col.relation AND col.source IS NOT NULL THEN
 			RAISE NOTICE USING MESSAGE = format('embeddings of foreign table %s are not checked', part.part),
 				DETAIL = format('They must be of model "%s", computed from column "%s".', col.model, col.source);
 			CONTINUE;
@@ -846,8 +884,7 @@ BEGIN
 		CONTINUE WHEN own.relation = col.relation AND col.source IS NULL;
 		own_source := COALESCE(own.source::text, own.former_source);
 		IF own.digest <> col.digest OR own_source <> col.source::text OR own.source IS NULL AND own.relation <> col.relation THEN
-			is_filled := @extschema@._clip_is_true(format('SELECT EXISTS (SELECT FROM %s AS t WHERE t.%I IS NOT NULL AND t.tableoid = %s)',
-				relation, col.target, part.part::oid));
+			is_filled := @extschema@._clip_is_filled(part.part, col.target, relation);
 			clear := CASE WHEN own.source IS NULL THEN '' ELSE format('SELECT clip_auto_embed_drop(%L, %L); ', own.relation, col.target) END
 				|| format('UPDATE %s SET %I = NULL.', own.relation, col.target);
 			IF is_filled AND own.digest <> col.digest THEN
@@ -874,9 +911,7 @@ BEGIN
 	IF unrecorded <> '{}' AND col.source IS NOT NULL
 	   AND EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = col.target AND a.attnum > 0 AND NOT a.attisdropped)
 	THEN
-		IF @extschema@._clip_is_true(format('SELECT EXISTS (SELECT FROM %s AS t WHERE t.%I IS NOT NULL AND t.tableoid = ANY (%L::oid[]))',
-			relation, col.target, unrecorded::oid[]))
-		THEN
+		IF (SELECT bool_or(@extschema@._clip_is_filled(p, col.target, relation)) FROM unnest(unrecorded) AS p) THEN
 			RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
 				MESSAGE = format('column "%s" of table %s has embeddings of an unknown model', col.target, relation),
 				HINT = format('If model "%s" computed them from column "%s", register them: SELECT clip_adopt(%L, %L, %L). Otherwise clear them: UPDATE %s SET %I = NULL.',
@@ -979,7 +1014,8 @@ AS $$
 DECLARE
 	col _clip.columns%ROWTYPE;
 BEGIN
-	IF NOT EXISTS (
+	-- PostgreSQL rejects the statement of a role that does not own the table.
+	IF NOT (SELECT pg_has_role(role, c.relowner, 'USAGE') FROM pg_class AS c WHERE c.oid = _clip_release.relation) OR NOT EXISTS (
 		SELECT FROM @extschema@._clip_inheritors(_clip_release.relation::oid) AS t (oid) JOIN pg_trigger AS g ON g.tgrelid = t.oid JOIN pg_class AS c ON c.oid = t.oid
 		 WHERE g.tgfoid = '@extschema@.clip_auto_embed_row()'::regprocedure AND pg_has_role(role, c.relowner, 'USAGE'))
 	THEN
@@ -1005,6 +1041,23 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION _clip_release(regclass, text[], text[], oid) IS 'internal: drop the triggers of columns whose source changes its type; returns the statements that clear embeddings (with a query: is one left?) and those that create the triggers again';
+
+-- The update that clears embeddings must leave no deferred trigger, because the next change of the table in the same transaction would
+-- fail. So its constraints are immediate during the update. PostgreSQL does not show whether a constraint is deferred at the moment.
+CREATE FUNCTION _clip_fire_at_once(relation regclass, begins boolean) RETURNS void
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	names CONSTANT text := (SELECT string_agg(DISTINCT format('%I.%I', n.nspname, k.conname), ', ') FROM pg_constraint AS k JOIN pg_namespace AS n ON n.oid = k.connamespace
+		WHERE k.conrelid IN (SELECT i FROM @extschema@._clip_inheritors(relation::oid) AS i) AND k.condeferrable AND (begins OR k.condeferred));
+BEGIN
+	IF names IS NOT NULL THEN
+		EXECUTE format('SET CONSTRAINTS %s %s', names, CASE WHEN begins THEN 'IMMEDIATE' ELSE 'DEFERRED' END);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION _clip_fire_at_once(regclass, boolean) IS 'internal: make the constraints of a table immediate, or initially deferred ones deferred again';
 
 CREATE FUNCTION _clip_require_source(relation regclass, trigger_name name) RETURNS void
 	LANGUAGE plpgsql STABLE
@@ -1739,18 +1792,15 @@ BEGIN
 		oldest_pending := NULL;
 		rate := NULL;
 		seconds_left := NULL;
-		-- Policies run functions of the table's owner with the privileges of the reader, who did not ask for this table.
-		IF has_table_privilege(col.relation, 'SELECT') AND (SELECT has_schema_privilege(c.relnamespace, 'USAGE') FROM pg_class AS c WHERE c.oid = col.relation)
-			AND (NOT row_security_active(col.relation::oid) OR pg_has_role(col.owner, 'USAGE'))
-		THEN
+		IF @extschema@._clip_may_count(col.relation) THEN
 			estimate := @extschema@._clip_estimated_rows(col.relation);
 			IF estimate <= max_counted THEN
-				EXECUTE format('SELECT count(*), count(%1$I), count(*) FILTER (WHERE %1$I IS NULL AND %3$s) FROM %2$s',
-					col.target, col.rows_of, CASE WHEN col.source IS NULL THEN 'false' ELSE format('%I IS NOT NULL', col.source) END) INTO "rows", embedded, pending;
-				-- The owner sees the number of pending rows even if policies hide the rows.
-				IF col.source IS NOT NULL AND row_security_active(col.relation::oid) THEN
-					pending := @extschema@._clip_count_pending(col.relation, col.trigger_name::text);
-				END IF;
+				-- A table that cannot be read, for example because of a function in its index, must not hide the others.
+				BEGIN
+					SELECT n.* INTO "rows", embedded, pending FROM @extschema@._clip_count_rows(col.relation, col.source::name, col.target) AS n;
+				EXCEPTION WHEN OTHERS THEN
+					RAISE NOTICE USING MESSAGE = format('rows of table %s could not be counted', col.relation), DETAIL = sqlerrm;
+				END;
 			ELSE
 				SELECT max(s.null_frac) FILTER (WHERE s.attname = col.source), max(s.null_frac) FILTER (WHERE s.attname = col.target)
 				  INTO empty_source, empty_target

@@ -94,11 +94,20 @@ pub fn forget_one(relation: pg_sys::Oid, trigger_name: Text, key: DatumWithOid<'
 
 /// Deletes failures and progress of tables and triggers that no longer exist.
 pub fn sweep() -> Result<(), ErrorReport> {
-    for statement in [
-        "DELETE FROM _clip.failures AS f WHERE NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = f.relation AND t.tgname = f.trigger_name)",
-        "DELETE FROM _clip.activity AS a WHERE NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = a.relation AND t.tgname = a.trigger_name)",
-    ] {
-        write(statement, &[])?;
+    // A later sweep deletes the rows that another session has locked. In a transaction that keeps its snapshot, rows that another
+    // session has deleted would be an error.
+    // SAFETY: a variable of this process.
+    if unsafe { pg_sys::XactIsoLevel } > pg_sys::XACT_READ_COMMITTED as i32 {
+        return Ok(());
+    }
+    for table in ["_clip.failures", "_clip.activity"] {
+        write(
+            &format!(
+                "DELETE FROM {table} WHERE ctid = ANY (ARRAY(SELECT r.ctid FROM {table} AS r WHERE NOT EXISTS \
+                    (SELECT FROM pg_trigger AS t WHERE t.tgrelid = r.relation AND t.tgname = r.trigger_name) FOR UPDATE OF r SKIP LOCKED))"
+            ),
+            &[],
+        )?;
     }
     Ok(())
 }

@@ -128,6 +128,8 @@ SELECT t.oid AS trigger_oid,
        ) AS source ON true
   LEFT JOIN LATERAL @extschema@._clip_key(t.tgrelid::pg_catalog.regclass) AS key ON true
  WHERE t.tgfoid OPERATOR(pg_catalog.=) '@extschema@.clip_auto_embed_row()'::pg_catalog.regprocedure AND t.tgparentid OPERATOR(pg_catalog.=) 0
+   -- Arguments of any size would slow the view for all roles.
+   AND pg_catalog.octet_length(t.tgargs) OPERATOR(pg_catalog.<) 4096
    -- Other sessions cannot read temporary tables, which exist for a moment after their session has ended.
    AND NOT pg_catalog.pg_is_other_temp_schema(c.relnamespace);
 COMMENT ON VIEW _clip.columns IS 'internal: columns that have a model, with the parts of statements about them';

@@ -57,9 +57,45 @@ CREATE FUNCTION _clip_backfill_rows(relation regclass, trigger_name text, batch_
 	AS 'MODULE_PATHNAME', 'clip_backfill_rows_wrapper' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION _clip_backfill_rows(regclass, text, integer) IS 'internal: embed some pending rows';
 
+-- Statements about the rows of a table, and its owner. PostgreSQL calls functions of indexes and policies when it plans a statement,
+-- so such a statement must run with the privileges of the table's owner. "may_count" is true if the role can read all rows of the table
+-- "asked": the table itself, or a partitioned table above it.
+CREATE FUNCTION _clip_counting(relation regclass, source name, target name, role oid, asked regclass, OUT owner oid, OUT may_count boolean, OUT counts text, OUT is_filled text)
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	rows_of text;
+BEGIN
+	SELECT c.relowner, format(CASE WHEN c.relkind = 'p' THEN '%I.%I' ELSE 'ONLY %I.%I' END, n.nspname, c.relname)
+	  INTO owner, rows_of FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = relation;
+	may_count := COALESCE((
+		SELECT has_schema_privilege(role, c.relnamespace, 'USAGE') AND has_table_privilege(role, c.oid, 'SELECT')
+		       AND (NOT c.relrowsecurity OR pg_has_role(role, c.relowner, 'USAGE') OR (SELECT r.rolsuper OR r.rolbypassrls FROM pg_roles AS r WHERE r.oid = role))
+		  FROM pg_class AS c WHERE c.oid = asked), false)
+		AND (asked = relation OR EXISTS (SELECT FROM pg_partition_ancestors(relation) AS a WHERE a.relid = asked));
+	counts := format('SELECT pg_catalog.count(*), pg_catalog.count(%1$I), pg_catalog.count(*) FILTER (WHERE %1$I IS NULL AND %2$s) FROM %3$s',
+		target, CASE WHEN source IS NULL THEN 'false' ELSE format('%I IS NOT NULL', source) END, rows_of);
+	is_filled := format('SELECT EXISTS (SELECT FROM %s WHERE %I IS NOT NULL)', rows_of, target);
+END
+$$;
+COMMENT ON FUNCTION _clip_counting(regclass, name, name, oid, regclass) IS 'internal: statements that count the rows of a table, and the role that must run them';
+
 CREATE FUNCTION _clip_count_pending(relation regclass, trigger_name text) RETURNS bigint
 	AS 'MODULE_PATHNAME', 'clip_count_pending_wrapper' LANGUAGE C VOLATILE;
-COMMENT ON FUNCTION _clip_count_pending(regclass, text) IS 'internal: number of pending rows';
+COMMENT ON FUNCTION _clip_count_pending(regclass, text) IS 'internal: number of pending rows, or NULL if the role cannot read all rows';
+
+CREATE FUNCTION _clip_may_count(relation regclass) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'clip_may_count_wrapper' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION _clip_may_count(regclass) IS 'internal: true if the role can read all rows of a table, and the table is not locked';
+
+CREATE FUNCTION _clip_count_rows(relation regclass, source name, target name) RETURNS TABLE ("rows" bigint, embedded bigint, pending bigint)
+	AS 'MODULE_PATHNAME', 'clip_count_rows_wrapper' LANGUAGE C VOLATILE ROWS 1;
+COMMENT ON FUNCTION _clip_count_rows(regclass, name, name) IS 'internal: numbers of rows, or no row if the role cannot read all rows';
+
+CREATE FUNCTION _clip_is_filled(relation regclass, target name, asked regclass) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'clip_is_filled_wrapper' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION _clip_is_filled(regclass, name, regclass) IS 'internal: true if a row of a table or of a partition of "asked" has an embedding; NULL if the role cannot read all rows of "asked"';
 
 CREATE FUNCTION _clip_wake_worker() RETURNS void
 	AS 'MODULE_PATHNAME', 'clip_wake_worker_wrapper' LANGUAGE C VOLATILE;

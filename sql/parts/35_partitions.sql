@@ -35,7 +35,7 @@ DECLARE
 	clear text;
 BEGIN
 	FOR part IN SELECT p.* FROM @extschema@._clip_parts(relation, col.target) AS p LOOP
-		IF part.is_foreign AND relation <> col.relation AND col.source IS NOT NULL THEN
+		IF part.is_foreign AND part.part <> col.relation AND col.source IS NOT NULL THEN
 			RAISE NOTICE USING MESSAGE = format('embeddings of foreign table %s are not checked', part.part),
 				DETAIL = format('They must be of model "%s", computed from column "%s".', col.model, col.source);
 			CONTINUE;
@@ -55,8 +55,7 @@ BEGIN
 		CONTINUE WHEN own.relation = col.relation AND col.source IS NULL;
 		own_source := COALESCE(own.source::text, own.former_source);
 		IF own.digest <> col.digest OR own_source <> col.source::text OR own.source IS NULL AND own.relation <> col.relation THEN
-			is_filled := @extschema@._clip_is_true(format('SELECT EXISTS (SELECT FROM %s AS t WHERE t.%I IS NOT NULL AND t.tableoid = %s)',
-				relation, col.target, part.part::oid));
+			is_filled := @extschema@._clip_is_filled(part.part, col.target, relation);
 			clear := CASE WHEN own.source IS NULL THEN '' ELSE format('SELECT clip_auto_embed_drop(%L, %L); ', own.relation, col.target) END
 				|| format('UPDATE %s SET %I = NULL.', own.relation, col.target);
 			IF is_filled AND own.digest <> col.digest THEN
@@ -83,9 +82,7 @@ BEGIN
 	IF unrecorded <> '{}' AND col.source IS NOT NULL
 	   AND EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = col.target AND a.attnum > 0 AND NOT a.attisdropped)
 	THEN
-		IF @extschema@._clip_is_true(format('SELECT EXISTS (SELECT FROM %s AS t WHERE t.%I IS NOT NULL AND t.tableoid = ANY (%L::oid[]))',
-			relation, col.target, unrecorded::oid[]))
-		THEN
+		IF (SELECT bool_or(@extschema@._clip_is_filled(p, col.target, relation)) FROM unnest(unrecorded) AS p) THEN
 			RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
 				MESSAGE = format('column "%s" of table %s has embeddings of an unknown model', col.target, relation),
 				HINT = format('If model "%s" computed them from column "%s", register them: SELECT clip_adopt(%L, %L, %L). Otherwise clear them: UPDATE %s SET %I = NULL.',

@@ -21,7 +21,8 @@ AS $$
 DECLARE
 	col _clip.columns%ROWTYPE;
 BEGIN
-	IF NOT EXISTS (
+	-- PostgreSQL rejects the statement of a role that does not own the table.
+	IF NOT (SELECT pg_has_role(role, c.relowner, 'USAGE') FROM pg_class AS c WHERE c.oid = _clip_release.relation) OR NOT EXISTS (
 		SELECT FROM @extschema@._clip_inheritors(_clip_release.relation::oid) AS t (oid) JOIN pg_trigger AS g ON g.tgrelid = t.oid JOIN pg_class AS c ON c.oid = t.oid
 		 WHERE g.tgfoid = '@extschema@.clip_auto_embed_row()'::regprocedure AND pg_has_role(role, c.relowner, 'USAGE'))
 	THEN
@@ -47,6 +48,23 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION _clip_release(regclass, text[], text[], oid) IS 'internal: drop the triggers of columns whose source changes its type; returns the statements that clear embeddings (with a query: is one left?) and those that create the triggers again';
+
+-- The update that clears embeddings must leave no deferred trigger, because the next change of the table in the same transaction would
+-- fail. So its constraints are immediate during the update. PostgreSQL does not show whether a constraint is deferred at the moment.
+CREATE FUNCTION _clip_fire_at_once(relation regclass, begins boolean) RETURNS void
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	names CONSTANT text := (SELECT string_agg(DISTINCT format('%I.%I', n.nspname, k.conname), ', ') FROM pg_constraint AS k JOIN pg_namespace AS n ON n.oid = k.connamespace
+		WHERE k.conrelid IN (SELECT i FROM @extschema@._clip_inheritors(relation::oid) AS i) AND k.condeferrable AND (begins OR k.condeferred));
+BEGIN
+	IF names IS NOT NULL THEN
+		EXECUTE format('SET CONSTRAINTS %s %s', names, CASE WHEN begins THEN 'IMMEDIATE' ELSE 'DEFERRED' END);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION _clip_fire_at_once(regclass, boolean) IS 'internal: make the constraints of a table immediate, or initially deferred ones deferred again';
 
 CREATE FUNCTION _clip_require_source(relation regclass, trigger_name name) RETURNS void
 	LANGUAGE plpgsql STABLE

@@ -94,17 +94,6 @@ fn clip_backfill_rows(
     }
 }
 
-/// Counts the pending rows. The owner of the table counts all rows, other roles the rows that policies show them.
-#[pg_extern(sql = false)]
-fn clip_count_pending(
-    relation: Option<pg_sys::Oid>,
-    trigger_name: Option<Varlena<'_>>,
-) -> Result<Option<i64>, ErrorReport> {
-    let (Some(relation), Some(trigger_name)) = (relation, trigger_name) else { return Ok(None) };
-    let filling = Filling::find(relation, &Text(trigger_name.text()?.into_owned()))?;
-    filling.map(|filling| without_forced_policies(|| filling.ask(&filling.count_rows))).transpose()
-}
-
 /// Runs a query that returns a boolean, with the caller's privileges.
 #[pg_extern(sql = false)]
 fn clip_is_true(question: Varlena<'_>) -> Result<Option<bool>, ErrorReport> {

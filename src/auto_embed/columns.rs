@@ -88,6 +88,14 @@ pub fn kind_of(relation: &pg_sys::RelationData, column: i16) -> Option<pg_sys::O
     (column > 0 && kind != pg_sys::InvalidOid).then_some(kind)
 }
 
+/// Returns the number of dimensions that the column is declared with. None for any number.
+pub fn dimensions_of(relation: &pg_sys::RelationData, column: i16) -> Option<usize> {
+    let (mut kind, mut declared, mut collation) = (pg_sys::InvalidOid, -1, pg_sys::InvalidOid);
+    // SAFETY: reads the catalogs. The column exists.
+    unsafe { pg_sys::get_atttypetypmodcoll(relation.rd_id, column, &mut kind, &mut declared, &mut collation) };
+    usize::try_from(declared).ok().filter(|dimensions| *dimensions > 0)
+}
+
 /// Returns true for a generated column. A partition can have one where its table has an ordinary column.
 fn is_generated(relation: &pg_sys::RelationData, column: i16) -> bool {
     // SAFETY: reads the catalogs. The column exists.
@@ -106,11 +114,15 @@ fn variables(condition: &CStr) -> Vec<(i16, pg_sys::Oid)> {
     }
 }
 
-/// Returns true if the type belongs to pgvector.
+/// Returns true if the type is pgvector's `vector`. Its other types have another layout.
 fn is_vector(kind: pg_sys::Oid) -> bool {
-    // SAFETY: both functions read the catalogs, and return an invalid OID if they find nothing.
+    // SAFETY: the functions read the catalogs. The first two return an invalid OID if they find nothing. The name is a
+    // null-terminated string, with the schema if that is not in the search_path.
     unsafe {
         let extension = pg_sys::get_extension_oid(c"vector".as_ptr(), true);
-        extension != pg_sys::InvalidOid && pg_sys::getExtensionOfObject(pg_sys::TypeRelationId, kind) == extension
+        extension != pg_sys::InvalidOid
+            && pg_sys::getExtensionOfObject(pg_sys::TypeRelationId, kind) == extension
+            && CStr::from_ptr(pg_sys::format_type_be(kind)).to_bytes().rsplit(|byte| *byte == b'.').next()
+                == Some(b"vector")
     }
 }

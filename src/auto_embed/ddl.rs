@@ -28,6 +28,7 @@ use crate::worker::wake::wake;
 struct After {
     /// Identifies the statement. The pointer is valid while the statement runs.
     statement: *const pg_sys::Node,
+    relation: pg_sys::Oid,
     clear: Vec<Clear>,
     create: Vec<ServerText>,
 }
@@ -117,7 +118,7 @@ unsafe fn begin(statement: *mut pg_sys::Node) -> Result<(), ErrorReport> {
         });
     // SAFETY: the name belongs to the statement.
     let Some(relation) = (unsafe { relation_named(alter.relation) }) else { return Ok(()) };
-    let mut after = After { statement, clear: Vec::new(), create: Vec::new() };
+    let mut after = After { statement, relation, clear: Vec::new(), create: Vec::new() };
     as_extension(|schema| {
         let query = format!(
             "SELECT r.statement, r.owner, r.is_left FROM {schema}._clip_release($1::pg_catalog.regclass, $2::pg_catalog.text[], $3::pg_catalog.text[], $4::pg_catalog.oid) AS r"
@@ -156,8 +157,21 @@ unsafe fn end(statement: *mut pg_sys::Node) -> Result<(), ErrorReport> {
         Some(after.remove(position))
     });
     if let Some(after) = pending {
+        let set_constraints = |begins: bool| {
+            call(
+                "_clip_fire_at_once($1::pg_catalog.regclass, $2::pg_catalog.bool)",
+                &[after.relation.into(), begins.into()],
+            )
+        };
+        if !after.clear.is_empty() {
+            set_constraints(true)?;
+        }
+        // The table's triggers run with the privileges of its owner, not with those of the role that changes it.
         for clear in &after.clear {
-            clear.run_as_owner()?;
+            as_role(clear.owner, || without_forced_policies(|| clear.run()))?;
+        }
+        if !after.clear.is_empty() {
+            set_constraints(false)?;
         }
         if !after.clear.is_empty() {
             vectors_cleared().report(PgLogLevel::NOTICE);
@@ -207,13 +221,6 @@ unsafe fn end(statement: *mut pg_sys::Node) -> Result<(), ErrorReport> {
 }
 
 impl Clear {
-    /// Runs with the privileges of the table's owner, so that its triggers do not run with those of the role that changes it.
-    /// The owner needs no restrictions, under which deferred triggers cannot fire.
-    fn run_as_owner(&self) -> Result<(), ErrorReport> {
-        let run = || without_forced_policies(|| self.run());
-        if self.owner == role() { run() } else { as_role(self.owner, run) }
-    }
-
     fn run(&self) -> Result<(), ErrorReport> {
         Spi::connect_mut(|_| {
             Statement::prepare(self.update.bytes(), &[])?.run(&[], false, 0)?;

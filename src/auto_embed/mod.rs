@@ -3,6 +3,7 @@
 mod backfill;
 mod check;
 mod columns;
+mod counts;
 mod ddl;
 mod embed_rows;
 mod fill;

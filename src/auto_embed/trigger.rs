@@ -20,7 +20,7 @@ use super::trigger_row::{Row, is_restore};
 use crate::model_cache;
 use crate::pg::error::report;
 use crate::pg::finfo::declare_finfo;
-use crate::pg::messages::{broken_trigger, trigger_fires_later};
+use crate::pg::messages::{broken_trigger, other_dimensions, trigger_fires_later};
 use crate::pg::settings;
 use crate::pg::varlena::Varlena;
 use crate::pg::vector::Vector;
@@ -141,7 +141,7 @@ fn decide<'a>(row: &Row<'a>, columns: Columns, column: &Recorded<'_>) -> Result<
             wake();
             Ok(Decision::Replace(None))
         }
-        "row" => match (embed(columns, source, column.model, column.digest), column.on_error) {
+        "row" => match (embed(row, columns, source, column), column.on_error) {
             (Ok(vector), on_error) => {
                 if on_error == "null" && row.is_update() && row.old_value(columns.target).is_none() {
                     forget_failure(row)?;
@@ -185,14 +185,21 @@ struct LastImage {
     embedding: Embedding,
 }
 
-fn embed(columns: Columns, source: Varlena<'_>, model: &str, digest: &str) -> Result<Vector, ErrorReport> {
+fn embed(row: &Row<'_>, columns: Columns, source: Varlena<'_>, column: &Recorded<'_>) -> Result<Vector, ErrorReport> {
+    let Recorded { model, digest, .. } = *column;
     check_digest(model, digest)?;
     let embedded = match Source::read(source, columns.is_image(), &settings::limits())? {
         Source::Text(text) => model_cache::embed_text(model, &text),
         Source::Image(image) => embed_image(model, digest, image),
     };
     match embedded {
-        Ok(embedding) => Vector::new(&embedding),
+        Ok(embedding) => {
+            let length = embedding.as_slice().len();
+            match row.dimensions_of(columns.target).filter(|declared| *declared != length) {
+                Some(declared) => Err(other_dimensions(model, length, declared)),
+                None => Vector::new(&embedding),
+            }
+        }
         // An interrupt is no failure of the row: it ends the statement.
         Err(error) if error.is_interrupt() => Err(report(error)).unwrap_or_report(),
         Err(error) => Err(report(error)),

@@ -6,7 +6,7 @@ use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 
-use super::columns::{Columns, kind_of};
+use super::columns::{Columns, dimensions_of, kind_of};
 
 use crate::pg::values::RawDatum;
 use crate::pg::varlena::Varlena;
@@ -161,6 +161,11 @@ impl<'a> Row<'a> {
     /// Returns no row: the server leaves the row as it is.
     pub fn skip(&self) -> pg_sys::Datum {
         pg_sys::Datum::null()
+    }
+
+    /// Returns the number of dimensions that a column is declared with. None for any number.
+    pub fn dimensions_of(&self, column: i16) -> Option<usize> {
+        dimensions_of(self.relation, column)
     }
 
     /// Returns the new row with another value, or with NULL.

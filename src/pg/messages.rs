@@ -57,6 +57,16 @@ pub fn not_an_expression() -> ErrorReport {
 }
 
 /// A trigger that clip_auto_embed did not create, or that was changed.
+/// An embedding does not fit into its column.
+pub fn other_dimensions(model: &str, length: usize, declared: usize) -> ErrorReport {
+    new(
+        PgSqlErrorCode::ERRCODE_DATA_EXCEPTION,
+        format!("embedding has {length} dimensions, and its column has {declared}"),
+    )
+    .set_detail(format!("Model \"{model}\" returns embeddings with {length} dimensions."))
+    .set_hint("Drop the trigger and call clip_auto_embed with a column of the model's dimensions.")
+}
+
 pub fn broken_trigger(reason: &str) -> ErrorReport {
     new(PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "embedding trigger is misconfigured")
         .set_detail(format!("Function clip_auto_embed_row: {reason}."))

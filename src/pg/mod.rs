@@ -1,5 +1,6 @@
 //! Access to Postgres: values, strings, statements, roles, settings, errors, interrupts. Nothing here depends on a model.
 
+pub mod arguments;
 pub mod encoding;
 pub mod environment;
 pub mod error;

@@ -10,10 +10,21 @@ use crate::failures::{self, Activity, Failure, add_activity};
 use crate::pg::roles::{Extension, as_role, with_fixed_output, with_settings, without_forced_policies};
 use crate::pg::spi::{read, required};
 use crate::pg::text::Text;
-use crate::worker::process::{TransactionError, in_bounded_transaction, in_transaction};
+use crate::worker::process::{TransactionError, in_bounded_transaction};
 
 /// Far more than a batch takes, whose size the worker adapts to half a second. The first one also loads the model.
 const BATCH_LIMIT: Duration = Duration::from_secs(300);
+
+/// Far more than any other transaction of a worker takes.
+const LOOK_LIMIT: Duration = Duration::from_secs(10);
+
+/// The pending rows of a column, as far as a worker can see.
+pub enum Pending {
+    Some,
+    None,
+    /// Another session has locked the table, for example to create an index.
+    Locked,
+}
 
 /// A column of this database in mode "queue".
 #[derive(Clone)]
@@ -31,20 +42,27 @@ pub struct Work {
 }
 
 impl QueueColumn {
-    pub fn has_work(&self) -> bool {
-        let look = || {
-            let Some(filling) = self.filling() else { return false };
+    /// Looks for a pending row. Functions of the table's owner may run meanwhile, for example those of an index.
+    pub fn pending(&self) -> Result<Pending, TransactionError> {
+        in_bounded_transaction(LOOK_LIMIT, || {
+            if !self.lock() {
+                return Pending::Locked;
+            }
+            let Some(filling) = self.find() else { return Pending::None };
             let ask =
                 || with_settings(&[(c"enable_seqscan", c"off"), (c"jit", c"off")], || filling.ask(&filling.any_row));
-            as_role(filling.owner, || without_forced_policies(|| with_fixed_output(ask))).unwrap_or_report()
-        };
-        matches!(in_transaction(look), Ok(true))
+            let found = as_role(filling.owner, || without_forced_policies(|| with_fixed_output(ask)));
+            if found.unwrap_or_report() { Pending::Some } else { Pending::None }
+        })
     }
 
     /// Embeds a batch.
     pub fn step(&self, limit: i64, after: Option<Position>) -> Result<Filled, TransactionError> {
         in_bounded_transaction(BATCH_LIMIT, || {
-            let Some(filling) = self.filling() else { return Filled::default() };
+            if !self.lock() {
+                return Filled::default();
+            }
+            let Some(filling) = self.find() else { return Filled::default() };
             // A trigger that fires at the commit would run as the role of this process.
             fire_triggers_at_once().unwrap_or_report();
             let filled = as_role(filling.owner, || without_forced_policies(|| fill_next(&filling, limit, after)));
@@ -55,29 +73,33 @@ impl QueueColumn {
         })
     }
 
-    /// Locks and returns the column. None if it does not exist.
-    fn filling(&self) -> Option<Filling> {
-        // SAFETY: waits for the lock, which the transaction holds until its end.
-        unsafe { pg_sys::LockRelationOid(self.relation, pg_sys::RowExclusiveLock as i32) };
+    /// Locks the table against changes of its definition. Returns false if another session holds a lock that prevents writing.
+    fn lock(&self) -> bool {
+        // SAFETY: does not wait. The transaction holds the lock until its end.
+        unsafe { pg_sys::ConditionalLockRelationOid(self.relation, pg_sys::RowExclusiveLock as i32) }
+    }
+
+    /// Returns the column. None if it does not exist.
+    fn find(&self) -> Option<Filling> {
         Filling::find(self.relation, &self.trigger_name).unwrap_or_report()
     }
 
     /// Records that no row of the column is pending.
     pub fn record_empty(&self) {
         let record = || {
-            if self.filling().is_some() {
+            if self.lock() && self.find().is_some() {
                 add_activity(self.relation, &self.trigger_name, Activity::FoundEmpty, None, 0, 0).unwrap_or_report();
             }
         };
         // Information only, so an error is ignored: the table may have been dropped.
-        in_transaction(record).ok();
+        in_bounded_transaction(LOOK_LIMIT, record).ok();
     }
 
     /// Records a failure of the whole column, so that workers skip it for a while. Returns false if that failed, too.
     pub fn record_failure(&self, error: &TransactionError) -> bool {
         log!("pg_clip: could not embed {}: {}", self.label, error.message);
         let exists = "SELECT EXISTS (SELECT FROM pg_catalog.pg_class AS c WHERE c.oid OPERATOR(pg_catalog.=) $1)";
-        let recorded = in_transaction(|| {
+        let recorded = in_bounded_transaction(LOOK_LIMIT, || {
             // The table may have been dropped.
             if read(exists, &[self.relation.into()], |row| required(row, 1)) == Ok(Some(false)) {
                 return Ok(());
@@ -124,8 +146,15 @@ pub fn work() -> Option<Work> {
             Ok::<_, spi::Error>(Work { columns: found, retry_soon })
         })
     };
-    let work = in_transaction(|| Some(Extension::find()?.as_owner(look)));
-    work.ok().flatten().and_then(Result::ok).filter(|_| !is_leaving())
+    let found = in_bounded_transaction(LOOK_LIMIT, || Extension::find().map(|extension| extension.as_owner(look)));
+    let work = match found {
+        Ok(work) => work?,
+        Err(error) => {
+            log!("pg_clip: could not read the managed columns: {}", error.message);
+            return None;
+        }
+    };
+    work.ok().filter(|_| !is_leaving())
 }
 
 /// Returns true if a session waits to drop, rename or copy this database, which needs all other sessions to end.
@@ -135,5 +164,8 @@ pub fn is_leaving() -> bool {
         WHERE l.locktype OPERATOR(pg_catalog.=) 'object' \
           AND l.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_database'::pg_catalog.regclass::pg_catalog.oid \
           AND l.mode OPERATOR(pg_catalog.=) ANY ('{ShareLock,ShareRowExclusiveLock,ExclusiveLock,AccessExclusiveLock}'::pg_catalog.text[]))";
-    !matches!(in_transaction(|| read(query, &[], |row| required::<bool>(row, 1))), Ok(Ok(Some(false))))
+    !matches!(
+        in_bounded_transaction(LOOK_LIMIT, || read(query, &[], |row| required::<bool>(row, 1))),
+        Ok(Ok(Some(false)))
+    )
 }

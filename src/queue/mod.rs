@@ -7,15 +7,18 @@
 
 mod column;
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use pgrx::bgworkers::BackgroundWorker;
 use pgrx::prelude::*;
 
 use crate::pg::settings;
-use crate::worker::locks::WorkerLock;
-use crate::worker::process::{HELP, VISIT, attach_signals, nap, reload_settings, report_activity, set_defaults, start};
-use column::{QueueColumn, is_leaving, work};
+use crate::worker::locks::{WorkerLock, is_lock_lost};
+use crate::worker::process::{
+    HELP, TransactionError, VISIT, attach_signals, nap, reload_settings, report_activity, set_defaults, start,
+};
+use column::{Pending, QueueColumn, is_leaving, work};
 
 /// Time for which an idle worker checks for pending rows before it exits.
 const LINGER: Duration = Duration::from_secs(10);
@@ -23,8 +26,12 @@ const LINGER: Duration = Duration::from_secs(10);
 /// Interval between two checks.
 const POLL: Duration = Duration::from_millis(250);
 
-/// Time for which a worker keeps its worker slot while other workers wait for one.
+/// Time for which a worker keeps its worker slot while other workers wait for one, and for which it embeds one column while others
+/// have pending rows.
 const TURN: Duration = Duration::from_secs(10);
+
+/// Time for which a worker skips a column whose failure it could not record.
+const AVOIDED: Duration = Duration::from_secs(60);
 
 /// Rows in the first transaction of a pass, and maximum number of rows in one transaction.
 const FIRST_BATCH: i64 = 16;
@@ -47,10 +54,10 @@ pub extern "C-unwind" fn clip_worker_main(argument: pg_sys::Datum) {
         return;
     }
     let linger = if argument & (VISIT | HELP) != 0 { Duration::ZERO } else { LINGER };
-    let mut worker = Worker { database, helps, idle_since: Instant::now(), slot: None };
+    let mut worker = Worker { database, helps, idle_since: Instant::now(), slot: None, avoided: HashMap::new() };
     loop {
         let round = worker.round();
-        if round.exit || settings::max_workers() == 0 {
+        if round.exit || settings::max_workers() == 0 || is_lock_lost() {
             return;
         }
         if round.embedded > 0 || round.retry_soon {
@@ -63,7 +70,8 @@ pub extern "C-unwind" fn clip_worker_main(argument: pg_sys::Datum) {
         if idle {
             // Sessions that commit from now on start another worker. The last check sees rows that were committed before.
             database_lock.release();
-            if work().is_none_or(|work| !work.columns.iter().any(QueueColumn::has_work)) || !database_lock.take() {
+            let is_pending = |column: &QueueColumn| matches!(column.pending(), Ok(Pending::Some));
+            if work().is_none_or(|work| !work.columns.iter().any(is_pending)) || !database_lock.take() {
                 return;
             }
             worker.idle_since = Instant::now();
@@ -81,6 +89,8 @@ struct Worker {
     idle_since: Instant,
     /// The worker slot of this worker, and the time since it has the slot.
     slot: Option<(WorkerLock, Instant)>,
+    /// Columns that fail and whose failure could not be recorded, with the time of the failure.
+    avoided: HashMap<String, Instant>,
 }
 
 #[derive(Default)]
@@ -96,11 +106,30 @@ impl Worker {
     fn round(&mut self) -> RoundResult {
         let Some(work) = work() else { return RoundResult { exit: true, ..RoundResult::default() } };
         let mut result = RoundResult { retry_soon: work.retry_soon, ..RoundResult::default() };
-        for column in work.columns.iter().filter(|column| column.has_work()) {
+        self.avoided.retain(|_, since| since.elapsed() < AVOIDED);
+        let turn = if work.columns.len() > 1 { TURN } else { Duration::MAX };
+        // Another process begins with another column, so that a column that ends the process does not stop those after it.
+        let (before, after) = work.columns.split_at(std::process::id() as usize % work.columns.len().max(1));
+        for column in after.iter().chain(before) {
+            if self.avoided.contains_key(&column.label) {
+                continue;
+            }
+            match column.pending() {
+                Ok(Pending::Some) => (),
+                Ok(Pending::None) => continue,
+                Ok(Pending::Locked) => {
+                    result.retry_soon = true;
+                    continue;
+                }
+                Err(error) => {
+                    self.record_failure(column, &error);
+                    continue;
+                }
+            }
             if !self.acquire_slot() {
                 return RoundResult { exit: self.helps, retry_soon: true, ..result };
             }
-            match self.pass(column) {
+            match self.pass(column, turn) {
                 Some(embedded) => result.embedded += embedded,
                 None => return RoundResult { exit: true, ..result },
             }
@@ -109,8 +138,16 @@ impl Worker {
         result
     }
 
-    /// Embeds all pending rows of a column. Returns None if the worker must exit.
-    fn pass(&mut self, column: &QueueColumn) -> Option<i64> {
+    /// Records a failure of a whole column. If that fails too, the worker skips the column for a while: otherwise it would retry at
+    /// once, forever.
+    fn record_failure(&mut self, column: &QueueColumn, error: &TransactionError) {
+        if !column.record_failure(error) {
+            self.avoided.insert(column.label.clone(), Instant::now());
+        }
+    }
+
+    /// Embeds the pending rows of a column, for some time. Returns None if the worker must exit.
+    fn pass(&mut self, column: &QueueColumn, turn: Duration) -> Option<i64> {
         report_activity(Some(&format!("embedding {}", column.label)));
         let (mut batch, mut after, mut total, begun) = (FIRST_BATCH, None, 0, Instant::now());
         let mut called_help = self.helps;
@@ -118,12 +155,14 @@ impl Worker {
             let started = Instant::now();
             let filled = match column.step(batch, after.take()) {
                 Ok(filled) => filled,
-                // If the failure cannot be recorded, the worker exits. Otherwise it would retry at once, forever.
-                Err(error) => return column.record_failure(&error).then_some(total),
+                Err(error) => {
+                    self.record_failure(column, &error);
+                    return Some(total);
+                }
             };
             total += filled.embedded;
             if filled.last.is_none() {
-                if !column.has_work() {
+                if matches!(column.pending(), Ok(Pending::None)) {
                     column.record_empty();
                 }
                 return Some(total);
@@ -135,8 +174,11 @@ impl Worker {
                 _ => (),
             }
             reload_settings();
-            if is_leaving() || settings::max_workers() == 0 {
+            if is_leaving() || settings::max_workers() == 0 || is_lock_lost() {
                 return None;
+            }
+            if begun.elapsed() > turn {
+                return Some(total);
             }
             if !called_help && begun.elapsed() > Duration::from_secs(1) && settings::max_workers() > 1 {
                 called_help = true;

@@ -4,15 +4,14 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ffi::CStr;
 
-use pgrx::datum::{DatumWithOid, IntoDatum};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use crate::pg::arguments::{name, regclass};
 use crate::pg::messages::{broken_extension, null_argument};
 use crate::pg::roles::Extension;
 use crate::pg::spi::read;
 use crate::pg::text::Text;
-use crate::pg::varlena::Varlena;
 
 /// An embedding column, and its model if that is recorded.
 pub struct SearchColumn<'a> {
@@ -98,32 +97,4 @@ impl Model {
     pub fn new(name: Option<Text>, digest: Option<Text>) -> Option<Self> {
         name.zip(digest).map(|(Text(name), Text(digest))| Self { name, digest })
     }
-}
-
-/// Returns a relation as an argument of a statement.
-pub fn regclass<'a>(relation: pg_sys::Oid) -> DatumWithOid<'a> {
-    // SAFETY: both types are OIDs.
-    unsafe { DatumWithOid::new(relation, pg_sys::REGCLASSOID) }
-}
-
-/// Returns a name as an argument of a statement.
-pub fn name(name: &CStr) -> DatumWithOid<'_> {
-    struct Name<'a>(&'a CStr);
-    impl IntoDatum for Name<'_> {
-        fn into_datum(self) -> Option<pg_sys::Datum> {
-            Some(pg_sys::Datum::from(self.0.as_ptr()))
-        }
-
-        fn type_oid() -> pg_sys::Oid {
-            pg_sys::NAMEOID
-        }
-    }
-    // SAFETY: callers pass arguments whose SQL type is name, which has 64 bytes.
-    unsafe { DatumWithOid::new(Name(name), pg_sys::NAMEOID) }
-}
-
-/// Returns a text as an argument of a statement.
-pub fn text(text: Option<Varlena<'_>>) -> DatumWithOid<'_> {
-    // SAFETY: callers pass arguments whose SQL type is text.
-    text.map_or(DatumWithOid::null_oid(pg_sys::TEXTOID), |text| unsafe { text.argument(pg_sys::TEXTOID) })
 }

@@ -6,10 +6,10 @@ use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use super::column::{name, regclass, text};
 use super::forward;
 use super::prepared::settings;
 use super::select::{ef_search, select};
+use crate::pg::arguments::{name, regclass, text};
 use crate::pg::messages::{broken_extension, null_argument};
 use crate::pg::roles::{Extension, with_settings};
 use crate::pg::spi::read;

@@ -17,13 +17,13 @@ use pgrx::datum::{DatumWithOid, Uuid};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use crate::pg::arguments::{name, regclass, text};
 use crate::pg::messages::{broken_extension, null_argument};
 use crate::pg::roles::Extension;
 use crate::pg::spi::{Row, read, required};
 use crate::pg::text::ServerText;
 use crate::pg::values::RawDatum;
 use crate::pg::varlena::Varlena;
-use column::{name, regclass, text};
 use prepared::{Prepared, Search, prepare_hybrid};
 use query::Query;
 use select::select;

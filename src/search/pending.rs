@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use super::column::{Key, SearchColumn, name, regclass};
+use super::column::{Key, SearchColumn};
 use super::select::select;
+use crate::pg::arguments::{name, regclass};
 use crate::pg::messages::{new, notice};
 use crate::pg::roles::{Extension, with_settings};
 use crate::pg::spi::{read, required};

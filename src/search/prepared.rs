@@ -6,8 +6,9 @@ use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use super::column::{Model, SearchColumn, name, regclass, text};
+use super::column::{Model, SearchColumn};
 use super::select::{ef_search, select};
+use crate::pg::arguments::{name, optional_name, regclass, text};
 use crate::pg::messages::{broken_extension, null_argument};
 use crate::pg::roles::{Extension, with_settings};
 use crate::pg::spi::{Row, read, required};
@@ -48,7 +49,7 @@ pub struct Prepared<'a> {
 impl<'a> Search<'a> {
     /// `by_image` is true if the query is an image.
     pub fn prepare(self, by_image: bool) -> Result<Prepared<'a>, ErrorReport> {
-        let per = self.per.map_or(DatumWithOid::null_oid(pg_sys::NAMEOID), name);
+        let per = optional_name(self.per);
         // SAFETY: the SQL declaration of the argument is jsonb.
         let exclude = unsafe { DatumWithOid::new(self.exclude, pg_sys::JSONBOID) };
         let rows_of_groups = self.per.map(|_| {
@@ -90,8 +91,7 @@ fn prepare<'a>(
     let relation = relation.ok_or_else(|| null_argument("relation"))?;
     let target = target.ok_or_else(|| null_argument("target"))?;
     let extension = Extension::find().ok_or_else(|| broken_extension("the extension does not exist"))?;
-    let key_column = key_column.map_or(DatumWithOid::null_oid(pg_sys::NAMEOID), name);
-    let mut arguments = vec![regclass(relation), k.into(), name(target), text(filter), key_column];
+    let mut arguments = vec![regclass(relation), k.into(), name(target), text(filter), optional_name(key_column)];
     arguments.extend(more);
     let found = extension.as_owner(|schema| {
         let columns = "s.nearest, s.exact, s.candidates, s.model, s.digest, s.named";

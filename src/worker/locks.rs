@@ -1,5 +1,10 @@
-//! Session advisory locks that mark running workers. The server releases them when the process ends. Checking a lock takes a
-//! microsecond and cannot raise an error, so it is safe in a post-commit callback.
+//! Session locks that mark running workers. The server releases them when the process ends. Checking a lock takes a microsecond and
+//! cannot raise an error, so it is safe in a post-commit callback.
+//!
+//! They are locks of the server, not of its users: `pg_advisory_unlock_all` in a trigger of a table would release a user's lock.
+//! The server releases its own locks when a transaction is aborted, so [`keep_locks`] takes them again.
+
+use std::cell::{Cell, RefCell};
 
 use pgrx::pg_sys;
 
@@ -20,15 +25,37 @@ pub enum WorkerLock {
     Waiting,
 }
 
+thread_local! {
+    /// The locks of this process, with their modes.
+    static HELD: RefCell<Vec<(WorkerLock, u32)>> = const { RefCell::new(Vec::new()) };
+    static IS_LOST: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Takes the locks of this process again, after the server has released them with an aborted transaction.
+pub fn keep_locks() {
+    HELD.with_borrow(|held| {
+        for &(lock, mode) in held {
+            if !lock.try_lock(mode) {
+                IS_LOST.set(true);
+            }
+        }
+    });
+}
+
+/// Returns true if another process has taken a lock of this one after an aborted transaction.
+pub fn is_lock_lost() -> bool {
+    IS_LOST.get()
+}
+
 impl WorkerLock {
     /// Takes the lock if it is free. Returns true on success. The lock is held until it is released or the process ends.
     pub fn take(self) -> bool {
-        self.try_lock(pg_sys::ExclusiveLock)
+        self.hold(pg_sys::ExclusiveLock)
     }
 
     /// Takes the lock in shared mode.
     pub fn share(self) -> bool {
-        self.try_lock(pg_sys::ShareLock)
+        self.hold(pg_sys::ShareLock)
     }
 
     pub fn release(self) {
@@ -37,6 +64,14 @@ impl WorkerLock {
 
     pub fn unshare(self) {
         self.unlock(pg_sys::ShareLock);
+    }
+
+    fn hold(self, mode: u32) -> bool {
+        let is_held = self.try_lock(mode);
+        if is_held {
+            HELD.with_borrow_mut(|held| held.push((self, mode)));
+        }
+        is_held
     }
 
     /// Returns true if any process, this one included, holds the lock or waits for it. The check takes no lock, so that no
@@ -58,7 +93,7 @@ impl WorkerLock {
             locktag_field3: number,
             locktag_field4: KIND,
             locktag_type: pg_sys::LockTagType::LOCKTAG_ADVISORY as u8,
-            locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
+            locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
         }
     }
 
@@ -80,6 +115,7 @@ impl WorkerLock {
     }
 
     fn unlock(self, mode: u32) {
+        HELD.with_borrow_mut(|held| held.retain(|&lock| lock != (self, mode)));
         // SAFETY: a lock of this session. The release of a lock that is not held is only a warning.
         unsafe { pg_sys::LockRelease(&self.tag(), mode as i32, true) };
     }

@@ -1,5 +1,6 @@
 //! A background worker as a process of the server: start, signals, settings, transactions.
 
+use std::cell::Cell;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, DynamicBackgrou
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 
+use super::locks::keep_locks;
 use crate::pg::interrupt;
 use crate::pg::summary::summary_of_caught;
 
@@ -80,7 +82,8 @@ pub fn set_defaults() {
         (c"default_transaction_isolation", c"read committed"),
         (c"default_transaction_deferrable", c"off"),
         (c"session_replication_role", c"origin"),
-        (c"lock_timeout", c"0"),
+        // An owner who locks a table must not stop the embedding of other tables.
+        (c"lock_timeout", c"10s"),
         #[cfg(any(feature = "pg17", feature = "pg18"))]
         (c"transaction_timeout", c"0"),
     ] {
@@ -103,7 +106,7 @@ pub struct TransactionError {
 }
 
 /// Runs `run` in a transaction of its own. An error aborts that transaction, not the worker.
-pub fn in_transaction<T>(run: impl FnOnce() -> T) -> Result<T, TransactionError> {
+fn in_transaction<T>(run: impl FnOnce() -> T) -> Result<T, TransactionError> {
     let failed = |error: CaughtError| {
         let (sqlstate, message) = summary_of_caught(&error);
         Err(TransactionError { sqlstate, message })
@@ -116,6 +119,7 @@ pub fn in_transaction<T>(run: impl FnOnce() -> T) -> Result<T, TransactionError>
     if done.is_err() {
         // SAFETY: every process of the server calls this after an error. It restores roles and settings, too.
         unsafe { pg_sys::AbortCurrentTransaction() };
+        keep_locks();
     }
     done
 }
@@ -132,19 +136,52 @@ unsafe extern "C-unwind" {
     // utils/timeout.h, which the bindings leave out.
     fn enable_timeout_after(id: i32, delay_ms: i32);
     fn disable_timeout(id: i32, keep_indicator: bool);
+    fn RegisterTimeout(id: i32, handler: Option<unsafe extern "C-unwind" fn()>) -> i32;
 }
 
 /// `STATEMENT_TIMEOUT` of the server's enum `TimeoutId`, the same from PostgreSQL 15 to 18.
 const STATEMENT_TIMEOUT: i32 = 3;
 
-/// Runs `run` in a transaction that the server cancels after some time, as by `statement_timeout`: a trigger of a table may wait
-/// for hours, and the worker serves other tables and databases, too.
+/// `USER_TIMEOUT` of the same enum: a free number for a timeout of this process.
+const USER_TIMEOUT: i32 = if cfg!(any(feature = "pg17", feature = "pg18")) { 13 } else { 12 };
+
+/// Time after a limit at which the process exits, if a function has ignored the cancel.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// Requests the end of this process, which no EXCEPTION clause can catch.
+unsafe extern "C-unwind" fn end_process() {
+    // SAFETY: sends a signal to this process, whose handler only sets flags.
+    unsafe { libc::kill(pg_sys::MyProcPid, libc::SIGTERM) };
+}
+
+/// Returns the number of this process's own timeout.
+fn last_resort() -> i32 {
+    thread_local! {
+        static NUMBER: Cell<Option<i32>> = const { Cell::new(None) };
+    }
+    // SAFETY: registers a handler that lives as long as this library.
+    NUMBER.get().unwrap_or_else(|| unsafe {
+        let number = RegisterTimeout(USER_TIMEOUT, Some(end_process));
+        NUMBER.set(Some(number));
+        number
+    })
+}
+
+/// Runs `run` in a transaction that the server cancels after some time, as by `statement_timeout`: a function of a table may wait
+/// for hours, and the worker serves other tables and databases, too. If the function ignores the cancel, the process exits.
 pub fn in_bounded_transaction<T>(limit: Duration, run: impl FnOnce() -> T) -> Result<T, TransactionError> {
-    // SAFETY: every process with a database connection has registered this timeout. Its handler sends the process the signal
-    // for a cancel, which a worker handles as a session does.
-    unsafe { enable_timeout_after(STATEMENT_TIMEOUT, limit.as_millis() as i32) };
+    let last_resort = last_resort();
+    // SAFETY: every process with a database connection has registered the first timeout. Its handler sends the process the signal
+    // for a cancel, which a worker handles as a session does. The second one is registered above.
+    unsafe {
+        enable_timeout_after(STATEMENT_TIMEOUT, limit.as_millis() as i32);
+        enable_timeout_after(last_resort, (limit + GRACE).as_millis() as i32);
+    }
     let done = in_transaction(run);
     // SAFETY: as above.
-    unsafe { disable_timeout(STATEMENT_TIMEOUT, false) };
+    unsafe {
+        disable_timeout(STATEMENT_TIMEOUT, false);
+        disable_timeout(last_resort, false);
+    }
     done
 }

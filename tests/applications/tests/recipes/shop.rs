@@ -105,7 +105,7 @@ pub fn check(directory: &str, features: &[Feature]) {
 
 /// The rows that match the filter, also where the nearest rows do not match.
 fn check_filter(application: &Application, client: &mut postgres::Client) {
-    let query = "SELECT title FROM product WHERE price < 5 ORDER BY embedding <=> (SELECT clip_query('product', 'musical instrument')) + 0 LIMIT 5";
+    let query = "SELECT title FROM product WHERE price < 5 ORDER BY (embedding <=> (SELECT clip_query('product', 'musical instrument'))) + 0 LIMIT 5";
     let nearest: String = client.query(query, &[]).unwrap().iter().map(|row| row.get::<_, String>(0) + "\n").collect();
     assert_eq!(application.run(&["find", "musical instrument", "5"]), nearest);
 }

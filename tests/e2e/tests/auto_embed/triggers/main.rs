@@ -1,6 +1,7 @@
 //! The triggers of managed columns: which column each belongs to, the application's triggers around them, and partitions that
 //! come and go.
 
+mod deferred;
 mod keep;
 mod later;
 mod names;

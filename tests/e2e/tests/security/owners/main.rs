@@ -1,5 +1,6 @@
 //! Attacks of owners of tables and databases, and of roles with partial read rights, on other roles and on the server.
 
+mod code;
 mod failures;
 mod tables;
 
