@@ -67,7 +67,8 @@ CREATE TABLE label (
 );
 INSERT INTO label (name, position)
 SELECT name, position
-  FROM unnest(ARRAY['face', 'person', 'animal', 'plant', 'food', 'vehicle', 'building', 'clothing', 'tool', 'sport', 'symbol'])
+  FROM unnest(ARRAY['smiling face', 'animal', 'plant', 'food', 'vehicle', 'building', 'clothing', 'tool', 'musical instrument', 'sport',
+                    'weather', 'symbol'])
        WITH ORDINALITY AS l (name, position);
 
 -- Only the owner of a table can call clip_retry. This function lets the server retry the failures of this one table.

@@ -1,6 +1,6 @@
 // The dialog with one photo: its facts, and the probability of each label.
 import * as api from './api.js'
-import { $, bytes, confirmRemoval, element, showError } from './elements.js'
+import { $, bytes, confirmRemoval, element, moment, showError } from './elements.js'
 
 const dialog = $('details')
 let current
@@ -19,11 +19,11 @@ export async function open (photo) {
   $('details-image').src = `/photos/${photo.id}`
   $('details-image').alt = photo.name
   $('details-name').textContent = photo.name
-  const added = photo.addedAt ? `added ${new Date(photo.addedAt).toLocaleString('en')}` : null
+  const added = photo.addedAt ? `added ${moment(photo.addedAt)}` : null
   $('details-facts').textContent = [`${photo.width} × ${photo.height} pixels`, photo.type.replace('image/', '').toUpperCase(), bytes(photo.bytes), added].filter(Boolean).join(' · ')
   $('details-similar').disabled = !photo.embedded
   const list = $('details-labels')
-  list.replaceChildren(element('dt', {}, photo.embedded ? '…' : 'This photo is not searchable yet.'))
+  list.replaceChildren(element('dt', {}, photo.embedded ? '…' : 'This photo is not searchable.'))
   dialog.showModal()
   if (!photo.embedded) return
   try {

@@ -36,6 +36,8 @@ export function clearError () {
 
 export const count = (number, noun) => `${number.toLocaleString('en')} ${noun}${number === 1 ? '' : 's'}`
 
+export const moment = (time) => new Date(time).toLocaleString('en', { dateStyle: 'medium', timeStyle: 'short' })
+
 export function bytes (number) {
   return number < 1024 * 1024 ? `${Math.max(1, Math.round(number / 1024))} kB` : `${(number / 1024 / 1024).toFixed(1)} MB`
 }

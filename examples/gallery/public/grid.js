@@ -3,7 +3,9 @@ import { $, announce, count, element } from './elements.js'
 
 const PAGE = 48
 // Photos below this relevance are often unrelated to the words: docs/guides/relevance-and-paging.md explains the number.
-const RELEVANT = 2.5
+export const RELEVANT = 2.5
+// A narrower image would be blurred if it filled its card.
+const MIN_WIDTH = 200
 
 let rest = []
 let older = null
@@ -15,7 +17,7 @@ const waiting = new Map()
 export function setHandlers (given) { handlers = given }
 
 function describe (photo, chip) {
-  chip.textContent = photo.label ?? (photo.embedded ? 'no label yet' : 'not searchable yet')
+  chip.textContent = photo.label ?? (photo.embedded ? 'no label yet' : 'not searchable')
   chip.classList.toggle('waiting', !photo.label)
   return chip
 }
@@ -23,7 +25,7 @@ function describe (photo, chip) {
 // A list item with the image, the name and the label. The buttons are placed after the label.
 export function card (photo, chip = describe(photo, element('span', { className: 'chip' })), ...buttons) {
   const image = element('img', { src: `/photos/${photo.id}`, alt: '', loading: 'lazy', decoding: 'async', width: 160, height: 160 })
-  const open = element('button', { type: 'button', className: 'photo' }, image)
+  const open = element('button', { type: 'button', className: `photo ${photo.width < MIN_WIDTH ? 'little' : ''}` }, image)
   open.setAttribute('aria-label', `Details of ${photo.name}`)
   open.addEventListener('click', () => handlers.open(photo))
   return element('li', { className: 'card' }, open,
@@ -33,7 +35,7 @@ export function card (photo, chip = describe(photo, element('span', { className:
 
 function resultCard (photo) {
   const chip = describe(photo, element('span', { className: 'chip' }))
-  const button = element('button', { type: 'button', className: 'quiet', title: 'More like this', disabled: !photo.embedded }, 'Similar')
+  const button = element('button', { type: 'button', className: 'quiet', title: 'More like this', hidden: !photo.embedded }, 'Similar')
   button.setAttribute('aria-label', `More like ${photo.name}`)
   button.addEventListener('click', () => handlers.similar(photo))
   if (!photo.label) waiting.set(photo.id, { photo, chip, button })
@@ -49,7 +51,7 @@ export function update (photos) {
     if (!item) continue
     Object.assign(item.photo, fresh)
     describe(fresh, item.chip)
-    item.button.disabled = !fresh.embedded
+    item.button.hidden = !fresh.embedded
     if (fresh.label) waiting.delete(fresh.id)
   }
 }

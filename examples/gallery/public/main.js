@@ -56,6 +56,12 @@ async function find (signal) {
 const isSearch = () => Boolean(image || parameters().q || parameters().like)
 const isNarrowed = () => isSearch() || Object.values(filters()).some(Boolean)
 
+function describe (photos) {
+  if (!isSearch() || photos.length === 0) return ''
+  const close = photos.filter((photo) => photo.relevance >= grid.RELEVANT).length
+  return close ? `${close} close to these words` : 'most similar first'
+}
+
 async function showPhotos () {
   running?.abort()
   running = new AbortController()
@@ -73,6 +79,7 @@ async function showPhotos () {
     const emptyText = isNarrowed() ? 'No photo matches.' : 'There are no photos yet. Drop some images onto this page.'
     grid.show(photos, next, emptyText)
     $('result-title').textContent = title
+    $('result-note').textContent = describe(photos)
     document.title = isNarrowed() ? `${title} · Gallery` : 'Gallery'
     clearError()
     announce(photos.length === 0 ? emptyText : `${title}: ${next ? 'more than ' : ''}${count(photos.length, 'result')}`)

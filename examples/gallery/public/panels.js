@@ -1,6 +1,6 @@
 // The views for duplicates, labels and failures.
 import * as api from './api.js'
-import { $, announce, bytes, confirmRemoval, count, element, showError } from './elements.js'
+import { $, announce, bytes, confirmRemoval, count, element, moment, showError } from './elements.js'
 import { card } from './grid.js'
 import * as queue from './queue.js'
 
@@ -90,7 +90,7 @@ async function showFailures () {
     }
     return element('li', {},
       element('div', {}, element('strong', {}, failure.name), element('p', {}, failure.reason),
-        element('p', { className: 'note' }, `${count(failure.attempts, 'attempt')}, last on ${new Date(failure.lastFailedAt).toLocaleString('en')} · SQLSTATE ${failure.sqlstate}`)),
+        element('p', { className: 'note' }, `${count(failure.attempts, 'attempt')}, last on ${moment(failure.lastFailedAt)} · SQLSTATE ${failure.sqlstate}`)),
       removeButton(failure, removed))
   }))
 }
