@@ -52,7 +52,7 @@ function show (state) {
   bar.value = state.embedded
   const failed = $('failure-count')
   failed.hidden = state.failed === 0
-  failed.textContent = state.failed
+  failed.textContent = state.failed || ''
   options($('filter-label'), state.labels.map(({ name, photos }) => [name, `${name} (${photos})`]))
   options($('filter-type'), state.types.map(({ type, photos }) => [type, `${type.replace('image/', '').toUpperCase()} (${photos})`]))
   // Only the start and the end are announced: a screen reader does not read each step.

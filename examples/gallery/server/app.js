@@ -61,7 +61,7 @@ function uploadSlots () {
   }
 }
 
-export function build (pool, { logger = false } = {}) {
+export function build (database, { logger = false } = {}) {
   const app = Fastify({
     logger,
     bodyLimit: MAX_JSON_BYTES,
@@ -79,7 +79,7 @@ export function build (pool, { logger = false } = {}) {
   })
   app.setErrorHandler((error, request, reply) => {
     const { status, body } = answer(error)
-    if (status >= 500) request.log.error({ code: error.code, reason: error.message }, 'request failed')
+    if (status >= 500) request.log.error({ code: error.code, reason: error.cause?.message ?? error.message }, 'request failed')
     if (status === 503) reply.header('retry-after', '2')
     // The client may still be sending a file that is too large.
     if (status === 413) reply.header('connection', 'close')
@@ -93,7 +93,7 @@ export function build (pool, { logger = false } = {}) {
   }
 
   app.get('/photos/:id', params, async (request, reply) => {
-    const photo = await photos.read(pool, request.params.id)
+    const photo = await photos.read(database, request.params.id)
     return reply.type(photo.type).headers({
       'content-security-policy': "default-src 'none'; sandbox",
       'content-disposition': 'inline',
@@ -106,30 +106,30 @@ export function build (pool, { logger = false } = {}) {
     api.addHook('onRequest', async (request, reply) => { reply.header('cache-control', 'no-store') })
     const upload = { bodyLimit: photos.MAX_FILE_BYTES, onRequest: uploadSlots() }
 
-    api.get('/status', () => queue.status(pool))
-    api.get('/photos', query({ ...filter, before: id }), (request) => photos.list(pool, request.query))
+    api.get('/status', () => queue.status(database))
+    api.get('/photos', query({ ...filter, before: id }), (request) => photos.list(database, request.query))
     api.post('/photos', { ...upload, ...query({ name: { type: 'string', maxLength: 1000 } }, ['name']) }, async (request, reply) => {
       reply.code(201)
-      return { photo: await photos.store(pool, request.query.name, request.body) }
+      return { photo: await photos.store(database, request.query.name, request.body) }
     })
     api.delete('/photos/:id', params, async (request, reply) => {
-      await photos.remove(pool, request.params.id)
+      await photos.remove(database, request.params.id)
       return reply.code(204).send()
     })
-    api.get('/photos/:id/labels', params, async (request) => ({ labels: await photos.classify(pool, request.params.id) }))
+    api.get('/photos/:id/labels', params, async (request) => ({ labels: await photos.classify(database, request.params.id) }))
     api.get('/photos/:id/similar', { schema: { ...params.schema, ...query(filter).schema } },
-      (request) => photos.searchSimilar(pool, request.params.id, request.query))
+      (request) => photos.searchSimilar(database, request.params.id, request.query))
 
     const words = { type: 'string', minLength: 1, maxLength: 300 }
-    api.get('/search', query({ ...filter, q: words }, ['q']), async ({ query: { q, ...rest } }) => ({ photos: await photos.searchText(pool, q, rest) }))
-    api.post('/search/image', { ...upload, ...query(filter) }, async (request) => ({ photos: await photos.searchImage(pool, request.body, request.query) }))
+    api.get('/search', query({ ...filter, q: words }, ['q']), async ({ query: { q, ...rest } }) => ({ photos: await photos.searchText(database, q, rest) }))
+    api.post('/search/image', { ...upload, ...query(filter) }, async (request) => ({ photos: await photos.searchImage(database, request.body, request.query) }))
 
     const distance = { type: 'number', minimum: 0, maximum: 0.2, default: 0.01 }
-    api.get('/duplicates', query({ distance }), async (request) => ({ groups: await photos.duplicates(pool, request.query.distance) }))
-    api.put('/labels', { schema: { body: labelList } }, async (request) => ({ labeled: await photos.setLabels(pool, request.body.labels.map((name) => name.trim())) }))
+    api.get('/duplicates', query({ distance }), async (request) => ({ groups: await photos.duplicates(database, request.query.distance) }))
+    api.put('/labels', { schema: { body: labelList } }, async (request) => ({ labeled: await photos.setLabels(database, request.body.labels.map((name) => name.trim())) }))
 
-    api.get('/failures', async () => ({ failures: await queue.failures(pool) }))
-    api.post('/failures/retry', async () => ({ cleared: await queue.retry(pool) }))
+    api.get('/failures', async () => ({ failures: await queue.failures(database) }))
+    api.post('/failures/retry', async () => ({ cleared: await queue.retry(database) }))
   }, { prefix: '/api' })
 
   return app

@@ -2,13 +2,13 @@
 
 // An error whose message is written for visitors.
 export class Rejection extends Error {
-  constructor (status, code, message) {
-    super(message)
+  constructor (status, code, message, options) {
+    super(message, options)
     Object.assign(this, { status, code })
   }
 }
 
-const UNREACHABLE = [503, 'database_unavailable', 'The database cannot be reached. Try again in a moment.']
+export const UNREACHABLE = [503, 'database_unavailable', 'The database cannot be reached. Try again in a moment.']
 const NO_MODEL = [503, 'model_unavailable', 'The model of this gallery is not available, so nothing can be searched or labeled now. Ask the administrator to install it.']
 const BUSY = [503, 'busy', 'The database is busy. Try again in a moment.']
 
@@ -33,18 +33,7 @@ const BY_SQLSTATE = {
   '57014': [504, 'timeout', 'The request took too long. Try it again, or with less.'],
   '57P01': UNREACHABLE,
   '57P02': UNREACHABLE,
-  '57P03': UNREACHABLE,
-  '28000': UNREACHABLE,
-  '3D000': UNREACHABLE
-}
-
-// Errors of the driver and of the operating system, when the connection fails.
-const BY_CODE = {
-  ECONNREFUSED: UNREACHABLE,
-  ECONNRESET: UNREACHABLE,
-  ENOENT: UNREACHABLE,
-  ENOTFOUND: UNREACHABLE,
-  ETIMEDOUT: UNREACHABLE
+  '57P03': UNREACHABLE
 }
 
 // Errors of Fastify. Its validation errors have the code FST_ERR_VALIDATION.
@@ -61,10 +50,9 @@ const UNKNOWN = [500, 'internal', 'Something went wrong in the gallery. The admi
 
 function find (error) {
   if (error instanceof Rejection) return [error.status, error.code, error.message]
-  const known = BY_SQLSTATE[error.code] ?? BY_CODE[error.code] ?? BY_FASTIFY[error.code]
-  if (known) return known
-  // pg reports these two without a code.
-  return /^(Connection terminated|timeout exceeded when trying to connect)/.test(error.message) ? UNREACHABLE : UNKNOWN
+  // pg reports a lost connection without a SQLSTATE.
+  if (error.code === 'ECONNRESET' || error.message.startsWith('Connection terminated')) return UNREACHABLE
+  return BY_SQLSTATE[error.code] ?? BY_FASTIFY[error.code] ?? UNKNOWN
 }
 
 // Returns the status and the body of the answer to a request that failed with this error.

@@ -6,7 +6,7 @@ import { createReadStream } from 'node:fs'
 import { readFile, readdir, stat } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { createInterface } from 'node:readline'
-import pg from 'pg'
+import { open } from './database.js'
 import { answer } from './errors.js'
 import { MAX_FILE_BYTES, store } from './photos.js'
 
@@ -33,11 +33,11 @@ async function * samples (path) {
 }
 
 const source = process.argv[2]
-const pool = new pg.Pool({ connectionString: process.env.DATABASE_URL ?? 'postgres://gallery_app@localhost/gallery', max: 1 })
+const database = open(process.env.DATABASE_URL, 1)
 let loaded = 0
 for await (const [name, bytes] of (await stat(source)).isDirectory() ? directory(source) : samples(source)) {
   try {
-    await store(pool, name, bytes)
+    await store(database, name, bytes)
     loaded++
   } catch (error) {
     const { status, body } = answer(error)
@@ -46,4 +46,4 @@ for await (const [name, bytes] of (await stat(source)).isDirectory() ? directory
   }
 }
 console.log(`${loaded} photos`)
-await pool.end()
+await database.close()

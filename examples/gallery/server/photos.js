@@ -3,7 +3,7 @@ import { Rejection } from './errors.js'
 import { imageType } from './images.js'
 
 export const MAX_FILE_BYTES = 10 * 1024 * 1024
-export const MAX_PHOTOS = 10_000
+export const MAX_PHOTOS = Number(process.env.GALLERY_MAX_PHOTOS ?? 10_000)
 export const MAX_TOTAL_BYTES = 2 * 1024 * 1024 * 1024
 export const MAX_RESULTS = 240
 export const PAGE = 48
@@ -26,21 +26,6 @@ const FILTER = `nullif(concat_ws(' AND ',
 
 const filterValues = ({ label, type, name }) => [label || null, type || null, name || null]
 
-async function transaction (pool, work) {
-  const client = await pool.connect()
-  try {
-    await client.query('BEGIN')
-    const result = await work(client)
-    await client.query('COMMIT')
-    client.release()
-    return result
-  } catch (error) {
-    // A client whose ROLLBACK fails is broken, and the pool discards it.
-    await client.query('ROLLBACK').then(() => client.release(), () => client.release(true))
-    throw error
-  }
-}
-
 // Returns the type of an uploaded file, or throws.
 export function requireImage (bytes) {
   if (!Buffer.isBuffer(bytes) || bytes.length === 0) throw new Rejection(400, 'empty_file', 'This file is empty.')
@@ -54,9 +39,9 @@ export function requireImage (bytes) {
 const clean = (name) => name.replace(/[\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, ' ').trim().slice(0, 200)
 
 // Stores a photo. A background worker of the database embeds it after the commit.
-export async function store (pool, name, file) {
+export async function store (database, name, file) {
   const type = requireImage(file)
-  return transaction(pool, async (client) => {
+  return database.transaction(async (client) => {
     const { rows: [size] } = await client.query('SELECT width, height FROM clip_image_info($1)', [file])
     await client.query('SELECT pg_advisory_xact_lock($1)', [STORE_LOCK])
     const { rows: [photo] } = await client.query(`
@@ -71,8 +56,8 @@ export async function store (pool, name, file) {
 }
 
 // Newest first, and after the photo with the id `before`: new photos do not move the pages.
-export async function list (pool, { before, ...filter }) {
-  const { rows } = await pool.query(`
+export async function list (database, { before, ...filter }) {
+  const { rows } = await database.query(`
     SELECT ${COLUMNS} FROM photo
      WHERE ($1::text IS NULL OR label = $1) AND ($2::text IS NULL OR type = $2)
        AND ($3::text IS NULL OR strpos(lower(name), lower($3)) > 0)
@@ -84,8 +69,8 @@ export async function list (pool, { before, ...filter }) {
 
 // A search returns all its rows in one answer, and the page shows them step by step. So no row is repeated or left out.
 // `relevance` is the number of standard deviations by which a photo is nearer than the average photo.
-export async function searchText (pool, text, filter) {
-  const { rows } = await pool.query(`
+export async function searchText (database, text, filter) {
+  const { rows } = await database.query(`
     SELECT ${COLUMNS}, distance, (typical.mean - distance) / typical.deviation AS relevance
       FROM clip_search('photo', $4, $5, filter => ${FILTER}) JOIN photo ON id = key,
            clip_typical_distance('photo', $4) AS typical
@@ -93,20 +78,20 @@ export async function searchText (pool, text, filter) {
   return rows
 }
 
-export async function searchImage (pool, file, filter) {
+export async function searchImage (database, file, filter) {
   requireImage(file)
-  const { rows } = await pool.query(`
+  const { rows } = await database.query(`
     SELECT ${COLUMNS}, distance
       FROM clip_search_image('photo', $4, $5, filter => ${FILTER}) JOIN photo ON id = key
      ORDER BY distance, id`, [...filterValues(filter), file, MAX_RESULTS])
   return rows
 }
 
-export async function searchSimilar (pool, id, filter) {
-  const { rows: [photo] } = await pool.query(`SELECT ${COLUMNS} FROM photo WHERE id = $1`, [id])
+export async function searchSimilar (database, id, filter) {
+  const { rows: [photo] } = await database.query(`SELECT ${COLUMNS} FROM photo WHERE id = $1`, [id])
   if (!photo) throw missing()
   if (!photo.embedded) throw new Rejection(409, 'not_embedded', 'This photo has no embedding yet, so it cannot be compared.')
-  const { rows } = await pool.query(`
+  const { rows } = await database.query(`
     SELECT ${COLUMNS}, distance
       FROM clip_search_vector('photo', (SELECT embedding FROM photo WHERE id = $4), $5,
              filter => concat_ws(' AND ', format('id <> %s', $4::bigint), ${FILTER})) JOIN photo ON id = key
@@ -116,20 +101,20 @@ export async function searchSimilar (pool, id, filter) {
 
 const missing = () => new Rejection(404, 'no_photo', 'This photo is not in the gallery any more.')
 
-export async function read (pool, id) {
-  const { rows: [photo] } = await pool.query('SELECT type, file FROM photo WHERE id = $1', [id])
+export async function read (database, id) {
+  const { rows: [photo] } = await database.query('SELECT type, file FROM photo WHERE id = $1', [id])
   if (!photo) throw missing()
   return photo
 }
 
-export async function remove (pool, id) {
-  const { rowCount } = await pool.query('DELETE FROM photo WHERE id = $1', [id])
+export async function remove (database, id) {
+  const { rowCount } = await database.query('DELETE FROM photo WHERE id = $1', [id])
   if (rowCount === 0) throw missing()
 }
 
 // Groups of photos whose embeddings are nearly identical, the oldest photo of a group first.
-export async function duplicates (pool, distance) {
-  const { rows } = await pool.query(`
+export async function duplicates (database, distance) {
+  const { rows } = await database.query(`
     SELECT group_number, jsonb_agg(to_jsonb(p) ORDER BY p.id) AS photos
       FROM clip_duplicate_groups('photo', max_distance => $1)
       JOIN (SELECT id AS number, id::text, name, type, width, height, bytes, label, certainty, true AS embedded FROM photo) AS p
@@ -138,18 +123,18 @@ export async function duplicates (pool, distance) {
   return rows.map((row) => row.photos)
 }
 
-export async function labels (pool) {
-  const { rows } = await pool.query('SELECT name FROM label ORDER BY position')
+export async function labels (database) {
+  const { rows } = await database.query('SELECT name FROM label ORDER BY position')
   return rows.map((row) => row.name)
 }
 
 const MODEL = "(SELECT model FROM clip_auto_embed_status WHERE relation = 'photo' AND target = 'embedding')"
 
-export async function classify (pool, id) {
-  const { rows } = await pool.query(`
+export async function classify (database, id) {
+  const { rows } = await database.query(`
     SELECT c.label, c.probability
       FROM photo CROSS JOIN LATERAL clip_classify(embedding, $2, $3, ${MODEL}) AS c
-     WHERE id = $1`, [id, await labels(pool), TEMPLATES])
+     WHERE id = $1`, [id, await labels(database), TEMPLATES])
   return rows
 }
 
@@ -165,17 +150,17 @@ async function labelRows (client) {
 }
 
 // Labels the photos that were embedded since the last call, and returns their number.
-export async function labelNew (pool) {
-  const { rows: [{ found }] } = await pool.query('SELECT EXISTS (SELECT FROM photo WHERE label IS NULL AND embedding IS NOT NULL) AS found')
-  return !found ? 0 : transaction(pool, async (client) => {
+export async function labelNew (database) {
+  const { rows: [{ found }] } = await database.query('SELECT EXISTS (SELECT FROM photo WHERE label IS NULL AND embedding IS NOT NULL) AS found')
+  return !found ? 0 : database.transaction(async (client) => {
     await client.query('SELECT pg_advisory_xact_lock($1)', [LABEL_LOCK])
     return labelRows(client)
   })
 }
 
 // Replaces the labels, and labels all photos again.
-export async function setLabels (pool, names) {
-  return transaction(pool, async (client) => {
+export async function setLabels (database, names) {
+  return database.transaction(async (client) => {
     await client.query('SELECT pg_advisory_xact_lock($1)', [LABEL_LOCK])
     await client.query('DELETE FROM label')
     await client.query('INSERT INTO label (name, position) SELECT * FROM unnest($1::text[]) WITH ORDINALITY', [names])

@@ -1,6 +1,7 @@
-// A gallery for one test file: a new database with the sample images, a server, and Chromium.
+// The gallery of the tests: a new database with the sample images, a server, and Chromium.
 //
 // DATABASE_URL names a superuser of a server that has pg_clip preloaded. gallery_app must be able to log in without a password.
+import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
@@ -17,6 +18,8 @@ export const samples = new Map(readFileSync(SAMPLES, 'utf8').trimEnd().split('\n
   const [name, bytes] = line.split('\t')
   return [name, Buffer.from(bytes.replace('\\\\x', ''), 'hex')]
 }))
+
+const LABELS = ['smiling face', 'animal', 'plant', 'food', 'vehicle', 'building', 'clothing', 'tool', 'musical instrument', 'sport', 'weather', 'symbol']
 
 // A PNG whose header is intact and whose pixels are missing: the upload succeeds, and the worker fails.
 export const truncated = samples.get('pizza').subarray(0, 600)
@@ -36,32 +39,35 @@ export async function connect (database, user) {
   return client
 }
 
-async function runNode (script, args, env) {
-  const child = spawn(process.execPath, [path(script), ...args], { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'inherit'] })
-  return child
+function runNode (script, args, env) {
+  return spawn(process.execPath, [path(script), ...args], { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'inherit'] })
 }
 
 async function startServer (url) {
-  const child = await runNode('../server/main.js', [], { DATABASE_URL: url, PORT: '0', LOG_LEVEL: 'silent' })
+  const child = runNode('../server/main.js', [], {
+    DATABASE_URL: `${url}?statement_timeout=5000`, GALLERY_MAX_PHOTOS: '440', PORT: '0', LOG_LEVEL: 'silent'
+  })
+  const exited = once(child, 'exit')
   const [line] = await once(child.stdout, 'data')
-  return { child, base: String(line).match(/http:\S+/)[0] }
+  return { child, exited, base: String(line).match(/http:\S+/)[0] }
 }
 
 // Waits until the condition returns a value that is not false.
-export async function until (condition, what, seconds = 20) {
+export async function until (condition, what, seconds = 30) {
   const end = Date.now() + seconds * 1000
   for (;;) {
     const value = await condition()
     if (value) return value
     if (Date.now() > end) throw new Error(`not within ${seconds} s: ${what}`)
-    await pause(100)
+    await pause(50)
   }
 }
 
-export async function start ({ load = true } = {}) {
+async function create () {
   const database = `gallery_test_${process.pid}`
   const maintenance = await connect('postgres')
-  await maintenance.query(`DROP DATABASE IF EXISTS ${database} WITH (FORCE)`)
+  const { rows: [{ superuser }] } = await maintenance.query("SELECT current_setting('is_superuser')::boolean AS superuser")
+  if (!superuser) throw new Error('DATABASE_URL must name a superuser.')
   await maintenance.query(`CREATE DATABASE ${database}`)
   const setup = await connect(database)
   await setup.query(readFileSync(path('../schema.sql'), 'utf8'))
@@ -69,26 +75,36 @@ export async function start ({ load = true } = {}) {
   // A new session has the settings of the database.
   const admin = await connect(database)
   const url = address(database, 'gallery_app')
-  if (load) {
-    const loader = await runNode('../server/load.js', [SAMPLES], { DATABASE_URL: url })
-    loader.stdout.resume()
-    const [code] = await once(loader, 'exit')
-    if (code !== 0) throw new Error('server/load.js failed')
-    await until(async () => (await admin.query('SELECT count(*)::int AS left FROM photo WHERE embedding IS NULL')).rows[0].left === 0, 'embedding')
-  }
-  const { child, base } = await startServer(url)
-  if (load) await until(async () => (await admin.query('SELECT count(*)::int AS left FROM photo WHERE label IS NULL')).rows[0].left === 0, 'labels')
-  let browser
+  const loader = runNode('../server/load.js', [SAMPLES], { DATABASE_URL: url })
+  loader.stdout.resume()
+  const [code] = await once(loader, 'exit')
+  if (code !== 0) throw new Error('server/load.js failed')
+  return { database, maintenance, admin, ...await startServer(url) }
+}
+
+async function open () {
+  const { database, maintenance, admin, child, exited, base } = await create()
+  const browser = await chromium.launch({ executablePath: CHROMIUM, args: process.getuid?.() === 0 ? ['--no-sandbox'] : [] })
+  const isSettled = async () => (await admin.query(`
+    SELECT NOT EXISTS (SELECT FROM photo WHERE label IS NULL) AND NOT EXISTS (SELECT FROM clip_failures) AS settled`)).rows[0].settled
   return {
     admin,
     base,
     database,
-    url,
+    // Removes the traces of other tests.
+    async reset () {
+      await admin.query('DELETE FROM photo WHERE id NOT IN (SELECT id FROM photo ORDER BY id LIMIT 320)')
+      // The failures of deleted photos disappear.
+      await admin.query('SELECT retry_photos()')
+      await admin.query('DELETE FROM label')
+      await admin.query(`INSERT INTO label (name, position) SELECT * FROM unnest($1::text[]) WITH ORDINALITY`, [LABELS])
+      await admin.query('UPDATE photo SET label = NULL WHERE label <> ALL ($1)', [LABELS])
+      await until(isSettled, 'embedded and labeled photos')
+    },
     async page (options = {}) {
-      browser ??= await chromium.launch({ executablePath: CHROMIUM, args: process.getuid?.() === 0 ? ['--no-sandbox'] : [] })
       const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, reducedMotion: 'reduce', ...options })
       const page = await context.newPage()
-      page.setDefaultTimeout(10_000)
+      page.setDefaultTimeout(20_000)
       page.problems = []
       page.on('pageerror', (error) => page.problems.push(error.message))
       // Chromium reports violations of the Content-Security-Policy here. It also reports each status above 399.
@@ -96,24 +112,38 @@ export async function start ({ load = true } = {}) {
         if (message.type() === 'error' && !message.text().startsWith('Failed to load resource')) page.problems.push(message.text())
       })
       await page.goto(base)
+      await page.waitForSelector('.card')
       return page
+    },
+    // Closes a page that had no error.
+    async close (page) {
+      await page.context().close()
+      assert.deepEqual(page.problems, [])
     },
     // Ends the sessions of the server, so that it opens new ones with new settings.
     async reconnect () {
       await admin.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'gallery_app' AND datname = current_database()")
     },
+    // Stops the background workers of the database server, or starts them.
+    async workers (running) {
+      await admin.query(`ALTER SYSTEM ${running ? 'RESET clip.max_workers' : 'SET clip.max_workers = 0'}`)
+      await admin.query('SELECT pg_reload_conf()')
+    },
     async stop () {
-      await browser?.close()
-      const stopped = once(child, 'exit')
+      await browser.close()
       child.kill('SIGTERM')
-      const [code] = await stopped
+      const [code] = await exited
       await admin.end()
       await maintenance.query(`DROP DATABASE ${database} WITH (FORCE)`)
       await maintenance.end()
-      if (code !== 0) throw new Error(`the server exited with ${code}`)
+      assert.equal(code, 0)
     }
   }
 }
+
+let opened
+// All tests share one gallery, because the start takes some seconds.
+export const gallery = () => (opened ??= open())
 
 // Drops files onto an element, as a file manager does.
 export async function drop (page, selector, files) {

@@ -2,14 +2,15 @@
 import assert from 'node:assert/strict'
 import { mkdirSync, statSync } from 'node:fs'
 import { after, before, test } from 'node:test'
-import { drop, samples, search, start, truncated } from './fixture.js'
+import { drop, samples, search, gallery as fixture, truncated } from './fixture.js'
 
 const output = new URL('output/', import.meta.url).pathname
 let gallery
 
 before(async () => {
   mkdirSync(output, { recursive: true })
-  gallery = await start()
+  gallery = await fixture()
+  await gallery.reset()
 })
 after(() => gallery.stop())
 
