@@ -80,7 +80,7 @@ async function showFailures () {
   const list = failures.filter((failure) => failure.id)
   const whole = failures.find((failure) => !failure.id)
   $('failures-text').textContent = whole?.reason ??
-    (list.length ? 'These photos were stored, but could not be embedded. Searches do not find them.' : 'All photos could be embedded.')
+    (list.length ? 'These photos were stored, but could not be embedded. Searches do not find them.' : 'No photo has failed.')
   $('retry').hidden = failures.length === 0
   $('failure-list').replaceChildren(...list.map((failure) => {
     const removed = () => {

@@ -16,14 +16,15 @@ const timer = setInterval(() => {
     .finally(() => { labeling = undefined })
 }, LABEL_INTERVAL_MS)
 
-async function stop () {
+async function close () {
   clearInterval(timer)
   await app.close()
   await labeling
   await database.close()
 }
-process.once('SIGINT', stop)
-process.once('SIGTERM', stop)
+// Ctrl-C in a terminal can arrive together with a SIGTERM.
+let closing
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => { closing ??= close() })
 
 const address = await app.listen({ host: process.env.HOST ?? '127.0.0.1', port: Number(process.env.PORT ?? 8080) })
 console.log(`The gallery is at ${address}`)

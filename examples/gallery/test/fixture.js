@@ -91,6 +91,7 @@ async function open () {
     admin,
     base,
     database,
+    maintenance,
     // Removes the traces of other tests.
     async reset () {
       await admin.query('DELETE FROM photo WHERE id NOT IN (SELECT id FROM photo ORDER BY id LIMIT 320)')

@@ -18,7 +18,7 @@ describe('the page in trouble', () => {
     const element = document.getElementById('banner')
     return !element.hidden && element.textContent.includes(wanted)
   }, text)
-  const setDatabase = (setting) => gallery.admin.query(`ALTER DATABASE ${gallery.database} ${setting}`)
+  const setDatabase = (setting) => gallery.maintenance.query(`ALTER DATABASE ${gallery.database} ${setting}`)
 
   test('hostile names are shown as they are', async () => {
     const hostile = ['<img src=x onerror=alert(1)>', '"><script>alert(2)</script>', "Robert'); DROP TABLE photo;--", '&lt;b&gt; ${alert(3)} {{4}}', 'javascript:alert(5)']
@@ -59,23 +59,24 @@ describe('the page in trouble', () => {
     await page.waitForSelector('#failure-list li')
     await page.click('#failure-list >> text=Remove')
     await page.click('#confirm >> text=Remove >> nth=-1')
-    await page.waitForSelector('text=All photos could be embedded.')
+    await page.waitForSelector('text=No photo has failed.')
     assert.ok(await page.isHidden('#retry'))
     await page.waitForFunction(() => document.getElementById('failure-count').hidden)
   })
 
   test('a retry embeds a photo when its cause is gone', async () => {
     await gallery.workers(false)
-    await setDatabase("SET clip.max_image_pixels = '1000'")
     await upload({ name: 'too large for now.png', bytes: samples.get('guitar') })
     await uploaded('1 photo added')
+    await setDatabase("SET clip.max_image_pixels = '1000'")
     await gallery.workers(true)
     await page.click('nav >> text=Failures')
     await page.waitForSelector('text=This image has too many pixels or bytes.', { timeout: 20_000 })
     await setDatabase("SET clip.max_image_pixels = '50000000'")
     await until(async () => (await gallery.admin.query("SELECT count(*)::int AS n FROM pg_stat_activity WHERE backend_type LIKE 'pg_clip worker%' AND datname = current_database()")).rows[0].n === 0, 'the end of the worker')
     await page.click('#retry')
-    await page.waitForSelector('text=All photos could be embedded.', { timeout: 20_000 })
+    await page.waitForSelector('text=No photo has failed.', { timeout: 20_000 })
+    await page.waitForFunction(() => document.getElementById('queue-text').textContent.includes('all searchable'))
     await page.click('nav >> text=Photos')
     await search(page, 'guitar')
     assert.ok((await names(page)).slice(0, 3).includes('too large for now'))
