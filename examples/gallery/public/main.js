@@ -168,7 +168,7 @@ upload.setHandlers({
 queue.setHandlers({
   // Returns whether cards of this page still wait for their embedding or label.
   changed: (state, changed) => {
-    if (changed && currentView() === 'failures') panels.show('failures')
+    panels.update(currentView(), state, changed)
     if (!grid.hasWaiting() || isSearch()) return false
     api.get('photos', filters()).then(({ photos }) => grid.update(photos), () => {})
     return state.embedded + state.failed < state.photos || state.labels.reduce((sum, { photos }) => sum + photos, 0) < state.embedded

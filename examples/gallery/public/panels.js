@@ -5,6 +5,8 @@ import { card } from './grid.js'
 import * as queue from './queue.js'
 
 let handlers = {}
+let edited = false
+let listed = 0
 export function setHandlers (given) { handlers = given }
 
 function removeButton (photo, done) {
@@ -57,9 +59,12 @@ function showCounts () {
 
 async function showLabels () {
   await queue.refresh()
-  $('label-list').value = queue.labels().map((label) => label.name).join(', ')
+  // A visitor can type before the answer arrives.
+  if (!edited) $('label-list').value = queue.labels().map((label) => label.name).join(', ')
   showCounts()
 }
+
+$('label-list').addEventListener('input', () => { edited = true })
 
 $('label-form').addEventListener('submit', async (event) => {
   event.preventDefault()
@@ -67,6 +72,7 @@ $('label-form').addEventListener('submit', async (event) => {
   $('label-result').textContent = 'Labeling …'
   try {
     const { labeled } = await api.put('labels', { labels })
+    edited = false
     await showLabels()
     $('label-result').textContent = `${count(labeled, 'photo')} labeled.`
     handlers.labeled()
@@ -79,6 +85,7 @@ async function showFailures () {
   const { failures } = await api.get('failures')
   const list = failures.filter((failure) => failure.id)
   const whole = failures.find((failure) => !failure.id)
+  listed = failures.length
   $('failures-text').textContent = whole?.reason ??
     (list.length ? 'These photos were stored, but could not be embedded. Searches do not find them.' : 'No photo has failed.')
   $('retry').hidden = failures.length === 0
@@ -110,3 +117,10 @@ $('strictness').addEventListener('change', () => showDuplicates().catch(showErro
 
 const VIEWS = { duplicates: showDuplicates, labels: showLabels, failures: showFailures }
 export const show = (view) => VIEWS[view]?.().catch(showError)
+
+// Shows the present state of the queue in a view that depends on it. A list that has the focus stays as it is.
+export function update (view, state, changed) {
+  const lists = { duplicates: 'groups', failures: 'failure-list' }
+  const stale = changed || (view === 'failures' && listed !== state.failed)
+  if (stale && view in lists && !$(lists[view]).contains(document.activeElement)) show(view)
+}

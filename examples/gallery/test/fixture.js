@@ -129,6 +129,7 @@ async function open () {
     async workers (running) {
       await admin.query(`ALTER SYSTEM ${running ? 'RESET clip.max_workers' : 'SET clip.max_workers = 0'}`)
       await admin.query('SELECT pg_reload_conf()')
+      if (!running) await until(async () => (await admin.query("SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'pg_clip worker') AS gone")).rows[0].gone, 'the end of the workers')
     },
     async stop () {
       await browser.close()
@@ -146,15 +147,16 @@ let opened
 // All tests share one gallery, because the start takes some seconds.
 export const gallery = () => (opened ??= open())
 
-// Drops files onto an element, as a file manager does.
+// Drops files onto an element, as a file manager does. A file has `bytes`, or a `size` and zeros.
 export async function drop (page, selector, files) {
   const transfer = await page.evaluateHandle((given) => {
     const data = new DataTransfer()
-    for (const { name, base64, type } of given) {
-      data.items.add(new File([Uint8Array.from(atob(base64), (c) => c.charCodeAt(0))], name, { type }))
+    for (const { name, base64, size, type } of given) {
+      const content = base64 == null ? new Uint8Array(size) : Uint8Array.from(atob(base64), (c) => c.charCodeAt(0))
+      data.items.add(new File([content], name, { type }))
     }
     return data
-  }, files.map(({ name, bytes, type = 'image/png' }) => ({ name, type, base64: bytes.toString('base64') })))
+  }, files.map(({ name, bytes, size, type = 'image/png' }) => ({ name, type, size, base64: bytes?.toString('base64') })))
   await page.dispatchEvent('main', 'dragenter', { dataTransfer: transfer })
   await page.dispatchEvent(selector, 'dragover', { dataTransfer: transfer })
   await page.dispatchEvent(selector, 'drop', { dataTransfer: transfer })

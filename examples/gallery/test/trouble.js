@@ -73,7 +73,9 @@ describe('the page in trouble', () => {
     await page.click('nav >> text=Failures')
     await page.waitForSelector('text=This image has too many pixels or bytes.', { timeout: 20_000 })
     await setDatabase("SET clip.max_image_pixels = '50000000'")
-    await until(async () => (await gallery.admin.query("SELECT count(*)::int AS n FROM pg_stat_activity WHERE backend_type LIKE 'pg_clip worker%' AND datname = current_database()")).rows[0].n === 0, 'the end of the worker')
+    // A worker has the settings with which it started.
+    await gallery.workers(false)
+    await gallery.workers(true)
     await page.click('#retry')
     await page.waitForSelector('text=No photo has failed.', { timeout: 20_000 })
     await page.waitForFunction(() => document.getElementById('queue-text').textContent.includes('all searchable'))
@@ -98,10 +100,16 @@ describe('the page in trouble', () => {
       await page.waitForSelector('.card')
       await upload({ name: 'later.png', bytes: samples.get('guitar') })
       await uploaded('1 photo added')
+      await page.click('nav >> text=Failures')
+      await page.waitForSelector('#failures-text >> text=The model of this gallery is not available')
     } finally {
       await setDatabase('RESET clip.model_path')
       await gallery.reconnect()
+      await gallery.workers(false)
+      await gallery.workers(true)
     }
+    await page.click('nav >> text=Failures')
+    await page.click('#retry')
     await page.waitForFunction(() => document.getElementById('queue-text').textContent.includes('all searchable'), undefined, { timeout: 30_000 })
   })
 
@@ -146,7 +154,7 @@ describe('the page in trouble', () => {
     await page.click('#uploads >> text=Try again >> nth=-1')
     await uploaded('1 photo added')
     // A file of more than 10 MB is not sent.
-    await upload({ name: 'big.png', bytes: Buffer.alloc(10 * 1024 * 1024 + 1) })
+    await upload({ name: 'big.png', size: 10 * 1024 * 1024 + 1 })
     await page.waitForSelector('text=This file is too large. A photo can have at most 10 MB.')
   })
 })
