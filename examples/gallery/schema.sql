@@ -67,7 +67,7 @@ CREATE TABLE label (
 );
 INSERT INTO label (name, position)
 SELECT name, position
-  FROM unnest(ARRAY['smiling face', 'animal', 'plant', 'food', 'vehicle', 'building', 'clothing', 'tool', 'musical instrument', 'sport',
+  FROM unnest(ARRAY['smiling face', 'animal', 'plant', 'food', 'vehicle', 'building', 'clothing', 'tool', 'music', 'sport',
                     'weather', 'symbol'])
        WITH ORDINALITY AS l (name, position);
 

@@ -2,6 +2,7 @@
 import * as api from './api.js'
 import { $, bytes, confirmRemoval, element, moment, showError } from './elements.js'
 
+const MAX_LABELS = 5
 const dialog = $('details')
 let current
 let handlers = {}
@@ -28,7 +29,7 @@ export async function open (photo) {
   if (!photo.embedded) return
   try {
     const { labels } = await api.get(`photos/${photo.id}/labels`)
-    if (current === photo) list.replaceChildren(...labels.slice(0, 5).flatMap(bar))
+    if (current === photo) list.replaceChildren(...labels.filter(({ probability }) => probability >= 0.005).slice(0, MAX_LABELS).flatMap(bar))
   } catch (error) {
     if (current === photo) list.replaceChildren(element('dt', {}, error.message))
   }

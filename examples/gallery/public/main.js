@@ -190,5 +190,7 @@ document.querySelector('.skip').addEventListener('click', (event) => {
   event.preventDefault()
   $('content').focus()
 })
+// On a phone, the photos are more important than the filters.
+$('filters').open = innerWidth > 640 || Object.values(filters()).some(Boolean)
 queue.refresh()
 showView()

@@ -19,7 +19,7 @@ export const samples = new Map(readFileSync(SAMPLES, 'utf8').trimEnd().split('\n
   return [name, Buffer.from(bytes.replace('\\\\x', ''), 'hex')]
 }))
 
-const LABELS = ['smiling face', 'animal', 'plant', 'food', 'vehicle', 'building', 'clothing', 'tool', 'musical instrument', 'sport', 'weather', 'symbol']
+const LABELS = ['smiling face', 'animal', 'plant', 'food', 'vehicle', 'building', 'clothing', 'tool', 'music', 'sport', 'weather', 'symbol']
 
 // A PNG whose header is intact and whose pixels are missing: the upload succeeds, and the worker fails.
 export const truncated = samples.get('pizza').subarray(0, 600)
