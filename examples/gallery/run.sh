@@ -12,7 +12,9 @@ fail() {
     exit 1
 }
 
-command -v node >/dev/null && command -v npm >/dev/null || fail "Node.js is missing." "Install Node.js 20 or newer, with npm."
+for program in node npm; do
+    command -v "$program" >/dev/null || fail "the program $program is missing." "Install Node.js 20 or newer, with npm."
+done
 [ "$(node -p 'process.versions.node.split(".")[0]')" -ge 20 ] || fail "this Node.js is too old." "Install Node.js 20 or newer."
 photos=$(realpath "${GALLERY_PHOTOS:-examples/emoji.tsv}")
 [ -r "$photos" ] || fail "$photos cannot be read."
@@ -23,7 +25,10 @@ server=
 cluster=$(mktemp -d "${TMPDIR:-/tmp}/pg_clip-gallery.XXXXXX")
 stop() {
     trap '' INT TERM
-    [ -z "$server" ] || { kill -TERM "$server" 2>/dev/null && wait "$server" || true; }
+    if [ -n "$server" ]; then
+        kill -TERM "$server" 2>/dev/null || true
+        wait "$server" || true
+    fi
     scripts/cluster.sh stop "$cluster"
     rm -rf "$cluster"
 }
