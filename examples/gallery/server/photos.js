@@ -35,7 +35,6 @@ export function requireImage (bytes) {
 }
 
 // Control characters have no place in a name, and NUL cannot be stored.
-// eslint-disable-next-line no-control-regex
 const clean = (name) => name.replace(/[\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, ' ').trim().slice(0, 200)
 
 // Stores a photo. A background worker of the database embeds it after the commit.
