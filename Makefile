@@ -80,6 +80,10 @@ setup:
 demo: ready
 	PG_CONFIG="$(PG_CONFIG_PATH)" scripts/demo.sh
 
+# Set up, build, install, and start a web application with sample images; GALLERY_PHOTOS=DIR uses your own. Needs Node.js 20.
+gallery: ready
+	PG_CONFIG="$(PG_CONFIG_PATH)" examples/gallery/run.sh
+
 # Set up, build, install, and run all tests.
 test: ready
 	PG_CONFIG="$(PG_CONFIG_PATH)" cargo test --release --target-dir target --no-fail-fast -p clip -p pgclip -p e2e
@@ -154,4 +158,4 @@ clean:
 help:
 	@awk '/^# /{text = substr($$0, 3)} /^[a-z-]+:/{if (text != "") {sub(":.*", ""); printf "make %-16s %s\n", $$0, text}; text = ""}' Makefile
 
-.PHONY: all sql install uninstall setup check demo one test test-all test-full-size bench bench-quick deb test-deb check-image dist ready clean help
+.PHONY: all sql install uninstall setup check demo gallery one test test-all test-full-size bench bench-quick deb test-deb check-image dist ready clean help
