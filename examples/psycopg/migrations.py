@@ -21,7 +21,11 @@ MIGRATIONS = [
     ),
     (
         "0002_embedding",
-        "SELECT clip_auto_embed('product', 'image', model => 'emoji')",
+        """
+        SELECT clip_auto_embed('product', 'image', model => 'emoji');
+        -- Embeds the rows that exist. For a large table, run CALL clip_backfill('product') after the migration instead.
+        DO $$ BEGIN WHILE clip_backfill_batch('product') > 0 LOOP END LOOP; END $$
+        """,
         "SELECT clip_auto_embed_drop('product', keep_column => false)",
     ),
 ]

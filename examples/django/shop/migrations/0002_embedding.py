@@ -8,7 +8,11 @@ class Migration(migrations.Migration):
     operations = [
         # clip_auto_embed adds the column and the index. state_operations describes them to Django.
         migrations.RunSQL(
-            "SELECT clip_auto_embed('product', 'image', model => 'emoji')",
+            [
+                "SELECT clip_auto_embed('product', 'image', model => 'emoji')",
+                # Embeds the rows that exist. For a large table, run CALL clip_backfill('product') after the migration instead.
+                "DO $$ BEGIN WHILE clip_backfill_batch('product') > 0 LOOP END LOOP; END $$",
+            ],
             "SELECT clip_auto_embed_drop('product', keep_column => false)",
             state_operations=[
                 migrations.AddField("product", "embedding", VectorField(dimensions=128, null=True, editable=False)),
