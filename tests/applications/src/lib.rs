@@ -120,7 +120,15 @@ pub struct Application {
 impl Application {
     /// Copies an example into target/applications. Its installed packages stay from an earlier run.
     pub fn copy(name: &str, url: &str) -> Self {
-        let directory = root().join("target/applications").join(name);
+        let applications = root().join("target/applications");
+        std::fs::create_dir_all(&applications).unwrap();
+        std::fs::copy(root().join("examples/emoji.tsv"), applications.join("emoji.tsv")).unwrap();
+        Self::copy_to(&applications.join(name), name, url)
+    }
+
+    /// Copies an example into a directory.
+    pub fn copy_to(directory: &Path, name: &str, url: &str) -> Self {
+        let directory = directory.to_owned();
         std::fs::create_dir_all(&directory).unwrap();
         let files = Command::new("git")
             .current_dir(root())
@@ -142,7 +150,15 @@ impl Application {
 
     /// Returns a command in the directory of the application.
     pub fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(self.directory.join(program));
+        self.prepared(Command::new(self.directory.join(program)))
+    }
+
+    /// Returns a program of the system, in the directory of the application.
+    pub fn program(&self, name: &str) -> Command {
+        self.prepared(Command::new(name))
+    }
+
+    fn prepared(&self, mut command: Command) -> Command {
         command.current_dir(&self.directory).env("DATABASE_URL", &self.url).env("PYTHONDONTWRITEBYTECODE", "1");
         command
     }
