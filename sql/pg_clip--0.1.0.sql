@@ -1005,13 +1005,16 @@ COMMENT ON FUNCTION _clip_inheritors(oid) IS 'internal: a table and all tables t
 
 -- PostgreSQL does not change the type of a column that a trigger's condition names. So this function drops the triggers before
 -- the change, and returns the statements that create them again after it. The statements that clear embeddings are for a
--- change that computes new source values.
-CREATE FUNCTION _clip_release(relation regclass, changed text[], dropped text[], role oid) RETURNS TABLE (statement text, owner oid, is_left text)
+-- change that computes new source values ("computed").
+CREATE FUNCTION _clip_release(relation regclass, changed text[], computed text[], dropped text[], role oid) RETURNS TABLE (statement text, owner oid, is_left text)
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
+	changed_names CONSTANT name[] := ARRAY(SELECT convert_from(decode(n, 'hex'), getdatabaseencoding())::name FROM unnest(changed) AS n);
+	computed_names CONSTANT name[] := ARRAY(SELECT convert_from(decode(n, 'hex'), getdatabaseencoding())::name FROM unnest(computed) AS n);
+	dropped_names CONSTANT name[] := ARRAY(SELECT convert_from(decode(n, 'hex'), getdatabaseencoding())::name FROM unnest(dropped) AS n);
 	col _clip.columns%ROWTYPE;
 BEGIN
 	-- PostgreSQL rejects the statement of a role that does not own the table.
@@ -1025,22 +1028,23 @@ BEGIN
 	EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', relation);
 	FOR col IN
 		SELECT c.* FROM _clip.columns AS c JOIN @extschema@._clip_inheritors(_clip_release.relation::oid) AS t (oid) ON t.oid = c.relation
-		 WHERE c.source IN (SELECT convert_from(decode(n, 'hex'), getdatabaseencoding()) FROM unnest(changed) AS n)
-		   AND c.target NOT IN (SELECT convert_from(decode(n, 'hex'), getdatabaseencoding()) FROM unnest(dropped) AS n) AND pg_has_role(role, c.owner, 'USAGE')
+		 WHERE (c.source = ANY (changed_names) OR c.target = ANY (changed_names)) AND c.target <> ALL (dropped_names) AND pg_has_role(role, c.owner, 'USAGE')
 	LOOP
 		owner := col.owner;
-		statement := format('UPDATE %s AS t SET %I = NULL WHERE t.%I IS NOT NULL', col.rows_of, col.target, col.target);
-		is_left := format('SELECT EXISTS (SELECT FROM %s AS t WHERE t.%I IS NOT NULL)', col.rows_of, col.target);
-		RETURN NEXT;
-		RETURN QUERY SELECT s, col.owner, NULL FROM unnest(@extschema@._clip_create_triggers(col)) AS s;
-		statement := format('SELECT @extschema@._clip_require_source(%L::pg_catalog.regclass, %L::pg_catalog.name)', col.relation, col.trigger_name);
+		IF col.source = ANY (computed_names) THEN
+			statement := format('UPDATE %s AS t SET %I = NULL WHERE t.%I IS NOT NULL', col.rows_of, col.target, col.target);
+			is_left := format('SELECT EXISTS (SELECT FROM %s AS t WHERE t.%I IS NOT NULL)', col.rows_of, col.target);
+			RETURN NEXT;
+		END IF;
+		RETURN QUERY SELECT s, col.owner, NULL FROM unnest(CASE WHEN col.source IS NULL THEN @extschema@._clip_stamp(col) ELSE @extschema@._clip_create_triggers(col) END) AS s;
+		statement := format('SELECT @extschema@._clip_require_types(%L::pg_catalog.regclass, %L::pg_catalog.name, %L::pg_catalog.name)', col.relation, col.trigger_name, col.target);
 		is_left := NULL;
 		RETURN NEXT;
 		PERFORM @extschema@._clip_execute(@extschema@._clip_drop_triggers(col.relation, col.trigger_name), false);
 	END LOOP;
 END
 $$;
-COMMENT ON FUNCTION _clip_release(regclass, text[], text[], oid) IS 'internal: drop the triggers of columns whose source changes its type; returns the statements that clear embeddings (with a query: is one left?) and those that create the triggers again';
+COMMENT ON FUNCTION _clip_release(regclass, text[], text[], text[], oid) IS 'internal: drop the triggers of columns whose source or target changes its type; returns the statements that clear embeddings (with a query: is one left?) and those that create the triggers again';
 
 -- The update that clears embeddings must leave no deferred trigger, because the next change of the table in the same transaction would
 -- fail. So its constraints are immediate during the update. PostgreSQL does not show whether a constraint is deferred at the moment.
@@ -1059,15 +1063,25 @@ END
 $$;
 COMMENT ON FUNCTION _clip_fire_at_once(regclass, boolean) IS 'internal: make the constraints of a table immediate, or initially deferred ones deferred again';
 
-CREATE FUNCTION _clip_require_source(relation regclass, trigger_name name) RETURNS void
+CREATE FUNCTION _clip_require_types(relation regclass, trigger_name name, target name) RETURNS void
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
 	col _clip.columns%ROWTYPE;
+	length integer;
+	kind text;
+	declared integer;
 BEGIN
-	SELECT * INTO col FROM _clip.columns AS c WHERE c.relation = _clip_require_source.relation AND c.trigger_name = _clip_require_source.trigger_name;
+	SELECT * INTO col FROM _clip.columns AS c WHERE c.relation = _clip_require_types.relation AND c.trigger_name = _clip_require_types.trigger_name;
+	SELECT m.dimensions INTO length FROM @extschema@.clip_models AS m WHERE m.name = col.model AND m.digest = col.digest;
+	SELECT format_type(a.atttypid, a.atttypmod), NULLIF(a.atttypmod, -1) INTO kind, declared FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = target;
+	IF col.relation IS NULL OR declared <> length THEN
+		RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch', MESSAGE = format('type of column "%s" of table %s cannot be changed to %s', target, relation, kind),
+			DETAIL = CASE WHEN length IS NULL THEN 'An embedding column has type vector.' ELSE format('Embeddings of model "%s" have %s dimensions.', col.model, length) END,
+			HINT = format('To stop maintaining the embeddings first: SELECT clip_auto_embed_drop(%L, %L).', relation, target);
+	END IF;
 	IF col.source_type NOT IN ('text'::regtype, 'varchar'::regtype, 'bytea'::regtype) THEN
 		RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch', MESSAGE = format('type of column "%s" of table %s cannot be changed to %s', col.source, relation, col.source_type),
 			DETAIL = format('Column "%s" is embedded from it. A source column has type text, varchar or bytea.', col.target),
@@ -1075,7 +1089,7 @@ BEGIN
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION _clip_require_source(regclass, name) IS 'internal: raise an error if the new type of a source cannot be embedded';
+COMMENT ON FUNCTION _clip_require_types(regclass, name, name) IS 'internal: raise an error if a new type of a source or an embedding column does not suit';
 
 -- Triggers follow a renamed row trigger, and so do the failures that were recorded under its name.
 CREATE FUNCTION _clip_follow(relation regclass, old_name text, new_name text) RETURNS void

@@ -111,19 +111,23 @@ unsafe fn begin(statement: *mut pg_sys::Node) -> Result<(), ErrorReport> {
     if changed.is_empty() {
         return Ok(());
     }
-    // SAFETY: the definition of such a command is a column.
-    let computes =
-        commands.iter().filter(|it| it.subtype == pg_sys::AlterTableType::AT_AlterColumnType).any(|it| unsafe {
-            it.def.cast::<pg_sys::ColumnDef>().as_ref().is_some_and(|column| !column.raw_default.is_null())
-        });
+    // SAFETY: the definition of such a command is a column, and the names belong to the statement.
+    let computed: Vec<String> = commands
+        .iter()
+        .filter(|it| it.subtype == pg_sys::AlterTableType::AT_AlterColumnType)
+        .filter(|it| {
+            unsafe { it.def.cast::<pg_sys::ColumnDef>().as_ref() }.is_some_and(|column| !column.raw_default.is_null())
+        })
+        .map(|it| unsafe { hex_of(it.name) })
+        .collect();
     // SAFETY: the name belongs to the statement.
     let Some(relation) = (unsafe { relation_named(alter.relation) }) else { return Ok(()) };
     let mut after = After { statement, relation, clear: Vec::new(), create: Vec::new() };
     as_extension(|schema| {
         let query = format!(
-            "SELECT r.statement, r.owner, r.is_left FROM {schema}._clip_release($1::pg_catalog.regclass, $2::pg_catalog.text[], $3::pg_catalog.text[], $4::pg_catalog.oid) AS r"
+            "SELECT r.statement, r.owner, r.is_left FROM {schema}._clip_release($1::pg_catalog.regclass, $2::pg_catalog.text[], $3::pg_catalog.text[], $4::pg_catalog.text[], $5::pg_catalog.oid) AS r"
         );
-        let arguments = [relation.into(), changed.into(), dropped.into(), role().into()];
+        let arguments = [relation.into(), changed.into(), computed.into(), dropped.into(), role().into()];
         Spi::connect_mut(|_| {
             let statement = prepared(query.as_bytes(), &arguments)?;
             let rows = statement.run(&arguments, false, 0)?;
@@ -139,9 +143,6 @@ unsafe fn begin(statement: *mut pg_sys::Node) -> Result<(), ErrorReport> {
             Ok(())
         })
     })?;
-    if !computes {
-        after.clear.clear();
-    }
     if !after.create.is_empty() {
         AFTER.with_borrow_mut(|entries| entries.push(after));
     }

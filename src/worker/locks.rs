@@ -1,8 +1,9 @@
-//! Session locks that mark running workers. The server releases them when the process ends. Checking a lock takes a microsecond and
-//! cannot raise an error, so it is safe in a post-commit callback.
+//! Session locks that mark running workers. Checking a lock takes a microsecond and cannot raise an error, so it is safe in a
+//! post-commit callback.
 //!
 //! They are locks of the server, not of its users: `pg_advisory_unlock_all` in a trigger of a table would release a user's lock.
-//! The server releases its own locks when a transaction is aborted, so [`keep_locks`] takes them again.
+//! The server releases its own locks when a transaction is aborted, so [`keep_locks`] takes them again. It does not release them
+//! when a process ends outside of a transaction, so a callback does.
 
 use std::cell::{Cell, RefCell};
 
@@ -29,6 +30,7 @@ thread_local! {
     /// The locks of this process, with their modes.
     static HELD: RefCell<Vec<(WorkerLock, u32)>> = const { RefCell::new(Vec::new()) };
     static IS_LOST: Cell<bool> = const { Cell::new(false) };
+    static IS_REGISTERED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Takes the locks of this process again, after the server has released them with an aborted transaction.
@@ -40,6 +42,14 @@ pub fn keep_locks() {
             }
         }
     });
+}
+
+/// Called by the server when the process ends.
+#[pgrx::pg_guard]
+extern "C-unwind" fn release_locks(_code: i32, _argument: pg_sys::Datum) {
+    for (lock, mode) in HELD.take() {
+        lock.unlock(mode);
+    }
 }
 
 /// Returns true if another process has taken a lock of this one after an aborted transaction.
@@ -67,6 +77,10 @@ impl WorkerLock {
     }
 
     fn hold(self, mode: u32) -> bool {
+        if !IS_REGISTERED.replace(true) {
+            // SAFETY: the function lives as long as this library, which is never unloaded.
+            unsafe { pg_sys::before_shmem_exit(Some(release_locks), pg_sys::Datum::null()) };
+        }
         let is_held = self.try_lock(mode);
         if is_held {
             HELD.with_borrow_mut(|held| held.push((self, mode)));

@@ -1,6 +1,6 @@
 //! The record of a column: its model and its source.
 
-use e2e::{Cluster, code, count, let_call};
+use e2e::{Cluster, code, count, let_call, wait_until};
 use postgres::error::SqlState;
 
 use crate::{attach, stale};
@@ -97,4 +97,44 @@ fn embeddings_that_cannot_be_cleared_or_seen_are_an_error() {
         Some(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE)
     );
     assert_eq!(count(&mut client, "SELECT count(*) FROM pg_class WHERE relname = 'hidden' AND relforcerowsecurity"), 1);
+}
+
+/// Tools that synchronize a schema set the type of every column each time, also if it is the same.
+#[test]
+fn the_type_of_an_embedding_column_can_be_set_again() {
+    let cluster = Cluster::start();
+    let mut client = cluster.connect();
+    for mode in ["row", "statement", "queue"] {
+        client.batch_execute("DROP TABLE IF EXISTS t; CREATE TABLE t (id int PRIMARY KEY, title text)").unwrap();
+        assert_eq!(attach(&mut client, "t", "title", "embedding", &format!(", mode => '{mode}'")), None);
+        client.batch_execute("INSERT INTO t VALUES (1, 'a cat')").unwrap();
+        wait_until(&mut client, "SELECT count(*) = 1 FROM t WHERE embedding IS NOT NULL");
+        for change in [
+            "ALTER embedding TYPE vector(32)",
+            "ALTER embedding TYPE vector",
+            "ALTER embedding TYPE vector(32) USING embedding::vector(32), ALTER title TYPE varchar(100)",
+        ] {
+            assert_eq!(code(&mut client, &format!("ALTER TABLE t {change}")), None, "{mode}: {change}");
+            assert_eq!(count(&mut client, "SELECT count(*) FROM t WHERE embedding IS NOT NULL"), 1, "{mode}: {change}");
+        }
+        for change in [
+            "ALTER embedding TYPE halfvec(32)",
+            "ALTER embedding TYPE text",
+            "ALTER embedding TYPE vector(2) USING NULL",
+        ] {
+            let found = code(&mut client, &format!("ALTER TABLE t {change}"));
+            assert_eq!(found, Some(SqlState::DATATYPE_MISMATCH), "{mode}: {change}");
+        }
+        client.batch_execute("UPDATE t SET title = 'a dog'").unwrap();
+        wait_until(
+            &mut client,
+            "SELECT count(*) = 1 FROM t WHERE embedding <=> clip_embed_text(title, 'narrow') < 1e-6",
+        );
+        // A column with a record of its model only.
+        client.batch_execute("SELECT clip_auto_embed_drop('t')").unwrap();
+        assert_eq!(code(&mut client, "ALTER TABLE t ALTER embedding TYPE vector(32)"), None);
+        let recorded =
+            "SELECT count(*) FROM clip_auto_embed_status WHERE relation = 't' AND model = 'narrow' AND source IS NULL";
+        assert_eq!(count(&mut client, recorded), 1);
+    }
 }
