@@ -24,6 +24,12 @@ async function differences() {
       transaction,
       logging: statement => /: (ALTER|CREATE|DROP) /.test(statement) && found.push(statement),
     })
+    // With alter: true it sets the type of every column, also if that is the same. It must drop nothing.
+    await sequelize.sync({
+      alter: true,
+      transaction,
+      logging: statement => /: (CREATE|DROP) | (ADD|DROP) COLUMN /.test(statement) && found.push(statement),
+    })
   } finally {
     await transaction.rollback()
   }

@@ -42,7 +42,7 @@ recipes! {
     langchain: "langchain", &[Undo];
     llamaindex: "llamaindex", &[Undo];
     node_postgres: "node-postgres", WITHOUT_DIFF;
-    prisma: "prisma", WITHOUT_DIFF;
+    prisma: "prisma", ALL;
     psycopg: "psycopg", WITHOUT_DIFF;
     sea_orm: "seaorm", ALL;
     sequelize: "sequelize", ALL;
