@@ -4,9 +4,11 @@ mod shop;
 
 use shop::{Feature, check};
 
-use Feature::{Change, Diff, Pending, Queue, Remove, Undo};
+use Feature::{Change, Diff, Pending, Queue, Remove, Surplus, Undo};
 
-const ALL: &[Feature] = &[Undo, Diff, Change, Remove, Pending, Queue];
+const ALL: &[Feature] = &[Undo, Diff, Surplus, Change, Remove, Pending, Queue];
+/// Django compares its models with its migrations, and not with the columns of the database.
+const WITHOUT_SURPLUS: &[Feature] = &[Undo, Diff, Change, Remove, Pending, Queue];
 /// Tools that have no comparison of models and database.
 const WITHOUT_DIFF: &[Feature] = &[Undo, Change, Remove, Pending, Queue];
 
@@ -34,7 +36,7 @@ macro_rules! recipes {
 
 recipes! {
     active_record: "rails", ALL;
-    django: "django", ALL;
+    django: "django", WITHOUT_SURPLUS;
     drizzle: "drizzle", ALL;
     jdbc: "jdbc", WITHOUT_DIFF;
     knex: "knex", WITHOUT_DIFF;
