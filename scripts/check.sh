@@ -46,7 +46,7 @@ check_deny() {
 
 check_shell() {
     install_wheels
-    git ls-files -z '*.sh' .ci/run | xargs -0 "$tools/python/bin/shellcheck"
+    git ls-files -z '*.sh' .ci/run 'examples/*/run' | xargs -0 "$tools/python/bin/shellcheck"
 }
 
 check_python() {

@@ -427,7 +427,7 @@ COMMENT ON FUNCTION _clip_key_object(name[], text) IS 'internal: expression for 
 CREATE FUNCTION _clip_filling(relation regclass, trigger_name name, OUT owner oid, OUT mode text, OUT model text,
 	OUT digest text, OUT on_error text, OUT is_image boolean, OUT target_type oid, OUT key_types oid[], OUT is_ordered boolean,
 	OUT has_failures boolean, OUT inserted text, OUT updated text, OUT first_rows text, OUT next_rows text, OUT any_row text,
-	OUT count_rows text, OUT store text, OUT key_object text, OUT gone text)
+	OUT count_rows text, OUT store text, OUT is_left text, OUT key_object text, OUT gone text)
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -495,6 +495,9 @@ BEGIN
 	store := format('UPDATE %s AS t SET %I = $1 WHERE t.%I IS NULL AND %s RETURNING t.%I IS NOT NULL', col.rows_of, col.target, col.target,
 		(SELECT string_agg(format('t.%I %s $%s', name, operator, i + 1), ' AND ' ORDER BY i)
 		   FROM unnest(col.key_names, col.key_operators) WITH ORDINALITY AS k (name, operator, i)), col.target);
+	is_left := format('SELECT EXISTS (SELECT FROM %s AS t WHERE t.%I IS NULL AND t.%I IS NOT NULL AND %s)', col.rows_of, col.target, col.source,
+		(SELECT string_agg(format('t.%I %s $%s', name, operator, i), ' AND ' ORDER BY i)
+		   FROM unnest(col.key_names, col.key_operators) WITH ORDINALITY AS k (name, operator, i)));
 	SELECT format('SELECT pg_catalog.jsonb_build_object(%s)', string_agg(format('%L, $%s', name, i), ', ' ORDER BY i)) INTO key_object
 	  FROM unnest(col.key_names) WITH ORDINALITY AS k (name, i);
 END

@@ -13,8 +13,8 @@ use super::filling::Filling;
 use super::pairs;
 use crate::failures;
 use crate::failures::Failure;
-use crate::pg::messages::source_changes;
-use crate::pg::roles::{with_fixed_output, with_settings};
+use crate::pg::messages::{not_stored, source_changes};
+use crate::pg::roles::{as_role, with_fixed_output, with_settings, without_forced_policies};
 use crate::pg::spi::{Cursor, Row, Rows, Statement};
 use crate::pg::subtransaction::in_subtransaction;
 use crate::pg::summary::{may_be_of_one_row, summary_of, summary_of_caught};
@@ -183,12 +183,10 @@ fn fill_run(
                 Stored::Skipped if !manner.tolerant => return Err(source_changes()),
                 Stored::Skipped => ("09000".into(), source_changes().message().into()),
                 // The row is gone, or has an embedding now.
-                Stored::No if !manner.locked => continue,
+                Stored::No if !manner.locked && !is_left(filling, &key)? => continue,
+                Stored::No if !manner.tolerant => return Err(not_stored()),
                 // Nobody else can have changed a locked row. Without a failure, it would be retried endlessly.
-                Stored::No => (
-                    "09000".into(),
-                    "could not store the embedding: A trigger or a policy of the table prevents it.".into(),
-                ),
+                Stored::No => ("09000".into(), not_stored().message().into()),
             },
             Err(error) => summary_of(error),
         };
@@ -249,6 +247,19 @@ fn store(
     in_subtransaction(|| run().unwrap_or_report()).or_else(|error| match summary_of_caught(&error) {
         (sqlstate, message) if may_be_of_one_row(&sqlstate) => Ok(Stored::Rejected(sqlstate, message)),
         _ => error.rethrow(),
+    })
+}
+
+/// Returns true if a row is still pending, also if policies hide it from the writer.
+fn is_left(filling: &Filling, key: &Position) -> Result<bool, ErrorReport> {
+    as_role(filling.owner, || {
+        without_forced_policies(|| {
+            let statement = Statement::prepare(filling.is_left.bytes(), &filling.key_types)?;
+            let arguments: Vec<_> = key.iter().map(OwnedValue::argument).collect();
+            let rows = statement.run(&arguments, false, 1)?;
+            let is_left = rows.row(0).map(|row| row.get::<bool>(1)).transpose();
+            Ok(is_left.ok().flatten().flatten().unwrap_or(false))
+        })
     })
 }
 

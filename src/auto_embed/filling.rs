@@ -35,6 +35,8 @@ pub struct Filling {
     pub count_rows: ServerText,
     /// Stores an embedding ($1) in the row of a key ($2 …), if it has none. Returns true if the row has an embedding then.
     pub store: ServerText,
+    /// True if the row of a key ($1 …) is pending.
+    pub is_left: ServerText,
     /// A key ($1 …) as the JSON object that the view clip_failures shows.
     pub key_object: ServerText,
     /// The keys of failures of rows that are no longer pending.
@@ -48,7 +50,7 @@ impl Filling {
         let found = extension.as_owner(|schema| {
             let query = format!(
                 "SELECT f.owner, f.mode, f.model, f.digest, f.on_error, f.is_image, f.target_type, f.key_types, f.is_ordered, f.has_failures, \
-                        f.inserted, f.updated, f.first_rows, f.next_rows, f.any_row, f.count_rows, f.store, f.key_object, f.gone \
+                        f.inserted, f.updated, f.first_rows, f.next_rows, f.any_row, f.count_rows, f.store, f.key_object, f.gone, f.is_left \
                    FROM {schema}._clip_filling($1::pg_catalog.regclass, $2::pg_catalog.name) AS f WHERE f.owner IS NOT NULL"
             );
             read(&query, &[relation.into(), trigger_name.clone().into()], |row| {
@@ -75,6 +77,7 @@ impl Filling {
                     store: required(row, 17)?,
                     key_object: required(row, 18)?,
                     gone: required(row, 19)?,
+                    is_left: required(row, 20)?,
                 })
             })
         });

@@ -57,6 +57,16 @@ pub fn not_an_expression() -> ErrorReport {
 }
 
 /// A trigger that clip_auto_embed did not create, or that was changed.
+/// A row was written, and its embedding cannot be.
+pub fn not_stored() -> ErrorReport {
+    new(
+        PgSqlErrorCode::ERRCODE_TRIGGERED_ACTION_EXCEPTION,
+        "could not store an embedding: a trigger or a policy of the table prevents it",
+    )
+    .set_detail("The embedding is stored by an UPDATE of the row.")
+    .set_hint("Add a policy FOR UPDATE, or change the trigger. Mode \"row\" needs no update.")
+}
+
 /// An embedding does not fit into its column.
 pub fn other_dimensions(model: &str, length: usize, declared: usize) -> ErrorReport {
     new(

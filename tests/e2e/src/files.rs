@@ -7,7 +7,7 @@ pub fn files_below(directory: &Path) -> Vec<PathBuf> {
     let mut paths: Vec<_> = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.retain(|path| {
         let name = path.file_name().unwrap().to_str().unwrap();
-        !path.is_symlink() && !name.starts_with('.') && name != "target"
+        !path.is_symlink() && !name.starts_with('.') && !["target", "node_modules"].contains(&name)
     });
     paths.sort();
     paths.into_iter().flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()

@@ -65,8 +65,13 @@ fn a_standby_searches_by_words_and_goes_on_as_the_primary() {
     let found = ids(&mut copy, SEARCH);
     assert_eq!(found[0], 17);
     assert_eq!(found, ids(&mut origin, SEARCH));
-    let search = "SELECT key::int FROM clip_search('item', 'text 17', 5, filter => 'id <= 100') ORDER BY distance";
-    assert_eq!(ids(&mut copy, search), ids(&mut origin, search));
+    for search in [
+        "SELECT key::int FROM clip_search('item', 'text 17', 5, filter => 'id <= 100') ORDER BY distance",
+        "SELECT key::int FROM clip_search('item', 'text 17', 5, exclude => '[17]', per => 'id', per_size => 2) ORDER BY rank",
+        "SELECT key::int FROM clip_search('item', 'text 17', 5, min_relevance => 1) ORDER BY rank",
+    ] {
+        assert_eq!(ids(&mut copy, search), ids(&mut origin, search), "{search}");
+    }
     assert_eq!(ids(&mut copy, "SELECT queries FROM clip_index_recall('item', sample => 5, ef_search => '{40}')"), [5]);
     assert_eq!(ids(&mut copy, "SELECT count(*)::int FROM clip_near_duplicates('item', filter => 'id = 201')"), [0]);
 

@@ -166,3 +166,59 @@ fn a_row_that_cannot_be_stored_does_not_stop_the_others() {
         }
     }
 }
+
+/// In mode statement, an embedding is stored by an UPDATE of the writer.
+#[test]
+fn a_row_whose_update_is_prevented_does_not_stay_pending_silently() {
+    let cluster = Cluster::start();
+    let mut owner = cluster.connect();
+    owner
+        .batch_execute(
+            "CREATE ROLE writer LOGIN;
+             CREATE FUNCTION clears() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.embedding := NULL; RETURN NEW; END'",
+        )
+        .unwrap();
+    let insert = "INSERT INTO t VALUES (1, 'a cat')";
+    for (prevents, mode, expected) in [
+        (
+            "ALTER TABLE t ENABLE ROW LEVEL SECURITY; CREATE POLICY i ON t FOR INSERT WITH CHECK (true)",
+            "statement",
+            Some("09000"),
+        ),
+        (
+            "ALTER TABLE t ENABLE ROW LEVEL SECURITY; CREATE POLICY i ON t FOR INSERT WITH CHECK (true); CREATE POLICY s ON t FOR SELECT USING (true)",
+            "statement",
+            Some("09000"),
+        ),
+        ("ALTER TABLE t ENABLE ROW LEVEL SECURITY; CREATE POLICY i ON t FOR INSERT WITH CHECK (true)", "row", None),
+        ("CREATE TRIGGER a BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION clears()", "statement", Some("09000")),
+        (
+            "CREATE FUNCTION gone() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS 'BEGIN DELETE FROM t; RETURN NULL; END'; CREATE TRIGGER a AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION gone()",
+            "statement",
+            None,
+        ),
+    ] {
+        owner
+            .batch_execute(
+                "DROP TABLE IF EXISTS t; DROP FUNCTION IF EXISTS gone; CREATE TABLE t (id int PRIMARY KEY, title text)",
+            )
+            .unwrap();
+        assert_eq!(attach(&mut owner, "t", "title", "embedding", &format!(", mode => '{mode}'")), None);
+        owner.batch_execute(prevents).unwrap();
+        owner.batch_execute("GRANT SELECT, INSERT, UPDATE ON t TO writer").unwrap();
+        let mut writer = cluster.connect_as_caller("writer");
+        let found = code(&mut writer, insert);
+        assert_eq!(found.as_ref().map(SqlState::code), expected, "{mode}: {prevents}");
+        let left = "SELECT count(*) FROM t WHERE embedding IS NULL";
+        assert_eq!(count(&mut owner, left), 0, "{mode}: {prevents}");
+    }
+    // With on_error, the row is a failure.
+    owner.batch_execute("DROP TABLE t; CREATE TABLE t (id int PRIMARY KEY, title text)").unwrap();
+    assert_eq!(attach(&mut owner, "t", "title", "embedding", ", mode => 'statement', on_error => 'null'"), None);
+    owner.batch_execute("CREATE TRIGGER a BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION clears()").unwrap();
+    owner.batch_execute(insert).unwrap();
+    assert_eq!(
+        count(&mut owner, "SELECT count(*) FROM clip_failures WHERE sqlstate = '09000' AND message ~ 'prevents'"),
+        1
+    );
+}

@@ -68,6 +68,20 @@ fn words_and_pictures_are_searched_with_the_callers_rights() {
     let (mut tenant, mut guest) = (cluster.connect_as_caller("tenant"), cluster.connect_as_caller("guest"));
     for (search, expected) in [
         ("SELECT array_agg(key::int ORDER BY distance) FROM clip_search('note', 'cat')", vec![1, 3]),
+        (
+            "SELECT array_agg(key::int ORDER BY rank) FROM clip_search('note', 'cat', per => 'id', per_size => 2)",
+            vec![1, 3],
+        ),
+        (
+            "SELECT array_agg(key::int ORDER BY rank) FROM clip_search('note', 'cat', min_relevance => '-Infinity')",
+            vec![1, 3],
+        ),
+        // The hidden row 2 is not excluded, so its group is not either.
+        (
+            "SELECT array_agg(key::int ORDER BY rank) FROM clip_search('note', 'cat', per => 'body', exclude => '[2]')",
+            vec![1, 3],
+        ),
+        ("SELECT array_agg(key::int ORDER BY rank) FROM clip_search('note', 'cat', exclude => '[2]')", vec![1, 3]),
         ("SELECT array_agg(key::int ORDER BY score DESC) FROM clip_hybrid_search('note', 'cat', 'words')", vec![1, 3]),
     ] {
         assert_eq!(tenant.query_one(search, &[]).unwrap().get::<_, Vec<i32>>(0), expected, "{search}");
