@@ -9,7 +9,7 @@ import numpy as np
 from common import CORES, DATA, connect, median, save, timed
 
 SIZES = [int(size) for size in os.environ.get("PG_CLIP_BENCH_ROWS", "10000 100000 1000000").split()]
-EF_SEARCH = (40, 100, 200, 400)
+EF_SEARCH = (40, 100, 200, 400, 450, 800)
 QUERIES = 200
 
 

@@ -88,6 +88,9 @@ describe('the page in trouble', () => {
     await setDatabase("SET clip.model_path = '/nowhere'")
     try {
       await gallery.reconnect()
+      // A running worker keeps the settings of its start.
+      await gallery.workers(false)
+      await gallery.workers(true)
       await page.fill('#words', 'a missing model')
       await page.press('#words', 'Enter')
       await banner('The model of this gallery is not available')
