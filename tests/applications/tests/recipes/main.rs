@@ -7,7 +7,7 @@ use shop::{Feature, check};
 use Feature::{Change, Diff, Pending, Queue, Remove, Surplus, Undo};
 
 const ALL: &[Feature] = &[Undo, Diff, Surplus, Change, Remove, Pending, Queue];
-/// Django compares its models with its migrations, and not with the columns of the database.
+/// Django compares its models with its migrations, and SeaORM adds what is missing. Neither notices a surplus column.
 const WITHOUT_SURPLUS: &[Feature] = &[Undo, Diff, Change, Remove, Pending, Queue];
 /// Tools that have no comparison of models and database.
 const WITHOUT_DIFF: &[Feature] = &[Undo, Change, Remove, Pending, Queue];
@@ -46,7 +46,7 @@ recipes! {
     node_postgres: "node-postgres", WITHOUT_DIFF;
     prisma: "prisma", ALL;
     psycopg: "psycopg", WITHOUT_DIFF;
-    sea_orm: "seaorm", ALL;
+    sea_orm: "seaorm", WITHOUT_SURPLUS;
     sequelize: "sequelize", ALL;
     sqlalchemy: "sqlalchemy", ALL;
     sqlalchemy_async: "sqlalchemy-async", ALL;
