@@ -327,7 +327,8 @@ COMMENT ON FUNCTION _clip_backfill_rows(regclass, text, integer) IS 'internal: e
 
 -- Statements about the rows of a table, and its owner. PostgreSQL calls functions of indexes and policies when it plans a statement,
 -- so such a statement must run with the privileges of the table's owner. "may_count" is true if the role can read all rows of the table
--- "asked": the table itself, or a partitioned table above it.
+-- "asked": the table itself, or a partitioned table above it. Views are not counted, because their functions would run as their owner.
+-- A partition may belong to another role, whose functions would run as the owner of the partitioned table.
 CREATE FUNCTION _clip_counting(relation regclass, source name, target name, role oid, asked regclass, OUT owner oid, OUT may_count boolean, OUT counts text, OUT is_filled text)
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
@@ -341,7 +342,9 @@ BEGIN
 		SELECT has_schema_privilege(role, c.relnamespace, 'USAGE') AND has_table_privilege(role, c.oid, 'SELECT')
 		       AND (NOT c.relrowsecurity OR pg_has_role(role, c.relowner, 'USAGE') OR (SELECT r.rolsuper OR r.rolbypassrls FROM pg_roles AS r WHERE r.oid = role))
 		  FROM pg_class AS c WHERE c.oid = asked), false)
-		AND (asked = relation OR EXISTS (SELECT FROM pg_partition_ancestors(relation) AS a WHERE a.relid = asked));
+		AND (asked = relation OR EXISTS (SELECT FROM pg_partition_ancestors(relation) AS a WHERE a.relid = asked))
+		AND EXISTS (SELECT FROM pg_class AS c WHERE c.oid = relation AND c.relkind IN ('r', 'p'))
+		AND NOT EXISTS (SELECT FROM pg_partition_tree(relation) AS p JOIN pg_class AS c ON c.oid = p.relid WHERE c.relowner <> _clip_counting.owner OR c.relkind = 'f');
 	counts := format('SELECT pg_catalog.count(*), pg_catalog.count(%1$I), pg_catalog.count(*) FILTER (WHERE %1$I IS NULL AND %2$s) FROM %3$s',
 		target, CASE WHEN source IS NULL THEN 'false' ELSE format('%I IS NOT NULL', source) END, rows_of);
 	is_filled := format('SELECT EXISTS (SELECT FROM %s WHERE %I IS NOT NULL)', rows_of, target);
@@ -850,6 +853,19 @@ CREATE FUNCTION _clip_is_true(question text) RETURNS boolean
 	AS 'MODULE_PATHNAME', 'clip_is_true_wrapper' LANGUAGE C VOLATILE STRICT;
 COMMENT ON FUNCTION _clip_is_true(text) IS 'internal: run a query that returns a boolean, without the policies that FORCE ROW LEVEL SECURITY imposes on the owner of a table';
 
+-- A foreign table is read with the privileges of the caller, who named it.
+CREATE FUNCTION _clip_part_is_filled(part regclass, target name, asked regclass) RETURNS boolean
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN CASE WHEN (SELECT c.relkind = 'f' FROM pg_class AS c WHERE c.oid = part)
+		THEN @extschema@._clip_is_true(format('SELECT EXISTS (SELECT FROM %s AS t WHERE t.%I IS NOT NULL)', part, target))
+		ELSE @extschema@._clip_is_filled(part, target, asked) END;
+END
+$$;
+COMMENT ON FUNCTION _clip_part_is_filled(regclass, name, regclass) IS 'internal: true if a row of a table has an embedding';
+
 -- The embeddings that a table has must be of the model of the column, computed from its source. That is known of a managed column, and of
 -- one that clip_adopt registered. A partition is managed with its root table: the function returns the statements that drop its own record.
 CREATE FUNCTION _clip_require_matching(relation regclass, col _clip.columns) RETURNS text[]
@@ -887,7 +903,7 @@ BEGIN
 		CONTINUE WHEN own.relation = col.relation AND col.source IS NULL;
 		own_source := COALESCE(own.source::text, own.former_source);
 		IF own.digest <> col.digest OR own_source <> col.source::text OR own.source IS NULL AND own.relation <> col.relation THEN
-			is_filled := @extschema@._clip_is_filled(part.part, col.target, relation);
+			is_filled := @extschema@._clip_part_is_filled(part.part, col.target, relation);
 			clear := CASE WHEN own.source IS NULL THEN '' ELSE format('SELECT clip_auto_embed_drop(%L, %L); ', own.relation, col.target) END
 				|| format('UPDATE %s SET %I = NULL.', own.relation, col.target);
 			IF is_filled AND own.digest <> col.digest THEN
@@ -914,7 +930,7 @@ BEGIN
 	IF unrecorded <> '{}' AND col.source IS NOT NULL
 	   AND EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = col.target AND a.attnum > 0 AND NOT a.attisdropped)
 	THEN
-		IF (SELECT bool_or(@extschema@._clip_is_filled(p, col.target, relation)) FROM unnest(unrecorded) AS p) THEN
+		IF (SELECT bool_or(@extschema@._clip_part_is_filled(p, col.target, relation)) FROM unnest(unrecorded) AS p) THEN
 			RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
 				MESSAGE = format('column "%s" of table %s has embeddings of an unknown model', col.target, relation),
 				HINT = format('If model "%s" computed them from column "%s", register them: SELECT clip_adopt(%L, %L, %L). Otherwise clear them: UPDATE %s SET %I = NULL.',
@@ -2203,14 +2219,28 @@ CREATE FUNCTION _clip_equality(kind oid) RETURNS text
 	LANGUAGE sql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
+WITH RECURSIVE base (oid, typtype, typbasetype) AS (
+	SELECT t.oid, t.typtype, t.typbasetype FROM pg_type AS t WHERE t.oid = kind
+	UNION ALL
+	SELECT t.oid, t.typtype, t.typbasetype FROM base AS b JOIN pg_type AS t ON t.oid = b.typbasetype WHERE b.typtype = 'd'
+)
 SELECT COALESCE((
 	SELECT format('OPERATOR(%I.%s)', n.nspname, o.oprname)
 	  FROM pg_opclass AS oc JOIN pg_am AS m ON m.oid = oc.opcmethod AND m.amname = 'btree'
 	  JOIN pg_amop AS am ON am.amopfamily = oc.opcfamily AND am.amopstrategy = 3 AND am.amoplefttype = oc.opcintype AND am.amoprighttype = oc.opcintype
 	  JOIN pg_operator AS o ON o.oid = am.amopopr JOIN pg_namespace AS n ON n.oid = o.oprnamespace
-	 WHERE oc.opcdefault AND oc.opcintype = kind), 'OPERATOR(pg_catalog.=)')
+	 WHERE oc.opcdefault AND oc.opcintype = (SELECT b.oid FROM base AS b WHERE b.typtype <> 'd')), 'OPERATOR(pg_catalog.=)')
 $$;
 COMMENT ON FUNCTION _clip_equality(oid) IS 'internal: the equality operator of a type';
+
+-- The name of a type without a length, in a form that no search_path changes.
+CREATE FUNCTION _clip_type_name(kind oid) RETURNS text
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT format('%I.%I', n.nspname, t.typname) FROM pg_type AS t JOIN pg_namespace AS n ON n.oid = t.typnamespace WHERE t.oid = kind
+$$;
+COMMENT ON FUNCTION _clip_type_name(oid) IS 'internal: the qualified name of a type';
 
 -- The columns that identify the rows of a search: the key of the table, or "key_column" if the caller names it, for example for a
 -- view.
@@ -2243,7 +2273,9 @@ CREATE FUNCTION _clip_search_columns(names name[], types oid[], alias text) RETU
 AS $$
 DECLARE
 	columns CONSTANT text := '%s::pg_catalog.int8 AS key, %s::pg_catalog.text AS key_text, %s::pg_catalog.uuid AS key_uuid, %s AS key_json';
-	kind record;
+	is_number boolean := false;
+	is_uuid boolean := false;
+	is_text boolean := false;
 	called text;
 BEGIN
 	IF cardinality(names) = 1 THEN
@@ -2253,11 +2285,11 @@ BEGIN
 			SELECT t.oid, t.typtype, t.typbasetype, t.typcategory FROM base AS b JOIN pg_type AS t ON t.oid = b.typbasetype WHERE b.typtype = 'd'
 		)
 		SELECT b.oid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype) AS is_number, b.oid = 'uuid'::regtype AS is_uuid, b.typcategory = 'S' AS is_text
-		  INTO kind FROM base AS b WHERE b.typtype <> 'd';
+		  INTO is_number, is_uuid, is_text FROM base AS b WHERE b.typtype <> 'd';
 		called := format('%s.%I', alias, names[1]);
 	END IF;
-	RETURN format(columns, CASE WHEN kind.is_number THEN called ELSE 'NULL' END, CASE WHEN kind.is_text THEN called ELSE 'NULL' END,
-		CASE WHEN kind.is_uuid THEN called ELSE 'NULL' END, @extschema@._clip_key_object(names, alias));
+	RETURN format(columns, CASE WHEN is_number THEN called ELSE 'NULL' END, CASE WHEN is_text THEN called ELSE 'NULL' END,
+		CASE WHEN is_uuid THEN called ELSE 'NULL' END, @extschema@._clip_key_object(names, alias));
 END
 $$;
 COMMENT ON FUNCTION _clip_search_columns(name[], oid[], text) IS 'internal: expressions for the keys of a search result';
@@ -2272,7 +2304,7 @@ DECLARE
 	wrong jsonb;
 BEGIN
 	SELECT e INTO wrong FROM jsonb_array_elements(listed) AS e
-	 WHERE CASE jsonb_typeof(e) WHEN 'object' THEN EXISTS (SELECT FROM unnest(names) AS n WHERE e->>n IS NULL)
+	 WHERE CASE jsonb_typeof(e) WHEN 'object' THEN EXISTS (SELECT FROM unnest(names) AS n WHERE NOT e ? n::text)
 	            WHEN 'array' THEN true WHEN 'null' THEN true ELSE cardinality(names) > 1 END LIMIT 1;
 	IF wrong IS NOT NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'invalid exclude: an element is no key of the table',
@@ -2282,11 +2314,14 @@ BEGIN
 				ELSE 'Pass a JSON array of values of key_json.' END;
 	END IF;
 	IF cardinality(names) = 1 THEN
-		RETURN format('%s.%I %s ANY (%L::%s[])', alias, names[1], @extschema@._clip_equality(types[1]),
-			ARRAY(SELECT CASE jsonb_typeof(e) WHEN 'object' THEN e->>names[1] ELSE e#>>'{}' END FROM jsonb_array_elements(listed) AS e), format_type(types[1], NULL));
+		-- A column that the caller names can be NULL.
+		RETURN format('COALESCE(%1$s.%2$I %3$s ANY (%4$L::%5$s[]), %6$s)', alias, names[1], @extschema@._clip_equality(types[1]),
+			ARRAY(SELECT CASE jsonb_typeof(e) WHEN 'object' THEN e->>names[1] ELSE e#>>'{}' END FROM jsonb_array_elements(listed) AS e
+			       WHERE jsonb_typeof(e) <> 'object' OR e->>names[1] IS NOT NULL), @extschema@._clip_type_name(types[1]),
+			CASE WHEN EXISTS (SELECT FROM jsonb_array_elements(listed) AS e WHERE jsonb_typeof(e) = 'object' AND e->>names[1] IS NULL) THEN format('%s.%I IS NULL', alias, names[1]) ELSE 'false' END);
 	END IF;
-	RETURN COALESCE((SELECT string_agg((SELECT format('(%s)', string_agg(format('%s.%I %s %L::%s', alias, k.name, @extschema@._clip_equality(k.type), e->>k.name,
-			format_type(k.type, NULL)), ' AND ' ORDER BY k.i)) FROM unnest(names, types) WITH ORDINALITY AS k (name, type, i)), ' OR ')
+	RETURN COALESCE((SELECT string_agg((SELECT format('(%s)', string_agg(format('%s.%I %s %L::%s', alias, k.name, @extschema@._clip_equality(k.type), e->>k.name::text,
+			@extschema@._clip_type_name(k.type)), ' AND ' ORDER BY k.i)) FROM unnest(names, types) WITH ORDINALITY AS k (name, type, i)), ' OR ')
 		FROM jsonb_array_elements(listed) AS e), 'false');
 END
 $$;
@@ -2349,9 +2384,10 @@ BEGIN
 	named := relation::text;
 	IF min_relevance IS NOT NULL THEN
 		SELECT * INTO sample FROM @extschema@._clip_sample(relation, 1000);
-		relevance := 'COALESCE((t.mean OPERATOR(pg_catalog.-) f.distance) OPERATOR(pg_catalog./) t.deviation, 0::pg_catalog.float8)';
+		-- The cosine distance of a vector of length zero is NaN.
+		relevance := 'CASE WHEN f.distance OPERATOR(pg_catalog.=) ''NaN''::pg_catalog.float8 THEN ''-Infinity''::pg_catalog.float8 ELSE COALESCE((t.mean OPERATOR(pg_catalog.-) f.distance) OPERATOR(pg_catalog./) t.deviation, 0::pg_catalog.float8) END';
 		is_relevant := format('%s OPERATOR(pg_catalog.>=) %L::pg_catalog.float8', relevance, min_relevance);
-		typical := format(E',\n       (SELECT pg_catalog.avg(s.distance) AS mean, NULLIF(pg_catalog.stddev_pop(s.distance), 0) AS deviation FROM (SELECT %s AS distance FROM %s WHERE %s LIMIT %s) AS s) AS t',
+		typical := format(E',\n       (SELECT pg_catalog.avg(s.distance) AS mean, NULLIF(pg_catalog.stddev_pop(s.distance), 0) AS deviation FROM (SELECT %s AS distance FROM %s WHERE %s LIMIT %s) AS s WHERE s.distance OPERATOR(pg_catalog.<>) ''NaN''::pg_catalog.float8) AS t',
 			parts.distance, sample.source, parts.present, sample.row_limit);
 	END IF;
 	IF per IS NOT NULL THEN
@@ -2374,7 +2410,7 @@ BEGIN
 		outcome := format(grouped, per_size, k);
 		nearest := format(search, rows_read, parts.place, '$2', relevance, is_relevant, outcome, typical);
 		exact := format(search, rows_read, parts.exact_place, '$2', relevance, is_relevant, outcome, typical);
-		IF per_size > 1 THEN
+		IF per_size > 1 AND parts.may_omit THEN
 			-- All rows of the groups that the nearest rows belong to. Of the other groups, none is nearer.
 			nearest := format(search, rows_read || format(E'\n   AND (%1$s %2$s ANY (ARRAY(SELECT g.group_of FROM (%3$s) AS g)) OR %1$s IS NULL AND EXISTS (SELECT FROM (%3$s) AS g WHERE g.group_of IS NULL))',
 					group_of, @extschema@._clip_equality(group_type), format(E'SELECT i.group_of FROM (%s\n ORDER BY %s LIMIT $2) AS i', rows_read, parts.place)),

@@ -59,7 +59,8 @@ COMMENT ON FUNCTION _clip_backfill_rows(regclass, text, integer) IS 'internal: e
 
 -- Statements about the rows of a table, and its owner. PostgreSQL calls functions of indexes and policies when it plans a statement,
 -- so such a statement must run with the privileges of the table's owner. "may_count" is true if the role can read all rows of the table
--- "asked": the table itself, or a partitioned table above it.
+-- "asked": the table itself, or a partitioned table above it. Views are not counted, because their functions would run as their owner.
+-- A partition may belong to another role, whose functions would run as the owner of the partitioned table.
 CREATE FUNCTION _clip_counting(relation regclass, source name, target name, role oid, asked regclass, OUT owner oid, OUT may_count boolean, OUT counts text, OUT is_filled text)
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
@@ -73,7 +74,9 @@ BEGIN
 		SELECT has_schema_privilege(role, c.relnamespace, 'USAGE') AND has_table_privilege(role, c.oid, 'SELECT')
 		       AND (NOT c.relrowsecurity OR pg_has_role(role, c.relowner, 'USAGE') OR (SELECT r.rolsuper OR r.rolbypassrls FROM pg_roles AS r WHERE r.oid = role))
 		  FROM pg_class AS c WHERE c.oid = asked), false)
-		AND (asked = relation OR EXISTS (SELECT FROM pg_partition_ancestors(relation) AS a WHERE a.relid = asked));
+		AND (asked = relation OR EXISTS (SELECT FROM pg_partition_ancestors(relation) AS a WHERE a.relid = asked))
+		AND EXISTS (SELECT FROM pg_class AS c WHERE c.oid = relation AND c.relkind IN ('r', 'p'))
+		AND NOT EXISTS (SELECT FROM pg_partition_tree(relation) AS p JOIN pg_class AS c ON c.oid = p.relid WHERE c.relowner <> _clip_counting.owner OR c.relkind = 'f');
 	counts := format('SELECT pg_catalog.count(*), pg_catalog.count(%1$I), pg_catalog.count(*) FILTER (WHERE %1$I IS NULL AND %2$s) FROM %3$s',
 		target, CASE WHEN source IS NULL THEN 'false' ELSE format('%I IS NOT NULL', source) END, rows_of);
 	is_filled := format('SELECT EXISTS (SELECT FROM %s WHERE %I IS NOT NULL)', rows_of, target);

@@ -18,6 +18,19 @@ CREATE FUNCTION _clip_is_true(question text) RETURNS boolean
 	AS 'MODULE_PATHNAME', 'clip_is_true_wrapper' LANGUAGE C VOLATILE STRICT;
 COMMENT ON FUNCTION _clip_is_true(text) IS 'internal: run a query that returns a boolean, without the policies that FORCE ROW LEVEL SECURITY imposes on the owner of a table';
 
+-- A foreign table is read with the privileges of the caller, who named it.
+CREATE FUNCTION _clip_part_is_filled(part regclass, target name, asked regclass) RETURNS boolean
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN CASE WHEN (SELECT c.relkind = 'f' FROM pg_class AS c WHERE c.oid = part)
+		THEN @extschema@._clip_is_true(format('SELECT EXISTS (SELECT FROM %s AS t WHERE t.%I IS NOT NULL)', part, target))
+		ELSE @extschema@._clip_is_filled(part, target, asked) END;
+END
+$$;
+COMMENT ON FUNCTION _clip_part_is_filled(regclass, name, regclass) IS 'internal: true if a row of a table has an embedding';
+
 -- The embeddings that a table has must be of the model of the column, computed from its source. That is known of a managed column, and of
 -- one that clip_adopt registered. A partition is managed with its root table: the function returns the statements that drop its own record.
 CREATE FUNCTION _clip_require_matching(relation regclass, col _clip.columns) RETURNS text[]
@@ -55,7 +68,7 @@ BEGIN
 		CONTINUE WHEN own.relation = col.relation AND col.source IS NULL;
 		own_source := COALESCE(own.source::text, own.former_source);
 		IF own.digest <> col.digest OR own_source <> col.source::text OR own.source IS NULL AND own.relation <> col.relation THEN
-			is_filled := @extschema@._clip_is_filled(part.part, col.target, relation);
+			is_filled := @extschema@._clip_part_is_filled(part.part, col.target, relation);
 			clear := CASE WHEN own.source IS NULL THEN '' ELSE format('SELECT clip_auto_embed_drop(%L, %L); ', own.relation, col.target) END
 				|| format('UPDATE %s SET %I = NULL.', own.relation, col.target);
 			IF is_filled AND own.digest <> col.digest THEN
@@ -82,7 +95,7 @@ BEGIN
 	IF unrecorded <> '{}' AND col.source IS NOT NULL
 	   AND EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = col.target AND a.attnum > 0 AND NOT a.attisdropped)
 	THEN
-		IF (SELECT bool_or(@extschema@._clip_is_filled(p, col.target, relation)) FROM unnest(unrecorded) AS p) THEN
+		IF (SELECT bool_or(@extschema@._clip_part_is_filled(p, col.target, relation)) FROM unnest(unrecorded) AS p) THEN
 			RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
 				MESSAGE = format('column "%s" of table %s has embeddings of an unknown model', col.target, relation),
 				HINT = format('If model "%s" computed them from column "%s", register them: SELECT clip_adopt(%L, %L, %L). Otherwise clear them: UPDATE %s SET %I = NULL.',

@@ -3,14 +3,28 @@ CREATE FUNCTION _clip_equality(kind oid) RETURNS text
 	LANGUAGE sql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
+WITH RECURSIVE base (oid, typtype, typbasetype) AS (
+	SELECT t.oid, t.typtype, t.typbasetype FROM pg_type AS t WHERE t.oid = kind
+	UNION ALL
+	SELECT t.oid, t.typtype, t.typbasetype FROM base AS b JOIN pg_type AS t ON t.oid = b.typbasetype WHERE b.typtype = 'd'
+)
 SELECT COALESCE((
 	SELECT format('OPERATOR(%I.%s)', n.nspname, o.oprname)
 	  FROM pg_opclass AS oc JOIN pg_am AS m ON m.oid = oc.opcmethod AND m.amname = 'btree'
 	  JOIN pg_amop AS am ON am.amopfamily = oc.opcfamily AND am.amopstrategy = 3 AND am.amoplefttype = oc.opcintype AND am.amoprighttype = oc.opcintype
 	  JOIN pg_operator AS o ON o.oid = am.amopopr JOIN pg_namespace AS n ON n.oid = o.oprnamespace
-	 WHERE oc.opcdefault AND oc.opcintype = kind), 'OPERATOR(pg_catalog.=)')
+	 WHERE oc.opcdefault AND oc.opcintype = (SELECT b.oid FROM base AS b WHERE b.typtype <> 'd')), 'OPERATOR(pg_catalog.=)')
 $$;
 COMMENT ON FUNCTION _clip_equality(oid) IS 'internal: the equality operator of a type';
+
+-- The name of a type without a length, in a form that no search_path changes.
+CREATE FUNCTION _clip_type_name(kind oid) RETURNS text
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT format('%I.%I', n.nspname, t.typname) FROM pg_type AS t JOIN pg_namespace AS n ON n.oid = t.typnamespace WHERE t.oid = kind
+$$;
+COMMENT ON FUNCTION _clip_type_name(oid) IS 'internal: the qualified name of a type';
 
 -- The columns that identify the rows of a search: the key of the table, or "key_column" if the caller names it, for example for a
 -- view.
@@ -43,7 +57,9 @@ CREATE FUNCTION _clip_search_columns(names name[], types oid[], alias text) RETU
 AS $$
 DECLARE
 	columns CONSTANT text := '%s::pg_catalog.int8 AS key, %s::pg_catalog.text AS key_text, %s::pg_catalog.uuid AS key_uuid, %s AS key_json';
-	kind record;
+	is_number boolean := false;
+	is_uuid boolean := false;
+	is_text boolean := false;
 	called text;
 BEGIN
 	IF cardinality(names) = 1 THEN
@@ -53,11 +69,11 @@ BEGIN
 			SELECT t.oid, t.typtype, t.typbasetype, t.typcategory FROM base AS b JOIN pg_type AS t ON t.oid = b.typbasetype WHERE b.typtype = 'd'
 		)
 		SELECT b.oid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype) AS is_number, b.oid = 'uuid'::regtype AS is_uuid, b.typcategory = 'S' AS is_text
-		  INTO kind FROM base AS b WHERE b.typtype <> 'd';
+		  INTO is_number, is_uuid, is_text FROM base AS b WHERE b.typtype <> 'd';
 		called := format('%s.%I', alias, names[1]);
 	END IF;
-	RETURN format(columns, CASE WHEN kind.is_number THEN called ELSE 'NULL' END, CASE WHEN kind.is_text THEN called ELSE 'NULL' END,
-		CASE WHEN kind.is_uuid THEN called ELSE 'NULL' END, @extschema@._clip_key_object(names, alias));
+	RETURN format(columns, CASE WHEN is_number THEN called ELSE 'NULL' END, CASE WHEN is_text THEN called ELSE 'NULL' END,
+		CASE WHEN is_uuid THEN called ELSE 'NULL' END, @extschema@._clip_key_object(names, alias));
 END
 $$;
 COMMENT ON FUNCTION _clip_search_columns(name[], oid[], text) IS 'internal: expressions for the keys of a search result';
@@ -72,7 +88,7 @@ DECLARE
 	wrong jsonb;
 BEGIN
 	SELECT e INTO wrong FROM jsonb_array_elements(listed) AS e
-	 WHERE CASE jsonb_typeof(e) WHEN 'object' THEN EXISTS (SELECT FROM unnest(names) AS n WHERE e->>n IS NULL)
+	 WHERE CASE jsonb_typeof(e) WHEN 'object' THEN EXISTS (SELECT FROM unnest(names) AS n WHERE NOT e ? n::text)
 	            WHEN 'array' THEN true WHEN 'null' THEN true ELSE cardinality(names) > 1 END LIMIT 1;
 	IF wrong IS NOT NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'invalid exclude: an element is no key of the table',
@@ -82,11 +98,14 @@ BEGIN
 				ELSE 'Pass a JSON array of values of key_json.' END;
 	END IF;
 	IF cardinality(names) = 1 THEN
-		RETURN format('%s.%I %s ANY (%L::%s[])', alias, names[1], @extschema@._clip_equality(types[1]),
-			ARRAY(SELECT CASE jsonb_typeof(e) WHEN 'object' THEN e->>names[1] ELSE e#>>'{}' END FROM jsonb_array_elements(listed) AS e), format_type(types[1], NULL));
+		-- A column that the caller names can be NULL.
+		RETURN format('COALESCE(%1$s.%2$I %3$s ANY (%4$L::%5$s[]), %6$s)', alias, names[1], @extschema@._clip_equality(types[1]),
+			ARRAY(SELECT CASE jsonb_typeof(e) WHEN 'object' THEN e->>names[1] ELSE e#>>'{}' END FROM jsonb_array_elements(listed) AS e
+			       WHERE jsonb_typeof(e) <> 'object' OR e->>names[1] IS NOT NULL), @extschema@._clip_type_name(types[1]),
+			CASE WHEN EXISTS (SELECT FROM jsonb_array_elements(listed) AS e WHERE jsonb_typeof(e) = 'object' AND e->>names[1] IS NULL) THEN format('%s.%I IS NULL', alias, names[1]) ELSE 'false' END);
 	END IF;
-	RETURN COALESCE((SELECT string_agg((SELECT format('(%s)', string_agg(format('%s.%I %s %L::%s', alias, k.name, @extschema@._clip_equality(k.type), e->>k.name,
-			format_type(k.type, NULL)), ' AND ' ORDER BY k.i)) FROM unnest(names, types) WITH ORDINALITY AS k (name, type, i)), ' OR ')
+	RETURN COALESCE((SELECT string_agg((SELECT format('(%s)', string_agg(format('%s.%I %s %L::%s', alias, k.name, @extschema@._clip_equality(k.type), e->>k.name::text,
+			@extschema@._clip_type_name(k.type)), ' AND ' ORDER BY k.i)) FROM unnest(names, types) WITH ORDINALITY AS k (name, type, i)), ' OR ')
 		FROM jsonb_array_elements(listed) AS e), 'false');
 END
 $$;
@@ -149,9 +168,10 @@ BEGIN
 	named := relation::text;
 	IF min_relevance IS NOT NULL THEN
 		SELECT * INTO sample FROM @extschema@._clip_sample(relation, 1000);
-		relevance := 'COALESCE((t.mean OPERATOR(pg_catalog.-) f.distance) OPERATOR(pg_catalog./) t.deviation, 0::pg_catalog.float8)';
+		-- The cosine distance of a vector of length zero is NaN.
+		relevance := 'CASE WHEN f.distance OPERATOR(pg_catalog.=) ''NaN''::pg_catalog.float8 THEN ''-Infinity''::pg_catalog.float8 ELSE COALESCE((t.mean OPERATOR(pg_catalog.-) f.distance) OPERATOR(pg_catalog./) t.deviation, 0::pg_catalog.float8) END';
 		is_relevant := format('%s OPERATOR(pg_catalog.>=) %L::pg_catalog.float8', relevance, min_relevance);
-		typical := format(E',\n       (SELECT pg_catalog.avg(s.distance) AS mean, NULLIF(pg_catalog.stddev_pop(s.distance), 0) AS deviation FROM (SELECT %s AS distance FROM %s WHERE %s LIMIT %s) AS s) AS t',
+		typical := format(E',\n       (SELECT pg_catalog.avg(s.distance) AS mean, NULLIF(pg_catalog.stddev_pop(s.distance), 0) AS deviation FROM (SELECT %s AS distance FROM %s WHERE %s LIMIT %s) AS s WHERE s.distance OPERATOR(pg_catalog.<>) ''NaN''::pg_catalog.float8) AS t',
 			parts.distance, sample.source, parts.present, sample.row_limit);
 	END IF;
 	IF per IS NOT NULL THEN
@@ -174,7 +194,7 @@ BEGIN
 		outcome := format(grouped, per_size, k);
 		nearest := format(search, rows_read, parts.place, '$2', relevance, is_relevant, outcome, typical);
 		exact := format(search, rows_read, parts.exact_place, '$2', relevance, is_relevant, outcome, typical);
-		IF per_size > 1 THEN
+		IF per_size > 1 AND parts.may_omit THEN
 			-- All rows of the groups that the nearest rows belong to. Of the other groups, none is nearer.
 			nearest := format(search, rows_read || format(E'\n   AND (%1$s %2$s ANY (ARRAY(SELECT g.group_of FROM (%3$s) AS g)) OR %1$s IS NULL AND EXISTS (SELECT FROM (%3$s) AS g WHERE g.group_of IS NULL))',
 					group_of, @extschema@._clip_equality(group_type), format(E'SELECT i.group_of FROM (%s\n ORDER BY %s LIMIT $2) AS i', rows_read, parts.place)),

@@ -9,7 +9,7 @@ use pgrx::prelude::*;
 use super::filling::Filling;
 use crate::pg::arguments::{optional_name, regclass};
 use crate::pg::messages::broken_extension;
-use crate::pg::roles::{Extension, as_role, without_forced_policies};
+use crate::pg::roles::{Extension, as_role, with_pinned_search_path, without_forced_policies};
 use crate::pg::spi::{Row, Statement, read, required};
 use crate::pg::text::{ServerText, Text};
 use crate::pg::varlena::Varlena;
@@ -51,7 +51,9 @@ impl Counting {
         Spi::connect(|_| {
             // The owner of the table may not be able to use its schema, which the parser checks. The parser calls no function.
             let statement = extension.as_owner(|_| Statement::prepare(statement.bytes(), &[]))?;
-            let rows = as_role(self.owner, || without_forced_policies(|| statement.run(&[], false, 1)))?;
+            let run = || without_forced_policies(|| statement.run(&[], false, 1));
+            // The search_path of the caller would decide which functions the owner's code calls.
+            let rows = as_role(self.owner, || with_pinned_search_path(run))?;
             let row = rows.row(0).map(|row| read(&row)).transpose();
             row.ok().flatten().ok_or_else(|| broken_extension("a count returned no row"))
         })

@@ -31,10 +31,7 @@ impl Extension {
 
     /// Runs `run` as the owner of the extension, under a search_path without schemas of other roles.
     pub fn as_owner<T>(&self, run: impl FnOnce(&str) -> T) -> T {
-        as_role(self.owner, || {
-            pin_search_path();
-            run(&self.schema)
-        })
+        as_role(self.owner, || with_pinned_search_path(|| run(&self.schema)))
     }
 }
 
@@ -57,6 +54,11 @@ pub fn as_role<T>(role: pg_sys::Oid, run: impl FnOnce() -> T) -> T {
         pg_sys::SetUserIdAndSecContext(before, context);
     }
     done
+}
+
+/// Runs `run` under a search_path without schemas of other roles.
+pub fn with_pinned_search_path<T>(run: impl FnOnce() -> T) -> T {
+    with_settings(&[(c"search_path", c"pg_catalog, pg_temp")], run)
 }
 
 /// Runs `run` without FORCE ROW LEVEL SECURITY, as the server does for checks of foreign keys. So the owner of a table embeds all
@@ -99,11 +101,6 @@ pub fn with_fixed_output<T>(run: impl FnOnce() -> T) -> T {
         (c"xmlbinary", c"base64"),
     ];
     with_settings(&settings, run)
-}
-
-/// Sets `search_path = pg_catalog, pg_temp` until the nest level of settings ends.
-fn pin_search_path() {
-    set_in_level(c"search_path", c"pg_catalog, pg_temp");
 }
 
 fn set_in_level(name: &CStr, value: &CStr) {

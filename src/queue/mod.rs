@@ -16,7 +16,7 @@ use pgrx::prelude::*;
 use crate::pg::settings;
 use crate::worker::locks::{WorkerLock, is_lock_lost};
 use crate::worker::process::{
-    HELP, TransactionError, VISIT, attach_signals, nap, reload_settings, report_activity, set_defaults, start,
+    HELP, TransactionError, VISIT, attach_signals, nap, nap_for, reload_settings, report_activity, set_defaults, start,
 };
 use column::{Pending, QueueColumn, is_leaving, work};
 
@@ -177,7 +177,7 @@ impl Worker {
             if is_leaving() || settings::max_workers() == 0 || is_lock_lost() {
                 return None;
             }
-            if begun.elapsed() > turn {
+            if begun.elapsed() > turn || self.has_surplus_slot() {
                 return Some(total);
             }
             if !called_help && begun.elapsed() > Duration::from_secs(1) && settings::max_workers() > 1 {
@@ -189,7 +189,7 @@ impl Worker {
             if self.slot.is_some_and(|(_, since)| since.elapsed() > TURN) && WorkerLock::Waiting.is_taken() {
                 self.release_slot();
                 // The other workers check every POLL.
-                nap(POLL * 4);
+                nap_for(POLL * 4);
                 if !self.acquire_slot() {
                     return Some(total);
                 }
@@ -200,6 +200,9 @@ impl Worker {
     /// Acquires one of the `clip.max_workers` worker slots. The primary worker of a database waits for a free slot; a helper does
     /// not wait. Returns false if no slot was acquired; then the worker checks its database again.
     fn acquire_slot(&mut self) -> bool {
+        if self.has_surplus_slot() {
+            self.release_slot();
+        }
         if self.slot.is_some() {
             return true;
         }
@@ -219,6 +222,11 @@ impl Worker {
         }
         self.slot = found.map(|slot| (slot, Instant::now()));
         found.is_some()
+    }
+
+    /// Returns true if `clip.max_workers` was lowered below the number of this worker's slot.
+    fn has_surplus_slot(&self) -> bool {
+        self.slot.is_some_and(|(slot, _)| slot.is_beyond(settings::max_workers()))
     }
 
     fn release_slot(&mut self) {

@@ -174,8 +174,10 @@ impl Prepared<'_> {
 }
 
 /// The settings of a search. Iterative scans replace rows that the filter removes. Keys as jsonb keep all digits.
-pub fn settings(ef_search: &CStr) -> [(&'static CStr, &CStr); 4] {
+pub fn settings(ef_search: &CStr) -> [(&'static CStr, &CStr); 5] {
     [
+        // Compiling takes longer than any search by an index.
+        (c"jit", c"off"),
         (c"extra_float_digits", c"1"),
         (c"hnsw.iterative_scan", c"relaxed_order"),
         (c"ivfflat.iterative_scan", c"relaxed_order"),

@@ -88,6 +88,11 @@ impl WorkerLock {
         is_held
     }
 
+    /// Returns true for a worker slot whose number is not below `slots`.
+    pub fn is_beyond(self, slots: i32) -> bool {
+        matches!(self, Self::Slot(number) if number >= slots)
+    }
+
     /// Returns true if any process, this one included, holds the lock or waits for it. The check takes no lock, so that no
     /// [`WorkerLock::take`] fails because of it. It does not allocate and raises no error, so it is safe after a commit.
     pub fn is_taken(self) -> bool {

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::panic::AssertUnwindSafe;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, DynamicBackgroundWorker};
 use pgrx::pg_sys::panic::CaughtError;
@@ -49,6 +49,14 @@ pub fn nap(time: Duration) {
     }
     pgrx::check_for_interrupts!();
     reload_settings();
+}
+
+/// Waits for a time, also if signals arrive.
+pub fn nap_for(time: Duration) {
+    let begun = Instant::now();
+    while let Some(left) = time.checked_sub(begun.elapsed()).filter(|left| !left.is_zero()) {
+        nap(left);
+    }
 }
 
 pub fn reload_settings() {

@@ -222,6 +222,27 @@ SELECT count(*) FROM clip_search_vector('keyed_both', '[1,0]', exclude => '[1]')
 SELECT count(*) FROM clip_search_vector('keyed_uuid', '[1,0]', exclude => '["00000000-0000-0000-0000-000000000001"]');
 SELECT count(*) FROM clip_search_vector('keyed_text', '[1,0]', exclude => '["one", "a \"quoted\", {one}"]');
 SELECT count(*) FROM clip_search_vector('keyed_unique', '[1,0]', exclude => '[1.5]');
+-- Lengths of types, domains, keys that are NULL, and vectors of length zero.
+CREATE TABLE keyed_char (id char(5) PRIMARY KEY, b bit(3) NOT NULL UNIQUE, embedding vector(2));
+INSERT INTO keyed_char VALUES ('abcde', '101', '[1,0]'), ('abcdf', '111', '[1,0.1]'), ('a', '100', '[1,0.2]');
+SELECT key_text FROM clip_search_vector('keyed_char', '[1,0]', exclude => '["abcde"]');
+SELECT key_text FROM clip_search_vector('keyed_char', '[1,0]', exclude => '["a"]');
+SELECT key_json FROM clip_search_vector('keyed_char', '[1,0]', key_column => 'b', exclude => '["101"]');
+CREATE DOMAIN named_group AS varchar(10);
+CREATE TABLE keyed_null (id int, g named_group, embedding vector(2));
+INSERT INTO keyed_null VALUES (1, 'one', '[1,0]'), (NULL, 'one', '[1,0.1]'), (2, 'two', '[1,0.2]'), (3, 'two', '[0,0]');
+SELECT key_json FROM clip_search_vector('keyed_null', '[1,0]', key_column => 'id', exclude => '[1]', filter => 'g <> $$x$$');
+SELECT key_json FROM clip_search_vector('keyed_null', '[1,0]', key_column => 'id', exclude => '[{"id": 1}, {"id": null}]');
+SELECT key_json FROM clip_search_vector('keyed_null', '[1,0]', key_column => 'id', per => 'g', exclude => '[1]');
+SELECT key_json, relevance > 0 AS positive FROM clip_search_vector('keyed_null', '[1,0]', key_column => 'id', min_relevance => 0);
+SELECT key_json, per_size FROM (VALUES (1), (2), (9)) AS v (per_size), clip_search_vector('keyed_null', '[1,0]', key_column => 'id', per => 'g', per_size => v.per_size) ORDER BY per_size, rank, distance;
+-- A type with the name of a type of the server.
+CREATE SCHEMA evil; CREATE DOMAIN evil.int4 AS pg_catalog.int4 CHECK (false);
+SET search_path = evil, public, pg_catalog;
+SELECT count(*) FROM clip_search_vector('keyed_null', '[1,0]', key_column => 'id', exclude => '[1]');
+RESET search_path;
+DROP SCHEMA evil CASCADE;
+DROP TABLE keyed_char, keyed_null;
 SELECT * FROM clip_search_vector('keyed_unique', '[1,0]');
 SET extra_float_digits = 0;
 SELECT count(*) FROM clip_search_vector('keyed_float', '[1,0]') JOIN keyed_float ON a = (key_json->>'a')::float8;

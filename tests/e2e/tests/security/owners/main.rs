@@ -1,6 +1,7 @@
 //! Attacks of owners of tables and databases, and of roles with partial read rights, on other roles and on the server.
 
 mod code;
+mod counts;
 mod failures;
 mod tables;
 
