@@ -78,8 +78,9 @@ END
 $$;
 COMMENT ON FUNCTION _clip_search_columns(name[], oid[], text) IS 'internal: expressions for the keys of a search result';
 
--- A condition that is true for the rows with these keys. "keys" is a key or an array of keys, as values or as in key_json.
-CREATE FUNCTION _clip_in_keys(names name[], types oid[], alias text, keys jsonb) RETURNS text
+-- A condition that is true for the rows with these keys. "keys" is a key or an array of keys, as values or as in key_json. "is_named"
+-- is true if the caller names the column.
+CREATE FUNCTION _clip_in_keys(names name[], types oid[], is_named boolean, alias text, keys jsonb) RETURNS text
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -99,7 +100,7 @@ BEGIN
 	END IF;
 	IF cardinality(names) = 1 THEN
 		-- A column that the caller names can be NULL.
-		RETURN format('COALESCE(%1$s.%2$I %3$s ANY (%4$L::%5$s[]), %6$s)', alias, names[1], @extschema@._clip_equality(types[1]),
+		RETURN format(CASE WHEN is_named THEN 'COALESCE(%1$s.%2$I %3$s ANY (%4$L::%5$s[]), %6$s)' ELSE '%1$s.%2$I %3$s ANY (%4$L::%5$s[])' END, alias, names[1], @extschema@._clip_equality(types[1]),
 			ARRAY(SELECT CASE jsonb_typeof(e) WHEN 'object' THEN e->>names[1] ELSE e#>>'{}' END FROM jsonb_array_elements(listed) AS e
 			       WHERE jsonb_typeof(e) <> 'object' OR e->>names[1] IS NOT NULL), @extschema@._clip_type_name(types[1]),
 			CASE WHEN EXISTS (SELECT FROM jsonb_array_elements(listed) AS e WHERE jsonb_typeof(e) = 'object' AND e->>names[1] IS NULL) THEN format('%s.%I IS NULL', alias, names[1]) ELSE 'false' END);
@@ -109,7 +110,7 @@ BEGIN
 		FROM jsonb_array_elements(listed) AS e), 'false');
 END
 $$;
-COMMENT ON FUNCTION _clip_in_keys(name[], oid[], text, jsonb) IS 'internal: condition for the rows with these keys';
+COMMENT ON FUNCTION _clip_in_keys(name[], oid[], boolean, text, jsonb) IS 'internal: condition for the rows with these keys';
 
 -- The number of rows that an index should consider. Texts are far from all images, so a search by a text starts far from the
 -- nearest rows. A vector may be the embedding of a text. docs/design/search.md has the measurements.
@@ -181,7 +182,7 @@ BEGIN
 	rows_read := format(E'SELECT %s, %s AS distance%s\n  FROM %s\n WHERE %s', @extschema@._clip_search_columns(key.names, key.types, parts.alias), parts.distance,
 		', ' || group_of || ' AS group_of', parts.rows_of, parts.present || parts.filtered);
 	IF exclude IS NOT NULL THEN
-		is_excluded := @extschema@._clip_in_keys(key.names, key.types, parts.alias, exclude);
+		is_excluded := @extschema@._clip_in_keys(key.names, key.types, key_column IS NOT NULL, parts.alias, exclude);
 		rows_read := rows_read || CASE WHEN per IS NULL THEN format(E'\n   AND NOT (%s)', is_excluded) ELSE
 			-- The groups of the excluded rows.
 			format(E'\n   AND NOT COALESCE(%1$s %2$s ANY (ARRAY(SELECT %1$s FROM %3$s WHERE %4$s)), false)\n   AND NOT (%1$s IS NULL AND EXISTS (SELECT FROM %3$s WHERE (%4$s) AND %1$s IS NULL))',

@@ -167,3 +167,25 @@ fn a_database_that_was_not_dropped_completely_is_left_alone() {
     assert!(!log().contains("FATAL"), "{}", log());
     cluster.assert_no_crash();
 }
+
+#[test]
+fn fewer_workers_work_after_the_setting_is_lowered() {
+    let cluster = cluster_with(&[("clip.max_workers", "3")]);
+    let mut client = cluster.connect();
+    queued_table(&mut client, 0);
+    client
+        .batch_execute(
+            "CREATE OR REPLACE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$
+             BEGIN PERFORM pg_sleep(0.01); INSERT INTO public.stored VALUES (NEW.id); RETURN NULL; END $$",
+        )
+        .unwrap();
+    insert(&mut client, 20_000);
+    let working =
+        "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'pg_clip worker' AND query LIKE 'embedding %'";
+    wait_until(&mut client, &working.replace("count(*)", "count(*) = 3"));
+    client.batch_execute("ALTER SYSTEM SET clip.max_workers = 1").unwrap();
+    client.batch_execute("SELECT pg_reload_conf()").unwrap();
+    wait_until(&mut client, &working.replace("count(*)", "count(*) <= 1"));
+    assert!(count(&mut client, "SELECT count(*) FROM item WHERE embedding IS NULL") > 0, "it was not busy enough");
+    client.batch_execute("TRUNCATE item").unwrap();
+}
