@@ -110,7 +110,7 @@ test-full-size: ready
 
 # PROMISE_SECONDS=600 and FUZZ_SECONDS=600 shorten it:
 # Run the long tests: an hour of the first promise, leaks, random queries, other servers, fuzzing. Needs root and a day.
-test-all: test test-full-size
+test-all: test test-applications test-full-size
 	PG_CONFIG="$(PG_CONFIG_PATH)" PG_CLIP_SECONDS=$(PROMISE_SECONDS) cargo test --release --target-dir target -p e2e --test promise -- --nocapture
 	scripts/setup.sh "$(PG_CONFIG)" debootstrap libfaketime pgbouncer postgresql-plpython3-$(PG_MAJOR) sqlsmith valgrind
 	PG_CONFIG="$(PG_CONFIG_PATH)" cargo test --release --target-dir target --no-fail-fast -p endurance
@@ -158,4 +158,4 @@ clean:
 help:
 	@awk '/^# /{text = substr($$0, 3)} /^[a-z-]+:/{if (text != "") {sub(":.*", ""); printf "make %-16s %s\n", $$0, text}; text = ""}' Makefile
 
-.PHONY: all sql install uninstall setup check demo gallery one test test-all test-full-size bench bench-quick deb test-deb check-image dist ready clean help
+.PHONY: all sql install uninstall setup check demo gallery one test test-applications test-all test-full-size bench bench-quick deb test-deb check-image dist ready clean help
