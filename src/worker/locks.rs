@@ -37,8 +37,11 @@ thread_local! {
 pub fn keep_locks() {
     HELD.with_borrow(|held| {
         for &(lock, mode) in held {
-            if !lock.try_lock(mode) {
-                IS_LOST.set(true);
+            match lock.request(mode) {
+                pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL => IS_LOST.set(true),
+                // The server counts the requests of a process, and a release takes back one of them.
+                pg_sys::LockAcquireResult::LOCKACQUIRE_ALREADY_HELD => lock.give_back(mode),
+                _ => (),
             }
         }
     });
@@ -81,7 +84,7 @@ impl WorkerLock {
             // SAFETY: the function lives as long as this library, which is never unloaded.
             unsafe { pg_sys::before_shmem_exit(Some(release_locks), pg_sys::Datum::null()) };
         }
-        let is_held = self.try_lock(mode);
+        let is_held = self.request(mode) != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL;
         if is_held {
             HELD.with_borrow_mut(|held| held.push((self, mode)));
         }
@@ -116,9 +119,9 @@ impl WorkerLock {
         }
     }
 
-    fn try_lock(self, mode: u32) -> bool {
+    fn request(self, mode: u32) -> pg_sys::LockAcquireResult::Type {
         // SAFETY: requests a session lock without waiting. A full lock table is reported as "not available".
-        let result = unsafe {
+        unsafe {
             pg_sys::LockAcquireExtended(
                 &self.tag(),
                 mode as i32,
@@ -129,12 +132,15 @@ impl WorkerLock {
                 #[cfg(feature = "pg18")]
                 false,
             )
-        };
-        result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
+        }
     }
 
     fn unlock(self, mode: u32) {
         HELD.with_borrow_mut(|held| held.retain(|&lock| lock != (self, mode)));
+        self.give_back(mode);
+    }
+
+    fn give_back(self, mode: u32) {
         // SAFETY: a lock of this session. The release of a lock that is not held is only a warning.
         unsafe { pg_sys::LockRelease(&self.tag(), mode as i32, true) };
     }

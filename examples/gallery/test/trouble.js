@@ -104,7 +104,8 @@ describe('the page in trouble', () => {
       await upload({ name: 'later.png', bytes: samples.get('guitar') })
       await uploaded('1 photo added')
       await page.click('nav >> text=Failures')
-      await page.waitForSelector('#failures-text >> text=The model of this gallery is not available')
+      // The launcher of the workers looks once per minute.
+      await page.waitForSelector('#failures-text >> text=The model of this gallery is not available', { timeout: 90_000 })
     } finally {
       await setDatabase('RESET clip.model_path')
       await gallery.reconnect()
