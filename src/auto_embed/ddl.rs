@@ -111,15 +111,15 @@ unsafe fn begin(statement: *mut pg_sys::Node) -> Result<(), ErrorReport> {
     if changed.is_empty() {
         return Ok(());
     }
-    // SAFETY: the definition of such a command is a column, and the names belong to the statement.
-    let computed: Vec<String> = commands
-        .iter()
-        .filter(|it| it.subtype == pg_sys::AlterTableType::AT_AlterColumnType)
-        .filter(|it| {
-            unsafe { it.def.cast::<pg_sys::ColumnDef>().as_ref() }.is_some_and(|column| !column.raw_default.is_null())
-        })
-        .map(|it| unsafe { hex_of(it.name) })
-        .collect();
+    let mut computed: Vec<String> = Vec::new();
+    for command in commands.iter().filter(|it| it.subtype == pg_sys::AlterTableType::AT_AlterColumnType) {
+        // SAFETY: the definition of such a command is a column.
+        let column = unsafe { command.def.cast::<pg_sys::ColumnDef>().as_ref() };
+        if column.is_some_and(|column| !column.raw_default.is_null()) {
+            // SAFETY: the name belongs to the statement.
+            computed.push(unsafe { hex_of(command.name) });
+        }
+    }
     // SAFETY: the name belongs to the statement.
     let Some(relation) = (unsafe { relation_named(alter.relation) }) else { return Ok(()) };
     let mut after = After { statement, relation, clear: Vec::new(), create: Vec::new() };
