@@ -146,14 +146,12 @@ impl Prepared<'_> {
         mut rows: i64,
         read: impl Fn(&Row<'_>) -> spi::SpiResult<(i32, bool, T)>,
     ) -> Result<Vec<(i32, bool, T)>, ErrorReport> {
-        // SAFETY: the same value of the same type, which lives as long as the call.
-        let again = |vector: &DatumWithOid<'_>| unsafe {
-            DatumWithOid::new(vector.datum().map(|datum| RawDatum::new(datum.sans_lifetime())), vector.oid())
-        };
-        let run = |statement: &ServerText, limit: Option<i64>| {
+        let mut arguments = [vector, None::<i64>.into()];
+        let mut run = |statement: &ServerText, limit: Option<i64>| {
+            arguments[1] = limit.into();
             let candidates = self.candidates.max(limit.map_or(0, |limit| i32::try_from(limit).unwrap_or(i32::MAX)));
             let ef_search = ef_search(candidates);
-            with_settings(&settings(&ef_search), || select(statement.bytes(), &[again(&vector), limit.into()], &read))
+            with_settings(&settings(&ef_search), || select(statement.bytes(), &arguments, &read))
         };
         // The last row has the largest rank.
         let is_complete = |found: &[(i32, bool, T)]| found.last().is_some_and(|(rank, ..)| *rank as usize >= self.k);

@@ -1,8 +1,8 @@
 //! A server for the applications in examples/: a database `shop` whose owner is an ordinary role, the sample images as files,
 //! and a copy of an application.
 
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::io::Write;
+use std::net::{Shutdown, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -89,26 +89,17 @@ fn forward(cluster: &Cluster) -> u16 {
         for client in listener.incoming().flatten() {
             let Ok(server) = UnixStream::connect(&socket) else { continue };
             let (client_too, server_too) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-            std::thread::spawn(move || copy(client, server_too));
-            std::thread::spawn(move || copy_back(server, client_too));
+            std::thread::spawn(move || {
+                std::io::copy(&mut &client, &mut &server_too).ok();
+                server_too.shutdown(Shutdown::Write).ok();
+            });
+            std::thread::spawn(move || {
+                std::io::copy(&mut &server, &mut &client_too).ok();
+                client_too.shutdown(Shutdown::Write).ok();
+            });
         }
     });
     port
-}
-
-fn copy(mut from: TcpStream, mut to: UnixStream) {
-    pump(&mut from, &mut to);
-    to.shutdown(Shutdown::Write).ok();
-}
-
-fn copy_back(mut from: UnixStream, mut to: TcpStream) {
-    pump(&mut from, &mut to);
-    to.shutdown(Shutdown::Write).ok();
-}
-
-/// Copies until one side closes its connection.
-fn pump(from: &mut impl Read, to: &mut impl Write) {
-    std::io::copy(from, to).ok();
 }
 
 /// A copy of an application, in a directory that keeps what it has installed or built.

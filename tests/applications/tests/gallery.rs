@@ -56,7 +56,7 @@ fn the_page_of_the_documentation_leads_to_a_gallery() {
     std::fs::write(home.join("Pictures/notes.txt"), "no image").unwrap();
     // A copy of the sources, because npm writes into the example.
     let sources = root().join("target/applications/sources");
-    let gallery = Application::copy_to(&sources.join("examples/gallery"), "gallery", "");
+    Application::copy_to(&sources.join("examples/gallery"), "gallery", "");
     let shell = |script: &str| {
         let mut command = Command::new("bash");
         command.args(["-euc", script]).current_dir(&sources).env("HOME", &home).env("LANG", "C.UTF-8");
@@ -89,7 +89,6 @@ fn the_page_of_the_documentation_leads_to_a_gallery() {
     let output = shell(counted).output().unwrap();
     let printed = String::from_utf8_lossy(&output.stdout);
     assert!(printed.contains("    4 |        4 |       0 |      0"), "{printed}");
-    drop(gallery);
 }
 
 /// Returns PATH, with the programs of the tested server first.

@@ -1,4 +1,4 @@
-//! What every application must do.
+//! The checks that every application must pass.
 
 use applications::{Application, Shop};
 use e2e::{count, wait_until};
