@@ -6,12 +6,15 @@ INSERT INTO thing SELECT i, i % 100, CASE i % 1000 WHEN 7 THEN 'a red lamp' ELSE
 CREATE INDEX ON thing USING hnsw (embedding vector_cosine_ops);
 CREATE INDEX ON thing USING gin (words);
 ANALYZE thing;
--- What of a plan says how tables are read; releases of the server order the rest in other ways.
+-- The lines of a plan that show scans and conditions. The releases of the server name subqueries and windows differently.
 CREATE FUNCTION scans(query text) RETURNS SETOF text LANGUAGE plpgsql AS $$
 DECLARE line text;
 BEGIN
   FOR line IN EXECUTE 'EXPLAIN (COSTS off) ' || replace(replace(query, '$1', $q$'[1,0,0]'$q$), '$2', '40') LOOP
-    IF line ~ 'Scan|Order By|Index Cond|Filter' AND line !~ 'CTE Scan|Subquery Scan' THEN RETURN NEXT trim(line, ' ->'); END IF;
+    IF line ~ 'Scan|Order By|Index Cond|Filter' AND line !~ 'CTE Scan|Subquery Scan' THEN
+      line := regexp_replace(regexp_replace(line, '\$\d+|\((Init|Sub)Plan \d+\)\.col\d+', 'subquery', 'g'), '\mOVER (\(\?\)|w\d+)', 'OVER window', 'g');
+      RETURN NEXT trim(line, ' ->');
+    END IF;
   END LOOP;
 END $$;
 SELECT key, distance < 0.001 AS near FROM clip_search_vector('thing', '[1,0,0]', 3);
