@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use imports::{circles, code, files, graph, rooms, sources};
 
 /// A word, and the files of the core that may contain it.
-const DOORS: [(&str, &[&str]); 20] = [
+const DOORS: [(&str, &[&str]); 21] = [
     ("ort::", &["runtime/inputs.rs", "runtime/library.rs", "runtime/rows.rs", "runtime/session.rs"]),
     ("object::", &["runtime/elf.rs"]),
     ("tokenizers::", &["import/tokenizer.rs", "tokenizer.rs"]),
@@ -27,6 +27,7 @@ const DOORS: [(&str, &[&str]); 20] = [
     ("prost::", &["onnx/facts.rs", "onnx/file.rs", "onnx/part.rs", "onnx/proto.rs", "onnx/quantize.rs"]),
     ("half::", &["runtime/inputs.rs", "runtime/rows.rs"]),
     ("sha2::", &["store/manifest.rs"]),
+    ("tar::", &["admin/archive.rs"]),
     (
         "serde_json",
         &[

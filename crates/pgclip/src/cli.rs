@@ -15,7 +15,7 @@ Examples:
   psql -c \"SELECT clip_embed_text('a red car', 'clip-vit-base-patch32')\"
 
 Exit codes:
-  0 success · 1 failure · 2 wrong usage · 3 unknown model · 4 verify found a problem · 5 the model is in use";
+  0 success · 1 failure · 2 wrong usage · 3 unknown model · 4 verify or check found a problem · 5 the model is in use";
 
 /// Install CLIP models on a PostgreSQL server with pg_clip.
 ///
@@ -61,14 +61,14 @@ pub enum Verb {
         #[command(flatten)]
         choices: ChoiceArguments,
     },
-    /// Install a model from a directory
+    /// Install a model from a directory, or from a file of `pgclip export`
     #[command(after_help = ADD)]
     Add {
         /// Name in the database
         name: String,
-        /// A directory in the layout of a Hugging Face ONNX export, of immich or of open_clip
-        #[arg(value_name = "DIR")]
-        directory: PathBuf,
+        /// A directory in the layout of a Hugging Face ONNX export, of immich or of open_clip; or a file of `pgclip export`
+        #[arg(value_name = "DIR|FILE")]
+        source: PathBuf,
         #[command(flatten)]
         choices: ChoiceArguments,
     },
@@ -114,6 +114,20 @@ pub enum Verb {
     },
     /// List the models that `pull` knows by name
     Catalog,
+    /// Write a model with its digest to one file, for other servers
+    #[command(after_help = EXPORT)]
+    Export {
+        name: String,
+        /// The new file, a tar archive
+        file: PathBuf,
+    },
+    /// Compare the models of several servers
+    #[command(after_help = CHECK)]
+    Check {
+        /// A database of each server (name or connection string; can be repeated)
+        #[arg(long, value_name = "DBNAME", required = true)]
+        database: Vec<String>,
+    },
     /// Print the completions of a shell
     #[command(after_help = "Example:\n  pgclip completions bash > /etc/bash_completion.d/pgclip")]
     Completions { shell: Shell },
@@ -134,8 +148,25 @@ Examples:
   pgclip add photos ./clip-vit-base-patch32
   pgclip add photos-small ./clip-vit-base-patch32 --variant int8
   pgclip add odd ./export --text-output sentence_embedding --image-output 1234
+  pgclip add photos photos.tar
 
-The command downloads nothing. It copies the files, so you can delete the directory afterwards.";
+The command downloads nothing. It copies the files, so you can delete the directory or the file afterwards.";
+
+const EXPORT: &str = "\
+Example, with two servers:
+  pgclip export photos photos.tar
+  scp photos.tar standby:
+  ssh standby sudo pgclip add photos photos.tar
+
+The file can be used with every release of PostgreSQL that pg_clip supports. It has no prepared weights, because these are bound to \
+a processor: `pgclip add` prepares the model again. The command does not replace an existing file.";
+
+const CHECK: &str = "\
+Example:
+  pgclip check --database 'host=primary dbname=shop' --database 'host=standby dbname=shop'
+
+Lists each server that lacks a model, or has another model under its name. A server needs the models of the embedded columns of its \
+database, and the models that the other servers have. If a model is missing, the exit code is 4.";
 
 const VERIFY: &str = "\
 Compares every file with its recorded checksum. Also reports files that others can write to, links, and files that are not \

@@ -5,6 +5,7 @@
 mod catalog;
 mod cli;
 mod commands;
+mod database;
 mod failure;
 mod in_use;
 mod output;
@@ -53,7 +54,7 @@ fn main() -> ExitCode {
 fn run(verb: Verb, session: &Session) -> Result<(), Failure> {
     match verb {
         Verb::Pull { model, name, choices } => session.pull(&model, name, choices),
-        Verb::Add { name, directory, choices } => session.add(&name, &directory, &choices.into_choices()),
+        Verb::Add { name, source, choices } => session.add(&name, &source, &choices.into_choices()),
         Verb::List => session.list(),
         Verb::Show { name } => session.show(&name),
         Verb::Verify { names } => session.verify(&names),
@@ -61,6 +62,8 @@ fn run(verb: Verb, session: &Session) -> Result<(), Failure> {
         Verb::Prepare { names } => session.prepare(&names),
         Verb::Quantize { name, new_name, samples } => session.quantize(&name, new_name, &samples),
         Verb::Catalog => session.catalog(),
+        Verb::Export { name, file } => session.export(&name, &file),
+        Verb::Check { database } => session.check(&database),
         Verb::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "pgclip", &mut std::io::stdout());
             Ok(())

@@ -16,7 +16,7 @@ use crate::threads::Interrupted;
 pub(crate) const MAX_FILE_BYTES: u64 = 64 << 30;
 
 /// Largest graph without external weights, which is the limit of protobuf.
-const MAX_GRAPH_BYTES: u64 = (2 << 30) - 1;
+pub(crate) const MAX_GRAPH_BYTES: u64 = (2 << 30) - 1;
 
 /// Called with the file that is copied, its size, and the bytes copied so far.
 pub type Progress<'a> = &'a mut dyn FnMut(&str, u64, u64);

@@ -1,6 +1,7 @@
 //! Administration of the model directory. Only `pgclip` uses it; server processes do not.
 
 mod add;
+mod archive;
 mod copy;
 mod logit_scale;
 mod prepare;
@@ -9,6 +10,7 @@ mod quantize;
 mod self_test;
 
 pub use add::add;
+pub use archive::{export, import};
 pub use copy::Progress;
 pub use prepare::prepare;
 pub use quantize::quantize;

@@ -7,7 +7,7 @@ use crate::store::manifest::Source;
 pub(crate) type Logits = (f64, Option<f64>);
 
 /// An administrator's choices. Where one is missing, the files of the model decide.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Choices {
     /// One of several exports: `fp16`, `int8`, `quantized`, ….
     pub variant: Option<String>,
@@ -23,7 +23,7 @@ pub struct Choices {
 }
 
 /// Choices for one tower.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct TowerChoices {
     /// Path of the graph within the folder.
     pub graph: Option<String>,

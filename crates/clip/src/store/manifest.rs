@@ -67,16 +67,32 @@ pub struct FileDigest {
 impl Manifest {
     /// Reads the manifest of a folder and checks that it is consistent. Trusts nobody: see [`Folder::check`].
     pub(crate) fn read(folder: Folder<'_>) -> Result<Self, Error> {
-        let invalid = |reason: String| Error::invalid(folder.model, MANIFEST_FILE, reason);
         folder.check(MANIFEST_FILE)?;
         let manifest: Self = folder.json(MANIFEST_FILE)?;
+        manifest.checked(folder.model)
+    }
+
+    /// Returns the manifest in an exported file, for the name `model`, and the name under which it was exported.
+    ///
+    /// The digest does not depend on the name.
+    pub(crate) fn parse(bytes: &[u8], model: &str) -> Result<(Self, String), Error> {
+        let exported: Self =
+            serde_json::from_slice(bytes).map_err(|error| Error::invalid(model, MANIFEST_FILE, error))?;
+        let name = exported.name.clone();
+        Ok((Self { name: model.into(), ..exported }.checked(model)?, name))
+    }
+
+    /// Rejects a manifest that is not consistent, or not of this version, or not of the model.
+    fn checked(self, model: &str) -> Result<Self, Error> {
+        let invalid = |reason: String| Error::invalid(model, MANIFEST_FILE, reason);
+        let manifest = self;
         if manifest.format_version != FORMAT_VERSION {
             return Err(invalid(format!(
                 "its format version is {}, expected {FORMAT_VERSION}",
                 manifest.format_version
             )));
         }
-        if manifest.name != folder.model {
+        if manifest.name != model {
             return Err(invalid(format!("it is of a model named {:?}", manifest.name)));
         }
         if let Some(text) = [Some(&manifest.family), manifest.license.as_ref()]
@@ -189,14 +205,30 @@ pub(crate) fn printable_ascii(text: &str) -> String {
 
 pub(crate) fn digest_file(folder: Folder<'_>, file: &str, interrupted: Interrupted) -> Result<FileDigest, Error> {
     let mut reader = File::open(folder.path.join(file)).map_err(|error| folder.unreadable(file, error))?;
-    let mut hash = Sha256::new();
-    let mut size = 0;
+    let mut digester = Digester::default();
     folder.read_through(file, &mut reader, interrupted, |chunk| {
-        hash.update(chunk);
-        size += chunk.len() as u64;
+        digester.update(chunk);
         Ok(())
     })?;
-    Ok(FileDigest { sha256: hex(&hash.finalize()), size })
+    Ok(digester.finish())
+}
+
+/// Computes the digest of a file from its chunks.
+#[derive(Default)]
+pub(crate) struct Digester {
+    hash: Sha256,
+    size: u64,
+}
+
+impl Digester {
+    pub fn update(&mut self, chunk: &[u8]) {
+        self.hash.update(chunk);
+        self.size += chunk.len() as u64;
+    }
+
+    pub fn finish(self) -> FileDigest {
+        FileDigest { sha256: hex(&self.hash.finalize()), size: self.size }
+    }
 }
 
 /// Returns the SHA-256 of bytes, in hexadecimal.

@@ -2,6 +2,8 @@
 
 mod add;
 mod catalog;
+mod check;
+mod export;
 mod list;
 mod prepare;
 mod pull;

@@ -1,6 +1,8 @@
 //! The command as administrators use it: exit codes, remains after a failure, two commands at once.
 
 mod adding;
+mod checking;
+mod exporting;
 mod refusing;
 
 use std::fs;
