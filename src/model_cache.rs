@@ -195,7 +195,7 @@ pub fn for_each(mut look: impl FnMut(&str, &Open)) {
 impl Backend {
     fn open(&mut self, name: &str) -> Result<&mut Open, Error> {
         end_with_postmaster();
-        let folder = clip::store::folder_of(&settings::model_path(), name)?;
+        let folder = clip::store::folder_in(&settings::model_paths(), name)?;
         let stamp = Stamp::of(folder, name)?;
         if self.open.get(name).is_none_or(|open| open.stamp != stamp) {
             let model = Model::open(&stamp.folder, name, interrupted)?;

@@ -27,14 +27,15 @@ fn clip_models() -> TableIterator<
         name!(is_default, bool),
     ),
 > {
-    let (path, default, runtime) = (settings::model_path(), settings::default_model(), settings::onnxruntime_path());
-    TableIterator::new(clip::store::names(&path).into_iter().map(move |name| {
+    let (paths, default, options) = (settings::model_paths(), settings::default_model(), settings::options());
+    TableIterator::new(clip::store::names_in(&paths).into_iter().map(move |name| {
         // A model that cannot be used is listed with NULLs. Using it raises the error with the cause.
-        let manifest =
-            clip::store::folder_of(&path, &name).and_then(|folder| Model::open(&folder, &name, interrupted)).ok();
+        let folder = clip::store::folder_in(&paths, &name).ok();
+        let manifest = folder.as_ref().and_then(|folder| Model::open(folder, &name, interrupted).ok());
         let manifest = manifest.as_ref().map(Model::manifest);
         let is_default = name == default;
-        let prepared = clip::store::check_prepared(&path, &name, &runtime).is_ok();
+        let check = |folder| clip::store::check_prepared(folder, &name, &options.runtime, options.prepared.as_deref());
+        let prepared = folder.as_deref().is_some_and(|folder| check(folder).is_ok());
         (
             Text(name),
             manifest.map(|manifest| Text(manifest.family.clone())),
@@ -107,8 +108,8 @@ fn clip_diagnose() -> TableIterator<'static, (name!(item, &'static str), name!(v
         ),
         ("telemetry", telemetry().into()),
         ("CPU features", clip::cpu_features()),
-        ("model path", path(settings::model_path())),
-        ("models", clip::store::names(&settings::model_path()).join(", ")),
+        ("model path", path(std::env::join_paths(settings::model_paths()).unwrap_or_default().into())),
+        ("models", clip::store::names_in(&settings::model_paths()).join(", ")),
         ("default model", settings::default_model()),
         ("threads", options.threads.to_string()),
         ("batch size", options.batch_size.to_string()),

@@ -5,6 +5,7 @@ pub mod encoding;
 pub mod environment;
 pub mod error;
 pub mod finfo;
+mod installation;
 pub mod interrupt;
 pub mod messages;
 pub mod roles;

@@ -9,6 +9,7 @@ use clip::{Format, Limits, Options, Overflow};
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 use pgrx::pg_sys;
 
+use super::installation::{self, PathSetting, path_setting};
 use super::interrupt::interrupted;
 
 /// The embedded model, which is installed with the extension.
@@ -16,13 +17,11 @@ pub const EMBEDDED_MODEL: &CStr = c"emoji";
 
 static DEFAULT_MODEL: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(EMBEDDED_MODEL));
 
-/// A setting whose default depends on the directories of the running server.
-type InstalledPath = LazyLock<&'static GucSetting<Option<CString>>>;
+static MODEL_PATH: PathSetting = LazyLock::new(|| path_setting(&installation::MODELS));
+static ONNXRUNTIME_PATH: PathSetting = LazyLock::new(|| path_setting(&installation::RUNTIME));
 
-static MODEL_PATH: InstalledPath = LazyLock::new(|| installed(pg_sys::get_share_path, "pg_clip/models"));
-
-static ONNXRUNTIME_PATH: InstalledPath =
-    LazyLock::new(|| installed(pg_sys::get_pkglib_path, "pg_clip/libonnxruntime.so"));
+/// Empty: prepared files are in the directories of the models.
+static PREPARED_PATH: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 
 /// One core by default, because a database runs many sessions in parallel. ONNX Runtime then starts no thread pool. During a run,
 /// a second thread waits to stop the run if the query is canceled.
@@ -93,6 +92,14 @@ pub fn define() {
         c"Sets the absolute path of the ONNX Runtime library.",
         c"A session that has loaded the library keeps it.",
         &ONNXRUNTIME_PATH,
+        GucContext::Suset,
+        GucFlags::SUPERUSER_ONLY,
+    );
+    GucRegistry::define_string_guc(
+        c"clip.prepared_path",
+        c"Sets the directory of prepared weights, for models on read-only volumes.",
+        c"Empty if they are with the models. Only root or the server's user should be able to write to this directory.",
+        &PREPARED_PATH,
         GucContext::Suset,
         GucFlags::SUPERUSER_ONLY,
     );
@@ -211,7 +218,8 @@ pub fn text_overflow() -> Overflow {
 /// The options for calls into `clip`, from the current settings.
 pub fn options() -> Options {
     Options {
-        runtime: path(&ONNXRUNTIME_PATH),
+        runtime: onnxruntime_path(),
+        prepared: prepared_path(),
         threads: THREADS.get().min(MAX_THREADS.get()) as usize,
         batch_size: BATCH_SIZE.get() as usize,
         overflow: text_overflow(),
@@ -232,12 +240,24 @@ pub fn default_model() -> String {
     text(&DEFAULT_MODEL)
 }
 
-pub fn model_path() -> PathBuf {
-    path(&MODEL_PATH)
+/// The directories of the models. A model in an earlier directory hides one of the same name in a later directory.
+pub fn model_paths() -> Vec<PathBuf> {
+    match path(&MODEL_PATH) {
+        default if default == *installation::MODELS => installation::model_directories(),
+        chosen => vec![chosen],
+    }
 }
 
 pub fn onnxruntime_path() -> PathBuf {
-    path(&ONNXRUNTIME_PATH)
+    match path(&ONNXRUNTIME_PATH) {
+        default if default == *installation::RUNTIME => installation::runtime_library(),
+        chosen => chosen,
+    }
+}
+
+/// The directory of prepared files, if they are not in the directories of the models.
+pub fn prepared_path() -> Option<PathBuf> {
+    Some(path(&PREPARED_PATH)).filter(|path| !path.as_os_str().is_empty())
 }
 
 pub fn query_cache_size() -> usize {
@@ -274,20 +294,4 @@ unsafe extern "C-unwind" fn check_image_formats(
     // SAFETY: the server passes a pointer to a null-terminated string.
     let list = unsafe { CStr::from_ptr(*new) };
     list.to_str().is_ok_and(|list| parse_formats(list).is_some())
-}
-
-/// Creates a setting whose default is `file` in one of the server's directories.
-fn installed(directory: unsafe fn(*const c_char, *mut c_char), file: &str) -> &'static GucSetting<Option<CString>> {
-    let mut buffer = [0 as c_char; pg_sys::MAXPGPATH as usize];
-    // SAFETY: `my_exec_path` is a null-terminated string in the server; the function writes at most MAXPGPATH bytes
-    // with a null at the end.
-    let directory = unsafe {
-        directory((&raw const pg_sys::my_exec_path).cast(), buffer.as_mut_ptr());
-        CStr::from_ptr(buffer.as_ptr())
-    };
-    let path = [directory.to_bytes(), b"/", file.as_bytes()].concat();
-    // Both parts come from null-terminated strings, so the path contains no null.
-    let path: &'static CStr = Box::leak(CString::new(path).unwrap_or_default().into_boxed_c_str());
-    // Lives as long as the process, as the server's record of the setting does.
-    Box::leak(Box::new(GucSetting::<Option<CString>>::new(Some(path))))
 }

@@ -12,6 +12,8 @@ use crate::threads::Interrupted;
 pub struct Options {
     /// The ONNX Runtime library.
     pub runtime: PathBuf,
+    /// The directory of prepared files, if they are not in the folders of the models.
+    pub prepared: Option<PathBuf>,
     /// Cores that one call may use.
     pub threads: usize,
     /// Texts or images in one run of a graph, at most [`MAX_TEXT_BATCH`] or [`MAX_IMAGE_BATCH`].

@@ -46,7 +46,8 @@ pub(crate) fn open_prepared(
     runtime: &Runtime,
     options: &Options,
 ) -> Result<(Graph, u64), Error> {
-    let opened = prepared::locate(folder, manifest, tower, runtime).and_then(|(file, shared)| {
+    let opened = prepared::locate(folder, manifest, tower, runtime, options.prepared.as_deref());
+    let opened = opened.and_then(|(file, shared)| {
         let graph = open(manifest, tower, Form::Prepared(&file), runtime, options)?;
         Ok((graph, shared))
     });

@@ -40,7 +40,7 @@ fn embed(store: &Store) -> (Embedding, bool) {
 }
 
 fn problem(store: &Store) -> String {
-    match store::check_prepared(&store.0, MODEL, &options().runtime) {
+    match store::check_prepared(&store.0.join(MODEL), MODEL, &options().runtime, None) {
         Err(Error::NotPrepared { reason, .. }) => reason,
         Err(other) => other.to_string(),
         Ok(()) => "there is no doubt about it".into(),
@@ -90,11 +90,11 @@ fn prepared_weights_are_shared_and_give_the_same_embeddings() {
 
     assert_eq!(store.prepare(MODEL), Ok(true));
     assert_eq!(store.prepare(MODEL), Ok(false), "there was nothing left to do");
-    assert_eq!(store::check_prepared(&store.0, MODEL, &options().runtime), Ok(()));
+    assert_eq!(store::check_prepared(&store.0.join(MODEL), MODEL, &options().runtime, None), Ok(()));
     let (prepared, shared) = embed(&store);
     assert!(shared);
     assert!(published.cosine(&prepared) > 0.999_999_9);
-    assert_eq!(store::verify(&store.0, MODEL, || false), Ok(vec![]));
+    assert_eq!(store::verify(&store.0, MODEL, None, || false), Ok(vec![]));
     let modes = fs::read_dir(files(&store)).unwrap().map(|file| file.unwrap().metadata().unwrap().permissions().mode());
     assert!(modes.into_iter().all(|mode| mode & 0o777 == 0o444));
 }
@@ -175,7 +175,7 @@ fn unusable_prepared_files_are_not_mapped_and_the_original_graph_is_used() {
         // Another preparation repairs the damage.
         assert_eq!(store.prepare(MODEL), Ok(true), "{expected}");
         assert!(embed(&store).1, "{expected}");
-        assert_eq!(store::verify(&store.0, MODEL, || false), Ok(vec![]), "{expected}");
+        assert_eq!(store::verify(&store.0, MODEL, None, || false), Ok(vec![]), "{expected}");
     }
 }
 
@@ -200,7 +200,7 @@ fn verify_reads_prepared_files() {
     bytes[4321] ^= 1;
     fs::write(&path, bytes).unwrap();
     fs::write(files(&store).join("left.over"), b"").unwrap();
-    let findings = store::verify(&store.0, MODEL, || false).unwrap();
+    let findings = store::verify(&store.0, MODEL, None, || false).unwrap();
     let mut found: Vec<_> =
         findings.iter().map(|finding| (finding.file.rsplit('/').next().unwrap(), &*finding.problem)).collect();
     found.sort();

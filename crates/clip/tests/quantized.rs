@@ -43,7 +43,7 @@ fn texts_are_embedded_as_by_onnxruntimes_own_quantised_graph() {
     assert_ne!(manifest.digest, original.digest);
     assert!(manifest.text.graph.alone && manifest.image.graph.alone && manifest.text.natural_length);
     assert!(manifest.size_bytes() < original.size_bytes());
-    assert_eq!(store::verify(&store.0, "fast", || false), Ok(vec![]));
+    assert_eq!(store::verify(&store.0, "fast", None, || false), Ok(vec![]));
 
     let golden = std::fs::read(fixtures().join("golden/quantized.json")).unwrap();
     let golden: Value = serde_json::from_slice(&golden).unwrap();

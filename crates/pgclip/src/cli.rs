@@ -39,6 +39,9 @@ pub struct Place {
     /// Directory of all models [default: SHAREDIR/pg_clip/models, from pg_config]
     #[arg(long, global = true, value_name = "DIR", env = "PGCLIP_MODEL_PATH")]
     pub model_path: Option<PathBuf>,
+    /// Directory of prepared weights, as in clip.prepared_path [default: within each model]
+    #[arg(long, global = true, value_name = "DIR", env = "PGCLIP_PREPARED_PATH")]
+    pub prepared_path: Option<PathBuf>,
     /// The pg_config of the server [default: the one next to pgclip, otherwise the first on the PATH]
     #[arg(long, global = true, value_name = "FILE", env = "PG_CONFIG")]
     pub pg_config: Option<PathBuf>,

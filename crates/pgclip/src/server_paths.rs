@@ -1,10 +1,15 @@
-//! The server's directories of models and libraries. They come from pg_config, unless options name others.
+//! The server's directories of models and libraries. They come from the directory of this program, if that is an extension
+//! image, else from pg_config, unless options name others.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::cli::Place;
 use crate::failure::Failure;
+
+/// The paths in an extension image. The program is in its directory `bin`.
+const MODELS_IN_IMAGE: &str = "share/pg_clip/models";
+const RUNTIME_IN_IMAGE: &str = "lib/pg_clip/libonnxruntime.so";
 
 /// Debian's directory of servers of several major versions.
 const DEBIAN: &str = "/usr/lib/postgresql";
@@ -14,15 +19,26 @@ impl Place {
     pub fn models(&self) -> Result<PathBuf, Failure> {
         match &self.model_path {
             Some(path) => absolute(path),
-            None => Ok(self.ask("--sharedir", "--model-path DIR")?.join("pg_clip/models")),
+            None => match self.own_image() {
+                Some(image) => Ok(image.join(MODELS_IN_IMAGE)),
+                None => Ok(self.ask("--sharedir", "--model-path DIR")?.join("pg_clip/models")),
+            },
         }
+    }
+
+    /// Returns the directory of prepared files, if they are not in the folders of the models.
+    pub fn prepared(&self) -> Result<Option<PathBuf>, Failure> {
+        self.prepared_path.as_deref().map(absolute).transpose()
     }
 
     /// Returns ONNX Runtime's library.
     pub fn runtime(&self) -> Result<PathBuf, Failure> {
         match &self.onnxruntime {
             Some(path) => absolute(path),
-            None => Ok(self.ask("--pkglibdir", "--onnxruntime FILE")?.join("pg_clip/libonnxruntime.so")),
+            None => match self.own_image() {
+                Some(image) => Ok(image.join(RUNTIME_IN_IMAGE)),
+                None => Ok(self.ask("--pkglibdir", "--onnxruntime FILE")?.join("pg_clip/libonnxruntime.so")),
+            },
         }
     }
 
@@ -30,6 +46,14 @@ impl Place {
     pub fn psql(&self) -> PathBuf {
         let own = self.ask("--bindir", "").map(|folder| folder.join("psql"));
         own.ok().filter(|psql| psql.exists()).unwrap_or_else(|| "psql".into())
+    }
+
+    /// Returns the directory of the extension image that this program is in, unless an option names a server.
+    fn own_image(&self) -> Option<PathBuf> {
+        let program = std::env::current_exe().and_then(|program| program.canonicalize()).ok()?;
+        let image = program.parent()?.parent()?;
+        let is_image = image.join(MODELS_IN_IMAGE).is_dir() && image.join(RUNTIME_IN_IMAGE).is_file();
+        (self.pg_config.is_none() && is_image).then(|| image.into())
     }
 
     fn ask(&self, what: &str, instead: &str) -> Result<PathBuf, Failure> {

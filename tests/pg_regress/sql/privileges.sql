@@ -8,9 +8,11 @@ SELECT item, value FROM clip_diagnose() WHERE item IN ('ONNX Runtime library', '
 \set VERBOSITY sqlstate
 SHOW clip.model_path;
 SHOW clip.onnxruntime_path;
+SHOW clip.prepared_path;
 \set VERBOSITY default
 SET clip.model_path = '/tmp';
 SET clip.onnxruntime_path = '/tmp/x.so';
+SET clip.prepared_path = '/tmp';
 SET clip.max_threads = 8;
 SET clip.max_image_bytes = '1GB';
 SET clip.max_image_pixels = 1000000000;

@@ -20,16 +20,18 @@ use crate::tower;
 
 /// Saves a stored model's graphs so that all processes share their weights, for this processor and this ONNX Runtime.
 ///
-/// Files prepared for others are removed. Returns false if nothing had to be done.
+/// The files are saved in the directory that the options name, or in the folder of the model. Files prepared for others
+/// are removed. Returns false if nothing had to be done.
 pub fn prepare(model_path: &Path, name: &str, options: &Options) -> Result<bool, Error> {
     let path = folder_of(model_path, name)?;
     let folder = Folder { path: &path, model: name };
     let manifest = Manifest::read(folder)?;
     let runtime = Runtime::load(&options.runtime)?;
-    if prepared::check(folder, &manifest, runtime).is_ok() {
+    let elsewhere = options.prepared.as_deref();
+    if prepared::check(folder, &manifest, runtime, elsewhere).is_ok() {
         return Ok(false);
     }
-    let staging = StagingDir::begin(model_path, name)?;
+    let staging = StagingDir::begin(elsewhere.unwrap_or(model_path), name)?;
     let target = Folder { path: &staging.path, model: name };
     for tower in Tower::BOTH {
         for file in save(folder, &manifest, tower, target.path, options)? {
@@ -40,13 +42,17 @@ pub fn prepare(model_path: &Path, name: &str, options: &Options) -> Result<bool,
     staging.write(RECORD, seal(folder, target, &manifest, runtime, options.interrupted)?.as_bytes())?;
     try_out(folder, target, &manifest, options)?;
 
-    let all = path.join(PREPARED);
+    let holder = prepared::holder(folder, elsewhere);
+    if !holder.exists() {
+        make_folder(&holder).map_err(|error| staging.failed(error))?;
+    }
+    let all = holder.join(PREPARED);
     match fs::remove_dir_all(&all) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(staging.failed(error)),
         _ => {}
     }
     make_folder(&all).map_err(|error| staging.failed(error))?;
-    match staging.publish(&path.join(Key::of(&manifest, runtime).folder())) {
+    match staging.publish(&holder.join(Key::of(&manifest, runtime).folder())) {
         // Another process was quicker.
         Err(Error::ModelExists { .. }) => Ok(false),
         done => done.map(|()| true),

@@ -50,12 +50,22 @@ pub fn check_free(model_path: &Path, name: &str) -> Result<(), Error> {
 
 /// Returns the folder of the model `name`. Only a plain name of a folder is accepted.
 pub fn folder_of(model_path: &Path, name: &str) -> Result<PathBuf, Error> {
+    folder_in(std::slice::from_ref(&model_path), name)
+}
+
+/// Returns the folder of the model `name` in the first of several model directories that has it.
+pub fn folder_in(model_paths: &[impl AsRef<Path>], name: &str) -> Result<PathBuf, Error> {
     check_name(name)?;
-    let folder = model_path.join(name);
-    match folder.is_dir() {
-        true => Ok(folder),
-        false => Err(Error::ModelMissing { name: name.into(), present: names(model_path) }),
-    }
+    let found = model_paths.iter().map(|path| path.as_ref().join(name)).find(|folder| folder.is_dir());
+    found.ok_or_else(|| Error::ModelMissing { name: name.into(), present: names_in(model_paths) })
+}
+
+/// Returns the names of the models in several model directories, sorted.
+pub fn names_in(model_paths: &[impl AsRef<Path>]) -> Vec<String> {
+    let mut names: Vec<_> = model_paths.iter().flat_map(|path| names(path.as_ref())).collect();
+    names.sort();
+    names.dedup();
+    names
 }
 
 /// Returns the names of the models under `model_path`, sorted.
@@ -75,27 +85,34 @@ pub fn manifest(model_path: &Path, name: &str) -> Result<Manifest, Error> {
     Manifest::read(Folder { path: &folder_of(model_path, name)?, model: name })
 }
 
-/// Removes a model. Processes that have it open can still use it.
-pub fn remove(model_path: &Path, name: &str) -> Result<(), Error> {
+/// Removes a model and its prepared files. Processes that have it open can still use it.
+pub fn remove(model_path: &Path, name: &str, elsewhere: Option<&Path>) -> Result<(), Error> {
     let folder = folder_of(model_path, name)?;
     let failed = |error: io::Error| store_error(&folder, &error);
     let _sweep = sweep(model_path)?;
     let unfinished = model_path.join(format!("{UNFINISHED}{name}-{}", std::process::id()));
     fs::rename(&folder, &unfinished).map_err(failed)?;
     fs::remove_dir_all(&unfinished).map_err(failed)?;
+    if let Some(prepared) = elsewhere.map(|directory| directory.join(name)).filter(|prepared| prepared.exists()) {
+        fs::remove_dir_all(&prepared).map_err(|error| store_error(&prepared, &error))?;
+    }
     File::open(model_path).and_then(|models| models.sync_all()).map_err(failed)
 }
 
-/// Returns an error that gives the reason, unless processes share the weights of a stored model with the ONNX Runtime
-/// at `runtime`.
-pub fn check_prepared(model_path: &Path, name: &str, runtime: &Path) -> Result<(), Error> {
-    let path = folder_of(model_path, name)?;
-    let folder = Folder { path: &path, model: name };
-    prepared::check(folder, &Manifest::read(folder)?, Runtime::load(runtime)?)
+/// Returns an error that gives the reason, unless processes share the weights of the model in `folder` with the ONNX
+/// Runtime at `runtime`. `elsewhere` is the directory of prepared files, if they are not in the folders of the models.
+pub fn check_prepared(folder: &Path, name: &str, runtime: &Path, elsewhere: Option<&Path>) -> Result<(), Error> {
+    let folder = Folder { path: folder, model: name };
+    prepared::check(folder, &Manifest::read(folder)?, Runtime::load(runtime)?, elsewhere)
 }
 
 /// Returns the differences between a stored model and the model that was added.
-pub fn verify(model_path: &Path, name: &str, interrupted: Interrupted) -> Result<Vec<Finding>, Error> {
+pub fn verify(
+    model_path: &Path,
+    name: &str,
+    elsewhere: Option<&Path>,
+    interrupted: Interrupted,
+) -> Result<Vec<Finding>, Error> {
     let path = folder_of(model_path, name)?;
     let folder = Folder { path: &path, model: name };
     let finding = |file: &str, problem: &str| Finding { file: file.into(), problem: problem.into() };
@@ -118,7 +135,7 @@ pub fn verify(model_path: &Path, name: &str, interrupted: Interrupted) -> Result
     let is_known = |file: &String| manifest.files.contains_key(file) || file == MANIFEST_FILE || is_prepared(file);
     let unexpected = files.iter().filter(|file| !is_known(file));
     findings.extend(unexpected.map(|file| finding(file, "it does not belong to the model")));
-    let prepared = prepared::verify(folder, &manifest, interrupted)?;
+    let prepared = prepared::verify(folder, &manifest, elsewhere, interrupted)?;
     findings.extend(prepared.iter().map(|(file, problem)| finding(file, problem)));
     Ok(findings)
 }

@@ -4,6 +4,9 @@
 //! process that saved it, and has not changed since; each range of data begins at a multiple of 64 bytes and ends
 //! within its file, because any other crashes the process. In doubt the files are rejected, and the published graph is
 //! used instead. Nothing is changed in place: a mapped file that is truncated crashes the processes that map it.
+//!
+//! The files of a model are in its own folder, or, if that is read-only, in a folder of its name in another directory.
+//! The same rules of trust apply there.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -27,28 +30,44 @@ pub(crate) fn locate(
     manifest: &Manifest,
     tower: Tower,
     runtime: &Runtime,
+    elsewhere: Option<&Path>,
 ) -> Result<(PathBuf, u64), Error> {
-    let (within, record) = find(folder, manifest, runtime)?;
+    let path = holder(folder, elsewhere);
+    let holder = Folder { path: &path, ..folder };
+    let (within, record) = find(holder, manifest, runtime)?;
     check_published(folder, &record, manifest.graph(tower))?;
-    let shared = check_tower(folder, &within, &record, tower)?;
-    Ok((folder.path.join(&within).join(graph_file(tower)), shared))
+    let shared = check_tower(holder, &within, &record, tower)?;
+    Ok((path.join(&within).join(graph_file(tower)), shared))
+}
+
+/// Returns the folder in which a model's folder of prepared files is. `elsewhere` is the directory of the prepared files
+/// of all models.
+pub(crate) fn holder(folder: Folder<'_>, elsewhere: Option<&Path>) -> PathBuf {
+    elsewhere.map_or_else(|| folder.path.into(), |directory| directory.join(folder.model))
 }
 
 /// Returns an error that gives the reason, unless both towers can be opened from prepared files.
-pub(crate) fn check(folder: Folder<'_>, manifest: &Manifest, runtime: &Runtime) -> Result<(), Error> {
-    let (within, record) = find(folder, manifest, runtime)?;
-    Tower::BOTH.into_iter().try_for_each(|tower| {
-        check_published(folder, &record, manifest.graph(tower))?;
-        check_tower(folder, &within, &record, tower).map(drop)
-    })
+pub(crate) fn check(
+    folder: Folder<'_>,
+    manifest: &Manifest,
+    runtime: &Runtime,
+    elsewhere: Option<&Path>,
+) -> Result<(), Error> {
+    Tower::BOTH.into_iter().try_for_each(|tower| locate(folder, manifest, tower, runtime, elsewhere).map(drop))
 }
 
 /// Returns the defects of the prepared files of a model, for every key: file and problem.
 pub(crate) fn verify(
-    folder: Folder<'_>,
+    model: Folder<'_>,
     manifest: &Manifest,
+    elsewhere: Option<&Path>,
     interrupted: Interrupted,
 ) -> Result<Vec<(String, String)>, Error> {
+    let path = holder(model, elsewhere);
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let folder = Folder { path: &path, ..model };
     let files = files_of(folder.path).map_err(|error| folder.unreadable(PREPARED, error))?;
     let files: Vec<_> = files.into_iter().filter(|file| is_prepared(file)).collect();
     let records: BTreeMap<&str, _> = files

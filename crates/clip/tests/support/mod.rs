@@ -12,6 +12,7 @@ pub fn fixtures() -> PathBuf {
 pub fn options() -> Options {
     Options {
         runtime: std::path::absolute(fixtures().join("../../target/onnxruntime/libonnxruntime.so")).unwrap(),
+        prepared: None,
         threads: 1,
         batch_size: 32,
         overflow: Overflow::Truncate,

@@ -16,7 +16,7 @@ impl Session {
             in_use::refuse_used(&self.place.psql(), name, databases)?;
         }
         let size = store::manifest(&models, name).map(|manifest| manifest.size_bytes()).ok();
-        store::remove(&models, name)?;
+        store::remove(&models, name, self.place.prepared()?.as_deref())?;
         if self.json {
             return output::json(&json!({"removed": name, "size_bytes": size}));
         }

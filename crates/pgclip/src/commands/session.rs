@@ -25,7 +25,9 @@ pub struct Session {
 impl Session {
     /// Returns true if connections share the weights of a model.
     pub fn is_prepared(&self, models: &Path, name: &str) -> bool {
-        self.place.runtime().is_ok_and(|runtime| store::check_prepared(models, name, &runtime).is_ok())
+        let places = (self.place.runtime(), self.place.prepared());
+        let (Ok(runtime), Ok(prepared)) = places else { return false };
+        store::check_prepared(&models.join(name), name, &runtime, prepared.as_deref()).is_ok()
     }
 }
 
@@ -33,6 +35,7 @@ impl Session {
 pub fn options(place: &Place) -> Result<Options, Failure> {
     Ok(Options {
         runtime: place.runtime()?,
+        prepared: place.prepared()?,
         threads: 1,
         batch_size: 2,
         overflow: Overflow::Truncate,

@@ -11,9 +11,10 @@ impl Session {
     pub fn verify(&self, names: &[String]) -> Result<(), Failure> {
         let models = self.place.models()?;
         let names = if names.is_empty() { store::names(&models) } else { names.to_vec() };
+        let prepared = self.place.prepared()?;
         let mut found = Vec::new();
         for name in &names {
-            let findings = store::verify(&models, name, interrupted)?;
+            let findings = store::verify(&models, name, prepared.as_deref(), interrupted)?;
             if !self.json && findings.is_empty() {
                 output::line(&format!("{name}: ok"))?;
             }

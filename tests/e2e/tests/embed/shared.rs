@@ -2,7 +2,8 @@
 //! server.
 
 use std::fs::{self, OpenOptions};
-use std::path::PathBuf;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use e2e::{Cluster, pid, root, run};
@@ -141,4 +142,69 @@ fn parallel_workers_map_the_same_weights_and_give_the_same_vectors() {
         .unwrap()
         .get(0);
     assert_eq!(wrong, 0);
+}
+
+#[test]
+fn prepared_files_can_be_outside_of_a_read_only_model_directory() {
+    let cluster = Cluster::start();
+    run(cluster.pgclip().args(["add", "mapped"]).arg(root().join("tests/fixtures/families/external")));
+    let prepared = cluster.directory.join("elsewhere");
+    // Returns the vector, the origin of the weights, and the view's opinion, in a new session.
+    let embed = |directory: &Path| -> (String, String, bool) {
+        let mut client = cluster.connect();
+        client.batch_execute(&format!("SET clip.prepared_path = '{}'", directory.display())).unwrap();
+        let vector = client.query_one("SELECT clip_embed_text('a cat', 'mapped')::text", &[]).unwrap().get(0);
+        let listed = client.query_one("SELECT prepared FROM clip_models WHERE name = 'mapped'", &[]).unwrap().get(0);
+        (vector, weights(&mut client).remove(0).1, listed)
+    };
+    let pgclip = |arguments: &[&str]| {
+        let mut pgclip = cluster.pgclip();
+        pgclip.arg("--prepared-path").arg(&prepared).args(arguments).output().unwrap()
+    };
+    let (vector, origin, listed) = embed(Path::new(""));
+    assert_eq!((origin.as_str(), listed), ("shared", true));
+    let expected = |origin: &str, listed: bool| (vector.clone(), origin.to_owned(), listed);
+    assert_eq!(embed(&prepared), expected("private", false), "nothing is prepared there");
+
+    let models = fs::read_dir(cluster.models().join("mapped")).unwrap().count();
+    assert!(pgclip(&["prepare", "mapped"]).status.success());
+    assert_eq!(embed(&prepared), expected("shared", true));
+    assert_eq!(fs::read_dir(cluster.models().join("mapped")).unwrap().count(), models, "nothing is written there");
+    assert_eq!(String::from_utf8_lossy(&pgclip(&["prepare", "mapped"]).stdout), "mapped: was prepared already\n");
+    assert!(pgclip(&["verify", "mapped"]).status.success());
+
+    // The same rules as for models: only root and the server's user can change the files.
+    let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    let folder = prepared.join("mapped");
+    for path in [&prepared, &folder, &folder.join("prepared")] {
+        mode(path, 0o777);
+        assert_eq!(embed(&prepared), expected("private", false), "{} can be written by all", path.display());
+        mode(path, 0o755);
+        assert_eq!(embed(&prepared), expected("shared", true), "{}", path.display());
+    }
+    let key = fs::read_dir(folder.join("prepared")).unwrap().next().unwrap().unwrap().path();
+    let file = key.join("text.data");
+    let is_root = fs::metadata(&file).unwrap().uid() == 0;
+    if is_root {
+        // A user who owns a file could change it.
+        std::os::unix::fs::chown(&file, Some(65534), None).unwrap();
+        assert_eq!(embed(&prepared), expected("private", false), "a file of another user");
+        assert!(pgclip(&["prepare", "mapped"]).status.success(), "the file is replaced");
+        assert_eq!(embed(&prepared), expected("shared", true));
+    }
+    let link = cluster.directory.join("link");
+    fs::rename(&folder, &link).unwrap();
+    std::os::unix::fs::symlink(&link, &folder).unwrap();
+    assert_eq!(embed(&prepared), expected("private", false), "a link");
+    fs::remove_file(&folder).unwrap();
+    fs::rename(&link, &folder).unwrap();
+
+    // A change is found, and the model's vectors are still right.
+    let graph = fs::read_dir(folder.join("prepared")).unwrap().next().unwrap().unwrap().path().join("text.onnx");
+    mode(&graph, 0o644);
+    OpenOptions::new().append(true).open(&graph).unwrap().set_len(100).unwrap();
+    assert_eq!(embed(&prepared), expected("private", false), "a truncated graph");
+    assert_eq!(pgclip(&["verify", "mapped"]).status.code(), Some(4));
+    assert!(pgclip(&["rm", "mapped", "--force"]).status.success());
+    assert!(!folder.exists(), "the prepared files are removed with the model");
 }

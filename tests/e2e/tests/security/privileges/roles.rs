@@ -186,6 +186,7 @@ fn every_setting_is_limited_to_the_intended_roles() {
         ("clip.max_workers", AT_RELOAD, None, AT_RELOAD),
         ("clip.model_path", DENIED, DENIED, None),
         ("clip.onnxruntime_path", DENIED, DENIED, None),
+        ("clip.prepared_path", DENIED, DENIED, None),
         ("clip.query_cache_size", None, None, None),
         ("clip.text_overflow", None, None, None),
         ("clip.threads", None, None, None),
@@ -264,7 +265,12 @@ fn owners_store_defaults_in_sessions_that_have_not_loaded_the_library() {
     let dimensions = "SELECT vector_dims(clip_embed_text('a'))";
     assert_eq!(connect("keeper").query_one(dimensions, &[]).unwrap().get::<_, i32>(0), 32);
     // Settings of superusers stay reserved for superusers.
-    for set in ["clip.model_path = '/tmp'", "clip.max_threads = 8", "clip.onnxruntime_path = '/tmp/x'"] {
+    for set in [
+        "clip.model_path = '/tmp'",
+        "clip.max_threads = 8",
+        "clip.onnxruntime_path = '/tmp/x'",
+        "clip.prepared_path = '/tmp'",
+    ] {
         assert_eq!(code(&mut connect("keeper"), &format!("ALTER DATABASE shop SET {set}")), DENIED, "{set}");
     }
     // The grants belong to the server: they outlive the extension and apply after it is created again.
