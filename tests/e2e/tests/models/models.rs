@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use e2e::{Cluster, picture, root, run, sqlstate};
+use e2e::{Cluster, code, picture, root, run, sqlstate};
 use postgres::Client;
 use postgres::error::SqlState;
 
@@ -184,4 +184,43 @@ fn roles_without_rights_see_models_but_no_paths() {
     let error = refusal(&cluster, "wide");
     assert_eq!(sqlstate(&error), &SqlState::UNDEFINED_FILE);
     assert!(!format!("{error:?}").contains(&place));
+}
+
+#[test]
+fn models_in_the_directories_of_extensions_are_found_from_postgresql_18_on() {
+    let cluster = Cluster::start();
+    let elsewhere = cluster.directory.join("elsewhere/share");
+    fs::create_dir_all(elsewhere.join("pg_clip")).unwrap();
+    run(Command::new("cp").arg("-r").arg(cluster.models()).arg(elsewhere.join("pg_clip/models")));
+    let mut client = cluster.connect();
+    let expected: String = client.query_one("SELECT clip_embed_text('a', 'wide')::text", &[]).unwrap().get(0);
+    let mut client = cluster.connect();
+    // The default: only then are other directories searched.
+    let default = format!("SET clip.model_path = '{}/pg_clip/models'", e2e::pg_config("--sharedir"));
+    client.batch_execute(&default).unwrap();
+    let embed = "SELECT clip_embed_text('a', 'wide')::text";
+    assert_eq!(
+        code(&mut client, embed),
+        Some(SqlState::UNDEFINED_OBJECT),
+        "the server's own directory has no such model"
+    );
+    let set = format!("SET extension_control_path = '/nowhere:relative:$system:{}'", elsewhere.display());
+    let version: i32 = client.query_one("SELECT current_setting('server_version_num')::int", &[]).unwrap().get(0);
+    if version < 180_000 {
+        assert_eq!(code(&mut client, &set), Some(SqlState::UNDEFINED_OBJECT), "there is no such setting");
+        return;
+    }
+    client.batch_execute(&set).unwrap();
+    assert_eq!(client.query_one(embed, &[]).unwrap().get::<_, String>(0), expected);
+    let names = "SELECT string_agg(name, ' ' ORDER BY name) FROM clip_models";
+    let listed: String = client.query_one(names, &[]).unwrap().get(0);
+    assert_eq!(listed, "bidirectional emoji fragile narrow wide");
+    // Directories that anyone can write to are not trusted there either.
+    fs::set_permissions(elsewhere.join("pg_clip/models"), fs::Permissions::from_mode(0o777)).unwrap();
+    let mut client = cluster.connect();
+    client.batch_execute(&format!("{default}; {set}")).unwrap();
+    assert_eq!(code(&mut client, embed), Some(SqlState::CONFIG_FILE_ERROR));
+    // An explicit path is the only one.
+    client.batch_execute("SET clip.model_path = '/nowhere'").unwrap();
+    assert_eq!(code(&mut client, embed), Some(SqlState::UNDEFINED_OBJECT));
 }
