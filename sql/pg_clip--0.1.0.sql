@@ -201,11 +201,47 @@ SELECT (@extschema@._clip_short(name::text, 55) || '_reembed')::name
 $$;
 COMMENT ON FUNCTION _clip_shadow_name(name) IS 'internal: temporary name of the replacement of a column or an index';
 
+-- Resolved when the extension is created, so the caller's search_path does not matter.
+CREATE FUNCTION _clip_vector_type() RETURNS oid
+	LANGUAGE sql STABLE
+RETURN 'vector'::pg_catalog.regtype::pg_catalog.oid;
+COMMENT ON FUNCTION _clip_vector_type() IS 'internal: pgvector''s type';
+
 CREATE FUNCTION _clip_vector_schema() RETURNS name
 	LANGUAGE sql STABLE
 RETURN (SELECT n.nspname FROM pg_catalog.pg_type AS t JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace
-         WHERE t.oid OPERATOR(pg_catalog.=) 'vector'::pg_catalog.regtype);
+         WHERE t.oid OPERATOR(pg_catalog.=) @extschema@._clip_vector_type());
 COMMENT ON FUNCTION _clip_vector_schema() IS 'internal: schema of pgvector';
+
+-- The types of pgvector that an embedding column can have. pgvector has halfvec since version 0.7. All else that depends on the type of a
+-- column is here, or follows from pgvector's casts to and from vector.
+--   name            the name without the schema
+--   written         the name as statements write it
+--   operator_class  operator class of an index for the cosine distance
+--   max_indexed     pgvector's limit of dimensions for such an index
+CREATE FUNCTION _clip_vector_types(OUT type oid, OUT name text, OUT written text, OUT operator_class text, OUT max_indexed integer) RETURNS SETOF record
+	LANGUAGE sql STABLE ROWS 2
+BEGIN ATOMIC
+SELECT t.oid, t.typname::pg_catalog.text, pg_catalog.format('%I.%I', n.nspname, t.typname), pg_catalog.format('%I.%I', n.nspname, k.operator_class), k.max_indexed
+  FROM (VALUES ('vector'::pg_catalog.name, 'vector_cosine_ops', 2000), ('halfvec'::pg_catalog.name, 'halfvec_cosine_ops', 4000)) AS k (name, operator_class, max_indexed)
+  JOIN pg_catalog.pg_type AS v ON v.oid OPERATOR(pg_catalog.=) @extschema@._clip_vector_type()
+  JOIN pg_catalog.pg_type AS t ON t.typname OPERATOR(pg_catalog.=) k.name AND t.typnamespace OPERATOR(pg_catalog.=) v.typnamespace
+  JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace
+ -- Others can create a type of that name, if pgvector has none and is in a schema that allows it.
+ WHERE EXISTS (
+       SELECT FROM pg_catalog.pg_depend AS d JOIN pg_catalog.pg_extension AS e ON e.oid OPERATOR(pg_catalog.=) d.refobjid AND e.extname OPERATOR(pg_catalog.=) 'vector'
+        WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass AND d.objid OPERATOR(pg_catalog.=) t.oid
+          AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass);
+END;
+COMMENT ON FUNCTION _clip_vector_types() IS 'internal: types that an embedding column can have';
+
+CREATE FUNCTION _clip_types_of(dimensions integer) RETURNS text
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT string_agg(format('%s(%s)', v.name, dimensions), ' or ' ORDER BY v.max_indexed) FROM @extschema@._clip_vector_types() AS v
+$$;
+COMMENT ON FUNCTION _clip_types_of(integer) IS 'internal: types of embeddings with so many dimensions, for messages';
 
 -- One row per column that has a model. clip_auto_embed creates such columns; clip_adopt registers them with source NULL.
 CREATE VIEW _clip.columns AS
@@ -248,7 +284,7 @@ SELECT t.oid AS trigger_oid,
          JOIN pg_catalog.pg_attribute AS a ON a.attrelid OPERATOR(pg_catalog.=) d.refobjid AND a.attnum OPERATOR(pg_catalog.=) d.refobjsubid
         WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_trigger'::pg_catalog.regclass AND d.objid OPERATOR(pg_catalog.=) t.oid
           AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid OPERATOR(pg_catalog.=) t.tgrelid
-          AND a.attnum OPERATOR(pg_catalog.>) 0 AND a.atttypid OPERATOR(pg_catalog.=) 'vector'::pg_catalog.regtype
+          AND a.attnum OPERATOR(pg_catalog.>) 0 AND a.atttypid OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT v.type FROM @extschema@._clip_vector_types() AS v))
        ) AS target ON true
   LEFT JOIN LATERAL (
        SELECT attname, atttypid
@@ -256,7 +292,7 @@ SELECT t.oid AS trigger_oid,
          JOIN pg_catalog.pg_attribute AS a ON a.attrelid OPERATOR(pg_catalog.=) d.refobjid AND a.attnum OPERATOR(pg_catalog.=) d.refobjsubid
         WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_trigger'::pg_catalog.regclass AND d.objid OPERATOR(pg_catalog.=) t.oid
           AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid OPERATOR(pg_catalog.=) t.tgrelid
-          AND a.attnum OPERATOR(pg_catalog.>) 0 AND a.atttypid OPERATOR(pg_catalog.<>) 'vector'::pg_catalog.regtype
+          AND a.attnum OPERATOR(pg_catalog.>) 0 AND a.atttypid OPERATOR(pg_catalog.<>) ALL (ARRAY(SELECT v.type FROM @extschema@._clip_vector_types() AS v))
        ) AS source ON true
   LEFT JOIN LATERAL @extschema@._clip_key(t.tgrelid::pg_catalog.regclass) AS key ON true
  WHERE t.tgfoid OPERATOR(pg_catalog.=) '@extschema@.clip_auto_embed_row()'::pg_catalog.regprocedure AND t.tgparentid OPERATOR(pg_catalog.=) 0
@@ -636,28 +672,50 @@ END
 $$;
 COMMENT ON FUNCTION _clip_index_name(regclass, name, text) IS 'internal: name of a new index of a column';
 
--- Finds an index on the column, or on the column cast to halfvec, which takes half the space. Its operator must order vectors
--- of length one as the cosine distance does. Complete indexes come before partial ones.
-CREATE FUNCTION _clip_vector_index(relation regclass, target name) RETURNS regclass
-	LANGUAGE plpgsql STABLE
+-- The indexes that order the rows of a table by the distance of an embedding column to a vector, the preferred one first. An index of any
+-- access method counts, if its operator class orders by an operator of pgvector that sorts vectors of length one as the cosine distance
+-- does. Complete indexes come before partial ones, and HNSW before other methods.
+--   before, after  the text around the column in the indexed expression: the column itself, its cast to another type, or its bits
+--   operator       operator that orders the rows
+--   dimensions     number of dimensions of the indexed values
+--   is_bits        true if the index orders by the bits of binary_quantize, so that a search sorts more rows by their embeddings
+--   is_cosine      true if the order does not depend on the lengths of the vectors
+CREATE FUNCTION _clip_vector_indexes(relation regclass, target name)
+	RETURNS TABLE (index regclass, method name, before text, after text, operator text, dimensions integer, is_bits boolean, is_cosine boolean)
+	LANGUAGE sql STABLE ROWS 1
 	SET search_path = pg_catalog, pg_temp
 AS $$
-BEGIN
-	RETURN (SELECT i.indexrelid::regclass
+SELECT f.index, f.method, f.before, f.after, format('OPERATOR(%I.%s)', @extschema@._clip_vector_schema(), f.oprname), f.dimensions, f.is_bits, f.oprname IN ('<=>', '<~>')
+  FROM (SELECT i.indexrelid::regclass AS index, am.amname AS method, o.oprname, i.indpred IS NULL AS is_complete, k.before, k.after, e.atttypmod AS dimensions, k.oprnames = '{<~>}' AS is_bits
           FROM pg_index AS i
           JOIN pg_class AS c ON c.oid = i.indexrelid
-          JOIN pg_am AS am ON am.oid = c.relam AND am.amname IN ('hnsw', 'ivfflat')
+          JOIN pg_am AS am ON am.oid = c.relam
+          JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attname = target AND a.attnum > 0
+          JOIN pg_attribute AS e ON e.attrelid = i.indexrelid AND e.attnum = 1
           JOIN pg_opclass AS oc ON oc.oid = i.indclass[0]
           JOIN pg_amop AS ao ON ao.amopfamily = oc.opcfamily AND ao.amoppurpose = 'o' AND ao.amoplefttype = oc.opcintype
-          JOIN pg_operator AS o ON o.oid = ao.amopopr AND o.oprname IN ('<=>', '<->', '<#>')
-          JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attname = target
-         WHERE i.indrelid = relation AND i.indisvalid
-           AND CASE i.indkey[0]
-               WHEN a.attnum THEN oc.opcintype = a.atttypid
-               WHEN 0 THEN starts_with(pg_get_indexdef(i.indexrelid, 1, false), format('((%I)::%I.halfvec(', target, @extschema@._clip_vector_schema()))
-               END
-         ORDER BY i.indpred IS NULL DESC, am.amname, i.indexrelid LIMIT 1);
-END
+          JOIN pg_operator AS o ON o.oid = ao.amopopr
+          -- Expressions are compared as the server writes them.
+         CROSS JOIN LATERAL (
+               VALUES ('', '', quote_ident(target), a.atttypid, '{<=>,<->,<#>}'::name[]),
+                      ('', '::' || format_type(e.atttypid, e.atttypmod), format('((%I)::%s)', target, format_type(e.atttypid, e.atttypmod)), e.atttypid, '{<=>,<->,<#>}'),
+                      (format('%I.binary_quantize(', @extschema@._clip_vector_schema()), ')::pg_catalog.' || format_type(e.atttypid, e.atttypmod),
+                       format('((%I.binary_quantize(%I))::%s)', @extschema@._clip_vector_schema(), target, format_type(e.atttypid, e.atttypmod)), 'bit'::regtype, '{<~>}')
+               ) AS k (before, after, definition, type, oprnames)
+         WHERE i.indrelid = relation AND i.indisvalid AND o.oprname = ANY (k.oprnames) AND oc.opcintype = k.type
+           AND o.oprnamespace = (SELECT t.typnamespace FROM pg_type AS t WHERE t.oid = @extschema@._clip_vector_type())
+           AND (k.type = 'bit'::regtype OR k.type IN (SELECT v.type FROM @extschema@._clip_vector_types() AS v))
+           AND k.definition = CASE i.indkey[0] WHEN 0 THEN pg_get_indexdef(i.indexrelid, 1, false) WHEN a.attnum THEN quote_ident(target) END
+       ) AS f
+ ORDER BY f.is_complete DESC, f.method <> 'hnsw', f.is_bits, f.method, f.index::oid
+$$;
+COMMENT ON FUNCTION _clip_vector_indexes(regclass, name) IS 'internal: indexes that searches of a column can use';
+
+CREATE FUNCTION _clip_vector_index(relation regclass, target name) RETURNS regclass
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT i.index FROM @extschema@._clip_vector_indexes(relation, target) AS i LIMIT 1
 $$;
 COMMENT ON FUNCTION _clip_vector_index(regclass, name) IS 'internal: index that searches use';
 
@@ -1098,7 +1156,7 @@ BEGIN
 	SELECT format_type(a.atttypid, a.atttypmod), NULLIF(a.atttypmod, -1) INTO kind, declared FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = target;
 	IF col.relation IS NULL OR declared <> length THEN
 		RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch', MESSAGE = format('type of column "%s" of table %s cannot be changed to %s', target, relation, kind),
-			DETAIL = CASE WHEN length IS NULL THEN 'An embedding column has type vector.' ELSE format('Embeddings of model "%s" have %s dimensions.', col.model, length) END,
+			DETAIL = CASE WHEN length IS NULL THEN 'An embedding column has type vector or halfvec.' ELSE format('Embeddings of model "%s" have %s dimensions.', col.model, length) END,
 			HINT = format('To stop maintaining the embeddings first: SELECT clip_auto_embed_drop(%L, %L).', relation, target);
 	END IF;
 	IF col.source_type NOT IN ('text'::regtype, 'varchar'::regtype, 'bytea'::regtype) THEN
@@ -1232,26 +1290,24 @@ COMMENT ON FUNCTION _clip_notice_source(regclass, name, oid) IS 'internal: raise
 
 CREATE FUNCTION clip_auto_embed(relation regclass, source name, target name DEFAULT 'embedding', model text DEFAULT NULL,
 	mode text DEFAULT 'row', create_index boolean DEFAULT true, dry_run boolean DEFAULT false, on_error text DEFAULT 'error',
-	on_vector text DEFAULT 'replace') RETURNS text
+	on_vector text DEFAULT 'replace', type text DEFAULT NULL) RETURNS text
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-	vectors CONSTANT text := @extschema@._clip_vector_schema();
-	-- pgvector's limit for an index on a column of type vector.
-	max_indexed CONSTANT integer := 2000;
 	tab pg_class%ROWTYPE;
 	source_column record;
 	target_column pg_attribute%ROWTYPE;
 	col _clip.columns%ROWTYPE;
 	chosen record;
+	kind record;
 	wanted _clip.columns%ROWTYPE;
 	statements text[] := '{}';
 	done text;
 BEGIN
 	IF relation IS NULL OR source IS NULL OR target IS NULL OR mode IS NULL OR create_index IS NULL OR dry_run IS NULL OR on_error IS NULL OR on_vector IS NULL THEN
-		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'only the argument "model" can be null';
+		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'only the arguments "model" and "type" can be null';
 	END IF;
 	IF mode NOT IN ('row', 'statement', 'queue') THEN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('invalid value for parameter "mode": "%s"', mode),
@@ -1265,6 +1321,10 @@ BEGIN
 	IF on_vector NOT IN ('replace', 'keep') THEN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('invalid value for parameter "on_vector": "%s"', on_vector),
 			HINT = 'Available values: "replace" computes every embedding from the source; "keep" keeps an embedding that a statement writes.';
+	END IF;
+	IF type NOT IN ('vector', 'halfvec') THEN
+		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('invalid value for parameter "type": "%s"', type),
+			HINT = 'Available values: "vector" and "halfvec". An existing column keeps its type if the argument is null.';
 	END IF;
 	IF NOT dry_run THEN
 		PERFORM @extschema@._clip_hold(relation);
@@ -1312,14 +1372,23 @@ BEGIN
 			HINT = format('To change the model of the column: CALL clip_reembed(%L, %L, %L).', relation, target, current_setting('clip.default_model'));
 	END IF;
 
-	-- The column.
-	IF target_column.attname IS NULL THEN
-		statements := statements || format('ALTER TABLE %s ADD COLUMN %I %I.vector(%s)', relation, target, vectors, chosen.dimensions);
-	ELSIF target_column.atttypid <> format('%I.vector', vectors)::regtype OR target_column.atttypmod <> chosen.dimensions THEN
+	-- The column. An existing one keeps its type.
+	SELECT v.* INTO kind FROM @extschema@._clip_vector_types() AS v
+	 WHERE CASE WHEN target_column.attname IS NULL OR clip_auto_embed.type IS NOT NULL THEN v.name = COALESCE(clip_auto_embed.type, 'vector') ELSE v.type = target_column.atttypid END;
+	IF kind IS NULL AND clip_auto_embed.type IS NOT NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'feature_not_supported', MESSAGE = format('type %s does not exist', clip_auto_embed.type),
+			DETAIL = format('The extension vector has version %s. halfvec exists since version 0.7.0.', (SELECT e.extversion FROM pg_extension AS e WHERE e.extname = 'vector')),
+			HINT = 'Install a newer version of pgvector, then run: ALTER EXTENSION vector UPDATE.';
+	ELSIF target_column.attname IS NULL THEN
+		statements := statements || format('ALTER TABLE %s ADD COLUMN %I %s(%s)', relation, target, kind.written, chosen.dimensions);
+	ELSIF target_column.atttypid IS DISTINCT FROM kind.type OR target_column.atttypmod <> chosen.dimensions THEN
 		RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch',
 			MESSAGE = format('column "%s" has type %s', target, format_type(target_column.atttypid, target_column.atttypmod)),
-			DETAIL = format('Embeddings of model "%s" have type vector(%s).', chosen.name, chosen.dimensions),
-			HINT = 'Name another target. clip_auto_embed adds a column that does not exist.';
+			DETAIL = CASE WHEN clip_auto_embed.type IS NULL THEN format('Embeddings of model "%s" have type %s.', chosen.name, @extschema@._clip_types_of(chosen.dimensions))
+				ELSE format('The argument "type" is "%s". Embeddings of model "%s" have %s dimensions.', clip_auto_embed.type, chosen.name, chosen.dimensions) END,
+			HINT = CASE WHEN target_column.atttypid IN (SELECT v.type FROM @extschema@._clip_vector_types() AS v) AND clip_auto_embed.type IS NOT NULL
+				THEN format('Drop the indexes of the column, then change its type: ALTER TABLE %s ALTER COLUMN %I TYPE %s(%s).', relation, target, kind.name, chosen.dimensions)
+				ELSE 'Name another target. clip_auto_embed adds a column that does not exist.' END;
 	ELSIF target_column.attgenerated <> '' THEN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_column_reference', MESSAGE = format('column "%s" is generated', target),
 			DETAIL = 'A trigger cannot maintain a generated column.', HINT = 'Name another target.';
@@ -1363,12 +1432,12 @@ BEGIN
 		statements := statements || format('DROP INDEX %s', @extschema@._clip_pending_index(relation, source, target));
 	END IF;
 	IF create_index AND @extschema@._clip_vector_index(relation, target) IS NULL THEN
-		IF chosen.dimensions > max_indexed THEN
+		IF chosen.dimensions > kind.max_indexed THEN
 			RAISE EXCEPTION USING ERRCODE = 'program_limit_exceeded', MESSAGE = format('vectors with %s dimensions cannot be indexed', chosen.dimensions),
-				DETAIL = format('pgvector indexes columns of type vector with up to %s dimensions.', max_indexed),
-				HINT = 'Pass create_index => false. You can create an index on a cast to halfvec, which has up to 4000 dimensions.';
+				DETAIL = format('pgvector indexes columns of type %s with up to %s dimensions.', kind.name, kind.max_indexed),
+				HINT = 'Pass create_index => false. You can create an index on a cast to halfvec, which has up to 4000 dimensions, or on the bits.';
 		END IF;
-		statements := statements || format('CREATE INDEX %I ON %s USING hnsw (%I %I.vector_cosine_ops)', @extschema@._clip_index_name(relation, target, '_idx'::text), relation, target, vectors);
+		statements := statements || format('CREATE INDEX %I ON %s USING hnsw (%I %s)', @extschema@._clip_index_name(relation, target, '_idx'::text), relation, target, kind.operator_class);
 	END IF;
 	PERFORM @extschema@._clip_notice_source(relation, source, source_column.type);
 	IF EXISTS (SELECT FROM pg_subscription_rel AS s WHERE s.srrelid = relation OR s.srrelid IN (SELECT p.relid FROM pg_partition_tree(relation) AS p)) THEN
@@ -1379,8 +1448,8 @@ BEGIN
 	END IF;
 
 	done := @extschema@._clip_execute(statements, dry_run);
-	IF NOT create_index AND chosen.dimensions <= max_indexed AND @extschema@._clip_vector_index(relation, target) IS NULL THEN
-		done := done || format(E'\n-- To create the index without blocking writers: CREATE INDEX CONCURRENTLY %I ON %s USING hnsw (%I %I.vector_cosine_ops)', @extschema@._clip_index_name(relation, target, '_idx'::text), relation, target, vectors);
+	IF NOT create_index AND chosen.dimensions <= kind.max_indexed AND @extschema@._clip_vector_index(relation, target) IS NULL THEN
+		done := done || format(E'\n-- To create the index without blocking writers: CREATE INDEX CONCURRENTLY %I ON %s USING hnsw (%I %s)', @extschema@._clip_index_name(relation, target, '_idx'::text), relation, target, kind.operator_class);
 	END IF;
 	IF dry_run THEN
 		RETURN done;
@@ -1391,7 +1460,7 @@ BEGIN
 	RETURN done || @extschema@._clip_notice_rows(relation, @extschema@._clip_column(relation, target), COALESCE(col.mode = 'stamp', false));
 END
 $$;
-COMMENT ON FUNCTION clip_auto_embed(regclass, name, name, text, text, boolean, boolean, text, text)
+COMMENT ON FUNCTION clip_auto_embed(regclass, name, name, text, text, boolean, boolean, text, text, text)
 	IS 'maintain an embedding column automatically: adds the column, its triggers and its index; returns the statements it ran';
 
 -- A disabled trigger records the model of a column and never runs.
@@ -1427,7 +1496,7 @@ BEGIN
 	IF col.trigger_name IS NOT NULL THEN
 		statements := statements || @extschema@._clip_drop_triggers(relation, col.trigger_name);
 	ELSIF statements IS NULL OR NOT EXISTS (
-		SELECT FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = target AND a.atttypid = @extschema@._clip_vector_type() AND NOT a.attisdropped)
+		SELECT FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = target AND a.atttypid IN (SELECT v.type FROM @extschema@._clip_vector_types() AS v) AND NOT a.attisdropped)
 	THEN
 		-- Raises the error.
 		SELECT * INTO col FROM @extschema@._clip_column(relation, target);
@@ -1478,10 +1547,10 @@ BEGIN
 	PERFORM @extschema@._clip_require_owner(relation);
 	SELECT * INTO chosen FROM @extschema@._clip_resolve_model(model);
 	SELECT * INTO target_column FROM @extschema@._clip_require_column(relation, target, 'the embedding column'::text, 'target'::text);
-	IF target_column.type <> @extschema@._clip_vector_type() OR target_column.modifier NOT IN (-1, chosen.dimensions) THEN
+	IF target_column.type NOT IN (SELECT v.type FROM @extschema@._clip_vector_types() AS v) OR target_column.modifier NOT IN (-1, chosen.dimensions) THEN
 		RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch',
 			MESSAGE = format('column "%s" has type %s', target, format_type(target_column.type, target_column.modifier)),
-			DETAIL = format('Embeddings of model "%s" have type vector(%s).', chosen.name, chosen.dimensions);
+			DETAIL = format('Embeddings of model "%s" have type %s.', chosen.name, @extschema@._clip_types_of(chosen.dimensions));
 	END IF;
 	SELECT * INTO col FROM _clip.columns AS c WHERE c.relation = clip_adopt.relation AND c.target = clip_adopt.target;
 	IF col.mode <> 'stamp' THEN
@@ -1592,9 +1661,35 @@ $$;
 COMMENT ON PROCEDURE clip_backfill(regclass, name, integer)
 	IS 'embed all pending rows, with a commit after each batch; several sessions can run it at the same time';
 
--- clip_reembed recreates pgvector indexes that have the embedding column as their only column and no condition.
+-- The indexes that clip_reembed recreates: those without a condition on the embedding column, its cast to another type, or its bits.
+-- HNSW indexes are created while the new column is empty, and filled row by row, because building one at the end would block all writers.
+-- Other methods compute centroids from the rows when the index is built, or may do so: these indexes are built after the column is filled.
+CREATE FUNCTION _clip_reembed_indexes(relation regclass, target name, shadow name, dimensions integer)
+	RETURNS TABLE (index regclass, name name, is_late boolean, statement text)
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT i.indexrelid::regclass, c.relname, am.amname <> 'hnsw',
+       format('CREATE INDEX %I ON %s USING %I (%s %I.%I)%s', @extschema@._clip_shadow_name(c.relname), relation, am.amname,
+              CASE WHEN v.index IS NULL OR v.before || v.after = '' THEN quote_ident(shadow)
+              ELSE format('(%s)', v.before || quote_ident(shadow) || regexp_replace(v.after, '\([0-9]+\)$', format('(%s)', dimensions))) END,
+              n.nspname, oc.opcname,
+              ' WITH (' || (SELECT string_agg(format('%I = %L', split_part(o.option, '=', 1), substr(o.option, strpos(o.option, '=') + 1)), ', ' ORDER BY o.i)
+                              FROM unnest(c.reloptions) WITH ORDINALITY AS o (option, i)) || ')')
+  FROM pg_index AS i
+  JOIN pg_class AS c ON c.oid = i.indexrelid
+  JOIN pg_am AS am ON am.oid = c.relam
+  JOIN pg_opclass AS oc ON oc.oid = i.indclass[0]
+  JOIN pg_namespace AS n ON n.oid = oc.opcnamespace
+  JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attname = target
+  LEFT JOIN @extschema@._clip_vector_indexes(relation, target) AS v ON v.index = i.indexrelid AND v.dimensions = a.atttypmod
+ WHERE i.indrelid = relation AND i.indnatts = 1 AND i.indpred IS NULL AND (i.indkey[0] = a.attnum OR v.index IS NOT NULL)
+ ORDER BY c.oid
+$$;
+COMMENT ON FUNCTION _clip_reembed_indexes(regclass, name, name, integer) IS 'internal: indexes of a column, with statements that create them on its replacement';
+
 CREATE FUNCTION _clip_reembed_plan(relation regclass, target name, model text,
-	OUT shadow name, OUT shadow_trigger name, OUT same boolean, OUT index_names name[], OUT statements text[])
+	OUT shadow name, OUT shadow_trigger name, OUT same boolean, OUT index_names name[], OUT statements text[], OUT late text[])
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -1603,6 +1698,7 @@ DECLARE
 	col _clip.columns%ROWTYPE;
 	next_col _clip.columns%ROWTYPE;
 	chosen record;
+	column_type text;
 	number smallint;
 	obstacles text;
 BEGIN
@@ -1619,7 +1715,8 @@ BEGIN
 		RETURN;
 	END IF;
 	shadow := @extschema@._clip_shadow_name(target);
-	SELECT a.attnum INTO number FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = target;
+	SELECT a.attnum, v.written INTO number, column_type FROM pg_attribute AS a JOIN @extschema@._clip_vector_types() AS v ON v.type = a.atttypid
+	 WHERE a.attrelid = relation AND a.attname = target;
 	-- Reports dependent objects that cannot be recreated before the work starts.
 	SELECT string_agg(pg_describe_object(d.classid, d.objid, d.objsubid), ', ') INTO obstacles
 	  FROM pg_depend AS d
@@ -1631,16 +1728,15 @@ BEGIN
 	   AND NOT (d.classid = 'pg_constraint'::regclass AND EXISTS (
 	            SELECT FROM pg_constraint AS k WHERE k.oid = d.objid AND k.contype = 'n'))
 	   AND NOT (d.classid = 'pg_class'::regclass AND EXISTS (
-	            SELECT FROM pg_index AS i WHERE i.indexrelid = d.objid AND i.indrelid = relation
-	               AND (d.objid = @extschema@._clip_pending_index(relation, col.source, target)
-	                    OR i.indnatts = 1 AND i.indexprs IS NULL AND i.indpred IS NULL)));
+	            SELECT FROM @extschema@._clip_pending_index(relation, col.source, target) AS p (oid) WHERE p.oid = d.objid
+	            UNION ALL SELECT FROM @extschema@._clip_reembed_indexes(relation, target, shadow, chosen.dimensions) AS r WHERE r.index = d.objid));
 	IF obstacles IS NOT NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'dependent_objects_still_exist', MESSAGE = format('column "%s" of table %s cannot be replaced', target, relation),
 			DETAIL = format('These objects depend on it: %s.', obstacles), HINT = 'Drop these objects, and create them again afterwards.';
 	END IF;
-	SELECT array_agg(c.relname ORDER BY c.oid) INTO index_names
-	  FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
-	 WHERE i.indrelid = relation AND i.indnatts = 1 AND i.indkey[0] = number AND i.indpred IS NULL;
+	SELECT array_agg(r.name), array_agg(r.statement) FILTER (WHERE r.is_late AND NOT EXISTS (
+	            SELECT FROM pg_class AS c WHERE c.relname = @extschema@._clip_shadow_name(r.name) AND c.relnamespace = (SELECT t.relnamespace FROM pg_class AS t WHERE t.oid = relation)))
+	  INTO index_names, late FROM @extschema@._clip_reembed_indexes(relation, target, shadow, chosen.dimensions) AS r;
 	SELECT * INTO next_col FROM _clip.columns AS c WHERE c.relation = _clip_reembed_plan.relation AND c.target = shadow;
 	IF next_col.digest = chosen.digest THEN
 		-- Created by an interrupted call, which this call resumes.
@@ -1672,14 +1768,9 @@ BEGIN
 	next_col.model := chosen.name;
 	next_col.digest := chosen.digest;
 	statements := statements
-		|| format('ALTER TABLE %s ADD COLUMN %I %I.vector(%s)', relation, shadow, @extschema@._clip_vector_schema(), chosen.dimensions)
+		|| format('ALTER TABLE %s ADD COLUMN %I %s(%s)', relation, shadow, column_type, chosen.dimensions)
 		|| @extschema@._clip_create_triggers(next_col)
-		-- Created while the column is empty and filled row by row, because building an index at the end would block all writers.
-		|| (SELECT COALESCE(array_agg(format('CREATE INDEX %I ON %s USING %I (%I %I.%I)%s', @extschema@._clip_shadow_name(c.relname), relation, am.amname, shadow,
-		                             n.nspname, oc.opcname, ' WITH (' || array_to_string(c.reloptions, ', ') || ')') ORDER BY c.oid), '{}')
-		      FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid JOIN pg_am AS am ON am.oid = c.relam
-		      JOIN pg_opclass AS oc ON oc.oid = i.indclass[0] JOIN pg_namespace AS n ON n.oid = oc.opcnamespace
-		     WHERE i.indrelid = relation AND i.indnatts = 1 AND i.indkey[0] = number AND i.indpred IS NULL);
+		|| (SELECT COALESCE(array_agg(r.statement), '{}') FROM @extschema@._clip_reembed_indexes(relation, target, shadow, chosen.dimensions) AS r WHERE NOT r.is_late);
 	-- Created in all modes: with this index the last check, which runs under an exclusive lock, takes no time.
 	statements := statements || format('CREATE INDEX %I ON %s (%s) WHERE %I IS NULL AND %I IS NOT NULL', @extschema@._clip_index_name(relation, shadow, '_pending_idx'::text), relation,
 		(SELECT string_agg(quote_ident(name), ', ' ORDER BY i) FROM unnest(col.key_names) WITH ORDINALITY AS k (name, i)), shadow, col.source);
@@ -1779,6 +1870,11 @@ BEGIN
 	-- From now on, rows that are written get an embedding of both models.
 	LOOP
 		CALL @extschema@.clip_backfill(relation, plan.shadow, batch_size);
+		IF plan.late IS NOT NULL THEN
+			PERFORM @extschema@._clip_execute(plan.late, false);
+			plan.late := NULL;
+			COMMIT;
+		END IF;
 		EXIT WHEN @extschema@._clip_reembed_swap(relation, target, plan.shadow, plan.index_names);
 		COMMIT;
 		-- Another session embeds the remaining rows.
@@ -1974,19 +2070,13 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('%s is not a table or view', relation);
 	END IF;
 	kind := (@extschema@._clip_require_column(relation, target, 'the embedding column'::text, 'target'::text)).type;
-	IF kind <> @extschema@._clip_vector_type() THEN
+	IF kind NOT IN (SELECT v.type FROM @extschema@._clip_vector_types() AS v) THEN
 		RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch', MESSAGE = format('column "%s" has type %s', target, kind::regtype),
-			DETAIL = 'An embedding column has type vector.', HINT = 'Name the embedding column: target => ''name''.';
+			DETAIL = 'An embedding column has type vector or halfvec.', HINT = 'Name the embedding column: target => ''name''.';
 	END IF;
 END
 $$;
 COMMENT ON FUNCTION _clip_require_vectors(regclass, name) IS 'internal: raise an error if a column does not exist or is no embedding column';
-
--- Resolved when the extension is created, so the caller's search_path does not matter.
-CREATE FUNCTION _clip_vector_type() RETURNS oid
-	LANGUAGE sql STABLE
-RETURN 'vector'::pg_catalog.regtype::pg_catalog.oid;
-COMMENT ON FUNCTION _clip_vector_type() IS 'internal: pgvector''s type';
 
 -- The model for queries that are compared with a column.
 CREATE FUNCTION _clip_query_model(relation regclass, target name, required boolean, OUT model text, OUT digest text, OUT named text)
@@ -2010,27 +2100,25 @@ END
 $$;
 COMMENT ON FUNCTION _clip_query_model(regclass, name, boolean) IS 'internal: the model of a column, or an error if one is required';
 
--- The description of a target, from which statements about an embedding column are built.
+-- The description of a target, from which statements about an embedding column are built. "query" is an expression whose value is a vector.
 --   present      condition that the row has an embedding
 --   filtered     the filter, as an additional condition
---   distance     cosine distance to the expression "query"
+--   distance     cosine distance to the query, in the type of the column
 --   place        expression that sorts in the same order, in the form that the index supports
 --   exact_place  the same, in a form that no index supports
---   index        NULL if no usable index is known, for example for a view
+--   index        the named index, or the preferred one; NULL if no usable index is known, for example for a view
+--   reranks      true if the index sorts by bits, so that a search sorts the rows again by their distance
 --   may_omit     true if the server may use an index that does not find all rows
-CREATE FUNCTION _clip_searched(relation regclass, target name, filter text, query text, OUT rows_of text, OUT alias text, OUT present text, OUT filtered text,
-	OUT distance text, OUT place text, OUT exact_place text, OUT index regclass, OUT may_omit boolean, OUT model text, OUT digest text)
+CREATE FUNCTION _clip_searched(relation regclass, target name, filter text, query text, named_index regclass, OUT rows_of text, OUT alias text, OUT present text, OUT filtered text,
+	OUT distance text, OUT place text, OUT exact_place text, OUT index regclass, OUT reranks boolean, OUT may_omit boolean, OUT model text, OUT digest text)
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-	vectors CONSTANT text := (SELECT quote_ident(n.nspname) FROM pg_type AS t JOIN pg_namespace AS n ON n.oid = t.typnamespace
-		WHERE t.oid = @extschema@._clip_vector_type());
 	tab record;
 	target_column text;
-	operator text;
-	type oid;
+	found record;
 BEGIN
 	PERFORM @extschema@._clip_require_vectors(relation, target);
 	PERFORM @extschema@._clip_require_expression(filter);
@@ -2041,34 +2129,52 @@ BEGIN
 	target_column := format('%s.%I', alias, target);
 	present := target_column || ' IS NOT NULL';
 	filtered := COALESCE(E' AND (\n' || filter || E'\n)', '');
-	query := format('%s::%s.vector', query, vectors);
-	distance := format('%s OPERATOR(%s.<=>) %s', target_column, vectors, query);
-	place := distance;
-	index := @extschema@._clip_vector_index(relation, target);
-	IF index IS NOT NULL THEN
-		-- For vectors of length one, all three operators sort in the same order. A cast to halfvec is part of the index.
-		SELECT format('OPERATOR(%I.%s)', n.nspname, o.oprname), oc.opcintype INTO operator, type
-		  FROM pg_index AS i
-		  JOIN pg_opclass AS oc ON oc.oid = i.indclass[0]
-		  JOIN pg_amop AS am ON am.amopfamily = oc.opcfamily AND am.amoppurpose = 'o' AND am.amoplefttype = oc.opcintype
-		  JOIN pg_operator AS o ON o.oid = am.amopopr
-		  JOIN pg_namespace AS n ON n.oid = o.oprnamespace
-		 WHERE i.indexrelid = index;
-		IF operator NOT LIKE '%.<=>)' AND model IS NULL THEN
-			-- Vectors of an unknown model may not have length one.
-			index := NULL;
-		ELSIF type = @extschema@._clip_vector_type() THEN
-			place := format('%s %s %s', target_column, operator, query);
-		ELSE
-			place := format('%s.%s %s %s::%s', alias, regexp_replace(pg_get_indexdef(index, 1, false), '^\(\((.*)\)(::.*)\)$', '\1\2'), operator, query, format_type(type, NULL));
-		END IF;
+	query := format('%s::%I.vector', query, @extschema@._clip_vector_schema()) || (
+		SELECT CASE v.name WHEN 'vector' THEN '' ELSE '::' || v.written END FROM @extschema@._clip_vector_types() AS v
+		 WHERE v.type = (@extschema@._clip_require_column(relation, target, 'the embedding column'::text, 'target'::text)).type);
+	distance := format('%s OPERATOR(%I.<=>) %s', target_column, @extschema@._clip_vector_schema(), query);
+	-- For vectors of length one, all operators sort in the same order. Vectors of an unknown model may not have length one.
+	SELECT i.* INTO found FROM @extschema@._clip_vector_indexes(relation, target) AS i
+	 WHERE (i.is_cosine OR _clip_searched.model IS NOT NULL) AND i.index = COALESCE(named_index, i.index) LIMIT 1;
+	IF found.index IS NULL AND named_index IS NOT NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('index %s cannot be used to search column "%s" of table %s', named_index, target, relation),
+			DETAIL = 'The operator class of a usable index orders the column, its cast to halfvec, or its bits by a distance of pgvector.',
+			HINT = COALESCE((SELECT format('Usable indexes: %s.', string_agg(i.index::text, ', ')) FROM @extschema@._clip_vector_indexes(relation, target) AS i WHERE i.is_cosine OR _clip_searched.model IS NOT NULL),
+				'The table has no usable index. Leave out the argument for an exact search.');
 	END IF;
+	index := found.index;
+	reranks := COALESCE(found.is_bits, false);
+	place := COALESCE(found.before || target_column || found.after || ' ' || found.operator || ' ' || found.before || query || found.after, distance);
 	-- No index supports a sum.
-	exact_place := format('(%s) OPERATOR(pg_catalog.+) 0::pg_catalog.float8', place);
-	may_omit := index IS NOT NULL OR tab.relhassubclass OR tab.relkind NOT IN ('r', 'm');
+	exact_place := format('(%s) OPERATOR(pg_catalog.+) 0::pg_catalog.float8', CASE WHEN reranks THEN distance ELSE place END);
+	-- An index of any access method counts, also if the column is not its first one.
+	may_omit := index IS NOT NULL OR tab.relhassubclass OR tab.relkind NOT IN ('r', 'm') OR EXISTS (
+		SELECT FROM pg_index AS i CROSS JOIN unnest(i.indclass::oid[]) AS k (opclass) JOIN pg_opclass AS oc ON oc.oid = k.opclass
+		  JOIN pg_amop AS ao ON ao.amopfamily = oc.opcfamily AND ao.amoppurpose = 'o'
+		 WHERE i.indrelid = relation AND ao.amoplefttype IN (SELECT v.type FROM @extschema@._clip_vector_types() AS v));
 END
 $$;
-COMMENT ON FUNCTION _clip_searched(regclass, name, text, text) IS 'internal: the description of a search target, or an error';
+COMMENT ON FUNCTION _clip_searched(regclass, name, text, text, regclass) IS 'internal: the description of a search target, or an error';
+
+-- The statement that reads the nearest rows. "rows_read" is a SELECT without ORDER BY, whose column "distance" is the distance. If the index
+-- sorts by bits, the statement reads "considered" rows, and returns the nearest of them by the distance.
+CREATE FUNCTION _clip_nearest(rows_read text, place text, row_limit text, considered bigint, distance name) RETURNS text
+	LANGUAGE sql IMMUTABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT CASE WHEN considered IS NULL THEN format(E'%s\n ORDER BY %s\n LIMIT %s', rows_read, place, row_limit)
+	ELSE format(E'SELECT * FROM (\n%s\n ORDER BY %s\n LIMIT greatest(%s, %s)\n) AS considered\n ORDER BY considered.%I\n LIMIT %s', rows_read, place, row_limit, considered, distance, row_limit) END
+$$;
+COMMENT ON FUNCTION _clip_nearest(text, text, text, bigint, name) IS 'internal: statement that reads the nearest rows';
+
+-- The number of rows whose embeddings a search reads if its index sorts by bits. docs/operations/scale.md has the measurements.
+CREATE FUNCTION _clip_considered(k bigint, reranks boolean) RETURNS bigint
+	LANGUAGE sql IMMUTABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT CASE WHEN reranks THEN greatest(20 * k, 400) END
+$$;
+COMMENT ON FUNCTION _clip_considered(bigint, boolean) IS 'internal: number of rows that a search by bits sorts by their embeddings';
 
 -- A FROM clause and a LIMIT to read some rows of a table, at random if it is large. TABLESAMPLE reads whole blocks, so the
 -- clause asks for at least five times the wanted rows and for at least 5000. A view is read from its first row.
@@ -2102,7 +2208,7 @@ END
 $$;
 COMMENT ON FUNCTION _clip_require_number(text, integer, integer) IS 'internal: raise an error if a number of rows is too small';
 
-CREATE FUNCTION _clip_search_sql(relation regclass, k integer, target name, filter text) RETURNS text
+CREATE FUNCTION _clip_search_sql(relation regclass, k integer, target name, filter text, index regclass) RETURNS text
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -2111,22 +2217,23 @@ DECLARE
 	called text := 'distance';
 	number integer := 1;
 BEGIN
-	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, '$1'::pg_catalog.text);
+	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, '$1'::pg_catalog.text, index);
 	PERFORM @extschema@._clip_require_number('k'::pg_catalog.text, k, 1);
 	-- Finds a name that no column of the table has.
 	WHILE EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = called) LOOP
 		called := 'clip_distance' || CASE number WHEN 1 THEN '' ELSE '_' || number END;
 		number := number + 1;
 	END LOOP;
-	RETURN format(E'WITH nearest AS MATERIALIZED (\nSELECT %1$s.*, %2$s AS %3$s\n  FROM %4$s\n WHERE %5$s\n ORDER BY %6$s\n LIMIT %7$s\n)\nSELECT * FROM nearest ORDER BY %3$s',
-		parts.alias, parts.distance, called, parts.rows_of, parts.present || parts.filtered, parts.place, k);
+	RETURN format(E'WITH nearest AS MATERIALIZED (\n%s\n)\nSELECT * FROM nearest ORDER BY %s', @extschema@._clip_nearest(
+		format(E'SELECT %s.*, %s AS %s\n  FROM %s\n WHERE %s', parts.alias, parts.distance, called, parts.rows_of, parts.present || parts.filtered),
+		parts.place, k::text, @extschema@._clip_considered(k::bigint, parts.reranks), called::name), called);
 END
 $$;
-COMMENT ON FUNCTION _clip_search_sql(regclass, integer, name, text) IS 'internal: search statement that returns complete rows';
+COMMENT ON FUNCTION _clip_search_sql(regclass, integer, name, text, regclass) IS 'internal: search statement that returns complete rows';
 
-CREATE FUNCTION clip_search_sql(relation regclass, k integer DEFAULT 10, target name DEFAULT 'embedding', filter text DEFAULT NULL) RETURNS text
+CREATE FUNCTION clip_search_sql(relation regclass, k integer DEFAULT 10, target name DEFAULT 'embedding', filter text DEFAULT NULL, index regclass DEFAULT NULL) RETURNS text
 	AS 'MODULE_PATHNAME', 'clip_search_sql_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED;
-COMMENT ON FUNCTION clip_search_sql(regclass, integer, name, text)
+COMMENT ON FUNCTION clip_search_sql(regclass, integer, name, text, regclass)
 	IS 'return a search statement that returns complete rows; $1 is the query vector';
 
 CREATE FUNCTION clip_query(relation regclass, query text, target name DEFAULT 'embedding') RETURNS vector
@@ -2192,26 +2299,26 @@ COMMENT ON FUNCTION _clip_pending_statement(oid, regclass, name) IS 'internal: s
 
 CREATE FUNCTION clip_search(relation regclass, query text, k integer DEFAULT 10, target name DEFAULT 'embedding', filter text DEFAULT NULL,
 	model text DEFAULT NULL, key_column name DEFAULT NULL, min_relevance double precision DEFAULT NULL, per name DEFAULT NULL,
-	per_size integer DEFAULT 1, exclude jsonb DEFAULT NULL)
+	per_size integer DEFAULT 1, exclude jsonb DEFAULT NULL, index regclass DEFAULT NULL)
 	RETURNS TABLE (key bigint, key_text text, key_uuid uuid, key_json jsonb, distance double precision, rank integer, relevance double precision)
 	AS 'MODULE_PATHNAME', 'clip_search_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 10;
-COMMENT ON FUNCTION clip_search(regclass, text, integer, name, text, text, name, double precision, name, integer, jsonb)
+COMMENT ON FUNCTION clip_search(regclass, text, integer, name, text, text, name, double precision, name, integer, jsonb, regclass)
 	IS 'search by a text: keys of the k most similar rows that match a filter, with distance, rank and relevance';
 
 CREATE FUNCTION clip_search_image(relation regclass, query bytea, k integer DEFAULT 10, target name DEFAULT 'embedding', filter text DEFAULT NULL,
 	model text DEFAULT NULL, key_column name DEFAULT NULL, min_relevance double precision DEFAULT NULL, per name DEFAULT NULL,
-	per_size integer DEFAULT 1, exclude jsonb DEFAULT NULL)
+	per_size integer DEFAULT 1, exclude jsonb DEFAULT NULL, index regclass DEFAULT NULL)
 	RETURNS TABLE (key bigint, key_text text, key_uuid uuid, key_json jsonb, distance double precision, rank integer, relevance double precision)
 	AS 'MODULE_PATHNAME', 'clip_search_image_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 10;
-COMMENT ON FUNCTION clip_search_image(regclass, bytea, integer, name, text, text, name, double precision, name, integer, jsonb)
+COMMENT ON FUNCTION clip_search_image(regclass, bytea, integer, name, text, text, name, double precision, name, integer, jsonb, regclass)
 	IS 'search by an encoded image: keys of the k most similar rows that match a filter, with distance, rank and relevance';
 
 CREATE FUNCTION clip_search_vector(relation regclass, query vector, k integer DEFAULT 10, target name DEFAULT 'embedding', filter text DEFAULT NULL,
 	key_column name DEFAULT NULL, min_relevance double precision DEFAULT NULL, per name DEFAULT NULL,
-	per_size integer DEFAULT 1, exclude jsonb DEFAULT NULL)
+	per_size integer DEFAULT 1, exclude jsonb DEFAULT NULL, index regclass DEFAULT NULL)
 	RETURNS TABLE (key bigint, key_text text, key_uuid uuid, key_json jsonb, distance double precision, rank integer, relevance double precision)
 	AS 'MODULE_PATHNAME', 'clip_search_vector_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 10;
-COMMENT ON FUNCTION clip_search_vector(regclass, vector, integer, name, text, name, double precision, name, integer, jsonb)
+COMMENT ON FUNCTION clip_search_vector(regclass, vector, integer, name, text, name, double precision, name, integer, jsonb, regclass)
 	IS 'search by a vector: keys of the k most similar rows that match a filter, with distance, rank and relevance';
 
 -- The equality operator of a type, from its default operator class.
@@ -2344,14 +2451,14 @@ COMMENT ON FUNCTION _clip_candidates(regclass, bigint, boolean) IS 'internal: nu
 --   nearest   the k nearest rows by the index; with "per", of the nearest $2 rows the best "per_size" rows of the k best groups
 --   exact     the same in a form that no index supports, or NULL if it would find the same rows
 CREATE FUNCTION _clip_search_statements(relation regclass, k integer, target name, filter text, key_column name,
-	min_relevance double precision, per name, per_size integer, exclude jsonb, by_image boolean,
+	min_relevance double precision, per name, per_size integer, exclude jsonb, index regclass, by_image boolean,
 	OUT nearest text, OUT exact text, OUT candidates integer, OUT model text, OUT digest text, OUT named text)
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	-- Two steps, because an index scan in relaxed order finds more rows but returns them slightly out of order.
-	search CONSTANT text := E'WITH nearest AS MATERIALIZED (\n%s\n ORDER BY %s\n LIMIT %s\n)\n'
+	search CONSTANT text := E'WITH nearest AS MATERIALIZED (\n%s\n)\n'
 		'SELECT f.key, f.key_text, f.key_uuid, f.key_json, f.distance, f.rank::pg_catalog.int4 AS rank, %s AS relevance, %s AS is_relevant\n'
 		'  FROM %s AS f%s\n ORDER BY f.rank, f.distance';
 	every_row CONSTANT text := '(SELECT n.*, pg_catalog.row_number() OVER (ORDER BY n.distance) AS rank FROM nearest AS n)';
@@ -2366,12 +2473,13 @@ DECLARE
 	rows_read text;
 	is_excluded text;
 	outcome text;
+	near text;
 	relevance text := 'NULL::pg_catalog.float8';
 	is_relevant text := 'true';
 	sample record;
 	typical text := '';
 BEGIN
-	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, '$1'::pg_catalog.text);
+	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, '$1'::pg_catalog.text, index);
 	PERFORM @extschema@._clip_require_number('k'::pg_catalog.text, k, 1);
 	PERFORM @extschema@._clip_require_number('per_size'::pg_catalog.text, per_size, 1);
 	IF min_relevance = 'NaN' THEN
@@ -2379,7 +2487,7 @@ BEGIN
 			HINT = 'Pass a number of standard deviations, for example 3.';
 	END IF;
 	SELECT * INTO key FROM @extschema@._clip_search_key(relation, key_column);
-	candidates := @extschema@._clip_candidates(relation, k, by_image);
+	candidates := greatest(@extschema@._clip_candidates(relation, k, by_image), @extschema@._clip_considered(k::bigint, parts.reranks));
 	model := parts.model;
 	digest := parts.digest;
 	named := relation::text;
@@ -2405,17 +2513,18 @@ BEGIN
 				group_of, @extschema@._clip_equality(group_type), parts.rows_of, is_excluded) END;
 	END IF;
 	IF per IS NULL THEN
-		nearest := format(search, rows_read, parts.place, k, relevance, is_relevant, every_row, typical);
-		exact := format(search, rows_read, parts.exact_place, k, relevance, is_relevant, every_row, typical);
+		nearest := format(search, @extschema@._clip_nearest(rows_read, parts.place, k::text, @extschema@._clip_considered(k::bigint, parts.reranks), 'distance'::name), relevance, is_relevant, every_row, typical);
+		exact := format(search, @extschema@._clip_nearest(rows_read, parts.exact_place, k::text, NULL::bigint, 'distance'::name), relevance, is_relevant, every_row, typical);
 	ELSE
 		outcome := format(grouped, per_size, k);
-		nearest := format(search, rows_read, parts.place, '$2', relevance, is_relevant, outcome, typical);
-		exact := format(search, rows_read, parts.exact_place, '$2', relevance, is_relevant, outcome, typical);
+		near := @extschema@._clip_nearest(rows_read, parts.place, '$2'::text, @extschema@._clip_considered(k::bigint * per_size, parts.reranks), 'distance'::name);
+		nearest := format(search, near, relevance, is_relevant, outcome, typical);
+		exact := format(search, @extschema@._clip_nearest(rows_read, parts.exact_place, '$2'::text, NULL::bigint, 'distance'::name), relevance, is_relevant, outcome, typical);
 		IF per_size > 1 AND parts.may_omit THEN
 			-- All rows of the groups that the nearest rows belong to. Of the other groups, none is nearer.
-			nearest := format(search, rows_read || format(E'\n   AND (%1$s %2$s ANY (ARRAY(SELECT g.group_of FROM (%3$s) AS g)) OR %1$s IS NULL AND EXISTS (SELECT FROM (%3$s) AS g WHERE g.group_of IS NULL))',
-					group_of, @extschema@._clip_equality(group_type), format(E'SELECT i.group_of FROM (%s\n ORDER BY %s LIMIT $2) AS i', rows_read, parts.place)),
-				parts.exact_place, 'ALL', relevance, is_relevant, outcome, typical);
+			nearest := format(search, @extschema@._clip_nearest(rows_read || format(E'\n   AND (%1$s %2$s ANY (ARRAY(SELECT g.group_of FROM (%3$s) AS g)) OR %1$s IS NULL AND EXISTS (SELECT FROM (%3$s) AS g WHERE g.group_of IS NULL))',
+					group_of, @extschema@._clip_equality(group_type), format(E'SELECT i.group_of FROM (%s) AS i', near)),
+				parts.exact_place, 'ALL'::text, NULL::bigint, 'distance'::name), relevance, is_relevant, outcome, typical);
 		END IF;
 	END IF;
 	IF NOT parts.may_omit THEN
@@ -2423,12 +2532,12 @@ BEGIN
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION _clip_search_statements(regclass, integer, name, text, name, double precision, name, integer, jsonb, boolean) IS 'internal: statements of a search, and the model of its column';
+COMMENT ON FUNCTION _clip_search_statements(regclass, integer, name, text, name, double precision, name, integer, jsonb, regclass, boolean) IS 'internal: statements of a search, and the model of its column';
 
 -- Combines two rankings by reciprocal rank fusion (Cormack et al. 2009). Rows of both rankings are joined by tableoid and ctid,
 -- which do not change within a statement. The statement uses subqueries, because a filter could use a table with the name of a
 -- WITH query.
-CREATE FUNCTION _clip_hybrid_statements(relation regclass, words name, k integer, target name, filter text, key_column name,
+CREATE FUNCTION _clip_hybrid_statements(relation regclass, words name, k integer, target name, filter text, key_column name, index regclass,
 	OUT nearest text, OUT exact text, OUT candidates integer, OUT model text, OUT digest text, OUT named text)
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
@@ -2440,20 +2549,22 @@ DECLARE
 	key record;
 	kind text;
 	columns text;
+	rows_read text;
+	considered bigint;
 	search CONSTANT text := E'SELECT COALESCE(v.key, w.key) AS key, COALESCE(v.key_text, w.key_text) AS key_text, COALESCE(v.key_uuid, w.key_uuid) AS key_uuid,\n'
 		'       COALESCE(v.key_json, w.key_json) AS key_json,\n'
 		'       COALESCE(1::pg_catalog.float8 OPERATOR(pg_catalog./) (%1$s::pg_catalog.float8 OPERATOR(pg_catalog.+) v.place::pg_catalog.float8), 0)\n'
 		'       OPERATOR(pg_catalog.+) COALESCE(1::pg_catalog.float8 OPERATOR(pg_catalog./) (%1$s::pg_catalog.float8 OPERATOR(pg_catalog.+) w.place::pg_catalog.float8), 0) AS score,\n'
 		'       v.place::pg_catalog.int4 AS vector_place, w.place::pg_catalog.int4 AS words_place\n'
 		'  FROM (SELECT near.*, pg_catalog.rank() OVER (ORDER BY near.distance) AS place FROM (\n'
-		'SELECT %2$s, %3$s.tableoid AS t, %3$s.ctid AS c, %4$s AS distance FROM %5$s WHERE %6$s%7$s ORDER BY %8$s LIMIT %9$s\n'
+		'%4$s\n'
 		') AS near) AS v FULL JOIN (SELECT named.*, pg_catalog.rank() OVER (ORDER BY named.similarity DESC) AS place FROM (\n'
-		'SELECT %2$s, %3$s.tableoid AS t, %3$s.ctid AS c, pg_catalog.ts_rank_cd(%3$s.%10$I, $2) AS similarity FROM %5$s\n'
-		' WHERE %3$s.%10$I OPERATOR(pg_catalog.@@) $2%7$s ORDER BY similarity DESC LIMIT %9$s\n'
+		'SELECT %2$s, %3$s.tableoid AS t, %3$s.ctid AS c, pg_catalog.ts_rank_cd(%3$s.%8$I, $2) AS similarity FROM %5$s\n'
+		' WHERE %3$s.%8$I OPERATOR(pg_catalog.@@) $2%6$s ORDER BY similarity DESC LIMIT %7$s\n'
 		') AS named) AS w ON v.t OPERATOR(pg_catalog.=) w.t AND v.c OPERATOR(pg_catalog.=) w.c\n'
-		' ORDER BY score DESC, v.place, w.place LIMIT %11$s';
+		' ORDER BY score DESC, v.place, w.place LIMIT %9$s';
 BEGIN
-	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, '$1'::pg_catalog.text);
+	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, '$1'::pg_catalog.text, index);
 	PERFORM @extschema@._clip_require_number('k'::pg_catalog.text, k, 1);
 	IF (SELECT c.relkind NOT IN ('r', 'p', 'm') FROM pg_class AS c WHERE c.oid = relation) THEN
 		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('%s is not a table', relation),
@@ -2469,23 +2580,25 @@ BEGIN
 	columns := @extschema@._clip_search_columns(key.names, key.types, parts.alias);
 	-- Rows with lower ranks contribute little.
 	candidates := greatest(100, least(2 * k::bigint, 1000000));
-	nearest := format(search, smoothing, columns, parts.alias, parts.distance, parts.rows_of, parts.present, parts.filtered, parts.place, candidates, words, k);
+	rows_read := format('SELECT %1$s, %2$s.tableoid AS t, %2$s.ctid AS c, %3$s AS distance FROM %4$s WHERE %5$s%6$s', columns, parts.alias, parts.distance, parts.rows_of, parts.present, parts.filtered);
+	considered := @extschema@._clip_considered(candidates::bigint, parts.reranks);
+	nearest := format(search, smoothing, columns, parts.alias, @extschema@._clip_nearest(rows_read, parts.place, candidates::text, considered, 'distance'::name), parts.rows_of, parts.filtered, candidates, words, k);
 	IF parts.may_omit THEN
-		exact := format(search, smoothing, columns, parts.alias, parts.distance, parts.rows_of, parts.present, parts.filtered, parts.exact_place, candidates, words, k);
+		exact := format(search, smoothing, columns, parts.alias, @extschema@._clip_nearest(rows_read, parts.exact_place, candidates::text, NULL::bigint, 'distance'::name), parts.rows_of, parts.filtered, candidates, words, k);
 	END IF;
-	candidates := greatest(candidates, @extschema@._clip_candidates(relation, k, false));
+	candidates := greatest(candidates, considered, @extschema@._clip_candidates(relation, k, false));
 	model := parts.model;
 	digest := parts.digest;
 	named := relation::text;
 END
 $$;
-COMMENT ON FUNCTION _clip_hybrid_statements(regclass, name, integer, name, text, name) IS 'internal: statements of a hybrid search, and the number of rows that each ranking contributes';
+COMMENT ON FUNCTION _clip_hybrid_statements(regclass, name, integer, name, text, name, regclass) IS 'internal: statements of a hybrid search, and the number of rows that each ranking contributes';
 
 CREATE FUNCTION clip_hybrid_search(relation regclass, query text, words name, k integer DEFAULT 10, target name DEFAULT 'embedding',
-	filter text DEFAULT NULL, configuration regconfig DEFAULT NULL, model text DEFAULT NULL, key_column name DEFAULT NULL)
+	filter text DEFAULT NULL, configuration regconfig DEFAULT NULL, model text DEFAULT NULL, key_column name DEFAULT NULL, index regclass DEFAULT NULL)
 	RETURNS TABLE (key bigint, key_text text, key_uuid uuid, key_json jsonb, score double precision, vector_place integer, words_place integer)
 	AS 'MODULE_PATHNAME', 'clip_hybrid_search_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 10;
-COMMENT ON FUNCTION clip_hybrid_search(regclass, text, name, integer, name, text, regconfig, text, name)
+COMMENT ON FUNCTION clip_hybrid_search(regclass, text, name, integer, name, text, regconfig, text, name, regclass)
 	IS 'full-text search combined with a search by embedding: keys of the k rows with the highest combined rank; words is a column of type tsvector';
 
 -- Distances between rows and a text depend on the model. The number of standard deviations by which a row is closer than the
@@ -2498,7 +2611,7 @@ DECLARE
 	parts record;
 	drawn record;
 BEGIN
-	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, NULL::pg_catalog.text, '$1'::pg_catalog.text);
+	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, NULL::pg_catalog.text, '$1'::pg_catalog.text, NULL::pg_catalog.regclass);
 	PERFORM @extschema@._clip_require_number('sample'::pg_catalog.text, sample, 2);
 	SELECT * INTO drawn FROM @extschema@._clip_sample(relation, sample);
 	EXECUTE format('SELECT avg(s.distance), NULLIF(stddev_pop(s.distance), 0) FROM (SELECT %s AS distance FROM %s WHERE %s LIMIT %s) AS s',
@@ -2516,38 +2629,41 @@ COMMENT ON FUNCTION clip_typical_distance(regclass, text, name, integer, text)
 
 -- near-duplicates
 
-CREATE FUNCTION _clip_duplicates_sql(relation regclass, target name, filter text, max_distance double precision, neighbours integer) RETURNS text
+CREATE FUNCTION _clip_duplicates_sql(relation regclass, target name, filter text, max_distance double precision, neighbours integer, index regclass) RETURNS text
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	parts record;
 	key record;
+	keys text;
 	-- An alias that differs from the name of the table, which the similar rows have as their alias.
 	one CONSTANT text := (SELECT CASE c.relname WHEN 'one' THEN 'this_one' ELSE 'one' END FROM pg_class AS c WHERE c.oid = relation);
 BEGIN
-	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, one || '.embedding'::pg_catalog.text);
+	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, one || '.embedding'::pg_catalog.text, index);
 	SELECT * INTO key FROM @extschema@._clip_require_key(relation, 'Duplicates are identified by their keys.'::text);
+	keys := @extschema@._clip_key_object(key.names, parts.alias);
 	PERFORM @extschema@._clip_require_number('neighbours'::pg_catalog.text, neighbours, 1);
 	IF max_distance IS NULL OR NOT max_distance BETWEEN 0 AND 2 THEN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('invalid max_distance: %s', COALESCE(max_distance::text, 'null')),
 			DETAIL = 'Cosine distances are between 0 and 2.';
 	END IF;
-	RETURN format(E'SELECT LEAST(%10$s.key, other.key) AS key, GREATEST(%10$s.key, other.key) AS duplicate, pg_catalog.min(other.distance) AS distance\n'
-		'  FROM (SELECT %1$s AS key, %2$s.%3$I AS embedding FROM %4$s WHERE %5$s%7$s) AS %10$s\n'
-		' CROSS JOIN LATERAL (SELECT %1$s AS key, %6$s AS distance FROM %4$s WHERE %5$s ORDER BY %8$s LIMIT %9$s) AS other\n'
-		' WHERE other.distance OPERATOR(pg_catalog.<=) $1 AND %10$s.key OPERATOR(pg_catalog.<>) other.key\n'
+	RETURN format(E'SELECT LEAST(%6$s.key, other.key) AS key, GREATEST(%6$s.key, other.key) AS duplicate, pg_catalog.min(other.distance) AS distance\n'
+		'  FROM (SELECT %1$s AS key, %2$s.%3$I AS embedding FROM %4$s WHERE %5$s%7$s) AS %6$s\n'
+		' CROSS JOIN LATERAL (%8$s) AS other\n'
+		' WHERE other.distance OPERATOR(pg_catalog.<=) $1 AND %6$s.key OPERATOR(pg_catalog.<>) other.key\n'
 		' GROUP BY 1, 2 ORDER BY 3, 1, 2',
-		@extschema@._clip_key_object(key.names, parts.alias), parts.alias, target, parts.rows_of, parts.present,
-		parts.distance, parts.filtered, parts.place, neighbours::bigint + 1, one);
+		keys, parts.alias, target, parts.rows_of, parts.present, one, parts.filtered,
+		@extschema@._clip_nearest(format('SELECT %s AS key, %s AS distance FROM %s WHERE %s', keys, parts.distance, parts.rows_of, parts.present), parts.place,
+			(neighbours::bigint + 1)::text, @extschema@._clip_considered(neighbours::bigint + 1, parts.reranks), 'distance'::name));
 END
 $$;
-COMMENT ON FUNCTION _clip_duplicates_sql(regclass, name, text, double precision, integer) IS 'internal: statement that finds near-duplicates';
+COMMENT ON FUNCTION _clip_duplicates_sql(regclass, name, text, double precision, integer, regclass) IS 'internal: statement that finds near-duplicates';
 
 CREATE FUNCTION clip_near_duplicates(relation regclass, target name DEFAULT 'embedding', max_distance double precision DEFAULT 0.01,
-	filter text DEFAULT NULL, neighbours integer DEFAULT 20) RETURNS TABLE (key jsonb, duplicate jsonb, distance double precision)
+	filter text DEFAULT NULL, neighbours integer DEFAULT 20, index regclass DEFAULT NULL) RETURNS TABLE (key jsonb, duplicate jsonb, distance double precision)
 	AS 'MODULE_PATHNAME', 'clip_near_duplicates_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 1000;
-COMMENT ON FUNCTION clip_near_duplicates(regclass, name, double precision, text, integer)
+COMMENT ON FUNCTION clip_near_duplicates(regclass, name, double precision, text, integer, regclass)
 	IS 'pairs of rows with nearly equal embeddings, each pair once; compares each row that matches the filter with all rows';
 
 -- Connected components of pairs of numbers: for each of the numbers 1, 2, 3 and so on, the smallest number of its component.
@@ -2583,12 +2699,12 @@ END
 $$;
 COMMENT ON FUNCTION _clip_components(integer[], integer[]) IS 'internal: connected components of pairs';
 
-CREATE FUNCTION _clip_duplicate_groups(relation regclass, target name, max_distance double precision, filter text, neighbours integer)
+CREATE FUNCTION _clip_duplicate_groups(relation regclass, target name, max_distance double precision, filter text, neighbours integer, index regclass)
 	RETURNS TABLE (group_number integer, key jsonb)
 	LANGUAGE sql STABLE ROWS 1000
 BEGIN ATOMIC
 WITH pairs AS MATERIALIZED (
-	SELECT p.key, p.duplicate FROM @extschema@.clip_near_duplicates(relation, target, max_distance, filter, neighbours) AS p
+	SELECT p.key, p.duplicate FROM @extschema@.clip_near_duplicates(relation, target, max_distance, filter, neighbours, index) AS p
 ), keys AS MATERIALIZED (
 	SELECT k.key, (pg_catalog.row_number() OVER (ORDER BY k.key))::integer AS n
 	  FROM (SELECT p.key FROM pairs AS p UNION SELECT p.duplicate FROM pairs AS p) AS k
@@ -2598,12 +2714,12 @@ WITH pairs AS MATERIALIZED (
 )
 SELECT (pg_catalog.dense_rank() OVER (ORDER BY r.of[k.n]))::integer, k.key FROM keys AS k CROSS JOIN roots AS r ORDER BY 1, 2;
 END;
-COMMENT ON FUNCTION _clip_duplicate_groups(regclass, name, double precision, text, integer) IS 'internal: result of clip_duplicate_groups';
+COMMENT ON FUNCTION _clip_duplicate_groups(regclass, name, double precision, text, integer, regclass) IS 'internal: result of clip_duplicate_groups';
 
 CREATE FUNCTION clip_duplicate_groups(relation regclass, target name DEFAULT 'embedding', max_distance double precision DEFAULT 0.01,
-	filter text DEFAULT NULL, neighbours integer DEFAULT 20) RETURNS TABLE (group_number integer, key jsonb)
+	filter text DEFAULT NULL, neighbours integer DEFAULT 20, index regclass DEFAULT NULL) RETURNS TABLE (group_number integer, key jsonb)
 	AS 'MODULE_PATHNAME', 'clip_duplicate_groups_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 1000;
-COMMENT ON FUNCTION clip_duplicate_groups(regclass, name, double precision, text, integer)
+COMMENT ON FUNCTION clip_duplicate_groups(regclass, name, double precision, text, integer, regclass)
 	IS 'near-duplicates in groups; rows in a group are near-duplicates directly or through other rows';
 
 -- recall of an index
@@ -2616,7 +2732,7 @@ COMMENT ON COLUMN clip_recall.median_ms IS 'median duration of a search in milli
 COMMENT ON COLUMN clip_recall.queries IS 'number of searches that were measured within the time limit';
 
 CREATE FUNCTION _clip_index_recall(relation regclass, target name, sample integer, k integer, ef_search integer[], queries text[], time_limit interval,
-	model text) RETURNS SETOF clip_recall
+	model text, index regclass) RETURNS SETOF clip_recall
 	LANGUAGE plpgsql VOLATILE ROWS 4
 	-- Measures the index with the settings of a search.
 	SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
@@ -2628,8 +2744,8 @@ DECLARE
 	parts record;
 	drawn record;
 	-- The nearest rows, without the row whose embedding is the query.
-	search CONSTANT text := 'SELECT array_agg(n.distance ORDER BY n.distance) FROM (SELECT %1$s AS distance FROM %2$s '
-		'WHERE %3$s AND (%4$s.tableoid, %4$s.ctid) IS DISTINCT FROM ($2, $3) ORDER BY %5$s LIMIT %6$s) AS n';
+	search CONSTANT text := 'SELECT array_agg(n.distance ORDER BY n.distance) FROM (%s) AS n';
+	rows_read text;
 	by_index text;
 	exactly text;
 	searched_by record;
@@ -2642,7 +2758,7 @@ DECLARE
 	times real[] := '{}';
 	asked refcursor;
 BEGIN
-	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, NULL::pg_catalog.text, '$1'::pg_catalog.text);
+	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, NULL::pg_catalog.text, '$1'::pg_catalog.text, index);
 	PERFORM @extschema@._clip_require_number('k'::pg_catalog.text, k, 1);
 	PERFORM @extschema@._clip_require_number('sample'::pg_catalog.text, sample, 1);
 	IF time_limit IS NULL OR COALESCE(cardinality(ef_search), 0) = 0 OR array_position(ef_search, NULL) IS NOT NULL THEN
@@ -2651,17 +2767,19 @@ BEGIN
 	IF parts.index IS NULL OR (SELECT am.amname <> 'hnsw' FROM pg_class AS c JOIN pg_am AS am ON am.oid = c.relam WHERE c.oid = parts.index) THEN
 		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('table %s has no HNSW index on column "%s"', relation, target),
 			DETAIL = 'Searches without such an index are exact.',
-			HINT = format('Create an index: CREATE INDEX ON %s USING hnsw (%I vector_cosine_ops).', relation, target);
+			HINT = format('Create an index: CREATE INDEX ON %s USING hnsw (%I %s).', relation, target, (SELECT v.name || '_cosine_ops' FROM @extschema@._clip_vector_types() AS v
+				WHERE v.type = (@extschema@._clip_require_column(relation, target, 'the embedding column'::text, 'target'::text)).type));
 	END IF;
-	by_index := format(search, parts.distance, parts.rows_of, parts.present, parts.alias, parts.place, k);
-	exactly := format(search, parts.distance, parts.rows_of, parts.present, parts.alias, parts.exact_place, k);
+	rows_read := format('SELECT %1$s AS distance FROM %2$s WHERE %3$s AND (%4$s.tableoid, %4$s.ctid) IS DISTINCT FROM ($2, $3)', parts.distance, parts.rows_of, parts.present, parts.alias);
+	by_index := format(search, @extschema@._clip_nearest(rows_read, parts.place, k::text, @extschema@._clip_considered(k::bigint, parts.reranks), 'distance'::name));
+	exactly := format(search, @extschema@._clip_nearest(rows_read, parts.exact_place, k::text, NULL::bigint, 'distance'::name));
 	IF queries IS NOT NULL THEN
 		OPEN asked NO SCROLL FOR SELECT @extschema@._clip_query(relation, target, q.words, model) AS vector, NULL::oid AS t, NULL::tid AS c
 			FROM unnest(queries) AS q (words);
 	ELSE
 		SELECT * INTO drawn FROM @extschema@._clip_sample(relation, sample);
-		OPEN asked NO SCROLL FOR EXECUTE format('SELECT %1$s.%2$I AS vector, %1$s.tableoid AS t, %1$s.ctid AS c FROM %3$s WHERE %4$s ORDER BY random() LIMIT %5$s',
-			parts.alias, target, drawn.source, parts.present, sample);
+		OPEN asked NO SCROLL FOR EXECUTE format('SELECT %1$s.%2$I::%6$I.vector AS vector, %1$s.tableoid AS t, %1$s.ctid AS c FROM %3$s WHERE %4$s ORDER BY random() LIMIT %5$s',
+			parts.alias, target, drawn.source, parts.present, sample, @extschema@._clip_vector_schema());
 	END IF;
 	LOOP
 		FETCH asked INTO searched_by;
@@ -2686,13 +2804,14 @@ BEGIN
 	  FROM unnest(breadths, recalls, times) AS m (breadth, recall, ms) GROUP BY m.breadth ORDER BY m.breadth;
 END
 $$;
-COMMENT ON FUNCTION _clip_index_recall(regclass, name, integer, integer, integer[], text[], interval, text) IS 'internal: result of clip_index_recall';
+COMMENT ON FUNCTION _clip_index_recall(regclass, name, integer, integer, integer[], text[], interval, text, regclass) IS 'internal: result of clip_index_recall';
 
 CREATE FUNCTION clip_index_recall(relation regclass, target name DEFAULT 'embedding', sample integer DEFAULT 100, k integer DEFAULT 10,
-	ef_search integer[] DEFAULT ARRAY[40, 100, 200, 400], queries text[] DEFAULT NULL, time_limit interval DEFAULT '1 minute', model text DEFAULT NULL)
+	ef_search integer[] DEFAULT ARRAY[40, 100, 200, 400], queries text[] DEFAULT NULL, time_limit interval DEFAULT '1 minute', model text DEFAULT NULL,
+	index regclass DEFAULT NULL)
 	RETURNS SETOF clip_recall
 	AS 'MODULE_PATHNAME', 'clip_index_recall_wrapper' LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000 ROWS 4;
-COMMENT ON FUNCTION clip_index_recall(regclass, name, integer, integer, integer[], text[], interval, text)
+COMMENT ON FUNCTION clip_index_recall(regclass, name, integer, integer, integer[], text[], interval, text, regclass)
 	IS 'recall and speed of the index: compares index searches with exact searches, for a sample of the table''s rows or for texts';
 
 -- diagnosis

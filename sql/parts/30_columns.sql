@@ -69,11 +69,47 @@ SELECT (@extschema@._clip_short(name::text, 55) || '_reembed')::name
 $$;
 COMMENT ON FUNCTION _clip_shadow_name(name) IS 'internal: temporary name of the replacement of a column or an index';
 
+-- Resolved when the extension is created, so the caller's search_path does not matter.
+CREATE FUNCTION _clip_vector_type() RETURNS oid
+	LANGUAGE sql STABLE
+RETURN 'vector'::pg_catalog.regtype::pg_catalog.oid;
+COMMENT ON FUNCTION _clip_vector_type() IS 'internal: pgvector''s type';
+
 CREATE FUNCTION _clip_vector_schema() RETURNS name
 	LANGUAGE sql STABLE
 RETURN (SELECT n.nspname FROM pg_catalog.pg_type AS t JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace
-         WHERE t.oid OPERATOR(pg_catalog.=) 'vector'::pg_catalog.regtype);
+         WHERE t.oid OPERATOR(pg_catalog.=) @extschema@._clip_vector_type());
 COMMENT ON FUNCTION _clip_vector_schema() IS 'internal: schema of pgvector';
+
+-- The types of pgvector that an embedding column can have. pgvector has halfvec since version 0.7. All else that depends on the type of a
+-- column is here, or follows from pgvector's casts to and from vector.
+--   name            the name without the schema
+--   written         the name as statements write it
+--   operator_class  operator class of an index for the cosine distance
+--   max_indexed     pgvector's limit of dimensions for such an index
+CREATE FUNCTION _clip_vector_types(OUT type oid, OUT name text, OUT written text, OUT operator_class text, OUT max_indexed integer) RETURNS SETOF record
+	LANGUAGE sql STABLE ROWS 2
+BEGIN ATOMIC
+SELECT t.oid, t.typname::pg_catalog.text, pg_catalog.format('%I.%I', n.nspname, t.typname), pg_catalog.format('%I.%I', n.nspname, k.operator_class), k.max_indexed
+  FROM (VALUES ('vector'::pg_catalog.name, 'vector_cosine_ops', 2000), ('halfvec'::pg_catalog.name, 'halfvec_cosine_ops', 4000)) AS k (name, operator_class, max_indexed)
+  JOIN pg_catalog.pg_type AS v ON v.oid OPERATOR(pg_catalog.=) @extschema@._clip_vector_type()
+  JOIN pg_catalog.pg_type AS t ON t.typname OPERATOR(pg_catalog.=) k.name AND t.typnamespace OPERATOR(pg_catalog.=) v.typnamespace
+  JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace
+ -- Others can create a type of that name, if pgvector has none and is in a schema that allows it.
+ WHERE EXISTS (
+       SELECT FROM pg_catalog.pg_depend AS d JOIN pg_catalog.pg_extension AS e ON e.oid OPERATOR(pg_catalog.=) d.refobjid AND e.extname OPERATOR(pg_catalog.=) 'vector'
+        WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass AND d.objid OPERATOR(pg_catalog.=) t.oid
+          AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass);
+END;
+COMMENT ON FUNCTION _clip_vector_types() IS 'internal: types that an embedding column can have';
+
+CREATE FUNCTION _clip_types_of(dimensions integer) RETURNS text
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT string_agg(format('%s(%s)', v.name, dimensions), ' or ' ORDER BY v.max_indexed) FROM @extschema@._clip_vector_types() AS v
+$$;
+COMMENT ON FUNCTION _clip_types_of(integer) IS 'internal: types of embeddings with so many dimensions, for messages';
 
 -- One row per column that has a model. clip_auto_embed creates such columns; clip_adopt registers them with source NULL.
 CREATE VIEW _clip.columns AS
@@ -116,7 +152,7 @@ SELECT t.oid AS trigger_oid,
          JOIN pg_catalog.pg_attribute AS a ON a.attrelid OPERATOR(pg_catalog.=) d.refobjid AND a.attnum OPERATOR(pg_catalog.=) d.refobjsubid
         WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_trigger'::pg_catalog.regclass AND d.objid OPERATOR(pg_catalog.=) t.oid
           AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid OPERATOR(pg_catalog.=) t.tgrelid
-          AND a.attnum OPERATOR(pg_catalog.>) 0 AND a.atttypid OPERATOR(pg_catalog.=) 'vector'::pg_catalog.regtype
+          AND a.attnum OPERATOR(pg_catalog.>) 0 AND a.atttypid OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT v.type FROM @extschema@._clip_vector_types() AS v))
        ) AS target ON true
   LEFT JOIN LATERAL (
        SELECT attname, atttypid
@@ -124,7 +160,7 @@ SELECT t.oid AS trigger_oid,
          JOIN pg_catalog.pg_attribute AS a ON a.attrelid OPERATOR(pg_catalog.=) d.refobjid AND a.attnum OPERATOR(pg_catalog.=) d.refobjsubid
         WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_trigger'::pg_catalog.regclass AND d.objid OPERATOR(pg_catalog.=) t.oid
           AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid OPERATOR(pg_catalog.=) t.tgrelid
-          AND a.attnum OPERATOR(pg_catalog.>) 0 AND a.atttypid OPERATOR(pg_catalog.<>) 'vector'::pg_catalog.regtype
+          AND a.attnum OPERATOR(pg_catalog.>) 0 AND a.atttypid OPERATOR(pg_catalog.<>) ALL (ARRAY(SELECT v.type FROM @extschema@._clip_vector_types() AS v))
        ) AS source ON true
   LEFT JOIN LATERAL @extschema@._clip_key(t.tgrelid::pg_catalog.regclass) AS key ON true
  WHERE t.tgfoid OPERATOR(pg_catalog.=) '@extschema@.clip_auto_embed_row()'::pg_catalog.regprocedure AND t.tgparentid OPERATOR(pg_catalog.=) 0

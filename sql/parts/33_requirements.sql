@@ -122,27 +122,49 @@ END
 $$;
 COMMENT ON FUNCTION _clip_index_name(regclass, name, text) IS 'internal: name of a new index of a column';
 
--- Finds an index on the column, or on the column cast to halfvec, which takes half the space. Its operator must order vectors
--- of length one as the cosine distance does. Complete indexes come before partial ones.
-CREATE FUNCTION _clip_vector_index(relation regclass, target name) RETURNS regclass
-	LANGUAGE plpgsql STABLE
+-- The indexes that order the rows of a table by the distance of an embedding column to a vector, the preferred one first. An index of any
+-- access method counts, if its operator class orders by an operator of pgvector that sorts vectors of length one as the cosine distance
+-- does. Complete indexes come before partial ones, and HNSW before other methods.
+--   before, after  the text around the column in the indexed expression: the column itself, its cast to another type, or its bits
+--   operator       operator that orders the rows
+--   dimensions     number of dimensions of the indexed values
+--   is_bits        true if the index orders by the bits of binary_quantize, so that a search sorts more rows by their embeddings
+--   is_cosine      true if the order does not depend on the lengths of the vectors
+CREATE FUNCTION _clip_vector_indexes(relation regclass, target name)
+	RETURNS TABLE (index regclass, method name, before text, after text, operator text, dimensions integer, is_bits boolean, is_cosine boolean)
+	LANGUAGE sql STABLE ROWS 1
 	SET search_path = pg_catalog, pg_temp
 AS $$
-BEGIN
-	RETURN (SELECT i.indexrelid::regclass
+SELECT f.index, f.method, f.before, f.after, format('OPERATOR(%I.%s)', @extschema@._clip_vector_schema(), f.oprname), f.dimensions, f.is_bits, f.oprname IN ('<=>', '<~>')
+  FROM (SELECT i.indexrelid::regclass AS index, am.amname AS method, o.oprname, i.indpred IS NULL AS is_complete, k.before, k.after, e.atttypmod AS dimensions, k.oprnames = '{<~>}' AS is_bits
           FROM pg_index AS i
           JOIN pg_class AS c ON c.oid = i.indexrelid
-          JOIN pg_am AS am ON am.oid = c.relam AND am.amname IN ('hnsw', 'ivfflat')
+          JOIN pg_am AS am ON am.oid = c.relam
+          JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attname = target AND a.attnum > 0
+          JOIN pg_attribute AS e ON e.attrelid = i.indexrelid AND e.attnum = 1
           JOIN pg_opclass AS oc ON oc.oid = i.indclass[0]
           JOIN pg_amop AS ao ON ao.amopfamily = oc.opcfamily AND ao.amoppurpose = 'o' AND ao.amoplefttype = oc.opcintype
-          JOIN pg_operator AS o ON o.oid = ao.amopopr AND o.oprname IN ('<=>', '<->', '<#>')
-          JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attname = target
-         WHERE i.indrelid = relation AND i.indisvalid
-           AND CASE i.indkey[0]
-               WHEN a.attnum THEN oc.opcintype = a.atttypid
-               WHEN 0 THEN starts_with(pg_get_indexdef(i.indexrelid, 1, false), format('((%I)::%I.halfvec(', target, @extschema@._clip_vector_schema()))
-               END
-         ORDER BY i.indpred IS NULL DESC, am.amname, i.indexrelid LIMIT 1);
-END
+          JOIN pg_operator AS o ON o.oid = ao.amopopr
+          -- Expressions are compared as the server writes them.
+         CROSS JOIN LATERAL (
+               VALUES ('', '', quote_ident(target), a.atttypid, '{<=>,<->,<#>}'::name[]),
+                      ('', '::' || format_type(e.atttypid, e.atttypmod), format('((%I)::%s)', target, format_type(e.atttypid, e.atttypmod)), e.atttypid, '{<=>,<->,<#>}'),
+                      (format('%I.binary_quantize(', @extschema@._clip_vector_schema()), ')::pg_catalog.' || format_type(e.atttypid, e.atttypmod),
+                       format('((%I.binary_quantize(%I))::%s)', @extschema@._clip_vector_schema(), target, format_type(e.atttypid, e.atttypmod)), 'bit'::regtype, '{<~>}')
+               ) AS k (before, after, definition, type, oprnames)
+         WHERE i.indrelid = relation AND i.indisvalid AND o.oprname = ANY (k.oprnames) AND oc.opcintype = k.type
+           AND o.oprnamespace = (SELECT t.typnamespace FROM pg_type AS t WHERE t.oid = @extschema@._clip_vector_type())
+           AND (k.type = 'bit'::regtype OR k.type IN (SELECT v.type FROM @extschema@._clip_vector_types() AS v))
+           AND k.definition = CASE i.indkey[0] WHEN 0 THEN pg_get_indexdef(i.indexrelid, 1, false) WHEN a.attnum THEN quote_ident(target) END
+       ) AS f
+ ORDER BY f.is_complete DESC, f.method <> 'hnsw', f.is_bits, f.method, f.index::oid
+$$;
+COMMENT ON FUNCTION _clip_vector_indexes(regclass, name) IS 'internal: indexes that searches of a column can use';
+
+CREATE FUNCTION _clip_vector_index(relation regclass, target name) RETURNS regclass
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT i.index FROM @extschema@._clip_vector_indexes(relation, target) AS i LIMIT 1
 $$;
 COMMENT ON FUNCTION _clip_vector_index(regclass, name) IS 'internal: index that searches use';

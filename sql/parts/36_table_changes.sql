@@ -86,7 +86,7 @@ BEGIN
 	SELECT format_type(a.atttypid, a.atttypmod), NULLIF(a.atttypmod, -1) INTO kind, declared FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = target;
 	IF col.relation IS NULL OR declared <> length THEN
 		RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch', MESSAGE = format('type of column "%s" of table %s cannot be changed to %s', target, relation, kind),
-			DETAIL = CASE WHEN length IS NULL THEN 'An embedding column has type vector.' ELSE format('Embeddings of model "%s" have %s dimensions.', col.model, length) END,
+			DETAIL = CASE WHEN length IS NULL THEN 'An embedding column has type vector or halfvec.' ELSE format('Embeddings of model "%s" have %s dimensions.', col.model, length) END,
 			HINT = format('To stop maintaining the embeddings first: SELECT clip_auto_embed_drop(%L, %L).', relation, target);
 	END IF;
 	IF col.source_type NOT IN ('text'::regtype, 'varchar'::regtype, 'bytea'::regtype) THEN

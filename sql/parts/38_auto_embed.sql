@@ -1,25 +1,23 @@
 CREATE FUNCTION clip_auto_embed(relation regclass, source name, target name DEFAULT 'embedding', model text DEFAULT NULL,
 	mode text DEFAULT 'row', create_index boolean DEFAULT true, dry_run boolean DEFAULT false, on_error text DEFAULT 'error',
-	on_vector text DEFAULT 'replace') RETURNS text
+	on_vector text DEFAULT 'replace', type text DEFAULT NULL) RETURNS text
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-	vectors CONSTANT text := @extschema@._clip_vector_schema();
-	-- pgvector's limit for an index on a column of type vector.
-	max_indexed CONSTANT integer := 2000;
 	tab pg_class%ROWTYPE;
 	source_column record;
 	target_column pg_attribute%ROWTYPE;
 	col _clip.columns%ROWTYPE;
 	chosen record;
+	kind record;
 	wanted _clip.columns%ROWTYPE;
 	statements text[] := '{}';
 	done text;
 BEGIN
 	IF relation IS NULL OR source IS NULL OR target IS NULL OR mode IS NULL OR create_index IS NULL OR dry_run IS NULL OR on_error IS NULL OR on_vector IS NULL THEN
-		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'only the argument "model" can be null';
+		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'only the arguments "model" and "type" can be null';
 	END IF;
 	IF mode NOT IN ('row', 'statement', 'queue') THEN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('invalid value for parameter "mode": "%s"', mode),
@@ -33,6 +31,10 @@ BEGIN
 	IF on_vector NOT IN ('replace', 'keep') THEN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('invalid value for parameter "on_vector": "%s"', on_vector),
 			HINT = 'Available values: "replace" computes every embedding from the source; "keep" keeps an embedding that a statement writes.';
+	END IF;
+	IF type NOT IN ('vector', 'halfvec') THEN
+		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('invalid value for parameter "type": "%s"', type),
+			HINT = 'Available values: "vector" and "halfvec". An existing column keeps its type if the argument is null.';
 	END IF;
 	IF NOT dry_run THEN
 		PERFORM @extschema@._clip_hold(relation);
@@ -80,14 +82,23 @@ BEGIN
 			HINT = format('To change the model of the column: CALL clip_reembed(%L, %L, %L).', relation, target, current_setting('clip.default_model'));
 	END IF;
 
-	-- The column.
-	IF target_column.attname IS NULL THEN
-		statements := statements || format('ALTER TABLE %s ADD COLUMN %I %I.vector(%s)', relation, target, vectors, chosen.dimensions);
-	ELSIF target_column.atttypid <> format('%I.vector', vectors)::regtype OR target_column.atttypmod <> chosen.dimensions THEN
+	-- The column. An existing one keeps its type.
+	SELECT v.* INTO kind FROM @extschema@._clip_vector_types() AS v
+	 WHERE CASE WHEN target_column.attname IS NULL OR clip_auto_embed.type IS NOT NULL THEN v.name = COALESCE(clip_auto_embed.type, 'vector') ELSE v.type = target_column.atttypid END;
+	IF kind IS NULL AND clip_auto_embed.type IS NOT NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'feature_not_supported', MESSAGE = format('type %s does not exist', clip_auto_embed.type),
+			DETAIL = format('The extension vector has version %s. halfvec exists since version 0.7.0.', (SELECT e.extversion FROM pg_extension AS e WHERE e.extname = 'vector')),
+			HINT = 'Install a newer version of pgvector, then run: ALTER EXTENSION vector UPDATE.';
+	ELSIF target_column.attname IS NULL THEN
+		statements := statements || format('ALTER TABLE %s ADD COLUMN %I %s(%s)', relation, target, kind.written, chosen.dimensions);
+	ELSIF target_column.atttypid IS DISTINCT FROM kind.type OR target_column.atttypmod <> chosen.dimensions THEN
 		RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch',
 			MESSAGE = format('column "%s" has type %s', target, format_type(target_column.atttypid, target_column.atttypmod)),
-			DETAIL = format('Embeddings of model "%s" have type vector(%s).', chosen.name, chosen.dimensions),
-			HINT = 'Name another target. clip_auto_embed adds a column that does not exist.';
+			DETAIL = CASE WHEN clip_auto_embed.type IS NULL THEN format('Embeddings of model "%s" have type %s.', chosen.name, @extschema@._clip_types_of(chosen.dimensions))
+				ELSE format('The argument "type" is "%s". Embeddings of model "%s" have %s dimensions.', clip_auto_embed.type, chosen.name, chosen.dimensions) END,
+			HINT = CASE WHEN target_column.atttypid IN (SELECT v.type FROM @extschema@._clip_vector_types() AS v) AND clip_auto_embed.type IS NOT NULL
+				THEN format('Drop the indexes of the column, then change its type: ALTER TABLE %s ALTER COLUMN %I TYPE %s(%s).', relation, target, kind.name, chosen.dimensions)
+				ELSE 'Name another target. clip_auto_embed adds a column that does not exist.' END;
 	ELSIF target_column.attgenerated <> '' THEN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_column_reference', MESSAGE = format('column "%s" is generated', target),
 			DETAIL = 'A trigger cannot maintain a generated column.', HINT = 'Name another target.';
@@ -131,12 +142,12 @@ BEGIN
 		statements := statements || format('DROP INDEX %s', @extschema@._clip_pending_index(relation, source, target));
 	END IF;
 	IF create_index AND @extschema@._clip_vector_index(relation, target) IS NULL THEN
-		IF chosen.dimensions > max_indexed THEN
+		IF chosen.dimensions > kind.max_indexed THEN
 			RAISE EXCEPTION USING ERRCODE = 'program_limit_exceeded', MESSAGE = format('vectors with %s dimensions cannot be indexed', chosen.dimensions),
-				DETAIL = format('pgvector indexes columns of type vector with up to %s dimensions.', max_indexed),
-				HINT = 'Pass create_index => false. You can create an index on a cast to halfvec, which has up to 4000 dimensions.';
+				DETAIL = format('pgvector indexes columns of type %s with up to %s dimensions.', kind.name, kind.max_indexed),
+				HINT = 'Pass create_index => false. You can create an index on a cast to halfvec, which has up to 4000 dimensions, or on the bits.';
 		END IF;
-		statements := statements || format('CREATE INDEX %I ON %s USING hnsw (%I %I.vector_cosine_ops)', @extschema@._clip_index_name(relation, target, '_idx'::text), relation, target, vectors);
+		statements := statements || format('CREATE INDEX %I ON %s USING hnsw (%I %s)', @extschema@._clip_index_name(relation, target, '_idx'::text), relation, target, kind.operator_class);
 	END IF;
 	PERFORM @extschema@._clip_notice_source(relation, source, source_column.type);
 	IF EXISTS (SELECT FROM pg_subscription_rel AS s WHERE s.srrelid = relation OR s.srrelid IN (SELECT p.relid FROM pg_partition_tree(relation) AS p)) THEN
@@ -147,8 +158,8 @@ BEGIN
 	END IF;
 
 	done := @extschema@._clip_execute(statements, dry_run);
-	IF NOT create_index AND chosen.dimensions <= max_indexed AND @extschema@._clip_vector_index(relation, target) IS NULL THEN
-		done := done || format(E'\n-- To create the index without blocking writers: CREATE INDEX CONCURRENTLY %I ON %s USING hnsw (%I %I.vector_cosine_ops)', @extschema@._clip_index_name(relation, target, '_idx'::text), relation, target, vectors);
+	IF NOT create_index AND chosen.dimensions <= kind.max_indexed AND @extschema@._clip_vector_index(relation, target) IS NULL THEN
+		done := done || format(E'\n-- To create the index without blocking writers: CREATE INDEX CONCURRENTLY %I ON %s USING hnsw (%I %s)', @extschema@._clip_index_name(relation, target, '_idx'::text), relation, target, kind.operator_class);
 	END IF;
 	IF dry_run THEN
 		RETURN done;
@@ -159,7 +170,7 @@ BEGIN
 	RETURN done || @extschema@._clip_notice_rows(relation, @extschema@._clip_column(relation, target), COALESCE(col.mode = 'stamp', false));
 END
 $$;
-COMMENT ON FUNCTION clip_auto_embed(regclass, name, name, text, text, boolean, boolean, text, text)
+COMMENT ON FUNCTION clip_auto_embed(regclass, name, name, text, text, boolean, boolean, text, text, text)
 	IS 'maintain an embedding column automatically: adds the column, its triggers and its index; returns the statements it ran';
 
 -- A disabled trigger records the model of a column and never runs.
@@ -195,7 +206,7 @@ BEGIN
 	IF col.trigger_name IS NOT NULL THEN
 		statements := statements || @extschema@._clip_drop_triggers(relation, col.trigger_name);
 	ELSIF statements IS NULL OR NOT EXISTS (
-		SELECT FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = target AND a.atttypid = @extschema@._clip_vector_type() AND NOT a.attisdropped)
+		SELECT FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = target AND a.atttypid IN (SELECT v.type FROM @extschema@._clip_vector_types() AS v) AND NOT a.attisdropped)
 	THEN
 		-- Raises the error.
 		SELECT * INTO col FROM @extschema@._clip_column(relation, target);

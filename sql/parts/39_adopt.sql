@@ -17,10 +17,10 @@ BEGIN
 	PERFORM @extschema@._clip_require_owner(relation);
 	SELECT * INTO chosen FROM @extschema@._clip_resolve_model(model);
 	SELECT * INTO target_column FROM @extschema@._clip_require_column(relation, target, 'the embedding column'::text, 'target'::text);
-	IF target_column.type <> @extschema@._clip_vector_type() OR target_column.modifier NOT IN (-1, chosen.dimensions) THEN
+	IF target_column.type NOT IN (SELECT v.type FROM @extschema@._clip_vector_types() AS v) OR target_column.modifier NOT IN (-1, chosen.dimensions) THEN
 		RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch',
 			MESSAGE = format('column "%s" has type %s', target, format_type(target_column.type, target_column.modifier)),
-			DETAIL = format('Embeddings of model "%s" have type vector(%s).', chosen.name, chosen.dimensions);
+			DETAIL = format('Embeddings of model "%s" have type %s.', chosen.name, @extschema@._clip_types_of(chosen.dimensions));
 	END IF;
 	SELECT * INTO col FROM _clip.columns AS c WHERE c.relation = clip_adopt.relation AND c.target = clip_adopt.target;
 	IF col.mode <> 'stamp' THEN

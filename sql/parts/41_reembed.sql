@@ -1,6 +1,32 @@
--- clip_reembed recreates pgvector indexes that have the embedding column as their only column and no condition.
+-- The indexes that clip_reembed recreates: those without a condition on the embedding column, its cast to another type, or its bits.
+-- HNSW indexes are created while the new column is empty, and filled row by row, because building one at the end would block all writers.
+-- Other methods compute centroids from the rows when the index is built, or may do so: these indexes are built after the column is filled.
+CREATE FUNCTION _clip_reembed_indexes(relation regclass, target name, shadow name, dimensions integer)
+	RETURNS TABLE (index regclass, name name, is_late boolean, statement text)
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT i.indexrelid::regclass, c.relname, am.amname <> 'hnsw',
+       format('CREATE INDEX %I ON %s USING %I (%s %I.%I)%s', @extschema@._clip_shadow_name(c.relname), relation, am.amname,
+              CASE WHEN v.index IS NULL OR v.before || v.after = '' THEN quote_ident(shadow)
+              ELSE format('(%s)', v.before || quote_ident(shadow) || regexp_replace(v.after, '\([0-9]+\)$', format('(%s)', dimensions))) END,
+              n.nspname, oc.opcname,
+              ' WITH (' || (SELECT string_agg(format('%I = %L', split_part(o.option, '=', 1), substr(o.option, strpos(o.option, '=') + 1)), ', ' ORDER BY o.i)
+                              FROM unnest(c.reloptions) WITH ORDINALITY AS o (option, i)) || ')')
+  FROM pg_index AS i
+  JOIN pg_class AS c ON c.oid = i.indexrelid
+  JOIN pg_am AS am ON am.oid = c.relam
+  JOIN pg_opclass AS oc ON oc.oid = i.indclass[0]
+  JOIN pg_namespace AS n ON n.oid = oc.opcnamespace
+  JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attname = target
+  LEFT JOIN @extschema@._clip_vector_indexes(relation, target) AS v ON v.index = i.indexrelid AND v.dimensions = a.atttypmod
+ WHERE i.indrelid = relation AND i.indnatts = 1 AND i.indpred IS NULL AND (i.indkey[0] = a.attnum OR v.index IS NOT NULL)
+ ORDER BY c.oid
+$$;
+COMMENT ON FUNCTION _clip_reembed_indexes(regclass, name, name, integer) IS 'internal: indexes of a column, with statements that create them on its replacement';
+
 CREATE FUNCTION _clip_reembed_plan(relation regclass, target name, model text,
-	OUT shadow name, OUT shadow_trigger name, OUT same boolean, OUT index_names name[], OUT statements text[])
+	OUT shadow name, OUT shadow_trigger name, OUT same boolean, OUT index_names name[], OUT statements text[], OUT late text[])
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -9,6 +35,7 @@ DECLARE
 	col _clip.columns%ROWTYPE;
 	next_col _clip.columns%ROWTYPE;
 	chosen record;
+	column_type text;
 	number smallint;
 	obstacles text;
 BEGIN
@@ -25,7 +52,8 @@ BEGIN
 		RETURN;
 	END IF;
 	shadow := @extschema@._clip_shadow_name(target);
-	SELECT a.attnum INTO number FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = target;
+	SELECT a.attnum, v.written INTO number, column_type FROM pg_attribute AS a JOIN @extschema@._clip_vector_types() AS v ON v.type = a.atttypid
+	 WHERE a.attrelid = relation AND a.attname = target;
 	-- Reports dependent objects that cannot be recreated before the work starts.
 	SELECT string_agg(pg_describe_object(d.classid, d.objid, d.objsubid), ', ') INTO obstacles
 	  FROM pg_depend AS d
@@ -37,16 +65,15 @@ BEGIN
 	   AND NOT (d.classid = 'pg_constraint'::regclass AND EXISTS (
 	            SELECT FROM pg_constraint AS k WHERE k.oid = d.objid AND k.contype = 'n'))
 	   AND NOT (d.classid = 'pg_class'::regclass AND EXISTS (
-	            SELECT FROM pg_index AS i WHERE i.indexrelid = d.objid AND i.indrelid = relation
-	               AND (d.objid = @extschema@._clip_pending_index(relation, col.source, target)
-	                    OR i.indnatts = 1 AND i.indexprs IS NULL AND i.indpred IS NULL)));
+	            SELECT FROM @extschema@._clip_pending_index(relation, col.source, target) AS p (oid) WHERE p.oid = d.objid
+	            UNION ALL SELECT FROM @extschema@._clip_reembed_indexes(relation, target, shadow, chosen.dimensions) AS r WHERE r.index = d.objid));
 	IF obstacles IS NOT NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'dependent_objects_still_exist', MESSAGE = format('column "%s" of table %s cannot be replaced', target, relation),
 			DETAIL = format('These objects depend on it: %s.', obstacles), HINT = 'Drop these objects, and create them again afterwards.';
 	END IF;
-	SELECT array_agg(c.relname ORDER BY c.oid) INTO index_names
-	  FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
-	 WHERE i.indrelid = relation AND i.indnatts = 1 AND i.indkey[0] = number AND i.indpred IS NULL;
+	SELECT array_agg(r.name), array_agg(r.statement) FILTER (WHERE r.is_late AND NOT EXISTS (
+	            SELECT FROM pg_class AS c WHERE c.relname = @extschema@._clip_shadow_name(r.name) AND c.relnamespace = (SELECT t.relnamespace FROM pg_class AS t WHERE t.oid = relation)))
+	  INTO index_names, late FROM @extschema@._clip_reembed_indexes(relation, target, shadow, chosen.dimensions) AS r;
 	SELECT * INTO next_col FROM _clip.columns AS c WHERE c.relation = _clip_reembed_plan.relation AND c.target = shadow;
 	IF next_col.digest = chosen.digest THEN
 		-- Created by an interrupted call, which this call resumes.
@@ -78,14 +105,9 @@ BEGIN
 	next_col.model := chosen.name;
 	next_col.digest := chosen.digest;
 	statements := statements
-		|| format('ALTER TABLE %s ADD COLUMN %I %I.vector(%s)', relation, shadow, @extschema@._clip_vector_schema(), chosen.dimensions)
+		|| format('ALTER TABLE %s ADD COLUMN %I %s(%s)', relation, shadow, column_type, chosen.dimensions)
 		|| @extschema@._clip_create_triggers(next_col)
-		-- Created while the column is empty and filled row by row, because building an index at the end would block all writers.
-		|| (SELECT COALESCE(array_agg(format('CREATE INDEX %I ON %s USING %I (%I %I.%I)%s', @extschema@._clip_shadow_name(c.relname), relation, am.amname, shadow,
-		                             n.nspname, oc.opcname, ' WITH (' || array_to_string(c.reloptions, ', ') || ')') ORDER BY c.oid), '{}')
-		      FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid JOIN pg_am AS am ON am.oid = c.relam
-		      JOIN pg_opclass AS oc ON oc.oid = i.indclass[0] JOIN pg_namespace AS n ON n.oid = oc.opcnamespace
-		     WHERE i.indrelid = relation AND i.indnatts = 1 AND i.indkey[0] = number AND i.indpred IS NULL);
+		|| (SELECT COALESCE(array_agg(r.statement), '{}') FROM @extschema@._clip_reembed_indexes(relation, target, shadow, chosen.dimensions) AS r WHERE NOT r.is_late);
 	-- Created in all modes: with this index the last check, which runs under an exclusive lock, takes no time.
 	statements := statements || format('CREATE INDEX %I ON %s (%s) WHERE %I IS NULL AND %I IS NOT NULL', @extschema@._clip_index_name(relation, shadow, '_pending_idx'::text), relation,
 		(SELECT string_agg(quote_ident(name), ', ' ORDER BY i) FROM unnest(col.key_names) WITH ORDINALITY AS k (name, i)), shadow, col.source);
@@ -185,6 +207,11 @@ BEGIN
 	-- From now on, rows that are written get an embedding of both models.
 	LOOP
 		CALL @extschema@.clip_backfill(relation, plan.shadow, batch_size);
+		IF plan.late IS NOT NULL THEN
+			PERFORM @extschema@._clip_execute(plan.late, false);
+			plan.late := NULL;
+			COMMIT;
+		END IF;
 		EXIT WHEN @extschema@._clip_reembed_swap(relation, target, plan.shadow, plan.index_names);
 		COMMIT;
 		-- Another session embeds the remaining rows.

@@ -37,19 +37,13 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('%s is not a table or view', relation);
 	END IF;
 	kind := (@extschema@._clip_require_column(relation, target, 'the embedding column'::text, 'target'::text)).type;
-	IF kind <> @extschema@._clip_vector_type() THEN
+	IF kind NOT IN (SELECT v.type FROM @extschema@._clip_vector_types() AS v) THEN
 		RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch', MESSAGE = format('column "%s" has type %s', target, kind::regtype),
-			DETAIL = 'An embedding column has type vector.', HINT = 'Name the embedding column: target => ''name''.';
+			DETAIL = 'An embedding column has type vector or halfvec.', HINT = 'Name the embedding column: target => ''name''.';
 	END IF;
 END
 $$;
 COMMENT ON FUNCTION _clip_require_vectors(regclass, name) IS 'internal: raise an error if a column does not exist or is no embedding column';
-
--- Resolved when the extension is created, so the caller's search_path does not matter.
-CREATE FUNCTION _clip_vector_type() RETURNS oid
-	LANGUAGE sql STABLE
-RETURN 'vector'::pg_catalog.regtype::pg_catalog.oid;
-COMMENT ON FUNCTION _clip_vector_type() IS 'internal: pgvector''s type';
 
 -- The model for queries that are compared with a column.
 CREATE FUNCTION _clip_query_model(relation regclass, target name, required boolean, OUT model text, OUT digest text, OUT named text)
@@ -73,27 +67,25 @@ END
 $$;
 COMMENT ON FUNCTION _clip_query_model(regclass, name, boolean) IS 'internal: the model of a column, or an error if one is required';
 
--- The description of a target, from which statements about an embedding column are built.
+-- The description of a target, from which statements about an embedding column are built. "query" is an expression whose value is a vector.
 --   present      condition that the row has an embedding
 --   filtered     the filter, as an additional condition
---   distance     cosine distance to the expression "query"
+--   distance     cosine distance to the query, in the type of the column
 --   place        expression that sorts in the same order, in the form that the index supports
 --   exact_place  the same, in a form that no index supports
---   index        NULL if no usable index is known, for example for a view
+--   index        the named index, or the preferred one; NULL if no usable index is known, for example for a view
+--   reranks      true if the index sorts by bits, so that a search sorts the rows again by their distance
 --   may_omit     true if the server may use an index that does not find all rows
-CREATE FUNCTION _clip_searched(relation regclass, target name, filter text, query text, OUT rows_of text, OUT alias text, OUT present text, OUT filtered text,
-	OUT distance text, OUT place text, OUT exact_place text, OUT index regclass, OUT may_omit boolean, OUT model text, OUT digest text)
+CREATE FUNCTION _clip_searched(relation regclass, target name, filter text, query text, named_index regclass, OUT rows_of text, OUT alias text, OUT present text, OUT filtered text,
+	OUT distance text, OUT place text, OUT exact_place text, OUT index regclass, OUT reranks boolean, OUT may_omit boolean, OUT model text, OUT digest text)
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-	vectors CONSTANT text := (SELECT quote_ident(n.nspname) FROM pg_type AS t JOIN pg_namespace AS n ON n.oid = t.typnamespace
-		WHERE t.oid = @extschema@._clip_vector_type());
 	tab record;
 	target_column text;
-	operator text;
-	type oid;
+	found record;
 BEGIN
 	PERFORM @extschema@._clip_require_vectors(relation, target);
 	PERFORM @extschema@._clip_require_expression(filter);
@@ -104,34 +96,52 @@ BEGIN
 	target_column := format('%s.%I', alias, target);
 	present := target_column || ' IS NOT NULL';
 	filtered := COALESCE(E' AND (\n' || filter || E'\n)', '');
-	query := format('%s::%s.vector', query, vectors);
-	distance := format('%s OPERATOR(%s.<=>) %s', target_column, vectors, query);
-	place := distance;
-	index := @extschema@._clip_vector_index(relation, target);
-	IF index IS NOT NULL THEN
-		-- For vectors of length one, all three operators sort in the same order. A cast to halfvec is part of the index.
-		SELECT format('OPERATOR(%I.%s)', n.nspname, o.oprname), oc.opcintype INTO operator, type
-		  FROM pg_index AS i
-		  JOIN pg_opclass AS oc ON oc.oid = i.indclass[0]
-		  JOIN pg_amop AS am ON am.amopfamily = oc.opcfamily AND am.amoppurpose = 'o' AND am.amoplefttype = oc.opcintype
-		  JOIN pg_operator AS o ON o.oid = am.amopopr
-		  JOIN pg_namespace AS n ON n.oid = o.oprnamespace
-		 WHERE i.indexrelid = index;
-		IF operator NOT LIKE '%.<=>)' AND model IS NULL THEN
-			-- Vectors of an unknown model may not have length one.
-			index := NULL;
-		ELSIF type = @extschema@._clip_vector_type() THEN
-			place := format('%s %s %s', target_column, operator, query);
-		ELSE
-			place := format('%s.%s %s %s::%s', alias, regexp_replace(pg_get_indexdef(index, 1, false), '^\(\((.*)\)(::.*)\)$', '\1\2'), operator, query, format_type(type, NULL));
-		END IF;
+	query := format('%s::%I.vector', query, @extschema@._clip_vector_schema()) || (
+		SELECT CASE v.name WHEN 'vector' THEN '' ELSE '::' || v.written END FROM @extschema@._clip_vector_types() AS v
+		 WHERE v.type = (@extschema@._clip_require_column(relation, target, 'the embedding column'::text, 'target'::text)).type);
+	distance := format('%s OPERATOR(%I.<=>) %s', target_column, @extschema@._clip_vector_schema(), query);
+	-- For vectors of length one, all operators sort in the same order. Vectors of an unknown model may not have length one.
+	SELECT i.* INTO found FROM @extschema@._clip_vector_indexes(relation, target) AS i
+	 WHERE (i.is_cosine OR _clip_searched.model IS NOT NULL) AND i.index = COALESCE(named_index, i.index) LIMIT 1;
+	IF found.index IS NULL AND named_index IS NOT NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('index %s cannot be used to search column "%s" of table %s', named_index, target, relation),
+			DETAIL = 'The operator class of a usable index orders the column, its cast to halfvec, or its bits by a distance of pgvector.',
+			HINT = COALESCE((SELECT format('Usable indexes: %s.', string_agg(i.index::text, ', ')) FROM @extschema@._clip_vector_indexes(relation, target) AS i WHERE i.is_cosine OR _clip_searched.model IS NOT NULL),
+				'The table has no usable index. Leave out the argument for an exact search.');
 	END IF;
+	index := found.index;
+	reranks := COALESCE(found.is_bits, false);
+	place := COALESCE(found.before || target_column || found.after || ' ' || found.operator || ' ' || found.before || query || found.after, distance);
 	-- No index supports a sum.
-	exact_place := format('(%s) OPERATOR(pg_catalog.+) 0::pg_catalog.float8', place);
-	may_omit := index IS NOT NULL OR tab.relhassubclass OR tab.relkind NOT IN ('r', 'm');
+	exact_place := format('(%s) OPERATOR(pg_catalog.+) 0::pg_catalog.float8', CASE WHEN reranks THEN distance ELSE place END);
+	-- An index of any access method counts, also if the column is not its first one.
+	may_omit := index IS NOT NULL OR tab.relhassubclass OR tab.relkind NOT IN ('r', 'm') OR EXISTS (
+		SELECT FROM pg_index AS i CROSS JOIN unnest(i.indclass::oid[]) AS k (opclass) JOIN pg_opclass AS oc ON oc.oid = k.opclass
+		  JOIN pg_amop AS ao ON ao.amopfamily = oc.opcfamily AND ao.amoppurpose = 'o'
+		 WHERE i.indrelid = relation AND ao.amoplefttype IN (SELECT v.type FROM @extschema@._clip_vector_types() AS v));
 END
 $$;
-COMMENT ON FUNCTION _clip_searched(regclass, name, text, text) IS 'internal: the description of a search target, or an error';
+COMMENT ON FUNCTION _clip_searched(regclass, name, text, text, regclass) IS 'internal: the description of a search target, or an error';
+
+-- The statement that reads the nearest rows. "rows_read" is a SELECT without ORDER BY, whose column "distance" is the distance. If the index
+-- sorts by bits, the statement reads "considered" rows, and returns the nearest of them by the distance.
+CREATE FUNCTION _clip_nearest(rows_read text, place text, row_limit text, considered bigint, distance name) RETURNS text
+	LANGUAGE sql IMMUTABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT CASE WHEN considered IS NULL THEN format(E'%s\n ORDER BY %s\n LIMIT %s', rows_read, place, row_limit)
+	ELSE format(E'SELECT * FROM (\n%s\n ORDER BY %s\n LIMIT greatest(%s, %s)\n) AS considered\n ORDER BY considered.%I\n LIMIT %s', rows_read, place, row_limit, considered, distance, row_limit) END
+$$;
+COMMENT ON FUNCTION _clip_nearest(text, text, text, bigint, name) IS 'internal: statement that reads the nearest rows';
+
+-- The number of rows whose embeddings a search reads if its index sorts by bits. docs/operations/scale.md has the measurements.
+CREATE FUNCTION _clip_considered(k bigint, reranks boolean) RETURNS bigint
+	LANGUAGE sql IMMUTABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT CASE WHEN reranks THEN greatest(20 * k, 400) END
+$$;
+COMMENT ON FUNCTION _clip_considered(bigint, boolean) IS 'internal: number of rows that a search by bits sorts by their embeddings';
 
 -- A FROM clause and a LIMIT to read some rows of a table, at random if it is large. TABLESAMPLE reads whole blocks, so the
 -- clause asks for at least five times the wanted rows and for at least 5000. A view is read from its first row.

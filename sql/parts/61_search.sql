@@ -1,4 +1,4 @@
-CREATE FUNCTION _clip_search_sql(relation regclass, k integer, target name, filter text) RETURNS text
+CREATE FUNCTION _clip_search_sql(relation regclass, k integer, target name, filter text, index regclass) RETURNS text
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -7,22 +7,23 @@ DECLARE
 	called text := 'distance';
 	number integer := 1;
 BEGIN
-	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, '$1'::pg_catalog.text);
+	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, '$1'::pg_catalog.text, index);
 	PERFORM @extschema@._clip_require_number('k'::pg_catalog.text, k, 1);
 	-- Finds a name that no column of the table has.
 	WHILE EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = called) LOOP
 		called := 'clip_distance' || CASE number WHEN 1 THEN '' ELSE '_' || number END;
 		number := number + 1;
 	END LOOP;
-	RETURN format(E'WITH nearest AS MATERIALIZED (\nSELECT %1$s.*, %2$s AS %3$s\n  FROM %4$s\n WHERE %5$s\n ORDER BY %6$s\n LIMIT %7$s\n)\nSELECT * FROM nearest ORDER BY %3$s',
-		parts.alias, parts.distance, called, parts.rows_of, parts.present || parts.filtered, parts.place, k);
+	RETURN format(E'WITH nearest AS MATERIALIZED (\n%s\n)\nSELECT * FROM nearest ORDER BY %s', @extschema@._clip_nearest(
+		format(E'SELECT %s.*, %s AS %s\n  FROM %s\n WHERE %s', parts.alias, parts.distance, called, parts.rows_of, parts.present || parts.filtered),
+		parts.place, k::text, @extschema@._clip_considered(k::bigint, parts.reranks), called::name), called);
 END
 $$;
-COMMENT ON FUNCTION _clip_search_sql(regclass, integer, name, text) IS 'internal: search statement that returns complete rows';
+COMMENT ON FUNCTION _clip_search_sql(regclass, integer, name, text, regclass) IS 'internal: search statement that returns complete rows';
 
-CREATE FUNCTION clip_search_sql(relation regclass, k integer DEFAULT 10, target name DEFAULT 'embedding', filter text DEFAULT NULL) RETURNS text
+CREATE FUNCTION clip_search_sql(relation regclass, k integer DEFAULT 10, target name DEFAULT 'embedding', filter text DEFAULT NULL, index regclass DEFAULT NULL) RETURNS text
 	AS 'MODULE_PATHNAME', 'clip_search_sql_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED;
-COMMENT ON FUNCTION clip_search_sql(regclass, integer, name, text)
+COMMENT ON FUNCTION clip_search_sql(regclass, integer, name, text, regclass)
 	IS 'return a search statement that returns complete rows; $1 is the query vector';
 
 CREATE FUNCTION clip_query(relation regclass, query text, target name DEFAULT 'embedding') RETURNS vector
@@ -88,24 +89,24 @@ COMMENT ON FUNCTION _clip_pending_statement(oid, regclass, name) IS 'internal: s
 
 CREATE FUNCTION clip_search(relation regclass, query text, k integer DEFAULT 10, target name DEFAULT 'embedding', filter text DEFAULT NULL,
 	model text DEFAULT NULL, key_column name DEFAULT NULL, min_relevance double precision DEFAULT NULL, per name DEFAULT NULL,
-	per_size integer DEFAULT 1, exclude jsonb DEFAULT NULL)
+	per_size integer DEFAULT 1, exclude jsonb DEFAULT NULL, index regclass DEFAULT NULL)
 	RETURNS TABLE (key bigint, key_text text, key_uuid uuid, key_json jsonb, distance double precision, rank integer, relevance double precision)
 	AS 'MODULE_PATHNAME', 'clip_search_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 10;
-COMMENT ON FUNCTION clip_search(regclass, text, integer, name, text, text, name, double precision, name, integer, jsonb)
+COMMENT ON FUNCTION clip_search(regclass, text, integer, name, text, text, name, double precision, name, integer, jsonb, regclass)
 	IS 'search by a text: keys of the k most similar rows that match a filter, with distance, rank and relevance';
 
 CREATE FUNCTION clip_search_image(relation regclass, query bytea, k integer DEFAULT 10, target name DEFAULT 'embedding', filter text DEFAULT NULL,
 	model text DEFAULT NULL, key_column name DEFAULT NULL, min_relevance double precision DEFAULT NULL, per name DEFAULT NULL,
-	per_size integer DEFAULT 1, exclude jsonb DEFAULT NULL)
+	per_size integer DEFAULT 1, exclude jsonb DEFAULT NULL, index regclass DEFAULT NULL)
 	RETURNS TABLE (key bigint, key_text text, key_uuid uuid, key_json jsonb, distance double precision, rank integer, relevance double precision)
 	AS 'MODULE_PATHNAME', 'clip_search_image_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 10;
-COMMENT ON FUNCTION clip_search_image(regclass, bytea, integer, name, text, text, name, double precision, name, integer, jsonb)
+COMMENT ON FUNCTION clip_search_image(regclass, bytea, integer, name, text, text, name, double precision, name, integer, jsonb, regclass)
 	IS 'search by an encoded image: keys of the k most similar rows that match a filter, with distance, rank and relevance';
 
 CREATE FUNCTION clip_search_vector(relation regclass, query vector, k integer DEFAULT 10, target name DEFAULT 'embedding', filter text DEFAULT NULL,
 	key_column name DEFAULT NULL, min_relevance double precision DEFAULT NULL, per name DEFAULT NULL,
-	per_size integer DEFAULT 1, exclude jsonb DEFAULT NULL)
+	per_size integer DEFAULT 1, exclude jsonb DEFAULT NULL, index regclass DEFAULT NULL)
 	RETURNS TABLE (key bigint, key_text text, key_uuid uuid, key_json jsonb, distance double precision, rank integer, relevance double precision)
 	AS 'MODULE_PATHNAME', 'clip_search_vector_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 10;
-COMMENT ON FUNCTION clip_search_vector(regclass, vector, integer, name, text, name, double precision, name, integer, jsonb)
+COMMENT ON FUNCTION clip_search_vector(regclass, vector, integer, name, text, name, double precision, name, integer, jsonb, regclass)
 	IS 'search by a vector: keys of the k most similar rows that match a filter, with distance, rank and relevance';

@@ -128,14 +128,14 @@ COMMENT ON FUNCTION _clip_candidates(regclass, bigint, boolean) IS 'internal: nu
 --   nearest   the k nearest rows by the index; with "per", of the nearest $2 rows the best "per_size" rows of the k best groups
 --   exact     the same in a form that no index supports, or NULL if it would find the same rows
 CREATE FUNCTION _clip_search_statements(relation regclass, k integer, target name, filter text, key_column name,
-	min_relevance double precision, per name, per_size integer, exclude jsonb, by_image boolean,
+	min_relevance double precision, per name, per_size integer, exclude jsonb, index regclass, by_image boolean,
 	OUT nearest text, OUT exact text, OUT candidates integer, OUT model text, OUT digest text, OUT named text)
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	-- Two steps, because an index scan in relaxed order finds more rows but returns them slightly out of order.
-	search CONSTANT text := E'WITH nearest AS MATERIALIZED (\n%s\n ORDER BY %s\n LIMIT %s\n)\n'
+	search CONSTANT text := E'WITH nearest AS MATERIALIZED (\n%s\n)\n'
 		'SELECT f.key, f.key_text, f.key_uuid, f.key_json, f.distance, f.rank::pg_catalog.int4 AS rank, %s AS relevance, %s AS is_relevant\n'
 		'  FROM %s AS f%s\n ORDER BY f.rank, f.distance';
 	every_row CONSTANT text := '(SELECT n.*, pg_catalog.row_number() OVER (ORDER BY n.distance) AS rank FROM nearest AS n)';
@@ -150,12 +150,13 @@ DECLARE
 	rows_read text;
 	is_excluded text;
 	outcome text;
+	near text;
 	relevance text := 'NULL::pg_catalog.float8';
 	is_relevant text := 'true';
 	sample record;
 	typical text := '';
 BEGIN
-	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, '$1'::pg_catalog.text);
+	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, '$1'::pg_catalog.text, index);
 	PERFORM @extschema@._clip_require_number('k'::pg_catalog.text, k, 1);
 	PERFORM @extschema@._clip_require_number('per_size'::pg_catalog.text, per_size, 1);
 	IF min_relevance = 'NaN' THEN
@@ -163,7 +164,7 @@ BEGIN
 			HINT = 'Pass a number of standard deviations, for example 3.';
 	END IF;
 	SELECT * INTO key FROM @extschema@._clip_search_key(relation, key_column);
-	candidates := @extschema@._clip_candidates(relation, k, by_image);
+	candidates := greatest(@extschema@._clip_candidates(relation, k, by_image), @extschema@._clip_considered(k::bigint, parts.reranks));
 	model := parts.model;
 	digest := parts.digest;
 	named := relation::text;
@@ -189,17 +190,18 @@ BEGIN
 				group_of, @extschema@._clip_equality(group_type), parts.rows_of, is_excluded) END;
 	END IF;
 	IF per IS NULL THEN
-		nearest := format(search, rows_read, parts.place, k, relevance, is_relevant, every_row, typical);
-		exact := format(search, rows_read, parts.exact_place, k, relevance, is_relevant, every_row, typical);
+		nearest := format(search, @extschema@._clip_nearest(rows_read, parts.place, k::text, @extschema@._clip_considered(k::bigint, parts.reranks), 'distance'::name), relevance, is_relevant, every_row, typical);
+		exact := format(search, @extschema@._clip_nearest(rows_read, parts.exact_place, k::text, NULL::bigint, 'distance'::name), relevance, is_relevant, every_row, typical);
 	ELSE
 		outcome := format(grouped, per_size, k);
-		nearest := format(search, rows_read, parts.place, '$2', relevance, is_relevant, outcome, typical);
-		exact := format(search, rows_read, parts.exact_place, '$2', relevance, is_relevant, outcome, typical);
+		near := @extschema@._clip_nearest(rows_read, parts.place, '$2'::text, @extschema@._clip_considered(k::bigint * per_size, parts.reranks), 'distance'::name);
+		nearest := format(search, near, relevance, is_relevant, outcome, typical);
+		exact := format(search, @extschema@._clip_nearest(rows_read, parts.exact_place, '$2'::text, NULL::bigint, 'distance'::name), relevance, is_relevant, outcome, typical);
 		IF per_size > 1 AND parts.may_omit THEN
 			-- All rows of the groups that the nearest rows belong to. Of the other groups, none is nearer.
-			nearest := format(search, rows_read || format(E'\n   AND (%1$s %2$s ANY (ARRAY(SELECT g.group_of FROM (%3$s) AS g)) OR %1$s IS NULL AND EXISTS (SELECT FROM (%3$s) AS g WHERE g.group_of IS NULL))',
-					group_of, @extschema@._clip_equality(group_type), format(E'SELECT i.group_of FROM (%s\n ORDER BY %s LIMIT $2) AS i', rows_read, parts.place)),
-				parts.exact_place, 'ALL', relevance, is_relevant, outcome, typical);
+			nearest := format(search, @extschema@._clip_nearest(rows_read || format(E'\n   AND (%1$s %2$s ANY (ARRAY(SELECT g.group_of FROM (%3$s) AS g)) OR %1$s IS NULL AND EXISTS (SELECT FROM (%3$s) AS g WHERE g.group_of IS NULL))',
+					group_of, @extschema@._clip_equality(group_type), format(E'SELECT i.group_of FROM (%s) AS i', near)),
+				parts.exact_place, 'ALL'::text, NULL::bigint, 'distance'::name), relevance, is_relevant, outcome, typical);
 		END IF;
 	END IF;
 	IF NOT parts.may_omit THEN
@@ -207,4 +209,4 @@ BEGIN
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION _clip_search_statements(regclass, integer, name, text, name, double precision, name, integer, jsonb, boolean) IS 'internal: statements of a search, and the model of its column';
+COMMENT ON FUNCTION _clip_search_statements(regclass, integer, name, text, name, double precision, name, integer, jsonb, regclass, boolean) IS 'internal: statements of a search, and the model of its column';

@@ -1,7 +1,7 @@
 -- Combines two rankings by reciprocal rank fusion (Cormack et al. 2009). Rows of both rankings are joined by tableoid and ctid,
 -- which do not change within a statement. The statement uses subqueries, because a filter could use a table with the name of a
 -- WITH query.
-CREATE FUNCTION _clip_hybrid_statements(relation regclass, words name, k integer, target name, filter text, key_column name,
+CREATE FUNCTION _clip_hybrid_statements(relation regclass, words name, k integer, target name, filter text, key_column name, index regclass,
 	OUT nearest text, OUT exact text, OUT candidates integer, OUT model text, OUT digest text, OUT named text)
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
@@ -13,20 +13,22 @@ DECLARE
 	key record;
 	kind text;
 	columns text;
+	rows_read text;
+	considered bigint;
 	search CONSTANT text := E'SELECT COALESCE(v.key, w.key) AS key, COALESCE(v.key_text, w.key_text) AS key_text, COALESCE(v.key_uuid, w.key_uuid) AS key_uuid,\n'
 		'       COALESCE(v.key_json, w.key_json) AS key_json,\n'
 		'       COALESCE(1::pg_catalog.float8 OPERATOR(pg_catalog./) (%1$s::pg_catalog.float8 OPERATOR(pg_catalog.+) v.place::pg_catalog.float8), 0)\n'
 		'       OPERATOR(pg_catalog.+) COALESCE(1::pg_catalog.float8 OPERATOR(pg_catalog./) (%1$s::pg_catalog.float8 OPERATOR(pg_catalog.+) w.place::pg_catalog.float8), 0) AS score,\n'
 		'       v.place::pg_catalog.int4 AS vector_place, w.place::pg_catalog.int4 AS words_place\n'
 		'  FROM (SELECT near.*, pg_catalog.rank() OVER (ORDER BY near.distance) AS place FROM (\n'
-		'SELECT %2$s, %3$s.tableoid AS t, %3$s.ctid AS c, %4$s AS distance FROM %5$s WHERE %6$s%7$s ORDER BY %8$s LIMIT %9$s\n'
+		'%4$s\n'
 		') AS near) AS v FULL JOIN (SELECT named.*, pg_catalog.rank() OVER (ORDER BY named.similarity DESC) AS place FROM (\n'
-		'SELECT %2$s, %3$s.tableoid AS t, %3$s.ctid AS c, pg_catalog.ts_rank_cd(%3$s.%10$I, $2) AS similarity FROM %5$s\n'
-		' WHERE %3$s.%10$I OPERATOR(pg_catalog.@@) $2%7$s ORDER BY similarity DESC LIMIT %9$s\n'
+		'SELECT %2$s, %3$s.tableoid AS t, %3$s.ctid AS c, pg_catalog.ts_rank_cd(%3$s.%8$I, $2) AS similarity FROM %5$s\n'
+		' WHERE %3$s.%8$I OPERATOR(pg_catalog.@@) $2%6$s ORDER BY similarity DESC LIMIT %7$s\n'
 		') AS named) AS w ON v.t OPERATOR(pg_catalog.=) w.t AND v.c OPERATOR(pg_catalog.=) w.c\n'
-		' ORDER BY score DESC, v.place, w.place LIMIT %11$s';
+		' ORDER BY score DESC, v.place, w.place LIMIT %9$s';
 BEGIN
-	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, '$1'::pg_catalog.text);
+	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, '$1'::pg_catalog.text, index);
 	PERFORM @extschema@._clip_require_number('k'::pg_catalog.text, k, 1);
 	IF (SELECT c.relkind NOT IN ('r', 'p', 'm') FROM pg_class AS c WHERE c.oid = relation) THEN
 		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('%s is not a table', relation),
@@ -42,21 +44,23 @@ BEGIN
 	columns := @extschema@._clip_search_columns(key.names, key.types, parts.alias);
 	-- Rows with lower ranks contribute little.
 	candidates := greatest(100, least(2 * k::bigint, 1000000));
-	nearest := format(search, smoothing, columns, parts.alias, parts.distance, parts.rows_of, parts.present, parts.filtered, parts.place, candidates, words, k);
+	rows_read := format('SELECT %1$s, %2$s.tableoid AS t, %2$s.ctid AS c, %3$s AS distance FROM %4$s WHERE %5$s%6$s', columns, parts.alias, parts.distance, parts.rows_of, parts.present, parts.filtered);
+	considered := @extschema@._clip_considered(candidates::bigint, parts.reranks);
+	nearest := format(search, smoothing, columns, parts.alias, @extschema@._clip_nearest(rows_read, parts.place, candidates::text, considered, 'distance'::name), parts.rows_of, parts.filtered, candidates, words, k);
 	IF parts.may_omit THEN
-		exact := format(search, smoothing, columns, parts.alias, parts.distance, parts.rows_of, parts.present, parts.filtered, parts.exact_place, candidates, words, k);
+		exact := format(search, smoothing, columns, parts.alias, @extschema@._clip_nearest(rows_read, parts.exact_place, candidates::text, NULL::bigint, 'distance'::name), parts.rows_of, parts.filtered, candidates, words, k);
 	END IF;
-	candidates := greatest(candidates, @extschema@._clip_candidates(relation, k, false));
+	candidates := greatest(candidates, considered, @extschema@._clip_candidates(relation, k, false));
 	model := parts.model;
 	digest := parts.digest;
 	named := relation::text;
 END
 $$;
-COMMENT ON FUNCTION _clip_hybrid_statements(regclass, name, integer, name, text, name) IS 'internal: statements of a hybrid search, and the number of rows that each ranking contributes';
+COMMENT ON FUNCTION _clip_hybrid_statements(regclass, name, integer, name, text, name, regclass) IS 'internal: statements of a hybrid search, and the number of rows that each ranking contributes';
 
 CREATE FUNCTION clip_hybrid_search(relation regclass, query text, words name, k integer DEFAULT 10, target name DEFAULT 'embedding',
-	filter text DEFAULT NULL, configuration regconfig DEFAULT NULL, model text DEFAULT NULL, key_column name DEFAULT NULL)
+	filter text DEFAULT NULL, configuration regconfig DEFAULT NULL, model text DEFAULT NULL, key_column name DEFAULT NULL, index regclass DEFAULT NULL)
 	RETURNS TABLE (key bigint, key_text text, key_uuid uuid, key_json jsonb, score double precision, vector_place integer, words_place integer)
 	AS 'MODULE_PATHNAME', 'clip_hybrid_search_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 10;
-COMMENT ON FUNCTION clip_hybrid_search(regclass, text, name, integer, name, text, regconfig, text, name)
+COMMENT ON FUNCTION clip_hybrid_search(regclass, text, name, integer, name, text, regconfig, text, name, regclass)
 	IS 'full-text search combined with a search by embedding: keys of the k rows with the highest combined rank; words is a column of type tsvector';

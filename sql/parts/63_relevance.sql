@@ -8,7 +8,7 @@ DECLARE
 	parts record;
 	drawn record;
 BEGIN
-	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, NULL::pg_catalog.text, '$1'::pg_catalog.text);
+	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, NULL::pg_catalog.text, '$1'::pg_catalog.text, NULL::pg_catalog.regclass);
 	PERFORM @extschema@._clip_require_number('sample'::pg_catalog.text, sample, 2);
 	SELECT * INTO drawn FROM @extschema@._clip_sample(relation, sample);
 	EXECUTE format('SELECT avg(s.distance), NULLIF(stddev_pop(s.distance), 0) FROM (SELECT %s AS distance FROM %s WHERE %s LIMIT %s) AS s',

@@ -8,7 +8,7 @@ COMMENT ON COLUMN clip_recall.median_ms IS 'median duration of a search in milli
 COMMENT ON COLUMN clip_recall.queries IS 'number of searches that were measured within the time limit';
 
 CREATE FUNCTION _clip_index_recall(relation regclass, target name, sample integer, k integer, ef_search integer[], queries text[], time_limit interval,
-	model text) RETURNS SETOF clip_recall
+	model text, index regclass) RETURNS SETOF clip_recall
 	LANGUAGE plpgsql VOLATILE ROWS 4
 	-- Measures the index with the settings of a search.
 	SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
@@ -20,8 +20,8 @@ DECLARE
 	parts record;
 	drawn record;
 	-- The nearest rows, without the row whose embedding is the query.
-	search CONSTANT text := 'SELECT array_agg(n.distance ORDER BY n.distance) FROM (SELECT %1$s AS distance FROM %2$s '
-		'WHERE %3$s AND (%4$s.tableoid, %4$s.ctid) IS DISTINCT FROM ($2, $3) ORDER BY %5$s LIMIT %6$s) AS n';
+	search CONSTANT text := 'SELECT array_agg(n.distance ORDER BY n.distance) FROM (%s) AS n';
+	rows_read text;
 	by_index text;
 	exactly text;
 	searched_by record;
@@ -34,7 +34,7 @@ DECLARE
 	times real[] := '{}';
 	asked refcursor;
 BEGIN
-	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, NULL::pg_catalog.text, '$1'::pg_catalog.text);
+	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, NULL::pg_catalog.text, '$1'::pg_catalog.text, index);
 	PERFORM @extschema@._clip_require_number('k'::pg_catalog.text, k, 1);
 	PERFORM @extschema@._clip_require_number('sample'::pg_catalog.text, sample, 1);
 	IF time_limit IS NULL OR COALESCE(cardinality(ef_search), 0) = 0 OR array_position(ef_search, NULL) IS NOT NULL THEN
@@ -43,17 +43,19 @@ BEGIN
 	IF parts.index IS NULL OR (SELECT am.amname <> 'hnsw' FROM pg_class AS c JOIN pg_am AS am ON am.oid = c.relam WHERE c.oid = parts.index) THEN
 		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('table %s has no HNSW index on column "%s"', relation, target),
 			DETAIL = 'Searches without such an index are exact.',
-			HINT = format('Create an index: CREATE INDEX ON %s USING hnsw (%I vector_cosine_ops).', relation, target);
+			HINT = format('Create an index: CREATE INDEX ON %s USING hnsw (%I %s).', relation, target, (SELECT v.name || '_cosine_ops' FROM @extschema@._clip_vector_types() AS v
+				WHERE v.type = (@extschema@._clip_require_column(relation, target, 'the embedding column'::text, 'target'::text)).type));
 	END IF;
-	by_index := format(search, parts.distance, parts.rows_of, parts.present, parts.alias, parts.place, k);
-	exactly := format(search, parts.distance, parts.rows_of, parts.present, parts.alias, parts.exact_place, k);
+	rows_read := format('SELECT %1$s AS distance FROM %2$s WHERE %3$s AND (%4$s.tableoid, %4$s.ctid) IS DISTINCT FROM ($2, $3)', parts.distance, parts.rows_of, parts.present, parts.alias);
+	by_index := format(search, @extschema@._clip_nearest(rows_read, parts.place, k::text, @extschema@._clip_considered(k::bigint, parts.reranks), 'distance'::name));
+	exactly := format(search, @extschema@._clip_nearest(rows_read, parts.exact_place, k::text, NULL::bigint, 'distance'::name));
 	IF queries IS NOT NULL THEN
 		OPEN asked NO SCROLL FOR SELECT @extschema@._clip_query(relation, target, q.words, model) AS vector, NULL::oid AS t, NULL::tid AS c
 			FROM unnest(queries) AS q (words);
 	ELSE
 		SELECT * INTO drawn FROM @extschema@._clip_sample(relation, sample);
-		OPEN asked NO SCROLL FOR EXECUTE format('SELECT %1$s.%2$I AS vector, %1$s.tableoid AS t, %1$s.ctid AS c FROM %3$s WHERE %4$s ORDER BY random() LIMIT %5$s',
-			parts.alias, target, drawn.source, parts.present, sample);
+		OPEN asked NO SCROLL FOR EXECUTE format('SELECT %1$s.%2$I::%6$I.vector AS vector, %1$s.tableoid AS t, %1$s.ctid AS c FROM %3$s WHERE %4$s ORDER BY random() LIMIT %5$s',
+			parts.alias, target, drawn.source, parts.present, sample, @extschema@._clip_vector_schema());
 	END IF;
 	LOOP
 		FETCH asked INTO searched_by;
@@ -78,11 +80,12 @@ BEGIN
 	  FROM unnest(breadths, recalls, times) AS m (breadth, recall, ms) GROUP BY m.breadth ORDER BY m.breadth;
 END
 $$;
-COMMENT ON FUNCTION _clip_index_recall(regclass, name, integer, integer, integer[], text[], interval, text) IS 'internal: result of clip_index_recall';
+COMMENT ON FUNCTION _clip_index_recall(regclass, name, integer, integer, integer[], text[], interval, text, regclass) IS 'internal: result of clip_index_recall';
 
 CREATE FUNCTION clip_index_recall(relation regclass, target name DEFAULT 'embedding', sample integer DEFAULT 100, k integer DEFAULT 10,
-	ef_search integer[] DEFAULT ARRAY[40, 100, 200, 400], queries text[] DEFAULT NULL, time_limit interval DEFAULT '1 minute', model text DEFAULT NULL)
+	ef_search integer[] DEFAULT ARRAY[40, 100, 200, 400], queries text[] DEFAULT NULL, time_limit interval DEFAULT '1 minute', model text DEFAULT NULL,
+	index regclass DEFAULT NULL)
 	RETURNS SETOF clip_recall
 	AS 'MODULE_PATHNAME', 'clip_index_recall_wrapper' LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000 ROWS 4;
-COMMENT ON FUNCTION clip_index_recall(regclass, name, integer, integer, integer[], text[], interval, text)
+COMMENT ON FUNCTION clip_index_recall(regclass, name, integer, integer, integer[], text[], interval, text, regclass)
 	IS 'recall and speed of the index: compares index searches with exact searches, for a sample of the table''s rows or for texts';

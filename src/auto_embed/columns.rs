@@ -9,6 +9,7 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::pg::messages::broken_trigger;
+use crate::pg::vector::VectorType;
 
 /// Numbers and types of a trigger's columns in the table for which it fires.
 #[derive(Clone, Copy)]
@@ -16,7 +17,8 @@ pub struct Columns {
     pub source: i16,
     source_type: pg_sys::Oid,
     pub target: i16,
-    target_type: pg_sys::Oid,
+    target_kind: pg_sys::Oid,
+    pub target_type: VectorType,
 }
 
 /// OID and condition of a trigger. A redefined trigger keeps its OID, but not its condition, which names the columns. The trigger of
@@ -44,9 +46,9 @@ impl Columns {
         {
             return Ok(known);
         }
-        let found = Self::in_condition(condition)
-            .filter(|found| found.fits(relation))
-            .ok_or_else(|| broken_trigger("its condition does not name a source and a column of type vector"))?;
+        let found = Self::in_condition(condition).filter(|found| found.fits(relation)).ok_or_else(|| {
+            broken_trigger("its condition does not name a source and a column of type vector or halfvec")
+        })?;
         if [found.source, found.target].into_iter().any(|column| is_generated(relation, column)) {
             return Err(broken_trigger("the server computes a generated column after BEFORE triggers have run"));
         }
@@ -66,7 +68,7 @@ impl Columns {
     /// Returns true if the relation has columns with these numbers and types.
     fn fits(self, relation: &pg_sys::RelationData) -> bool {
         kind_of(relation, self.source) == Some(self.source_type)
-            && kind_of(relation, self.target) == Some(self.target_type)
+            && kind_of(relation, self.target) == Some(self.target_kind)
     }
 
     /// Finds the source column and the embedding column in a condition.
@@ -76,8 +78,9 @@ impl Columns {
         columns.dedup();
         let is_source = |kind| [pg_sys::TEXTOID, pg_sys::VARCHAROID, pg_sys::BYTEAOID].contains(&kind);
         let &[one, other] = columns.as_slice() else { return None };
-        let ((source, source_type), (target, target_type)) = if is_source(one.1) { (one, other) } else { (other, one) };
-        (is_source(source_type) && is_vector(target_type)).then_some(Self { source, source_type, target, target_type })
+        let ((source, source_type), (target, target_kind)) = if is_source(one.1) { (one, other) } else { (other, one) };
+        let target_type = VectorType::of(target_kind).filter(|_| is_source(source_type))?;
+        Some(Self { source, source_type, target, target_kind, target_type })
     }
 }
 
@@ -111,18 +114,5 @@ fn variables(condition: &CStr) -> Vec<(i16, pg_sys::Oid)> {
         let Some(list) = pg_sys::pull_var_clause(expression.cast(), 0).as_ref() else { return Vec::new() };
         let variable = |i| &*(*list.elements.add(i)).ptr_value.cast::<pg_sys::Var>();
         (0..list.length as usize).map(variable).map(|variable| (variable.varattno, variable.vartype)).collect()
-    }
-}
-
-/// Returns true if the type is pgvector's `vector`. Its other types have another layout.
-fn is_vector(kind: pg_sys::Oid) -> bool {
-    // SAFETY: the functions read the catalogs. The first two return an invalid OID if they find nothing. The name is a
-    // null-terminated string, with the schema if that is not in the search_path.
-    unsafe {
-        let extension = pg_sys::get_extension_oid(c"vector".as_ptr(), true);
-        extension != pg_sys::InvalidOid
-            && pg_sys::getExtensionOfObject(pg_sys::TypeRelationId, kind) == extension
-            && CStr::from_ptr(pg_sys::format_type_be(kind)).to_bytes().rsplit(|byte| *byte == b'.').next()
-                == Some(b"vector")
     }
 }

@@ -171,7 +171,7 @@ fn fill_run(
     for ((row, source), result) in rows.iter().zip(sources).zip(results) {
         let key = key_of(filling, row)?;
         let (sqlstate, message) = match result {
-            Ok(embedding) => match store(filling, stores, &key, source, Vector::new(&embedding)?, manner.isolated)? {
+            Ok(embedding) => match store(filling, stores, &key, source, filling.value(&embedding)?, manner.isolated)? {
                 Stored::Yes => {
                     filled.embedded += 1;
                     if filling.has_failures {

@@ -1,5 +1,6 @@
 //! The record of a managed column, and the statements that fill its pending rows.
 
+use clip::Embedding;
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -8,6 +9,7 @@ use crate::pg::messages::{broken_extension, broken_statement};
 use crate::pg::roles::Extension;
 use crate::pg::spi::{read, required};
 use crate::pg::text::{ServerText, Text};
+use crate::pg::vector::{Vector, VectorType};
 
 /// A managed column with a key, as it is in the catalogs now.
 pub struct Filling {
@@ -82,6 +84,12 @@ impl Filling {
             })
         });
         found.map_err(|error| broken_statement(&error.to_string()))
+    }
+
+    /// Returns an embedding as a value of the column.
+    pub fn value(&self, embedding: &Embedding) -> Result<Vector, ErrorReport> {
+        let kind = VectorType::of(self.target_type);
+        kind.ok_or_else(|| broken_extension("the column has a type of another extension"))?.value(embedding)
     }
 
     /// Returns the argument types of a statement with one value and a key.

@@ -197,7 +197,7 @@ fn embed(row: &Row<'_>, columns: Columns, source: Varlena<'_>, column: &Recorded
             let length = embedding.as_slice().len();
             match row.dimensions_of(columns.target).filter(|declared| *declared != length) {
                 Some(declared) => Err(other_dimensions(model, length, declared)),
-                None => Vector::new(&embedding),
+                None => columns.target_type.value(&embedding),
             }
         }
         // An interrupt is no failure of the row: it ends the statement.

@@ -13,6 +13,11 @@ pub fn regclass<'a>(relation: pg_sys::Oid) -> DatumWithOid<'a> {
     unsafe { DatumWithOid::new(relation, pg_sys::REGCLASSOID) }
 }
 
+/// Returns a relation or NULL as an argument of a statement.
+pub fn optional_regclass<'a>(relation: Option<pg_sys::Oid>) -> DatumWithOid<'a> {
+    relation.map_or(DatumWithOid::null_oid(pg_sys::REGCLASSOID), regclass)
+}
+
 /// Returns a name as an argument of a statement.
 pub fn name(name: &CStr) -> DatumWithOid<'_> {
     struct Name<'a>(&'a CStr);

@@ -9,7 +9,7 @@ use pgrx::prelude::*;
 use super::forward;
 use super::prepared::settings;
 use super::select::{ef_search, select};
-use crate::pg::arguments::{name, regclass, text};
+use crate::pg::arguments::{name, optional_regclass, regclass, text};
 use crate::pg::messages::{broken_extension, null_argument};
 use crate::pg::roles::{Extension, with_settings};
 use crate::pg::spi::read;
@@ -29,11 +29,12 @@ fn clip_near_duplicates(
     max_distance: Option<f64>,
     filter: Option<Varlena<'_>>,
     neighbours: Option<i32>,
+    index: Option<pg_sys::Oid>,
 ) -> Result<Pairs, ErrorReport> {
     let extension = Extension::find().ok_or_else(|| broken_extension("the extension does not exist"))?;
-    let arguments = arguments(relation, target, max_distance, filter, neighbours)?;
+    let arguments = arguments(relation, target, max_distance, filter, neighbours, index)?;
     let found = extension.as_owner(|schema| {
-        let question = format!("SELECT {schema}._clip_duplicates_sql($1, $2, $4, $3, $5)");
+        let question = format!("SELECT {schema}._clip_duplicates_sql($1, $2, $4, $3, $5, $6)");
         read(&question, &arguments, |row| row.get::<ServerText>(1))
     });
     let statement =
@@ -53,9 +54,11 @@ fn clip_duplicate_groups(
     max_distance: Option<f64>,
     filter: Option<Varlena<'_>>,
     neighbours: Option<i32>,
+    index: Option<pg_sys::Oid>,
 ) -> Result<TableIterator<'static, (name!(group_number, Option<i32>), name!(key, Option<ServerText>))>, ErrorReport> {
-    let arguments = arguments(relation, target, max_distance, filter, neighbours)?;
-    let rows = forward("_clip_duplicate_groups($1, $2, $3, $4, $5)", &arguments, |row| Ok((row.get(1)?, row.get(2)?)))?;
+    let arguments = arguments(relation, target, max_distance, filter, neighbours, index)?;
+    let rows =
+        forward("_clip_duplicate_groups($1, $2, $3, $4, $5, $6)", &arguments, |row| Ok((row.get(1)?, row.get(2)?)))?;
     Ok(TableIterator::new(rows))
 }
 
@@ -65,13 +68,15 @@ fn arguments<'a>(
     max_distance: Option<f64>,
     filter: Option<Varlena<'a>>,
     neighbours: Option<i32>,
-) -> Result<[DatumWithOid<'a>; 5], ErrorReport> {
+    index: Option<pg_sys::Oid>,
+) -> Result<[DatumWithOid<'a>; 6], ErrorReport> {
     Ok([
         regclass(relation.ok_or_else(|| null_argument("relation"))?),
         name(target.ok_or_else(|| null_argument("target"))?),
         max_distance.into(),
         text(filter),
         neighbours.into(),
+        optional_regclass(index),
     ])
 }
 
@@ -96,6 +101,7 @@ fn clip_index_recall(
     queries: Option<RawDatum>,
     time_limit: Option<RawDatum>,
     model: Option<Varlena<'_>>,
+    index: Option<pg_sys::Oid>,
 ) -> Result<Recall, ErrorReport> {
     // SAFETY: the SQL declaration gives the arguments these types.
     let passed = |argument: Option<RawDatum>, kind| unsafe { DatumWithOid::new(argument, kind) };
@@ -108,8 +114,9 @@ fn clip_index_recall(
         passed(queries, pg_sys::TEXTARRAYOID),
         passed(time_limit, pg_sys::INTERVALOID),
         text(model),
+        optional_regclass(index),
     ];
-    let rows = forward("_clip_index_recall($1, $2, $3, $4, $5, $6, $7, $8)", &arguments, |row| {
+    let rows = forward("_clip_index_recall($1, $2, $3, $4, $5, $6, $7, $8, $9)", &arguments, |row| {
         Ok((row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
     })?;
     Ok(TableIterator::new(rows))

@@ -17,7 +17,7 @@ use pgrx::datum::{DatumWithOid, Uuid};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use crate::pg::arguments::{name, regclass, text};
+use crate::pg::arguments::{name, optional_regclass, regclass, text};
 use crate::pg::messages::{broken_extension, null_argument};
 use crate::pg::roles::Extension;
 use crate::pg::spi::{Row, read, required};
@@ -96,8 +96,9 @@ fn clip_search(
     per: Option<&CStr>,
     per_size: Option<i32>,
     exclude: Option<RawDatum>,
+    index: Option<pg_sys::Oid>,
 ) -> Result<Found, ErrorReport> {
-    let wanted = Search { relation, k, target, filter, key_column, min_relevance, per, per_size, exclude };
+    let wanted = Search { relation, k, target, filter, key_column, min_relevance, per, per_size, exclude, index };
     search(wanted, query.map(Query::Text), model)
 }
 
@@ -115,8 +116,9 @@ fn clip_search_image(
     per: Option<&CStr>,
     per_size: Option<i32>,
     exclude: Option<RawDatum>,
+    index: Option<pg_sys::Oid>,
 ) -> Result<Found, ErrorReport> {
-    let wanted = Search { relation, k, target, filter, key_column, min_relevance, per, per_size, exclude };
+    let wanted = Search { relation, k, target, filter, key_column, min_relevance, per, per_size, exclude, index };
     search(wanted, query.map(Query::Image), model)
 }
 
@@ -133,9 +135,10 @@ fn clip_search_vector(
     per: Option<&CStr>,
     per_size: Option<i32>,
     exclude: Option<RawDatum>,
+    index: Option<pg_sys::Oid>,
 ) -> Result<Found, ErrorReport> {
     let query = query.ok_or_else(|| null_argument("query"))?;
-    let wanted = Search { relation, k, target, filter, key_column, min_relevance, per, per_size, exclude };
+    let wanted = Search { relation, k, target, filter, key_column, min_relevance, per, per_size, exclude, index };
     // The vector may be the embedding of a text.
     let prepared = wanted.prepare(false)?;
     let kind = vector_type(&prepared.extension)?;
@@ -156,10 +159,11 @@ fn clip_hybrid_search(
     configuration: Option<pg_sys::Oid>,
     model: Option<Varlena<'_>>,
     key_column: Option<&CStr>,
+    index: Option<pg_sys::Oid>,
 ) -> Result<FoundTogether, ErrorReport> {
     let query = query.ok_or_else(|| null_argument("query"))?;
     let words = words.ok_or_else(|| null_argument("words"))?;
-    let prepared = prepare_hybrid(relation, k, target, filter, key_column, words)?;
+    let prepared = prepare_hybrid(relation, k, target, filter, key_column, words, index)?;
     let vector = prepared.column.embed(Query::Text(query), model)?;
     // SAFETY: the datums are of these types and live as long as the call.
     let (vector, configuration) = unsafe {
@@ -198,11 +202,12 @@ fn clip_search_sql(
     k: Option<i32>,
     target: Option<&CStr>,
     filter: Option<Varlena<'_>>,
+    index: Option<pg_sys::Oid>,
 ) -> Result<Option<ServerText>, ErrorReport> {
     let target = target.ok_or_else(|| null_argument("target"))?;
-    let arguments =
-        [regclass(relation.ok_or_else(|| null_argument("relation"))?), k.into(), name(target), text(filter)];
-    Ok(forward("_clip_search_sql($1, $2, $3, $4)", &arguments, |row| row.get(1))?.pop().flatten())
+    let relation = regclass(relation.ok_or_else(|| null_argument("relation"))?);
+    let arguments = [relation, k.into(), name(target), text(filter), optional_regclass(index)];
+    Ok(forward("_clip_search_sql($1, $2, $3, $4, $5)", &arguments, |row| row.get(1))?.pop().flatten())
 }
 
 type Typical = TableIterator<'static, (name!(mean, Option<f64>), name!(deviation, Option<f64>))>;

@@ -8,7 +8,7 @@ use pgrx::prelude::*;
 
 use super::column::{Model, SearchColumn};
 use super::select::{ef_search, select};
-use crate::pg::arguments::{name, optional_name, regclass, text};
+use crate::pg::arguments::{name, optional_name, optional_regclass, regclass, text};
 use crate::pg::messages::{broken_extension, null_argument};
 use crate::pg::roles::{Extension, with_settings};
 use crate::pg::spi::{Row, read, required};
@@ -30,6 +30,7 @@ pub struct Search<'a> {
     pub per: Option<&'a CStr>,
     pub per_size: Option<i32>,
     pub exclude: Option<RawDatum>,
+    pub index: Option<pg_sys::Oid>,
 }
 
 /// A validated search with its statements.
@@ -56,8 +57,9 @@ impl<'a> Search<'a> {
             let [k, per_size] = [self.k, self.per_size].map(|number| i64::from(number.unwrap_or(1).max(1)));
             k.saturating_mul(per_size).saturating_mul(4)
         });
-        let more = [self.min_relevance.into(), per, self.per_size.into(), exclude, by_image.into()];
-        let function = "_clip_search_statements($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+        let index = optional_regclass(self.index);
+        let more = [self.min_relevance.into(), per, self.per_size.into(), exclude, index, by_image.into()];
+        let function = "_clip_search_statements($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
         let mut prepared = prepare(function, self.relation, self.k, self.target, self.filter, self.key_column, more)?;
         prepared.rows_of_groups = rows_of_groups;
         Ok(prepared)
@@ -72,9 +74,10 @@ pub fn prepare_hybrid<'a>(
     filter: Option<Varlena<'a>>,
     key_column: Option<&'a CStr>,
     words: &'a CStr,
+    index: Option<pg_sys::Oid>,
 ) -> Result<Prepared<'a>, ErrorReport> {
-    let function = "_clip_hybrid_statements($1, $6, $2, $3, $4, $5)";
-    prepare(function, relation, k, target, filter, key_column, [name(words)])
+    let function = "_clip_hybrid_statements($1, $6, $2, $3, $4, $5, $7)";
+    prepare(function, relation, k, target, filter, key_column, [name(words), optional_regclass(index)])
 }
 
 /// Gets the statements as the extension's owner, because a role that searches through a view may not be able to use our schema.

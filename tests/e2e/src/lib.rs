@@ -108,8 +108,19 @@ pub fn specification(settings: &[&str]) {
     std::fs::create_dir(cluster.models().join("broken")).unwrap();
     let tests = root().join("tests/pg_regress");
     // The order matters: `surface` drops and creates the extension.
-    let names =
-        ["text", "image", "batch", "errors", "settings", "privileges", "auto_embed", "zero_shot", "search", "surface"];
+    let names = [
+        "text",
+        "image",
+        "batch",
+        "errors",
+        "settings",
+        "privileges",
+        "auto_embed",
+        "halfvec",
+        "zero_shot",
+        "search",
+        "surface",
+    ];
     let written = std::fs::read_dir(tests.join("sql")).unwrap().count();
     assert_eq!(names.len(), written, "a file of tests/pg_regress/sql is not run");
     // `make one SQL=errors` runs one file.

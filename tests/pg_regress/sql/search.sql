@@ -52,7 +52,7 @@ SELECT scans(clip_search_sql('thing', 5, filter => 'kind = 7'));
 SELECT scans(clip_search_sql('thing', 5, filter => 'id < 10'));
 CREATE FUNCTION statements(filter text DEFAULT NULL, min_relevance float8 DEFAULT NULL, per name DEFAULT NULL, per_size int DEFAULT 1, exclude jsonb DEFAULT NULL,
   OUT nearest text, OUT exact text) LANGUAGE sql AS $$
-SELECT nearest, exact FROM _clip_search_statements('thing', 5, 'embedding', filter, NULL, min_relevance, per, per_size, exclude, false) $$;
+SELECT nearest, exact FROM _clip_search_statements('thing', 5, 'embedding', filter, NULL, min_relevance, per, per_size, exclude, NULL, false) $$;
 SELECT scans(nearest) FROM statements();
 SELECT scans(exact) FROM statements();
 SELECT scans(nearest) FROM statements(min_relevance => 3);
@@ -163,7 +163,7 @@ INSERT INTO parted SELECT id, embedding FROM thing WHERE id < 20;
 CREATE INDEX ON parted USING hnsw (embedding vector_cosine_ops);
 SELECT key FROM clip_search_vector('parted', '[1,0,0]', 2, filter => 'id > 8', key_column => 'id');
 -- Indexes of partitions alone may leave out what the partitioned table has no index to be known by.
-SELECT relation, may_omit FROM (VALUES ('parted', 'embedding'), ('"odd%s\1"', 'an %embedding'), ('titled', 'embedding')) AS r (relation, target), _clip_searched(relation::regclass, target, NULL, '$1');
+SELECT relation, may_omit FROM (VALUES ('parted', 'embedding'), ('"odd%s\1"', 'an %embedding'), ('titled', 'embedding')) AS r (relation, target), _clip_searched(relation::regclass, target, NULL, '$1', NULL);
 -- An index by another measure does not order as the cosine does.
 CREATE INDEX ON "odd%s\1" USING hnsw ("an %embedding" vector_l1_ops);
 SELECT clip_search_sql('"odd%s\1"', 3, 'an %embedding') LIKE '%<=>%<=>%' AS cosine, _clip_vector_index('"odd%s\1"', 'an %embedding') IS NULL AS none;
@@ -318,7 +318,7 @@ SELECT key, vector_place, words_place FROM clip_hybrid_search('item', 'cat', 'wo
 SELECT * FROM clip_hybrid_search('item', 'cat', 'title', 5, model => 'narrow');
 SELECT * FROM clip_hybrid_search('item', 'cat', 'nothing', 5, model => 'narrow');
 SELECT * FROM clip_hybrid_search('titled', 'cat', 'title');
-SELECT * FROM scans(replace((_clip_hybrid_statements('thing', 'words', 5, 'embedding', 'id > 0', NULL)).nearest, '$2', 'websearch_to_tsquery(''english'', ''lamp'')')) ORDER BY 1 COLLATE "C";
+SELECT * FROM scans(replace((_clip_hybrid_statements('thing', 'words', 5, 'embedding', 'id > 0', NULL, NULL)).nearest, '$2', 'websearch_to_tsquery(''english'', ''lamp'')')) AS s (line) ORDER BY line COLLATE "C";
 -- Near-duplicates: pairs once, groups, only new ones; by the index.
 CREATE TABLE photo (id int PRIMARY KEY, embedding vector(3));
 INSERT INTO photo SELECT i, ARRAY[cos(i), sin(i), 0]::vector FROM generate_series(1, 6) AS i;
@@ -334,7 +334,7 @@ SELECT * FROM clip_near_duplicates('photo', max_distance => -0.1);
 SELECT * FROM clip_near_duplicates('photo', max_distance => 'NaN');
 SELECT * FROM clip_near_duplicates('photo', neighbours => 0);
 SELECT * FROM clip_near_duplicates('other_thing');
-SELECT scans(replace(_clip_duplicates_sql('thing', 'embedding', 'id > 19990', 0.01, 5), '$1', '0.01'));
+SELECT scans(replace(_clip_duplicates_sql('thing', 'embedding', 'id > 19990', 0.01, 5, NULL), '$1', '0.01'));
 -- How good the index is.
 CREATE TABLE ball AS SELECT ARRAY[sin(i * 12.9898), sin(i * 78.233), sin(i * 37.719)]::vector(3) AS embedding FROM generate_series(1, 20000) AS i;
 CREATE INDEX ON ball USING hnsw (embedding vector_cosine_ops);

@@ -79,8 +79,8 @@ fn dumps_restore_everything_and_compute_nothing() {
              SET search_path = '';
              SELECT tools.clip_auto_embed('own.by_row', 'body', model => 'narrow', on_error => 'null');
              SELECT tools.clip_auto_embed('own.by_statement', 'body', model => 'narrow', mode => 'statement');
-             SELECT tools.clip_auto_embed('own.by_queue', 'body', model => 'narrow', mode => 'queue', on_error => 'skip');
-             SELECT tools.clip_auto_embed('own.parts', 'body', model => 'narrow');
+             SELECT tools.clip_auto_embed('own.by_queue', 'body', model => 'narrow', mode => 'queue', on_error => 'skip', type => 'halfvec');
+             SELECT tools.clip_auto_embed('own.parts', 'body', model => 'narrow', type => 'halfvec');
              CREATE TABLE own.adopted AS SELECT 1 AS id, tools.clip_embed_text('mine', 'narrow')::vectors.vector(32) AS embedding;
              SELECT tools.clip_adopt('own.adopted', 'embedding', 'narrow');
              INSERT INTO own.by_row SELECT i, 'row ' || i FROM pg_catalog.generate_series(1, 100) AS i;

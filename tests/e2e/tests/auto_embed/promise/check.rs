@@ -40,7 +40,7 @@ fn wrong(client: &mut Client, table: &Table) -> Result<Vec<String>, Error> {
         };
         let query = format!(
             "SELECT concat_ws(' ', t.tableoid::regclass, {}, left(t.body::text, 100), t.note, t.xmin, distance) FROM {name} AS t, \
-             LATERAL (SELECT CASE WHEN {} THEN t.{target} <=> {embedded} END AS distance) AS d \
+             LATERAL (SELECT CASE WHEN {} THEN t.{target}::vector <=> {embedded} END AS distance) AS d \
              WHERE t.{target} IS NOT NULL AND (distance <= 1e-4) IS NOT TRUE",
             table.key_list(),
             table.is_embeddable()

@@ -133,8 +133,11 @@ fn every_vector_belongs_to_the_source_of_its_row() {
     for table in TABLES {
         client.batch_execute(&table.create()).unwrap();
         let attach = format!(
-            "SELECT clip_auto_embed('{}', 'body', model => 'narrow', mode => '{}', on_error => '{}')",
-            table.name, table.mode, table.on_error
+            "SELECT clip_auto_embed('{}', 'body', model => 'narrow', mode => '{}', on_error => '{}', type => '{}')",
+            table.name,
+            table.mode,
+            table.on_error,
+            table.target()
         );
         client.batch_execute(&attach).unwrap();
     }

@@ -117,6 +117,14 @@ impl Table {
         self.source == "bytea"
     }
 
+    /// Returns the type of the embeddings.
+    pub fn target(&self) -> &'static str {
+        match self.key {
+            Key::Region | Key::Uuid => "halfvec",
+            _ => "vector",
+        }
+    }
+
     pub fn is_tolerant(&self) -> bool {
         self.on_error != "error"
     }

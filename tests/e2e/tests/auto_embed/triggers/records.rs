@@ -118,9 +118,10 @@ fn the_type_of_an_embedding_column_can_be_set_again() {
             assert_eq!(count(&mut client, "SELECT count(*) FROM t WHERE embedding IS NOT NULL"), 1, "{mode}: {change}");
         }
         for change in [
-            "ALTER embedding TYPE halfvec(32)",
+            "ALTER embedding TYPE sparsevec(32)",
             "ALTER embedding TYPE text",
             "ALTER embedding TYPE vector(2) USING NULL",
+            "ALTER embedding TYPE halfvec(2) USING NULL",
         ] {
             let found = code(&mut client, &format!("ALTER TABLE t {change}"));
             assert_eq!(found, Some(SqlState::DATATYPE_MISMATCH), "{mode}: {change}");
@@ -130,6 +131,12 @@ fn the_type_of_an_embedding_column_can_be_set_again() {
             &mut client,
             "SELECT count(*) = 1 FROM t WHERE embedding <=> clip_embed_text(title, 'narrow') < 1e-6",
         );
+        // The other type of an embedding column, in which its indexes are not defined.
+        assert_eq!(code(&mut client, "ALTER TABLE t ALTER embedding TYPE halfvec(32)"), None, "{mode}");
+        let rounded = "SELECT count(*) = 1 FROM t WHERE embedding = clip_embed_text(title, 'narrow')::halfvec";
+        wait_until(&mut client, rounded);
+        client.batch_execute("UPDATE t SET title = 'a tree'").unwrap();
+        wait_until(&mut client, rounded);
         // A column with a record of its model only.
         client.batch_execute("SELECT clip_auto_embed_drop('t')").unwrap();
         assert_eq!(code(&mut client, "ALTER TABLE t ALTER embedding TYPE vector(32)"), None);

@@ -156,7 +156,7 @@ fn searches_ignore_objects_of_others_in_the_search_path() {
     // The statement of a hybrid search.
     client.batch_execute("RESET search_path").unwrap();
     let hybrid: String = client
-        .query_one("SELECT (_clip_hybrid_statements('item', 'words', 3, 'embedding', NULL, NULL)).nearest", &[])
+        .query_one("SELECT (_clip_hybrid_statements('item', 'words', 3, 'embedding', NULL, NULL, NULL)).nearest", &[])
         .unwrap()
         .get(0);
     client.batch_execute("SET search_path = trap, pg_catalog, public").unwrap();

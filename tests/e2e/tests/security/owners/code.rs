@@ -101,17 +101,26 @@ fn a_table_that_cannot_be_read_hides_no_other_table() {
     assert_eq!(count(&mut superuser, "SELECT count(*) FROM clip_auto_embed_status WHERE relation = 'big'"), 0);
 }
 
-/// The row trigger writes pgvector's type `vector` of the declared length, and nothing else.
+/// The row trigger writes the types `vector` and `halfvec` of pgvector with the declared length, and nothing else.
 #[test]
 fn a_trigger_on_another_type_writes_nothing() {
     let cluster = Cluster::start();
     let mut eve = eve(&cluster);
     let digest: String =
         cluster.connect().query_one("SELECT digest FROM clip_models WHERE name = 'narrow'", &[]).unwrap().get(0);
+    // Types that look like pgvector's.
+    eve.batch_execute(
+        "CREATE SCHEMA other; CREATE TYPE other.halfvec AS (x real); CREATE DOMAIN domain_of_vector AS vector(32)",
+    )
+    .unwrap();
     for (kind, expected) in [
         ("sparsevec(32)", SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE),
-        ("halfvec(32)", SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE),
+        ("bit(32)", SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE),
+        ("real[]", SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE),
+        ("other.halfvec", SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE),
+        ("domain_of_vector", SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE),
         ("vector(2)", SqlState::DATA_EXCEPTION),
+        ("halfvec(2)", SqlState::DATA_EXCEPTION),
     ] {
         eve.batch_execute(&format!(
             "DROP TABLE IF EXISTS t; CREATE TABLE t (id int PRIMARY KEY, title text, e {kind});
@@ -127,6 +136,15 @@ fn a_trigger_on_another_type_writes_nothing() {
             WHEN (new.title IS NOT NULL OR new.e IS NOT NULL) EXECUTE FUNCTION clip_auto_embed_row('row', 'narrow', '', 'error', 'replace')",
     )
     .unwrap();
+    assert_eq!(code(&mut eve, "INSERT INTO t VALUES (1, 'a cat')"), Some(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE));
+    // A column without a declared length gets the length of the model.
+    eve.batch_execute(&format!(
+        "DROP TABLE t; CREATE TABLE t (id int PRIMARY KEY, title text, e halfvec); CREATE TRIGGER t BEFORE INSERT OR UPDATE ON t FOR EACH ROW
+            WHEN (new.title IS NOT NULL OR new.e IS NOT NULL) EXECUTE FUNCTION clip_auto_embed_row('row', 'narrow', '{digest}', 'error', 'replace');
+         INSERT INTO t VALUES (1, 'a cat')"
+    ))
+    .unwrap();
+    assert_eq!(count(&mut eve, "SELECT count(*) FROM t WHERE e = clip_embed_text(title, 'narrow')::halfvec"), 1);
     cluster.assert_no_crash();
 }
 
