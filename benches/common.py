@@ -38,6 +38,12 @@ def save(name: str, result: dict) -> None:
     print(f"bench: wrote target/bench/{name}.json", flush=True)
 
 
+def table(titles: list[str], rows: list[list]) -> str:
+    cells = [[str(cell) for cell in row] for row in rows]
+    lines = ["| " + " | ".join(titles) + " |", "|" + "---|" * len(titles)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in cells])
+
+
 def machine() -> dict:
     """Describes the machine and the software of the measurement."""
     cpu = next(line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name"))

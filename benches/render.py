@@ -8,7 +8,7 @@ import matplotlib
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
 
-from common import OUT, ROOT
+from common import OUT, ROOT, table
 
 DOCS = ROOT / "docs"
 PAGES = [DOCS / "project/performance.md", DOCS / "design/search.md"]
@@ -18,12 +18,6 @@ OURS, INT8, THEIRS, THEIRS_INT8 = "#336791", "#7fb3d5", "#909090", "#c8c8c8"
 def load(name: str) -> dict | None:
     file = OUT / f"{name}.json"
     return json.loads(file.read_text()) if file.exists() else None
-
-
-def table(titles: list[str], rows: list[list]) -> str:
-    cells = [[str(cell) for cell in row] for row in rows]
-    lines = ["| " + " | ".join(titles) + " |", "|" + "---|" * len(titles)]
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in cells])
 
 
 def where(parts: dict[str, dict | None]) -> str:

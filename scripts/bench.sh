@@ -6,6 +6,8 @@
 #                       plots from them into docs/
 #   bench.sh quick      measures the embedded model in a minute, and prints some lines
 #   bench.sh tight      measures the recall in tables with tight groups, in ten minutes, and prints a table
+#   bench.sh scale      measures indexes that need less memory, and writes docs/operations/scale.md. PG_CLIP_BENCH_ROWS=10000
+#                       selects the numbers of rows, PG_CLIP_BENCH_MEMORY=6GB the memory to build an index
 #
 # Installs its requirements into target/python (torch and transformers, some gigabytes) or, for quick, target/python-quick.
 # The server and its models are in TMPDIR, by default /tmp: up to 15 GB, which must be on a disk, not in memory.
@@ -27,9 +29,13 @@ start() {
     psql -Xqc 'CREATE EXTENSION pg_clip CASCADE' 2>/dev/null
 }
 
-case ${1:-} in quick | tight)
+# The measured programs are built already. This records their commit, because a commit during the run is not measured.
+PG_CLIP_BENCH_COMMIT=$(git rev-parse --short HEAD)
+export PG_CLIP_BENCH_COMMIT
+
+case ${1:-} in quick | tight | scale)
     scripts/dev/environment.sh target/python-quick benches/requirements-quick.txt
-    start "maintenance_work_mem = '2GB'"
+    start "maintenance_work_mem = '2GB'" "shared_buffers = '1GB'" "wal_level = minimal" "max_wal_senders = 0" "max_wal_size = '32GB'"
     target/python-quick/bin/python "benches/$1.py"
     exit
     ;;
@@ -47,9 +53,6 @@ if [ "${parts[*]}" != render ]; then
     export PG_CLIP_BENCH_MODELS=$scratch/models
     pgclip() { target/release/pgclip --model-path "$scratch/models" --onnxruntime target/onnxruntime/libonnxruntime.so "$@"; }
     mkdir -p target/bench
-    # The measured programs are built already. This records their commit, because a commit during the run is not measured.
-    PG_CLIP_BENCH_COMMIT=$(git rev-parse --short HEAD)
-    export PG_CLIP_BENCH_COMMIT
     {
         pgclip add emoji models/emoji
         pgclip add vit-b-32 target/full-size/vit-b-32 --logit-scale 100

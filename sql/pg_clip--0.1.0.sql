@@ -711,6 +711,15 @@ SELECT f.index, f.method, f.before, f.after, format('OPERATOR(%I.%s)', @extschem
 $$;
 COMMENT ON FUNCTION _clip_vector_indexes(regclass, name) IS 'internal: indexes that searches of a column can use';
 
+CREATE FUNCTION _clip_other_indexes(relation regclass, target name, index regclass) RETURNS oid[]
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+WITH others AS (SELECT i.index FROM @extschema@._clip_vector_indexes(relation, target) AS i WHERE i.index <> _clip_other_indexes.index)
+SELECT ARRAY(SELECT o.index::oid FROM others AS o UNION SELECT p.relid FROM others AS o, pg_partition_tree(o.index) AS p)
+$$;
+COMMENT ON FUNCTION _clip_other_indexes(regclass, name, regclass) IS 'internal: indexes that a search by a named index does not use, those of partitions included';
+
 CREATE FUNCTION _clip_vector_index(relation regclass, target name) RETURNS regclass
 	LANGUAGE sql STABLE
 	SET search_path = pg_catalog, pg_temp
@@ -1672,7 +1681,7 @@ AS $$
 SELECT i.indexrelid::regclass, c.relname, am.amname <> 'hnsw',
        format('CREATE INDEX %I ON %s USING %I (%s %I.%I)%s', @extschema@._clip_shadow_name(c.relname), relation, am.amname,
               CASE WHEN v.index IS NULL OR v.before || v.after = '' THEN quote_ident(shadow)
-              ELSE format('(%s)', v.before || quote_ident(shadow) || regexp_replace(v.after, '\([0-9]+\)$', format('(%s)', dimensions))) END,
+              ELSE format('(%s)', v.before || quote_ident(shadow) || regexp_replace(v.after, '\([0-9]+\)$', format('(%s)', _clip_reembed_indexes.dimensions))) END,
               n.nspname, oc.opcname,
               ' WITH (' || (SELECT string_agg(format('%I = %L', split_part(o.option, '=', 1), substr(o.option, strpos(o.option, '=') + 1)), ', ' ORDER BY o.i)
                               FROM unnest(c.reloptions) WITH ORDINALITY AS o (option, i)) || ')')

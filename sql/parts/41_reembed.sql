@@ -9,7 +9,7 @@ AS $$
 SELECT i.indexrelid::regclass, c.relname, am.amname <> 'hnsw',
        format('CREATE INDEX %I ON %s USING %I (%s %I.%I)%s', @extschema@._clip_shadow_name(c.relname), relation, am.amname,
               CASE WHEN v.index IS NULL OR v.before || v.after = '' THEN quote_ident(shadow)
-              ELSE format('(%s)', v.before || quote_ident(shadow) || regexp_replace(v.after, '\([0-9]+\)$', format('(%s)', dimensions))) END,
+              ELSE format('(%s)', v.before || quote_ident(shadow) || regexp_replace(v.after, '\([0-9]+\)$', format('(%s)', _clip_reembed_indexes.dimensions))) END,
               n.nspname, oc.opcname,
               ' WITH (' || (SELECT string_agg(format('%I = %L', split_part(o.option, '=', 1), substr(o.option, strpos(o.option, '=') + 1)), ', ' ORDER BY o.i)
                               FROM unnest(c.reloptions) WITH ORDINALITY AS o (option, i)) || ')')

@@ -7,12 +7,13 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::forward;
+use super::named_index::with_index;
 use super::prepared::settings;
 use super::select::{ef_search, select};
 use crate::pg::arguments::{name, optional_regclass, regclass, text};
 use crate::pg::messages::{broken_extension, null_argument};
 use crate::pg::roles::{Extension, with_settings};
-use crate::pg::spi::read;
+use crate::pg::spi::{Row, read};
 use crate::pg::text::ServerText;
 use crate::pg::values::RawDatum;
 use crate::pg::varlena::Varlena;
@@ -40,9 +41,9 @@ fn clip_near_duplicates(
     let statement =
         found.ok().flatten().flatten().ok_or_else(|| broken_extension("a function returned no statement"))?;
     let ef_search = ef_search(neighbours.unwrap_or_default().saturating_mul(2));
-    let pairs = with_settings(&settings(&ef_search), || {
-        select(statement.bytes(), &[max_distance.into()], |row| Ok((row.get(1)?, row.get(2)?, row.get(3)?)))
-    })?;
+    let run = || select(statement.bytes(), &[max_distance.into()], |row| Ok((row.get(1)?, row.get(2)?, row.get(3)?)));
+    let (relation, target) = column(relation, target)?;
+    let pairs = with_index(relation, target, index, || with_settings(&settings(&ef_search), run))?;
     Ok(TableIterator::new(pairs))
 }
 
@@ -62,6 +63,11 @@ fn clip_duplicate_groups(
     Ok(TableIterator::new(rows))
 }
 
+fn column(relation: Option<pg_sys::Oid>, target: Option<&CStr>) -> Result<(pg_sys::Oid, &CStr), ErrorReport> {
+    let relation = relation.ok_or_else(|| null_argument("relation"))?;
+    Ok((relation, target.ok_or_else(|| null_argument("target"))?))
+}
+
 fn arguments<'a>(
     relation: Option<pg_sys::Oid>,
     target: Option<&'a CStr>,
@@ -70,9 +76,10 @@ fn arguments<'a>(
     neighbours: Option<i32>,
     index: Option<pg_sys::Oid>,
 ) -> Result<[DatumWithOid<'a>; 6], ErrorReport> {
+    let (relation, target) = column(relation, target)?;
     Ok([
-        regclass(relation.ok_or_else(|| null_argument("relation"))?),
-        name(target.ok_or_else(|| null_argument("target"))?),
+        regclass(relation),
+        name(target),
         max_distance.into(),
         text(filter),
         neighbours.into(),
@@ -105,9 +112,10 @@ fn clip_index_recall(
 ) -> Result<Recall, ErrorReport> {
     // SAFETY: the SQL declaration gives the arguments these types.
     let passed = |argument: Option<RawDatum>, kind| unsafe { DatumWithOid::new(argument, kind) };
+    let (relation, target) = column(relation, target)?;
     let arguments = [
-        regclass(relation.ok_or_else(|| null_argument("relation"))?),
-        name(target.ok_or_else(|| null_argument("target"))?),
+        regclass(relation),
+        name(target),
         sample.into(),
         k.into(),
         passed(ef_search, pg_sys::INT4ARRAYOID),
@@ -116,8 +124,9 @@ fn clip_index_recall(
         text(model),
         optional_regclass(index),
     ];
-    let rows = forward("_clip_index_recall($1, $2, $3, $4, $5, $6, $7, $8, $9)", &arguments, |row| {
-        Ok((row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+    let rows = with_index(relation, target, index, || {
+        let read = |row: &Row<'_>| Ok((row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?));
+        forward("_clip_index_recall($1, $2, $3, $4, $5, $6, $7, $8, $9)", &arguments, read)
     })?;
     Ok(TableIterator::new(rows))
 }

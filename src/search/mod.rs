@@ -6,6 +6,7 @@
 mod column;
 mod duplicates;
 mod errors;
+mod named_index;
 mod pending;
 mod prepared;
 mod query;

@@ -7,6 +7,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::column::{Model, SearchColumn};
+use super::named_index::with_index;
 use super::select::{ef_search, select};
 use crate::pg::arguments::{name, optional_name, optional_regclass, regclass, text};
 use crate::pg::messages::{broken_extension, null_argument};
@@ -37,6 +38,8 @@ pub struct Search<'a> {
 pub struct Prepared<'a> {
     pub extension: Extension,
     pub column: SearchColumn<'a>,
+    /// The index that the caller names.
+    index: Option<pg_sys::Oid>,
     k: usize,
     nearest: ServerText,
     /// The same search in a form that no index supports. None if no index can omit rows.
@@ -62,6 +65,7 @@ impl<'a> Search<'a> {
         let function = "_clip_search_statements($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
         let mut prepared = prepare(function, self.relation, self.k, self.target, self.filter, self.key_column, more)?;
         prepared.rows_of_groups = rows_of_groups;
+        prepared.index = self.index;
         Ok(prepared)
     }
 }
@@ -77,7 +81,8 @@ pub fn prepare_hybrid<'a>(
     index: Option<pg_sys::Oid>,
 ) -> Result<Prepared<'a>, ErrorReport> {
     let function = "_clip_hybrid_statements($1, $6, $2, $3, $4, $5, $7)";
-    prepare(function, relation, k, target, filter, key_column, [name(words), optional_regclass(index)])
+    let more = [name(words), optional_regclass(index)];
+    Ok(Prepared { index, ..prepare(function, relation, k, target, filter, key_column, more)? })
 }
 
 /// Gets the statements as the extension's owner, because a role that searches through a view may not be able to use our schema.
@@ -108,7 +113,7 @@ fn prepare<'a>(
         return Err(broken_extension("a function returned no statement"));
     };
     let k = k.and_then(|k| usize::try_from(k).ok()).unwrap_or_default();
-    Ok(Prepared { extension, column, k, nearest, exact, candidates, rows_of_groups: None })
+    Ok(Prepared { extension, column, index: None, k, nearest, exact, candidates, rows_of_groups: None })
 }
 
 impl Prepared<'_> {
@@ -118,13 +123,15 @@ impl Prepared<'_> {
         arguments: &[DatumWithOid<'_>],
         read: impl Fn(&Row<'_>) -> spi::SpiResult<T>,
     ) -> Result<Vec<T>, ErrorReport> {
-        let found = with_settings(&settings(&ef_search(self.candidates)), || {
+        let ef_search = ef_search(self.candidates);
+        let run = || {
             let found = select(self.nearest.bytes(), arguments, &read)?;
             match &self.exact {
                 Some(exact) if found.len() < self.k => select(exact.bytes(), arguments, &read),
                 _ => Ok(found),
             }
-        })?;
+        };
+        let found = self.by_index(|| with_settings(&settings(&ef_search), run))?;
         self.column.notice_pending();
         Ok(found)
     }
@@ -142,6 +149,10 @@ impl Prepared<'_> {
         Ok(found.into_iter().filter(|(_, is_relevant, _)| *is_relevant).map(|(_, _, row)| row).collect())
     }
 
+    fn by_index<T>(&self, run: impl FnOnce() -> Result<T, ErrorReport>) -> Result<T, ErrorReport> {
+        with_index(self.column.relation, self.column.target, self.index, run)
+    }
+
     /// Searches k groups in a growing number of nearest rows, and in all rows at last.
     fn run_grouped<T>(
         self,
@@ -154,7 +165,8 @@ impl Prepared<'_> {
             arguments[1] = limit.into();
             let candidates = self.candidates.max(limit.map_or(0, |limit| i32::try_from(limit).unwrap_or(i32::MAX)));
             let ef_search = ef_search(candidates);
-            with_settings(&settings(&ef_search), || select(statement.bytes(), &arguments, &read))
+            let run = || select(statement.bytes(), &arguments, &read);
+            self.by_index(|| with_settings(&settings(&ef_search), run))
         };
         // The last row has the largest rank.
         let is_complete = |found: &[(i32, bool, T)]| found.last().is_some_and(|(rank, ..)| *rank as usize >= self.k);

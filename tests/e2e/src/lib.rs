@@ -117,6 +117,7 @@ pub fn specification(settings: &[&str]) {
         "privileges",
         "auto_embed",
         "halfvec",
+        "indexes",
         "zero_shot",
         "search",
         "surface",

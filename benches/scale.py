@@ -1,0 +1,101 @@
+"""Measures columns and indexes that need less memory: vector, halfvec, and bits with re-ranking. Writes the table of
+docs/operations/scale.md."""
+
+import os
+import re
+import time
+
+import numpy as np
+
+from common import CORES, DATA, ROOT, connect, median, save, table, timed
+from search import SIZES, exact, load, real_vectors, rows_around
+
+QUERIES = 200
+PAGE = ROOT / "docs/operations/scale.md"
+
+# The type of the column, the index, and the rows that a search considers. None measures `clip_search_vector`.
+BITS = "binary_quantize(embedding)::bit(512)"
+KINDS = [
+    ("vector", "vector", "embedding vector_cosine_ops", (40, 100, 200, 400, 800, None)),
+    ("halfvec", "halfvec", "embedding halfvec_cosine_ops", (40, 100, 200, 400, 800, None)),
+    ("bits, re-ranked by halfvec", "halfvec", f"({BITS}) bit_hamming_ops", (100, 200, 400, 800, 1600, 3200, None)),
+]
+
+
+def held_out() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns texts around which rows are made, images, and other texts as queries."""
+    text, images, _ = real_vectors()
+    chosen = np.random.default_rng(5).choice(len(text), QUERIES, replace=False)
+    return np.delete(text, chosen, axis=0), images, text[chosen]
+
+
+def build(connection, kind: str, index: str) -> dict:
+    """Creates the table of one kind from the loaded rows, and its index."""
+    connection.execute("DROP TABLE IF EXISTS scaled")
+    connection.execute(f"CREATE TABLE scaled AS SELECT id, embedding::{kind}(512) AS embedding FROM item")
+    connection.execute("ALTER TABLE scaled ADD PRIMARY KEY (id)")
+    seconds = timed(lambda: connection.execute(f"CREATE INDEX scaled_idx ON scaled USING hnsw ({index})")) / 1e3
+    connection.execute("VACUUM ANALYZE scaled")
+    size = "SELECT pg_table_size('scaled'), pg_relation_size('scaled_idx')"
+    table_bytes, index_bytes = connection.execute(size).fetchone()
+    return {"build_s": seconds, "table_mb": table_bytes / 2**20, "index_mb": index_bytes / 2**20}
+
+
+def statement(kind: str, index: str, candidates: int | None) -> str:
+    if candidates is None:
+        return "SELECT key FROM clip_search_vector('scaled', %s::vector)"
+    if "bit" in index:
+        near = f"SELECT id, embedding FROM scaled ORDER BY {BITS} <~> binary_quantize($1)::bit(512) LIMIT {candidates}"
+        return f"SELECT id FROM ({near}) AS near ORDER BY embedding <=> $1 LIMIT 10".replace("$1", f"(SELECT %(query)s::{kind})")
+    return f"SELECT id FROM scaled ORDER BY embedding <=> %s::{kind} LIMIT 10"
+
+
+def measure(connection, kind: str, index: str, candidates: int | None, queries: np.ndarray, truth: np.ndarray) -> dict:
+    connection.execute(f"SET hnsw.ef_search = {min(candidates or 40, 1000)}")
+    connection.execute("SET hnsw.iterative_scan = relaxed_order")
+    asked = statement(kind, index, candidates)
+    times, hits = [], 0
+    for query, best in zip(queries, truth):
+        value = "[" + ",".join(f"{number:.7g}" for number in query) + "]"
+        begun = time.perf_counter()
+        rows = connection.execute(asked, {"query": value} if "%(query)s" in asked else (value,)).fetchall()
+        times.append((time.perf_counter() - begun) * 1e3)
+        hits += len({row[0] for row in rows} & set(best.tolist()))
+    return {"candidates": candidates, "recall": hits / truth.size, "ms": median(times)}
+
+
+def main() -> None:
+    text, images, queries = held_out()
+    sizes = []
+    for count in SIZES:
+        rows = rows_around(text, images, count)
+        truth = exact(rows, queries)
+        load(rows)
+        del rows
+        for name, kind, index, breadths in KINDS:
+            with connect() as connection:
+                connection.execute(f"SET maintenance_work_mem = '{os.environ.get('PG_CLIP_BENCH_MEMORY', '2GB')}'")
+                connection.execute(f"SET max_parallel_maintenance_workers = {max(1, CORES - 1)}")
+                found = build(connection, kind, index)
+                # Reads the index and the table into memory, as far as they fit.
+                measure(connection, kind, index, breadths[-2], queries, truth)
+                found["searches"] = [measure(connection, kind, index, breadth, queries, truth) for breadth in breadths]
+            sizes.append({"rows": count, "kind": name} | found)
+            print(f"bench: {sizes[-1]}", flush=True)
+            save("scale", {"sizes": sizes, "real": DATA.exists()})
+    write(sizes)
+
+
+def write(sizes: list[dict]) -> None:
+    titles = ["rows", "index", "table, MB", "index, MB", "build, s", "rows considered", "recall@10", "ms"]
+    lines = [[f"{of['rows']:,}", of["kind"], f"{of['table_mb']:,.0f}", f"{of['index_mb']:,.1f}", f"{of['build_s']:,.0f}",
+              search["candidates"] or "`clip_search_vector`", f"{search['recall']:.3f}", f"{search['ms']:.1f}"]
+             for of in sizes for search in of["searches"]]
+    block = re.compile(r"(<!-- scale -->\n).*?(<!-- /scale -->)", re.DOTALL)
+    page = PAGE.read_text()
+    PAGE.write_text(block.sub(lambda match: match[1] + table(titles, lines) + "\n" + match[2], page))
+    print(f"bench: wrote {PAGE.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+-- Indexes of other methods and forms: which one a search uses, and what is created next to them.
+\set SHOW_CONTEXT never
+\pset format unaligned
+SET clip.default_model = 'narrow';
+-- Lines of a plan that say how a table is read.
+CREATE FUNCTION index_scans(query text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE line text;
+BEGIN
+  SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off;
+  FOR line IN EXECUTE 'EXPLAIN (COSTS off) ' || replace(query, '$1', $q$clip_embed_text('thing 7')$q$) LOOP
+    IF line ~ 'Index Scan|Seq Scan|Sort Key' THEN RETURN NEXT trim(line, ' ->'); END IF;
+  END LOOP;
+END $$;
+
+-- An access method of another extension, which pg_clip does not know.
+CREATE ACCESS METHOD standin TYPE INDEX HANDLER hnswhandler;
+CREATE OPERATOR CLASS standin_cosine FOR TYPE vector USING standin AS
+  OPERATOR 1 <=> (vector, vector) FOR ORDER BY float_ops, FUNCTION 1 vector_negative_inner_product(vector, vector), FUNCTION 2 vector_norm(vector);
+CREATE TABLE thing (id int PRIMARY KEY, body text, embedding vector(32), words tsvector GENERATED ALWAYS AS (to_tsvector('english', body)) STORED);
+CREATE INDEX thing_standin ON thing USING standin (embedding standin_cosine);
+-- No second index next to it.
+SELECT clip_auto_embed('thing', 'body', mode => 'statement') LIKE '%CREATE INDEX%' AS creates;
+SELECT index FROM clip_auto_embed_status;
+INSERT INTO thing SELECT i, 'thing ' || i FROM generate_series(1, 3000) AS i;
+ANALYZE thing;
+SELECT index, method FROM _clip_vector_indexes('thing', 'embedding');
+SELECT * FROM index_scans(clip_search_sql('thing', 3));
+-- The index counts as one that may omit rows: the search runs again without it if fewer than k rows come back.
+SELECT may_omit FROM _clip_searched('thing', 'embedding', NULL, '$1', NULL);
+SET hnsw.max_scan_tuples = 100;
+SELECT count(*), min(key) > 2990 AS right FROM clip_search('thing', 'thing 7', 5, filter => 'id > 2990', index => 'thing_standin');
+SELECT count(*), min(key) > 2990 AS right FROM clip_search('thing', 'thing 7', 5, filter => 'id > 2990');
+RESET hnsw.max_scan_tuples;
+SELECT count(*) FROM clip_index_recall('thing');
+
+-- An index of bits is one, too.
+CREATE TABLE managed (id int PRIMARY KEY, body text, embedding vector(32));
+CREATE INDEX managed_bits ON managed USING hnsw ((binary_quantize(embedding)::bit(32)) bit_hamming_ops);
+SELECT clip_auto_embed('managed', 'body');
+SELECT index FROM clip_auto_embed_status WHERE relation = 'managed';
+DROP INDEX managed_bits;
+SELECT clip_auto_embed('managed', 'body');
+
+-- The argument selects one of several. HNSW on the column comes first, then HNSW on its bits, then other methods.
+CREATE INDEX thing_lists ON thing USING ivfflat (embedding vector_cosine_ops) WITH (lists = 10);
+CREATE INDEX thing_bits ON thing USING hnsw ((binary_quantize(embedding)::bit(32)) bit_hamming_ops);
+SELECT index FROM _clip_vector_indexes('thing', 'embedding');
+CREATE INDEX thing_hnsw ON thing USING hnsw (embedding vector_cosine_ops);
+CREATE INDEX thing_half ON thing USING hnsw ((embedding::halfvec(32)) halfvec_cosine_ops);
+CREATE INDEX thing_some ON thing USING hnsw (embedding vector_cosine_ops) WHERE id < 100;
+SELECT index, method, is_bits FROM _clip_vector_indexes('thing', 'embedding');
+SELECT * FROM index_scans(clip_search_sql('thing', 3, index => 'thing_bits'));
+SELECT * FROM index_scans(clip_search_sql('thing', 3, index => 'thing_half'));
+SELECT clip_search_sql('thing', 3, index => 'thing_pkey');
+SELECT clip_search_sql('thing', 3, index => 'thing');
+SELECT key FROM clip_search('thing', 'thing 7', 3, index => 'managed_pkey');
+-- The search uses the named index, whatever the server expects it to cost.
+CREATE FUNCTION scans_of(query text) RETURNS TABLE (index text, scans bigint) LANGUAGE plpgsql AS $$
+DECLARE
+  before jsonb := (SELECT jsonb_object_agg(indexrelname, pg_stat_get_xact_numscans(indexrelid)) FROM pg_stat_user_indexes WHERE relname = 'thing');
+BEGIN
+  EXECUTE 'SELECT count(*) FROM ' || query;
+  RETURN QUERY SELECT s.indexrelname::text, pg_stat_get_xact_numscans(s.indexrelid) - (before->>s.indexrelname::text)::bigint
+    FROM pg_stat_user_indexes AS s WHERE s.relname = 'thing' AND pg_stat_get_xact_numscans(s.indexrelid) > (before->>s.indexrelname::text)::bigint ORDER BY 1;
+END $$;
+SELECT name, s.index FROM (VALUES ('thing_hnsw'), ('thing_lists'), ('thing_standin'), ('thing_half'), ('thing_bits')) AS n (name),
+  scans_of(format('clip_search(''thing'', ''thing 7'', 3, index => %L)', name)) AS s;
+SELECT index FROM scans_of('clip_hybrid_search(''thing'', ''thing'', ''words'', 3, index => ''thing_lists'')');
+SELECT index FROM scans_of('clip_near_duplicates(''thing'', filter => ''id < 3'', index => ''thing_standin'')') WHERE index <> 'thing_pkey';
+SELECT index FROM scans_of('clip_duplicate_groups(''thing'', filter => ''id < 3'', index => ''thing_bits'')') WHERE index <> 'thing_pkey';
+SELECT index FROM scans_of('clip_index_recall(''thing'', k => 2, index => ''thing_half'')');
+-- Each finds the same rows.
+SELECT name, array_agg(s.key ORDER BY s.rank) FROM (VALUES ('thing_hnsw'), ('thing_standin'), ('thing_half'), ('thing_bits')) AS n (name),
+  clip_search('thing', 'thing 7', 3, index => name::regclass) AS s GROUP BY name ORDER BY name;
+-- By bits, a search reads more rows, and sorts them by their embeddings. Groups, filters and words work as with other indexes.
+SELECT clip_search_sql('thing', 3, filter => 'id > 10', index => 'thing_bits');
+DROP INDEX thing_hnsw, thing_half, thing_some;
+SELECT * FROM index_scans(clip_search_sql('thing', 3, filter => 'id > 10'));
+SELECT key, rank FROM clip_search('thing', 'thing 7', 2, filter => 'id > 10');
+SELECT key, rank FROM clip_search('thing', 'thing 7', 2, per => 'body', exclude => '[7]');
+SELECT count(*) FROM clip_search('thing', 'thing 7', 1500);
+SELECT count(*) FROM clip_search('thing', 'thing 7', 10, filter => 'id > 2995');
+SELECT count(*), min(relevance) > 1 AS relevant FROM clip_search('thing', 'thing 7', 10, min_relevance => 1);
+SELECT key FROM clip_hybrid_search('thing', 'thing 7', 'words', 1);
+SELECT key, duplicate FROM clip_near_duplicates('thing', filter => 'id = 7', neighbours => 1, max_distance => 2);
+SELECT min(recall) > 0.8 AS good FROM clip_index_recall('thing', k => 10);
+
+-- Another model: options of indexes are quoted, and an index of another method than HNSW is built when the column is filled.
+DROP INDEX thing_bits, thing_lists, thing_standin;
+CREATE INDEX thing_lists ON thing USING ivfflat (embedding vector_cosine_ops) WITH (lists = 10);
+CREATE INDEX thing_bits ON thing USING hnsw ((binary_quantize(embedding)::bit(32)) bit_hamming_ops) WITH (m = 8, ef_construction = 32);
+CREATE INDEX thing_half ON thing USING hnsw ((embedding::halfvec(32)) halfvec_cosine_ops);
+CREATE INDEX thing_standin ON thing USING standin (embedding standin_cosine) WITH (m = 4);
+CREATE INDEX thing_words ON thing USING gin (words) WITH (fastupdate = off);
+-- An option as another access method may have it.
+UPDATE pg_class SET reloptions = ARRAY[E'm=4', E'options=build.internal = {\n  "lists": [1, ''2'']\\ }'] WHERE relname = 'thing_standin';
+SELECT name, is_late, statement FROM _clip_reembed_indexes('thing', 'embedding', 'embedding_reembed', 48);
+UPDATE pg_class SET reloptions = '{m=4}' WHERE relname = 'thing_standin';
+SET client_min_messages = error;
+CREATE FUNCTION note_index() RETURNS event_trigger LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO public.noted SELECT c.object_identity, (SELECT count(embedding_reembed) FROM public.thing) FROM pg_event_trigger_ddl_commands() AS c
+   WHERE c.object_type = 'index' AND c.object_identity LIKE '%thing%_reembed';
+END $$;
+CREATE TABLE noted (name text, filled bigint);
+CREATE EVENT TRIGGER note_index ON ddl_command_end WHEN TAG IN ('CREATE INDEX') EXECUTE FUNCTION note_index();
+CALL clip_reembed('thing', 'embedding', 'wide');
+DROP EVENT TRIGGER note_index;
+SELECT name, filled FROM noted ORDER BY name;
+SELECT indexdef FROM pg_indexes WHERE tablename = 'thing' ORDER BY indexname;
+SELECT key FROM clip_search('thing', 'thing 7', 1);
+-- An index over another expression still prevents it, and so do bits of another length.
+DROP INDEX thing_bits, thing_half;
+CREATE INDEX thing_bits ON thing USING hnsw ((binary_quantize(embedding)::bit(16)) bit_hamming_ops);
+CALL clip_reembed('thing', 'embedding', 'narrow');
+RESET client_min_messages;
+DROP TABLE thing, managed, noted;
+DROP ACCESS METHOD standin CASCADE;
