@@ -92,6 +92,8 @@ pub fn set_defaults() {
         (c"session_replication_role", c"origin"),
         // An owner who locks a table must not stop the embedding of other tables.
         (c"lock_timeout", c"10s"),
+        // In a deadlock, the worker gives up and tries again later. The server stops the session that checks first.
+        (c"deadlock_timeout", c"10ms"),
         #[cfg(any(feature = "pg17", feature = "pg18"))]
         (c"transaction_timeout", c"0"),
     ] {
