@@ -78,6 +78,7 @@ def main() -> None:
                 connection.execute(f"SET max_parallel_maintenance_workers = {max(1, CORES - 1)}")
                 # Measures the index also where the server would read a small table instead.
                 connection.execute("SET enable_seqscan = off")
+                connection.execute("SET jit = off")
                 found = build(connection, kind, index)
                 # Reads the index and the table into memory, as far as they fit.
                 measure(connection, kind, index, breadths[-2], queries, truth)

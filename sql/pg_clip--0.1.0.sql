@@ -219,20 +219,23 @@ COMMENT ON FUNCTION _clip_vector_schema() IS 'internal: schema of pgvector';
 --   written         the name as statements write it
 --   operator_class  operator class of an index for the cosine distance
 --   max_indexed     pgvector's limit of dimensions for such an index
-CREATE FUNCTION _clip_vector_types(OUT type oid, OUT name text, OUT written text, OUT operator_class text, OUT max_indexed integer) RETURNS SETOF record
-	LANGUAGE sql STABLE ROWS 2
-BEGIN ATOMIC
-SELECT t.oid, t.typname::pg_catalog.text, pg_catalog.format('%I.%I', n.nspname, t.typname), pg_catalog.format('%I.%I', n.nspname, k.operator_class), k.max_indexed
-  FROM (VALUES ('vector'::pg_catalog.name, 'vector_cosine_ops', 2000), ('halfvec'::pg_catalog.name, 'halfvec_cosine_ops', 4000)) AS k (name, operator_class, max_indexed)
-  JOIN pg_catalog.pg_type AS v ON v.oid OPERATOR(pg_catalog.=) @extschema@._clip_vector_type()
-  JOIN pg_catalog.pg_type AS t ON t.typname OPERATOR(pg_catalog.=) k.name AND t.typnamespace OPERATOR(pg_catalog.=) v.typnamespace
-  JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace
- -- Others can create a type of that name, if pgvector has none and is in a schema that allows it.
- WHERE EXISTS (
-       SELECT FROM pg_catalog.pg_depend AS d JOIN pg_catalog.pg_extension AS e ON e.oid OPERATOR(pg_catalog.=) d.refobjid AND e.extname OPERATOR(pg_catalog.=) 'vector'
-        WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass AND d.objid OPERATOR(pg_catalog.=) t.oid
-          AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass);
-END;
+CREATE FUNCTION _clip_vector_types() RETURNS TABLE (type oid, name text, written text, operator_class text, max_indexed integer)
+	LANGUAGE plpgsql STABLE ROWS 2
+	SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY
+	SELECT t.oid, t.typname::text, format('%I.%I', n.nspname, t.typname), format('%I.%I', n.nspname, k.operator_class), k.max_indexed
+	  FROM (VALUES ('vector', 'vector_cosine_ops', 2000), ('halfvec', 'halfvec_cosine_ops', 4000)) AS k (name, operator_class, max_indexed)
+	  JOIN pg_type AS v ON v.oid = @extschema@._clip_vector_type()
+	  JOIN pg_type AS t ON t.typname = k.name AND t.typnamespace = v.typnamespace
+	  JOIN pg_namespace AS n ON n.oid = t.typnamespace
+	 -- Others can create a type of that name, if pgvector has none and is in a schema that allows it.
+	 WHERE EXISTS (SELECT FROM pg_depend AS d JOIN pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'vector'
+	                WHERE d.classid = 'pg_type'::regclass AND d.objid = t.oid AND d.refclassid = 'pg_extension'::regclass);
+END
+$$;
 COMMENT ON FUNCTION _clip_vector_types() IS 'internal: types that an embedding column can have';
 
 CREATE FUNCTION _clip_types_of(dimensions integer) RETURNS text
@@ -682,32 +685,35 @@ COMMENT ON FUNCTION _clip_index_name(regclass, name, text) IS 'internal: name of
 --   is_cosine      true if the order does not depend on the lengths of the vectors
 CREATE FUNCTION _clip_vector_indexes(relation regclass, target name)
 	RETURNS TABLE (index regclass, method name, before text, after text, operator text, dimensions integer, is_bits boolean, is_cosine boolean)
-	LANGUAGE sql STABLE ROWS 1
+	LANGUAGE plpgsql STABLE ROWS 1
 	SET search_path = pg_catalog, pg_temp
 AS $$
-SELECT f.index, f.method, f.before, f.after, format('OPERATOR(%I.%s)', @extschema@._clip_vector_schema(), f.oprname), f.dimensions, f.is_bits, f.oprname IN ('<=>', '<~>')
-  FROM (SELECT i.indexrelid::regclass AS index, am.amname AS method, o.oprname, i.indpred IS NULL AS is_complete, k.before, k.after, e.atttypmod AS dimensions, k.oprnames = '{<~>}' AS is_bits
-          FROM pg_index AS i
-          JOIN pg_class AS c ON c.oid = i.indexrelid
-          JOIN pg_am AS am ON am.oid = c.relam
-          JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attname = target AND a.attnum > 0
-          JOIN pg_attribute AS e ON e.attrelid = i.indexrelid AND e.attnum = 1
-          JOIN pg_opclass AS oc ON oc.oid = i.indclass[0]
-          JOIN pg_amop AS ao ON ao.amopfamily = oc.opcfamily AND ao.amoppurpose = 'o' AND ao.amoplefttype = oc.opcintype
-          JOIN pg_operator AS o ON o.oid = ao.amopopr
-          -- Expressions are compared as the server writes them.
-         CROSS JOIN LATERAL (
-               VALUES ('', '', quote_ident(target), a.atttypid, '{<=>,<->,<#>}'::name[]),
-                      ('', '::' || format_type(e.atttypid, e.atttypmod), format('((%I)::%s)', target, format_type(e.atttypid, e.atttypmod)), e.atttypid, '{<=>,<->,<#>}'),
-                      (format('%I.binary_quantize(', @extschema@._clip_vector_schema()), ')::pg_catalog.' || format_type(e.atttypid, e.atttypmod),
-                       format('((%I.binary_quantize(%I))::%s)', @extschema@._clip_vector_schema(), target, format_type(e.atttypid, e.atttypmod)), 'bit'::regtype, '{<~>}')
-               ) AS k (before, after, definition, type, oprnames)
-         WHERE i.indrelid = relation AND i.indisvalid AND o.oprname = ANY (k.oprnames) AND oc.opcintype = k.type
-           AND o.oprnamespace = (SELECT t.typnamespace FROM pg_type AS t WHERE t.oid = @extschema@._clip_vector_type())
-           AND (k.type = 'bit'::regtype OR k.type IN (SELECT v.type FROM @extschema@._clip_vector_types() AS v))
-           AND k.definition = CASE i.indkey[0] WHEN 0 THEN pg_get_indexdef(i.indexrelid, 1, false) WHEN a.attnum THEN quote_ident(target) END
-       ) AS f
- ORDER BY f.is_complete DESC, f.method <> 'hnsw', f.is_bits, f.method, f.index::oid
+#variable_conflict use_column
+DECLARE
+	vectors CONSTANT text := quote_ident(@extschema@._clip_vector_schema());
+	types CONSTANT oid[] := ARRAY(SELECT v.type FROM @extschema@._clip_vector_types() AS v);
+BEGIN
+	RETURN QUERY
+	SELECT i.indexrelid::regclass, am.amname, k.before, k.after, format('OPERATOR(%s.%s)', vectors, o.oprname), e.atttypmod, k.is_bits, o.oprname IN ('<=>', '<~>')
+	  FROM pg_index AS i
+	  JOIN pg_class AS c ON c.oid = i.indexrelid
+	  JOIN pg_am AS am ON am.oid = c.relam
+	  JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attname = target AND a.attnum > 0
+	  JOIN pg_attribute AS e ON e.attrelid = i.indexrelid AND e.attnum = 1
+	  JOIN pg_opclass AS oc ON oc.oid = i.indclass[0]
+	  JOIN pg_amop AS ao ON ao.amopfamily = oc.opcfamily AND ao.amoppurpose = 'o' AND ao.amoplefttype = oc.opcintype
+	  JOIN pg_operator AS o ON o.oid = ao.amopopr
+	 CROSS JOIN format_type(e.atttypid, e.atttypmod) AS f (type)
+	 -- Expressions are compared as the server writes them.
+	 CROSS JOIN LATERAL (
+	       VALUES ('', '', NULL, false), ('', '::' || f.type, format('((%I)::%s)', target, f.type), false),
+	              (vectors || '.binary_quantize(', ')::pg_catalog.' || f.type, format('((%s.binary_quantize(%I))::%s)', vectors, target, f.type), true)
+	       ) AS k (before, after, definition, is_bits)
+	 WHERE i.indrelid = relation AND i.indisvalid AND o.oprnamespace = to_regnamespace(vectors)
+	   AND CASE WHEN k.is_bits THEN oc.opcintype = 'bit'::regtype AND o.oprname = '<~>' ELSE oc.opcintype = ANY (types) AND o.oprname IN ('<=>', '<->', '<#>') END
+	   AND CASE i.indkey[0] WHEN 0 THEN pg_get_indexdef(i.indexrelid, 1, false) = k.definition WHEN a.attnum THEN k.definition IS NULL END
+	 ORDER BY i.indpred IS NULL DESC, am.amname <> 'hnsw', k.is_bits, am.amname, i.indexrelid;
+END
 $$;
 COMMENT ON FUNCTION _clip_vector_indexes(regclass, name) IS 'internal: indexes that searches of a column can use';
 
@@ -721,10 +727,12 @@ $$;
 COMMENT ON FUNCTION _clip_other_indexes(regclass, name, regclass) IS 'internal: indexes that a search by a named index does not use, those of partitions included';
 
 CREATE FUNCTION _clip_vector_index(relation regclass, target name) RETURNS regclass
-	LANGUAGE sql STABLE
+	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-SELECT i.index FROM @extschema@._clip_vector_indexes(relation, target) AS i LIMIT 1
+BEGIN
+	RETURN (SELECT i.index FROM @extschema@._clip_vector_indexes(relation, target) AS i LIMIT 1);
+END
 $$;
 COMMENT ON FUNCTION _clip_vector_index(regclass, name) IS 'internal: index that searches use';
 
@@ -2156,11 +2164,14 @@ BEGIN
 	place := COALESCE(found.before || target_column || found.after || ' ' || found.operator || ' ' || found.before || query || found.after, distance);
 	-- No index supports a sum.
 	exact_place := format('(%s) OPERATOR(pg_catalog.+) 0::pg_catalog.float8', CASE WHEN reranks THEN distance ELSE place END);
-	-- An index of any access method counts, also if the column is not its first one.
-	may_omit := index IS NOT NULL OR tab.relhassubclass OR tab.relkind NOT IN ('r', 'm') OR EXISTS (
-		SELECT FROM pg_index AS i CROSS JOIN unnest(i.indclass::oid[]) AS k (opclass) JOIN pg_opclass AS oc ON oc.oid = k.opclass
-		  JOIN pg_amop AS ao ON ao.amopfamily = oc.opcfamily AND ao.amoppurpose = 'o'
-		 WHERE i.indrelid = relation AND ao.amoplefttype IN (SELECT v.type FROM @extschema@._clip_vector_types() AS v));
+	may_omit := index IS NOT NULL OR tab.relhassubclass OR tab.relkind NOT IN ('r', 'm');
+	IF NOT may_omit THEN
+		-- An index of any access method counts, also if the column is not its first one.
+		may_omit := EXISTS (
+			SELECT FROM pg_index AS i CROSS JOIN unnest(i.indclass::oid[]) AS k (opclass) JOIN pg_opclass AS oc ON oc.oid = k.opclass
+			  JOIN pg_amop AS ao ON ao.amopfamily = oc.opcfamily AND ao.amoppurpose = 'o'
+			 WHERE i.indrelid = relation AND ao.amoplefttype IN (SELECT v.type FROM @extschema@._clip_vector_types() AS v));
+	END IF;
 END
 $$;
 COMMENT ON FUNCTION _clip_searched(regclass, name, text, text, regclass) IS 'internal: the description of a search target, or an error';

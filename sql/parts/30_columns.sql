@@ -87,20 +87,23 @@ COMMENT ON FUNCTION _clip_vector_schema() IS 'internal: schema of pgvector';
 --   written         the name as statements write it
 --   operator_class  operator class of an index for the cosine distance
 --   max_indexed     pgvector's limit of dimensions for such an index
-CREATE FUNCTION _clip_vector_types(OUT type oid, OUT name text, OUT written text, OUT operator_class text, OUT max_indexed integer) RETURNS SETOF record
-	LANGUAGE sql STABLE ROWS 2
-BEGIN ATOMIC
-SELECT t.oid, t.typname::pg_catalog.text, pg_catalog.format('%I.%I', n.nspname, t.typname), pg_catalog.format('%I.%I', n.nspname, k.operator_class), k.max_indexed
-  FROM (VALUES ('vector'::pg_catalog.name, 'vector_cosine_ops', 2000), ('halfvec'::pg_catalog.name, 'halfvec_cosine_ops', 4000)) AS k (name, operator_class, max_indexed)
-  JOIN pg_catalog.pg_type AS v ON v.oid OPERATOR(pg_catalog.=) @extschema@._clip_vector_type()
-  JOIN pg_catalog.pg_type AS t ON t.typname OPERATOR(pg_catalog.=) k.name AND t.typnamespace OPERATOR(pg_catalog.=) v.typnamespace
-  JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace
- -- Others can create a type of that name, if pgvector has none and is in a schema that allows it.
- WHERE EXISTS (
-       SELECT FROM pg_catalog.pg_depend AS d JOIN pg_catalog.pg_extension AS e ON e.oid OPERATOR(pg_catalog.=) d.refobjid AND e.extname OPERATOR(pg_catalog.=) 'vector'
-        WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass AND d.objid OPERATOR(pg_catalog.=) t.oid
-          AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass);
-END;
+CREATE FUNCTION _clip_vector_types() RETURNS TABLE (type oid, name text, written text, operator_class text, max_indexed integer)
+	LANGUAGE plpgsql STABLE ROWS 2
+	SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY
+	SELECT t.oid, t.typname::text, format('%I.%I', n.nspname, t.typname), format('%I.%I', n.nspname, k.operator_class), k.max_indexed
+	  FROM (VALUES ('vector', 'vector_cosine_ops', 2000), ('halfvec', 'halfvec_cosine_ops', 4000)) AS k (name, operator_class, max_indexed)
+	  JOIN pg_type AS v ON v.oid = @extschema@._clip_vector_type()
+	  JOIN pg_type AS t ON t.typname = k.name AND t.typnamespace = v.typnamespace
+	  JOIN pg_namespace AS n ON n.oid = t.typnamespace
+	 -- Others can create a type of that name, if pgvector has none and is in a schema that allows it.
+	 WHERE EXISTS (SELECT FROM pg_depend AS d JOIN pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'vector'
+	                WHERE d.classid = 'pg_type'::regclass AND d.objid = t.oid AND d.refclassid = 'pg_extension'::regclass);
+END
+$$;
 COMMENT ON FUNCTION _clip_vector_types() IS 'internal: types that an embedding column can have';
 
 CREATE FUNCTION _clip_types_of(dimensions integer) RETURNS text

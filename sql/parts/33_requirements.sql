@@ -132,32 +132,35 @@ COMMENT ON FUNCTION _clip_index_name(regclass, name, text) IS 'internal: name of
 --   is_cosine      true if the order does not depend on the lengths of the vectors
 CREATE FUNCTION _clip_vector_indexes(relation regclass, target name)
 	RETURNS TABLE (index regclass, method name, before text, after text, operator text, dimensions integer, is_bits boolean, is_cosine boolean)
-	LANGUAGE sql STABLE ROWS 1
+	LANGUAGE plpgsql STABLE ROWS 1
 	SET search_path = pg_catalog, pg_temp
 AS $$
-SELECT f.index, f.method, f.before, f.after, format('OPERATOR(%I.%s)', @extschema@._clip_vector_schema(), f.oprname), f.dimensions, f.is_bits, f.oprname IN ('<=>', '<~>')
-  FROM (SELECT i.indexrelid::regclass AS index, am.amname AS method, o.oprname, i.indpred IS NULL AS is_complete, k.before, k.after, e.atttypmod AS dimensions, k.oprnames = '{<~>}' AS is_bits
-          FROM pg_index AS i
-          JOIN pg_class AS c ON c.oid = i.indexrelid
-          JOIN pg_am AS am ON am.oid = c.relam
-          JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attname = target AND a.attnum > 0
-          JOIN pg_attribute AS e ON e.attrelid = i.indexrelid AND e.attnum = 1
-          JOIN pg_opclass AS oc ON oc.oid = i.indclass[0]
-          JOIN pg_amop AS ao ON ao.amopfamily = oc.opcfamily AND ao.amoppurpose = 'o' AND ao.amoplefttype = oc.opcintype
-          JOIN pg_operator AS o ON o.oid = ao.amopopr
-          -- Expressions are compared as the server writes them.
-         CROSS JOIN LATERAL (
-               VALUES ('', '', quote_ident(target), a.atttypid, '{<=>,<->,<#>}'::name[]),
-                      ('', '::' || format_type(e.atttypid, e.atttypmod), format('((%I)::%s)', target, format_type(e.atttypid, e.atttypmod)), e.atttypid, '{<=>,<->,<#>}'),
-                      (format('%I.binary_quantize(', @extschema@._clip_vector_schema()), ')::pg_catalog.' || format_type(e.atttypid, e.atttypmod),
-                       format('((%I.binary_quantize(%I))::%s)', @extschema@._clip_vector_schema(), target, format_type(e.atttypid, e.atttypmod)), 'bit'::regtype, '{<~>}')
-               ) AS k (before, after, definition, type, oprnames)
-         WHERE i.indrelid = relation AND i.indisvalid AND o.oprname = ANY (k.oprnames) AND oc.opcintype = k.type
-           AND o.oprnamespace = (SELECT t.typnamespace FROM pg_type AS t WHERE t.oid = @extschema@._clip_vector_type())
-           AND (k.type = 'bit'::regtype OR k.type IN (SELECT v.type FROM @extschema@._clip_vector_types() AS v))
-           AND k.definition = CASE i.indkey[0] WHEN 0 THEN pg_get_indexdef(i.indexrelid, 1, false) WHEN a.attnum THEN quote_ident(target) END
-       ) AS f
- ORDER BY f.is_complete DESC, f.method <> 'hnsw', f.is_bits, f.method, f.index::oid
+#variable_conflict use_column
+DECLARE
+	vectors CONSTANT text := quote_ident(@extschema@._clip_vector_schema());
+	types CONSTANT oid[] := ARRAY(SELECT v.type FROM @extschema@._clip_vector_types() AS v);
+BEGIN
+	RETURN QUERY
+	SELECT i.indexrelid::regclass, am.amname, k.before, k.after, format('OPERATOR(%s.%s)', vectors, o.oprname), e.atttypmod, k.is_bits, o.oprname IN ('<=>', '<~>')
+	  FROM pg_index AS i
+	  JOIN pg_class AS c ON c.oid = i.indexrelid
+	  JOIN pg_am AS am ON am.oid = c.relam
+	  JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attname = target AND a.attnum > 0
+	  JOIN pg_attribute AS e ON e.attrelid = i.indexrelid AND e.attnum = 1
+	  JOIN pg_opclass AS oc ON oc.oid = i.indclass[0]
+	  JOIN pg_amop AS ao ON ao.amopfamily = oc.opcfamily AND ao.amoppurpose = 'o' AND ao.amoplefttype = oc.opcintype
+	  JOIN pg_operator AS o ON o.oid = ao.amopopr
+	 CROSS JOIN format_type(e.atttypid, e.atttypmod) AS f (type)
+	 -- Expressions are compared as the server writes them.
+	 CROSS JOIN LATERAL (
+	       VALUES ('', '', NULL, false), ('', '::' || f.type, format('((%I)::%s)', target, f.type), false),
+	              (vectors || '.binary_quantize(', ')::pg_catalog.' || f.type, format('((%s.binary_quantize(%I))::%s)', vectors, target, f.type), true)
+	       ) AS k (before, after, definition, is_bits)
+	 WHERE i.indrelid = relation AND i.indisvalid AND o.oprnamespace = to_regnamespace(vectors)
+	   AND CASE WHEN k.is_bits THEN oc.opcintype = 'bit'::regtype AND o.oprname = '<~>' ELSE oc.opcintype = ANY (types) AND o.oprname IN ('<=>', '<->', '<#>') END
+	   AND CASE i.indkey[0] WHEN 0 THEN pg_get_indexdef(i.indexrelid, 1, false) = k.definition WHEN a.attnum THEN k.definition IS NULL END
+	 ORDER BY i.indpred IS NULL DESC, am.amname <> 'hnsw', k.is_bits, am.amname, i.indexrelid;
+END
 $$;
 COMMENT ON FUNCTION _clip_vector_indexes(regclass, name) IS 'internal: indexes that searches of a column can use';
 
@@ -171,9 +174,11 @@ $$;
 COMMENT ON FUNCTION _clip_other_indexes(regclass, name, regclass) IS 'internal: indexes that a search by a named index does not use, those of partitions included';
 
 CREATE FUNCTION _clip_vector_index(relation regclass, target name) RETURNS regclass
-	LANGUAGE sql STABLE
+	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-SELECT i.index FROM @extschema@._clip_vector_indexes(relation, target) AS i LIMIT 1
+BEGIN
+	RETURN (SELECT i.index FROM @extschema@._clip_vector_indexes(relation, target) AS i LIMIT 1);
+END
 $$;
 COMMENT ON FUNCTION _clip_vector_index(regclass, name) IS 'internal: index that searches use';

@@ -114,11 +114,14 @@ BEGIN
 	place := COALESCE(found.before || target_column || found.after || ' ' || found.operator || ' ' || found.before || query || found.after, distance);
 	-- No index supports a sum.
 	exact_place := format('(%s) OPERATOR(pg_catalog.+) 0::pg_catalog.float8', CASE WHEN reranks THEN distance ELSE place END);
-	-- An index of any access method counts, also if the column is not its first one.
-	may_omit := index IS NOT NULL OR tab.relhassubclass OR tab.relkind NOT IN ('r', 'm') OR EXISTS (
-		SELECT FROM pg_index AS i CROSS JOIN unnest(i.indclass::oid[]) AS k (opclass) JOIN pg_opclass AS oc ON oc.oid = k.opclass
-		  JOIN pg_amop AS ao ON ao.amopfamily = oc.opcfamily AND ao.amoppurpose = 'o'
-		 WHERE i.indrelid = relation AND ao.amoplefttype IN (SELECT v.type FROM @extschema@._clip_vector_types() AS v));
+	may_omit := index IS NOT NULL OR tab.relhassubclass OR tab.relkind NOT IN ('r', 'm');
+	IF NOT may_omit THEN
+		-- An index of any access method counts, also if the column is not its first one.
+		may_omit := EXISTS (
+			SELECT FROM pg_index AS i CROSS JOIN unnest(i.indclass::oid[]) AS k (opclass) JOIN pg_opclass AS oc ON oc.oid = k.opclass
+			  JOIN pg_amop AS ao ON ao.amopfamily = oc.opcfamily AND ao.amoppurpose = 'o'
+			 WHERE i.indrelid = relation AND ao.amoplefttype IN (SELECT v.type FROM @extschema@._clip_vector_types() AS v));
+	END IF;
 END
 $$;
 COMMENT ON FUNCTION _clip_searched(regclass, name, text, text, regclass) IS 'internal: the description of a search target, or an error';
