@@ -2187,15 +2187,16 @@ SELECT CASE WHEN considered IS NULL THEN format(E'%s\n ORDER BY %s\n LIMIT %s', 
 $$;
 COMMENT ON FUNCTION _clip_nearest(text, text, text, bigint, name) IS 'internal: statement that reads the nearest rows';
 
--- The number of rows whose embeddings a search reads if its index sorts by bits, otherwise NULL. Bits tell little about the distance of
--- a text, which is far from all images. docs/operations/scale.md has the measurements. pgvector stops after 20,000 rows by default.
-CREATE FUNCTION _clip_considered(k bigint, by_image boolean, reranks boolean) RETURNS bigint
+-- The number of rows whose embeddings a search reads if its index sorts by bits, otherwise NULL. The bits of a text have little in common
+-- with those of an image, and those of near-duplicates are almost equal. docs/operations/scale.md has the measurements. pgvector stops
+-- after 20,000 rows by default. "query" is text, image or duplicate.
+CREATE FUNCTION _clip_considered(k bigint, query text, reranks boolean) RETURNS bigint
 	LANGUAGE sql IMMUTABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-SELECT CASE WHEN reranks THEN greatest(k, least(20000, greatest(20 * k, CASE WHEN by_image THEN 400 ELSE 3200 END))) END
+SELECT CASE WHEN reranks THEN greatest(k, least(20000, greatest(20 * k, CASE query WHEN 'text' THEN 3200 WHEN 'image' THEN 1600 ELSE 400 END))) END
 $$;
-COMMENT ON FUNCTION _clip_considered(bigint, boolean, boolean) IS 'internal: number of rows that a search by bits sorts by their embeddings';
+COMMENT ON FUNCTION _clip_considered(bigint, text, boolean) IS 'internal: number of rows that a search by bits sorts by their embeddings';
 
 -- A FROM clause and a LIMIT to read some rows of a table, at random if it is large. TABLESAMPLE reads whole blocks, so the
 -- clause asks for at least five times the wanted rows and for at least 5000. A view is read from its first row.
@@ -2247,7 +2248,7 @@ BEGIN
 	END LOOP;
 	RETURN format(E'WITH nearest AS MATERIALIZED (\n%s\n)\nSELECT * FROM nearest ORDER BY %s', @extschema@._clip_nearest(
 		format(E'SELECT %s.*, %s AS %s\n  FROM %s\n WHERE %s', parts.alias, parts.distance, called, parts.rows_of, parts.present || parts.filtered),
-		parts.place, k::text, @extschema@._clip_considered(k::bigint, false, parts.reranks), called::name), called);
+		parts.place, k::text, @extschema@._clip_considered(k::bigint, 'text'::text, parts.reranks), called::name), called);
 END
 $$;
 COMMENT ON FUNCTION _clip_search_sql(regclass, integer, name, text, regclass) IS 'internal: search statement that returns complete rows';
@@ -2508,7 +2509,7 @@ BEGIN
 			HINT = 'Pass a number of standard deviations, for example 3.';
 	END IF;
 	SELECT * INTO key FROM @extschema@._clip_search_key(relation, key_column);
-	candidates := greatest(@extschema@._clip_candidates(relation, k, by_image), @extschema@._clip_considered(k::bigint, by_image, parts.reranks));
+	candidates := greatest(@extschema@._clip_candidates(relation, k, by_image), @extschema@._clip_considered(k::bigint, CASE WHEN by_image THEN 'image' ELSE 'text' END::text, parts.reranks));
 	model := parts.model;
 	digest := parts.digest;
 	named := relation::text;
@@ -2534,11 +2535,11 @@ BEGIN
 				group_of, @extschema@._clip_equality(group_type), parts.rows_of, is_excluded) END;
 	END IF;
 	IF per IS NULL THEN
-		nearest := format(search, @extschema@._clip_nearest(rows_read, parts.place, k::text, @extschema@._clip_considered(k::bigint, by_image, parts.reranks), 'distance'::name), relevance, is_relevant, every_row, typical);
+		nearest := format(search, @extschema@._clip_nearest(rows_read, parts.place, k::text, @extschema@._clip_considered(k::bigint, CASE WHEN by_image THEN 'image' ELSE 'text' END::text, parts.reranks), 'distance'::name), relevance, is_relevant, every_row, typical);
 		exact := format(search, @extschema@._clip_nearest(rows_read, parts.exact_place, k::text, NULL::bigint, 'distance'::name), relevance, is_relevant, every_row, typical);
 	ELSE
 		outcome := format(grouped, per_size, k);
-		near := @extschema@._clip_nearest(rows_read, parts.place, '$2'::text, @extschema@._clip_considered(k::bigint * per_size, by_image, parts.reranks), 'distance'::name);
+		near := @extschema@._clip_nearest(rows_read, parts.place, '$2'::text, @extschema@._clip_considered(k::bigint * per_size, CASE WHEN by_image THEN 'image' ELSE 'text' END::text, parts.reranks), 'distance'::name);
 		nearest := format(search, near, relevance, is_relevant, outcome, typical);
 		exact := format(search, @extschema@._clip_nearest(rows_read, parts.exact_place, '$2'::text, NULL::bigint, 'distance'::name), relevance, is_relevant, outcome, typical);
 		IF per_size > 1 AND parts.may_omit THEN
@@ -2602,7 +2603,7 @@ BEGIN
 	-- Rows with lower ranks contribute little.
 	candidates := greatest(100, least(2 * k::bigint, 1000000));
 	rows_read := format('SELECT %1$s, %2$s.tableoid AS t, %2$s.ctid AS c, %3$s AS distance FROM %4$s WHERE %5$s%6$s', columns, parts.alias, parts.distance, parts.rows_of, parts.present, parts.filtered);
-	considered := @extschema@._clip_considered(candidates::bigint, false, parts.reranks);
+	considered := @extschema@._clip_considered(candidates::bigint, 'text'::text, parts.reranks);
 	nearest := format(search, smoothing, columns, parts.alias, @extschema@._clip_nearest(rows_read, parts.place, candidates::text, considered, 'distance'::name), parts.rows_of, parts.filtered, candidates, words, k);
 	IF parts.may_omit THEN
 		exact := format(search, smoothing, columns, parts.alias, @extschema@._clip_nearest(rows_read, parts.exact_place, candidates::text, NULL::bigint, 'distance'::name), parts.rows_of, parts.filtered, candidates, words, k);
@@ -2676,7 +2677,7 @@ BEGIN
 		' GROUP BY 1, 2 ORDER BY 3, 1, 2',
 		keys, parts.alias, target, parts.rows_of, parts.present, one, parts.filtered,
 		@extschema@._clip_nearest(format('SELECT %s AS key, %s AS distance FROM %s WHERE %s', keys, parts.distance, parts.rows_of, parts.present), parts.place,
-			(neighbours::bigint + 1)::text, @extschema@._clip_considered(neighbours::bigint + 1, true, parts.reranks), 'distance'::name));
+			(neighbours::bigint + 1)::text, @extschema@._clip_considered(neighbours::bigint + 1, 'duplicate'::text, parts.reranks), 'distance'::name));
 END
 $$;
 COMMENT ON FUNCTION _clip_duplicates_sql(regclass, name, text, double precision, integer, regclass) IS 'internal: statement that finds near-duplicates';
@@ -2792,7 +2793,7 @@ BEGIN
 				WHERE v.type = (@extschema@._clip_require_column(relation, target, 'the embedding column'::text, 'target'::text)).type));
 	END IF;
 	rows_read := format('SELECT %1$s AS distance FROM %2$s WHERE %3$s AND (%4$s.tableoid, %4$s.ctid) IS DISTINCT FROM ($2, $3)', parts.distance, parts.rows_of, parts.present, parts.alias);
-	by_index := format(search, @extschema@._clip_nearest(rows_read, parts.place, k::text, @extschema@._clip_considered(k::bigint, queries IS NULL, parts.reranks), 'distance'::name));
+	by_index := format(search, @extschema@._clip_nearest(rows_read, parts.place, k::text, @extschema@._clip_considered(k::bigint, CASE WHEN queries IS NULL THEN 'image' ELSE 'text' END::text, parts.reranks), 'distance'::name));
 	exactly := format(search, @extschema@._clip_nearest(rows_read, parts.exact_place, k::text, NULL::bigint, 'distance'::name));
 	IF queries IS NOT NULL THEN
 		OPEN asked NO SCROLL FOR SELECT @extschema@._clip_query(relation, target, q.words, model) AS vector, NULL::oid AS t, NULL::tid AS c

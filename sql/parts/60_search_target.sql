@@ -137,15 +137,16 @@ SELECT CASE WHEN considered IS NULL THEN format(E'%s\n ORDER BY %s\n LIMIT %s', 
 $$;
 COMMENT ON FUNCTION _clip_nearest(text, text, text, bigint, name) IS 'internal: statement that reads the nearest rows';
 
--- The number of rows whose embeddings a search reads if its index sorts by bits, otherwise NULL. Bits tell little about the distance of
--- a text, which is far from all images. docs/operations/scale.md has the measurements. pgvector stops after 20,000 rows by default.
-CREATE FUNCTION _clip_considered(k bigint, by_image boolean, reranks boolean) RETURNS bigint
+-- The number of rows whose embeddings a search reads if its index sorts by bits, otherwise NULL. The bits of a text have little in common
+-- with those of an image, and those of near-duplicates are almost equal. docs/operations/scale.md has the measurements. pgvector stops
+-- after 20,000 rows by default. "query" is text, image or duplicate.
+CREATE FUNCTION _clip_considered(k bigint, query text, reranks boolean) RETURNS bigint
 	LANGUAGE sql IMMUTABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-SELECT CASE WHEN reranks THEN greatest(k, least(20000, greatest(20 * k, CASE WHEN by_image THEN 400 ELSE 3200 END))) END
+SELECT CASE WHEN reranks THEN greatest(k, least(20000, greatest(20 * k, CASE query WHEN 'text' THEN 3200 WHEN 'image' THEN 1600 ELSE 400 END))) END
 $$;
-COMMENT ON FUNCTION _clip_considered(bigint, boolean, boolean) IS 'internal: number of rows that a search by bits sorts by their embeddings';
+COMMENT ON FUNCTION _clip_considered(bigint, text, boolean) IS 'internal: number of rows that a search by bits sorts by their embeddings';
 
 -- A FROM clause and a LIMIT to read some rows of a table, at random if it is large. TABLESAMPLE reads whole blocks, so the
 -- clause asks for at least five times the wanted rows and for at least 5000. A view is read from its first row.

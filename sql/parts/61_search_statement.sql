@@ -164,7 +164,7 @@ BEGIN
 			HINT = 'Pass a number of standard deviations, for example 3.';
 	END IF;
 	SELECT * INTO key FROM @extschema@._clip_search_key(relation, key_column);
-	candidates := greatest(@extschema@._clip_candidates(relation, k, by_image), @extschema@._clip_considered(k::bigint, by_image, parts.reranks));
+	candidates := greatest(@extschema@._clip_candidates(relation, k, by_image), @extschema@._clip_considered(k::bigint, CASE WHEN by_image THEN 'image' ELSE 'text' END::text, parts.reranks));
 	model := parts.model;
 	digest := parts.digest;
 	named := relation::text;
@@ -190,11 +190,11 @@ BEGIN
 				group_of, @extschema@._clip_equality(group_type), parts.rows_of, is_excluded) END;
 	END IF;
 	IF per IS NULL THEN
-		nearest := format(search, @extschema@._clip_nearest(rows_read, parts.place, k::text, @extschema@._clip_considered(k::bigint, by_image, parts.reranks), 'distance'::name), relevance, is_relevant, every_row, typical);
+		nearest := format(search, @extschema@._clip_nearest(rows_read, parts.place, k::text, @extschema@._clip_considered(k::bigint, CASE WHEN by_image THEN 'image' ELSE 'text' END::text, parts.reranks), 'distance'::name), relevance, is_relevant, every_row, typical);
 		exact := format(search, @extschema@._clip_nearest(rows_read, parts.exact_place, k::text, NULL::bigint, 'distance'::name), relevance, is_relevant, every_row, typical);
 	ELSE
 		outcome := format(grouped, per_size, k);
-		near := @extschema@._clip_nearest(rows_read, parts.place, '$2'::text, @extschema@._clip_considered(k::bigint * per_size, by_image, parts.reranks), 'distance'::name);
+		near := @extschema@._clip_nearest(rows_read, parts.place, '$2'::text, @extschema@._clip_considered(k::bigint * per_size, CASE WHEN by_image THEN 'image' ELSE 'text' END::text, parts.reranks), 'distance'::name);
 		nearest := format(search, near, relevance, is_relevant, outcome, typical);
 		exact := format(search, @extschema@._clip_nearest(rows_read, parts.exact_place, '$2'::text, NULL::bigint, 'distance'::name), relevance, is_relevant, outcome, typical);
 		IF per_size > 1 AND parts.may_omit THEN

@@ -45,7 +45,7 @@ BEGIN
 	-- Rows with lower ranks contribute little.
 	candidates := greatest(100, least(2 * k::bigint, 1000000));
 	rows_read := format('SELECT %1$s, %2$s.tableoid AS t, %2$s.ctid AS c, %3$s AS distance FROM %4$s WHERE %5$s%6$s', columns, parts.alias, parts.distance, parts.rows_of, parts.present, parts.filtered);
-	considered := @extschema@._clip_considered(candidates::bigint, false, parts.reranks);
+	considered := @extschema@._clip_considered(candidates::bigint, 'text'::text, parts.reranks);
 	nearest := format(search, smoothing, columns, parts.alias, @extschema@._clip_nearest(rows_read, parts.place, candidates::text, considered, 'distance'::name), parts.rows_of, parts.filtered, candidates, words, k);
 	IF parts.may_omit THEN
 		exact := format(search, smoothing, columns, parts.alias, @extschema@._clip_nearest(rows_read, parts.exact_place, candidates::text, NULL::bigint, 'distance'::name), parts.rows_of, parts.filtered, candidates, words, k);

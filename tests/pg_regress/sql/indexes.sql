@@ -114,6 +114,8 @@ BEGIN
 END $$;
 CREATE TABLE noted (name text, filled bigint);
 CREATE EVENT TRIGGER note_index ON ddl_command_end WHEN TAG IN ('CREATE INDEX') EXECUTE FUNCTION note_index();
+-- A call that was interrupted after its first commit is resumed.
+SELECT _clip_execute((_clip_reembed_plan('thing', 'embedding', 'wide')).statements, false) IS NOT NULL AS begun;
 CALL clip_reembed('thing', 'embedding', 'wide');
 DROP EVENT TRIGGER note_index;
 SELECT name, filled FROM noted ORDER BY name;
