@@ -130,6 +130,389 @@ CREATE FUNCTION clip_unload(model text DEFAULT NULL) RETURNS integer
 COMMENT ON FUNCTION clip_unload(text)
 	IS 'free the memory of one model, or of all models, in this session; returns the number of unloaded towers';
 
+-- Citus
+--
+-- All that pg_clip knows about Citus is in this part and in src/citus.rs. Without the extension citus, each function of this part
+-- returns after one look-up. Each node embeds the rows of its own shards. A node answers for its shards as the role that asks: Citus
+-- copies the privileges and policies of a table to its shards.
+
+CREATE FUNCTION _clip_has_citus() RETURNS boolean
+	LANGUAGE sql STABLE
+RETURN EXISTS (SELECT FROM pg_catalog.pg_extension AS e WHERE e.extname OPERATOR(pg_catalog.=) 'citus'::pg_catalog.name);
+COMMENT ON FUNCTION _clip_has_citus() IS 'internal: true if the database has the extension citus';
+
+-- PL/pgSQL plans a statement when it first runs. So the catalogs of Citus are needed only where Citus is.
+CREATE FUNCTION _clip_citus_kind(relation regclass) RETURNS text
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF NOT @extschema@._clip_has_citus() THEN
+		RETURN NULL;
+	END IF;
+	RETURN (SELECT CASE WHEN p.partmethod = 'n' AND p.repmodel = 't' THEN 'reference' ELSE 'distributed' END
+	          FROM pg_catalog.pg_dist_partition AS p WHERE p.logicalrelid = relation);
+END
+$$;
+COMMENT ON FUNCTION _clip_citus_kind(regclass) IS 'internal: distributed, reference, or NULL for a table that Citus does not manage';
+
+-- Citus appends the number of a shard to the name of its table.
+CREATE FUNCTION _clip_citus_shard(relation oid, OUT logical regclass, OUT shard bigint)
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF NOT @extschema@._clip_has_citus() THEN
+		RETURN;
+	END IF;
+	SELECT s.logicalrelid::regclass, s.shardid INTO logical, shard
+	  FROM pg_class AS c
+	  JOIN pg_catalog.pg_dist_shard AS s ON s.shardid = substring(c.relname::text FROM '_([0-9]{1,18})$')::bigint
+	  JOIN pg_class AS l ON l.oid = s.logicalrelid AND l.relnamespace = c.relnamespace
+	 CROSS JOIN LATERAL parse_ident(pg_catalog.shard_name(s.logicalrelid, s.shardid)) AS n (parts)
+	 WHERE c.oid = relation AND n.parts[cardinality(n.parts)] = c.relname::text;
+END
+$$;
+COMMENT ON FUNCTION _clip_citus_shard(oid) IS 'internal: the distributed table and the number of a shard; NULL for another table';
+
+-- The shards of a table on this node, except those that Citus is moving.
+CREATE FUNCTION _clip_citus_shards(relation regclass) RETURNS SETOF regclass
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN QUERY SELECT c.oid::regclass
+	  FROM pg_catalog.pg_dist_shard AS s
+	  JOIN pg_catalog.pg_dist_placement AS p ON p.shardid = s.shardid AND p.shardstate = 1
+	  JOIN pg_catalog.pg_dist_local_group AS g ON g.groupid = p.groupid
+	  JOIN pg_class AS l ON l.oid = s.logicalrelid
+	 CROSS JOIN LATERAL parse_ident(pg_catalog.shard_name(s.logicalrelid, s.shardid)) AS n (parts)
+	  JOIN pg_class AS c ON c.relnamespace = l.relnamespace AND c.relname::text = n.parts[cardinality(n.parts)]
+	 WHERE s.logicalrelid = relation
+	 ORDER BY s.shardid;
+END
+$$;
+COMMENT ON FUNCTION _clip_citus_shards(regclass) IS 'internal: the shards of a distributed table on this node';
+
+-- A distributed table has no rows of its own: the nodes embed its shards. A reference table has the same rows on each node. The
+-- coordinator embeds them, and Citus writes each embedding to all nodes: so the nodes never have different embeddings of a row.
+CREATE FUNCTION _clip_citus_embeds(relation oid) RETURNS boolean
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	kind text := @extschema@._clip_citus_kind(relation::regclass);
+	shard_of regclass;
+	number bigint;
+BEGIN
+	IF NOT @extschema@._clip_has_citus() THEN
+		RETURN true;
+	ELSIF kind IS NOT NULL THEN
+		RETURN kind = 'reference' AND (SELECT g.groupid = 0 FROM pg_catalog.pg_dist_local_group AS g);
+	END IF;
+	SELECT s.logical, s.shard INTO shard_of, number FROM @extschema@._clip_citus_shard(relation) AS s;
+	RETURN shard_of IS NULL OR @extschema@._clip_citus_kind(shard_of) = 'distributed' AND EXISTS (
+		SELECT FROM pg_catalog.pg_dist_placement AS p JOIN pg_catalog.pg_dist_local_group AS g ON g.groupid = p.groupid
+		 WHERE p.shardid = number AND p.shardstate = 1);
+END
+$$;
+COMMENT ON FUNCTION _clip_citus_embeds(oid) IS 'internal: true if the worker of this node embeds the rows of a table';
+
+CREATE FUNCTION _clip_citus_qualified(relation regclass) RETURNS text
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = relation
+$$;
+COMMENT ON FUNCTION _clip_citus_qualified(regclass) IS 'internal: the name of a table, as another node finds it';
+
+-- Runs a statement on all nodes, in transactions of their own, as the role that asks. The statement returns one value.
+CREATE FUNCTION _clip_citus_ask(statement text, OUT node text, OUT answer text) RETURNS SETOF record
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	asked record;
+BEGIN
+	FOR asked IN
+		SELECT COALESCE(n.nodename || ':' || n.nodeport, 'coordinator') AS name, r.success, r.result
+		  FROM pg_catalog.run_command_on_all_nodes(statement) AS r LEFT JOIN pg_catalog.pg_dist_node AS n ON n.nodeid = r.nodeid
+		 ORDER BY 1
+	LOOP
+		IF NOT asked.success THEN
+			RAISE EXCEPTION USING ERRCODE = 'connection_exception', MESSAGE = format('node %s of Citus returned an error', asked.name), DETAIL = asked.result,
+				HINT = 'Check that the role can connect to each node from the others, and that each node has pg_clip in the same schema.';
+		END IF;
+		node := asked.name;
+		-- The result of NULL is an empty text.
+		answer := NULLIF(asked.result, '');
+		RETURN NEXT;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION _clip_citus_ask(text) IS 'internal: run a statement on all nodes, or raise an error if a node does';
+
+CREATE FUNCTION _clip_citus_reject(relation regclass, what text, hint text) RETURNS void
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	kind CONSTANT text := @extschema@._clip_citus_kind(relation);
+BEGIN
+	IF kind IS NOT NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'feature_not_supported', MESSAGE = format('%s does not support %s tables of Citus', what, kind),
+			DETAIL = format('Table %s is a %s table.', relation, kind), HINT = hint;
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION _clip_citus_reject(regclass, text, text) IS 'internal: raise an error if Citus manages a table';
+
+CREATE FUNCTION _clip_citus_require(relation regclass, mode text) RETURNS void
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF mode = 'statement' THEN
+		PERFORM @extschema@._clip_citus_reject(relation, 'mode "statement"'::text, 'Use mode "queue", in which each node embeds its own rows in batches.'::text);
+	ELSIF mode = 'row' AND @extschema@._clip_citus_kind(relation) = 'reference' THEN
+		PERFORM @extschema@._clip_citus_reject(relation, 'mode "row"'::text, 'Use mode "queue". The coordinator computes each embedding once, for all nodes.'::text);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION _clip_citus_require(regclass, text) IS 'internal: raise an error if a mode does not suit a table of Citus';
+
+-- Citus creates triggers on the shards of a table only if its setting allows it. Its warning is about triggers that read other rows,
+-- which the row trigger does not.
+CREATE FUNCTION _clip_citus_allowing(relation regclass, statements text[]) RETURNS text[]
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF NOT EXISTS (SELECT FROM unnest(statements) AS s WHERE s ~ '^(CREATE|DROP|ALTER).* TRIGGER ') OR @extschema@._clip_citus_kind(relation) IS NULL THEN
+		RETURN statements;
+	END IF;
+	RETURN 'SET LOCAL citus.enable_unsafe_triggers = on'::text || statements
+		|| format('SET LOCAL citus.enable_unsafe_triggers = %s', current_setting('citus.enable_unsafe_triggers'));
+END
+$$;
+COMMENT ON FUNCTION _clip_citus_allowing(regclass, text[]) IS 'internal: statements with the setting that Citus needs for triggers';
+
+-- A worker that finds no row waits for ten seconds, in which the transaction of the caller can commit.
+CREATE FUNCTION _clip_citus_wake(relation regclass) RETURNS void
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF @extschema@._clip_citus_kind(relation) IS NOT NULL THEN
+		PERFORM @extschema@._clip_citus_ask('SELECT @extschema@._clip_wake_worker()'::text);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION _clip_citus_wake(regclass) IS 'internal: start the workers of all nodes for a table of Citus';
+
+-- Embeds pending rows of this node's shards of a table for some seconds, and commits after each batch. The result has the numbers of
+-- embedded and failed rows, and whether no row is left to embed.
+CREATE PROCEDURE _clip_citus_fill(relation regclass, target name, batch_size integer, INOUT result text DEFAULT NULL)
+	LANGUAGE plpgsql
+AS $$
+DECLARE
+	-- Long enough that the start of a session does not matter, and short enough that a canceled backfill ends soon.
+	ends CONSTANT pg_catalog.timestamptz := pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) '10 seconds'::pg_catalog.interval;
+	shards CONSTANT pg_catalog.regclass[] := ARRAY(SELECT s FROM @extschema@._clip_citus_shards(relation) AS s);
+	shard pg_catalog.regclass;
+	column_trigger pg_catalog.text;
+	step pg_catalog.record;
+	embedded pg_catalog.int8 := 0;
+	failed pg_catalog.int8 := 0;
+BEGIN
+	PERFORM pg_catalog.set_config('citus.override_table_visibility'::pg_catalog.text, 'off'::pg_catalog.text, false);
+	PERFORM pg_catalog.set_config('citus.enable_manual_changes_to_shards'::pg_catalog.text, 'on'::pg_catalog.text, false);
+	FOREACH shard IN ARRAY shards LOOP
+		column_trigger := (@extschema@._clip_fillable(shard, target, batch_size)).trigger_name;
+		SELECT s.embedded, s.failed, s.finished INTO step FROM @extschema@._clip_backfill_step(shard, column_trigger, batch_size, true) AS s;
+		LOOP
+			COMMIT;
+			EXIT WHEN step.finished;
+			IF pg_catalog.clock_timestamp() OPERATOR(pg_catalog.>) ends THEN
+				result := pg_catalog.json_build_object('embedded', embedded, 'failed', failed, 'finished', false);
+				RETURN;
+			END IF;
+			SELECT s.embedded, s.failed, s.finished INTO step FROM @extschema@._clip_backfill_step(shard, column_trigger, batch_size, false) AS s;
+			embedded := embedded OPERATOR(pg_catalog.+) step.embedded;
+			failed := failed OPERATOR(pg_catalog.+) step.failed;
+		END LOOP;
+	END LOOP;
+	result := pg_catalog.json_build_object('embedded', embedded, 'failed', failed, 'finished', true);
+END
+$$;
+COMMENT ON PROCEDURE _clip_citus_fill(regclass, name, integer, text) IS 'internal: embed pending rows of the shards of this node for some seconds';
+
+CREATE FUNCTION _clip_citus_backfill_step(relation regclass, target name, batch_size integer, OUT embedded bigint, OUT failed bigint, OUT finished boolean)
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	SELECT sum((a.answer::jsonb ->> 'embedded')::bigint), sum((a.answer::jsonb ->> 'failed')::bigint), bool_and((a.answer::jsonb ->> 'finished')::boolean)
+	  INTO embedded, failed, finished
+	  FROM @extschema@._clip_citus_ask(format('CALL @extschema@._clip_citus_fill(%L, %L, %s)', @extschema@._clip_citus_qualified(relation), target, batch_size)) AS a;
+END
+$$;
+COMMENT ON FUNCTION _clip_citus_backfill_step(regclass, name, integer) IS 'internal: embed pending rows of a distributed table on all nodes for some seconds';
+
+-- The numbers of the view clip_auto_embed_status for this node's shards of a column.
+CREATE FUNCTION _clip_citus_node_status(relation regclass, target name) RETURNS jsonb
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN (SELECT jsonb_build_object('rows', sum(s."rows"), 'embedded', sum(s.embedded), 'pending', sum(s.pending), 'failed', sum(s.failed),
+	               'oldest_pending', min(s.oldest_pending), 'rate', sum(s.rate), 'unknown', count(*) FILTER (WHERE s."rows" IS NULL))
+	          FROM @extschema@._clip_auto_embed_status(ARRAY(SELECT r::oid FROM @extschema@._clip_citus_shards(relation) AS r)) AS s
+	         WHERE s.target = _clip_citus_node_status.target::text);
+END
+$$;
+COMMENT ON FUNCTION _clip_citus_node_status(regclass, name) IS 'internal: numbers of rows of the shards of this node';
+
+CREATE FUNCTION _clip_citus_status(relation regclass, target name, OUT "rows" bigint, OUT embedded bigint, OUT pending bigint, OUT failed bigint,
+	OUT oldest_pending timestamptz, OUT rate double precision)
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	is_known boolean;
+BEGIN
+	SELECT sum((s ->> 'rows')::bigint), sum((s ->> 'embedded')::bigint), sum((s ->> 'pending')::bigint), sum((s ->> 'failed')::bigint),
+	       min((s ->> 'oldest_pending')::timestamptz), sum((s ->> 'rate')::double precision), sum((s ->> 'unknown')::bigint) = 0
+	  INTO "rows", embedded, pending, failed, oldest_pending, rate, is_known
+	  FROM (SELECT a.answer::jsonb FROM @extschema@._clip_citus_ask(
+	        format('SELECT @extschema@._clip_citus_node_status(%L, %L)', @extschema@._clip_citus_qualified(relation), target)) AS a) AS answers (s);
+	IF is_known IS NOT TRUE THEN
+		-- Sums of some of the shards would look like those of the table.
+		"rows" := NULL;
+		embedded := NULL;
+		pending := NULL;
+		failed := NULL;
+	END IF;
+EXCEPTION WHEN connection_exception THEN
+	RAISE NOTICE USING MESSAGE = format('rows of table %s could not be counted', relation), DETAIL = sqlerrm;
+END
+$$;
+COMMENT ON FUNCTION _clip_citus_status(regclass, name) IS 'internal: numbers of rows of all shards of a distributed table';
+
+CREATE FUNCTION _clip_citus_node_failures() RETURNS jsonb
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN (SELECT jsonb_agg(jsonb_build_object('schema', n.nspname, 'table', t.relname, 'target', f.target, 'key', f.key, 'sqlstate', f.sqlstate, 'message', f.message,
+	               'attempts', f.attempts, 'first_failed_at', f.first_failed_at, 'last_failed_at', f.last_failed_at, 'retry_at', f.retry_at))
+	          FROM _clip.visible_failures AS f
+	         CROSS JOIN LATERAL @extschema@._clip_citus_shard(f.relation::oid) AS s
+	          JOIN pg_class AS t ON t.oid = s.logical
+	          JOIN pg_namespace AS n ON n.oid = t.relnamespace);
+END
+$$;
+COMMENT ON FUNCTION _clip_citus_node_failures() IS 'internal: failures of the shards of this node that the role can see';
+
+CREATE FUNCTION _clip_citus_failures() RETURNS TABLE (relation regclass, target name, key jsonb, sqlstate text, message text, attempts bigint,
+	first_failed_at timestamptz, last_failed_at timestamptz, retry_at timestamptz)
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF NOT @extschema@._clip_has_citus() OR NOT EXISTS (SELECT FROM _clip.columns AS c WHERE @extschema@._clip_citus_kind(c.relation) = 'distributed') THEN
+		RETURN;
+	END IF;
+	RETURN QUERY
+	SELECT to_regclass(format('%I.%I', f ->> 'schema', f ->> 'table')), (f ->> 'target')::name, NULLIF(f -> 'key', 'null'), f ->> 'sqlstate', f ->> 'message',
+	       (f ->> 'attempts')::bigint, (f ->> 'first_failed_at')::timestamptz, (f ->> 'last_failed_at')::timestamptz, (f ->> 'retry_at')::timestamptz
+	  FROM @extschema@._clip_citus_ask('SELECT @extschema@._clip_citus_node_failures()'::text) AS a
+	 CROSS JOIN LATERAL jsonb_array_elements(a.answer::jsonb) AS f;
+END
+$$;
+COMMENT ON FUNCTION _clip_citus_failures() IS 'internal: failures of all shards that the role can see';
+
+CREATE FUNCTION _clip_citus_node_retry(relation regclass, target name) RETURNS bigint
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN (SELECT COALESCE(sum(@extschema@.clip_retry(s, target)), 0) FROM @extschema@._clip_citus_shards(relation) AS s);
+END
+$$;
+COMMENT ON FUNCTION _clip_citus_node_retry(regclass, name) IS 'internal: clear the failures of the shards of this node';
+
+CREATE FUNCTION _clip_citus_retry(relation regclass, target name) RETURNS bigint
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN (SELECT sum(a.answer::bigint) FROM @extschema@._clip_citus_ask(
+		format('SELECT @extschema@._clip_citus_node_retry(%L, %L)', @extschema@._clip_citus_qualified(relation), target)) AS a);
+END
+$$;
+COMMENT ON FUNCTION _clip_citus_retry(regclass, name) IS 'internal: clear the failures of a distributed table on all nodes';
+
+-- Citus passes on a SET LOCAL that is a statement of a function, and none that another part of the server sets. Afterwards the
+-- settings of this session are what they were.
+CREATE FUNCTION _clip_citus_set(names text[], new_values text[]) RETURNS void
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF NOT @extschema@._clip_has_citus() THEN
+		RETURN;
+	END IF;
+	PERFORM set_config('citus.propagate_set_commands', 'local', true);
+	FOR i IN 1 .. cardinality(names) LOOP
+		EXECUTE format('SET LOCAL %s TO %s', (SELECT string_agg(quote_ident(part), '.' ORDER BY n) FROM unnest(string_to_array(names[i], '.')) WITH ORDINALITY AS p (part, n)),
+			COALESCE(quote_literal(new_values[i]), 'DEFAULT'));
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION _clip_citus_set(text[], text[]) IS 'internal: set settings on the other nodes until the transaction ends';
+
+CREATE FUNCTION _clip_citus_node_models() RETURNS jsonb
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT COALESCE(jsonb_object_agg(m.name, m.digest), '{}') FROM @extschema@._clip_models() AS m
+$$;
+COMMENT ON FUNCTION _clip_citus_node_models() IS 'internal: names and digests of the models of this node';
+
+-- Compares each node with the node that is asked.
+CREATE FUNCTION _clip_citus_diagnose() RETURNS TABLE (item text, value text)
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	own CONSTANT jsonb := @extschema@._clip_citus_node_models();
+	asked record;
+BEGIN
+	IF NOT @extschema@._clip_has_citus() THEN
+		RETURN;
+	END IF;
+	FOR asked IN
+		SELECT COALESCE(n.nodename || ':' || n.nodeport, 'coordinator') AS name, r.success, r.result
+		  FROM pg_catalog.run_command_on_all_nodes('SELECT @extschema@._clip_citus_node_models()'::text) AS r
+		  LEFT JOIN pg_catalog.pg_dist_node AS n ON n.nodeid = r.nodeid
+		 ORDER BY 1
+	LOOP
+		item := 'models of ' || asked.name;
+		IF asked.success THEN
+			value := COALESCE((
+				SELECT string_agg(format('"%s" %s', k, CASE WHEN NOT asked.result::jsonb ? k THEN 'is missing there' WHEN NOT own ? k THEN 'is missing here'
+				                  ELSE format('has digest %s there, %s here', COALESCE(asked.result::jsonb ->> k, 'unknown'), COALESCE(own ->> k, 'unknown')) END), '; ' ORDER BY k)
+				  FROM jsonb_object_keys(own || asked.result::jsonb) AS k WHERE asked.result::jsonb -> k IS DISTINCT FROM own -> k), 'the same as here');
+		ELSE
+			value := asked.result;
+		END IF;
+		RETURN NEXT;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION _clip_citus_diagnose() IS 'internal: the rows of clip_diagnose about the nodes of Citus';
+
 -- managed columns
 --
 -- An ordinary row trigger of the table embeds a column. This trigger is the only record of a managed column. Its arguments are
@@ -386,7 +769,7 @@ BEGIN
 		AND NOT EXISTS (SELECT FROM pg_partition_tree(relation) AS p JOIN pg_class AS c ON c.oid = p.relid WHERE c.relowner <> _clip_counting.owner OR c.relkind = 'f');
 	counts := format('SELECT pg_catalog.count(*), pg_catalog.count(%1$I), pg_catalog.count(*) FILTER (WHERE %1$I IS NULL AND %2$s) FROM %3$s',
 		target, CASE WHEN source IS NULL THEN 'false' ELSE format('%I IS NOT NULL', source) END, rows_of);
-	is_filled := format('SELECT EXISTS (SELECT FROM %s WHERE %I IS NOT NULL)', rows_of, target);
+	is_filled := format('SELECT pg_catalog.count(*) OPERATOR(pg_catalog.>) 0::pg_catalog.int8 FROM (SELECT 1 FROM %s WHERE %I IS NOT NULL LIMIT 1) AS one', rows_of, target);
 END
 $$;
 COMMENT ON FUNCTION _clip_counting(regclass, name, name, oid, regclass) IS 'internal: statements that count the rows of a table, and the role that must run them';
@@ -423,14 +806,20 @@ CREATE FUNCTION _clip_max_bytes(image boolean) RETURNS bigint
 	AS 'MODULE_PATHNAME', 'clip_max_bytes_wrapper' LANGUAGE C STABLE STRICT;
 COMMENT ON FUNCTION _clip_max_bytes(boolean) IS 'internal: maximum size of an image, or of a text, in bytes';
 
-CREATE VIEW @extschema@.clip_failures WITH (security_barrier) AS
-SELECT f.relation::pg_catalog.text AS relation, c.target::pg_catalog.text AS target, CASE WHEN f.key OPERATOR(pg_catalog.<>) 'null' THEN f.key END AS key,
+CREATE VIEW _clip.visible_failures WITH (security_barrier) AS
+SELECT f.relation, c.target, CASE WHEN f.key OPERATOR(pg_catalog.<>) 'null' THEN f.key END AS key,
        f.sqlstate, f.message, f.attempts::pg_catalog.int8 AS attempts,
        f.first_failed_at, f.last_failed_at, CASE WHEN f.retry_at OPERATOR(pg_catalog.<>) 'infinity' THEN f.retry_at END AS retry_at
   FROM _clip.failures AS f
   JOIN _clip.columns AS c ON c.relation OPERATOR(pg_catalog.=) f.relation AND c.trigger_name OPERATOR(pg_catalog.=) f.trigger_name
   JOIN pg_catalog.pg_class AS t ON t.oid OPERATOR(pg_catalog.=) f.relation
  WHERE @extschema@._clip_may_read(t.oid, t.relowner, t.relnamespace);
+COMMENT ON VIEW _clip.visible_failures IS 'internal: failures of this server in tables that the role can read';
+
+CREATE VIEW @extschema@.clip_failures WITH (security_barrier) AS
+SELECT f.relation::pg_catalog.text AS relation, f.target::pg_catalog.text AS target, f.key, f.sqlstate, f.message, f.attempts,
+       f.first_failed_at, f.last_failed_at, f.retry_at
+  FROM (SELECT * FROM _clip.visible_failures UNION ALL SELECT * FROM @extschema@._clip_citus_failures()) AS f;
 COMMENT ON VIEW clip_failures IS 'rows that could not be embedded, in tables that you can read';
 COMMENT ON COLUMN clip_failures.relation IS 'the table, with its schema if that is not in the search_path';
 COMMENT ON COLUMN clip_failures.target IS 'the embedding column';
@@ -1262,7 +1651,7 @@ BEGIN
 		EXECUTE format('SELECT count(*) FILTER (WHERE t.%1$I IS NULL), count(t.%1$I) FROM %3$s AS t WHERE t.%2$I IS NOT NULL', col.target, col.source, col.rows_of) INTO pending, kept;
 		rows_in_words := @extschema@._clip_rows(pending);
 	ELSE
-		EXECUTE format('SELECT count(*) FROM (SELECT FROM %s AS t WHERE t.%I IS NULL AND t.%I IS NOT NULL LIMIT 1) AS one', col.rows_of, col.target, col.source) INTO pending;
+		EXECUTE format('SELECT count(*) FROM (SELECT 1 FROM %s AS t WHERE t.%I IS NULL AND t.%I IS NOT NULL LIMIT 1) AS one', col.rows_of, col.target, col.source) INTO pending;
 	END IF;
 	IF is_taken_over AND kept > 0 THEN
 		RAISE NOTICE USING MESSAGE = format('table %s keeps the embeddings of %s', relation, @extschema@._clip_rows(kept)),
@@ -1355,6 +1744,11 @@ BEGIN
 	IF tab.relispartition THEN
 		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('%s is a partition', relation),
 			HINT = format('Name the partitioned table, which includes all partitions: SELECT clip_auto_embed(%L, %L, %L).', pg_partition_root(relation), source, target);
+	END IF;
+	PERFORM @extschema@._clip_citus_require(relation, mode);
+	-- The embeddings of a reference table are computed once, and Citus writes them to all nodes.
+	IF @extschema@._clip_citus_kind(relation) = 'reference' THEN
+		on_vector := 'keep';
 	END IF;
 	SELECT * INTO source_column FROM @extschema@._clip_require_column(relation, source, 'the source column'::text, 'source'::text);
 	IF source_column.type NOT IN ('text'::regtype, 'varchar'::regtype, 'bytea'::regtype) THEN
@@ -1464,7 +1858,7 @@ BEGIN
 				relation, wanted.trigger_name);
 	END IF;
 
-	done := @extschema@._clip_execute(statements, dry_run);
+	done := @extschema@._clip_execute(@extschema@._clip_citus_allowing(relation, statements), dry_run);
 	IF NOT create_index AND chosen.dimensions <= kind.max_indexed AND @extschema@._clip_vector_index(relation, target) IS NULL THEN
 		done := done || format(E'\n-- To create the index without blocking writers: CREATE INDEX CONCURRENTLY %I ON %s USING hnsw (%I %s)', @extschema@._clip_index_name(relation, target, '_idx'::text), relation, target, kind.operator_class);
 	END IF;
@@ -1473,6 +1867,7 @@ BEGIN
 	END IF;
 	IF mode = 'queue' THEN
 		PERFORM @extschema@._clip_wake_worker();
+		PERFORM @extschema@._clip_citus_wake(relation);
 	END IF;
 	RETURN done || @extschema@._clip_notice_rows(relation, @extschema@._clip_column(relation, target), COALESCE(col.mode = 'stamp', false));
 END
@@ -1525,6 +1920,9 @@ BEGIN
 			RETURN '-- nothing to do';
 		END IF;
 		PERFORM @extschema@._clip_forget_failures(relation, col.trigger_name::text);
+		IF @extschema@._clip_citus_kind(relation) = 'distributed' THEN
+			PERFORM @extschema@._clip_citus_retry(relation, target);
+		END IF;
 		IF col.source IS NOT NULL THEN
 			pending := @extschema@._clip_pending_index(relation, col.source, target);
 		END IF;
@@ -1539,7 +1937,7 @@ BEGIN
 	IF NOT keep_column THEN
 		statements := statements || format('ALTER TABLE %s DROP COLUMN %I', relation, target);
 	END IF;
-	RETURN @extschema@._clip_execute(statements, false);
+	RETURN @extschema@._clip_execute(@extschema@._clip_citus_allowing(relation, statements), false);
 END
 $$;
 COMMENT ON FUNCTION clip_auto_embed_drop(regclass, name, boolean)
@@ -1587,7 +1985,7 @@ BEGIN
 	IF col.digest IS DISTINCT FROM chosen.digest OR col.former_source IS NOT NULL THEN
 		statements := COALESCE(@extschema@._clip_drop_triggers(relation, col.trigger_name), '{}') || @extschema@._clip_stamp(wanted);
 	END IF;
-	RETURN @extschema@._clip_execute(statements, false);
+	RETURN @extschema@._clip_execute(@extschema@._clip_citus_allowing(relation, statements), false);
 END
 $$;
 COMMENT ON FUNCTION clip_adopt(regclass, name, text)
@@ -1602,6 +2000,9 @@ DECLARE
 BEGIN
 	SELECT * INTO col FROM @extschema@._clip_column(relation, target);
 	PERFORM @extschema@._clip_require_owner(relation);
+	IF @extschema@._clip_citus_kind(relation) = 'distributed' THEN
+		RETURN @extschema@._clip_citus_retry(relation, target);
+	END IF;
 	IF col.mode = 'queue' THEN
 		PERFORM @extschema@._clip_wake_worker();
 	END IF;
@@ -1642,6 +2043,9 @@ CREATE FUNCTION clip_backfill_batch(relation regclass, target name DEFAULT 'embe
 	LANGUAGE plpgsql VOLATILE
 AS $$
 BEGIN
+	IF @extschema@._clip_citus_kind(relation) OPERATOR(pg_catalog.=) 'distributed'::pg_catalog.text THEN
+		PERFORM @extschema@._clip_citus_reject(relation, 'clip_backfill_batch'::pg_catalog.text, pg_catalog.format('CALL clip_backfill(%L, %L).', relation, target));
+	END IF;
 	RETURN @extschema@._clip_backfill_rows(relation, (@extschema@._clip_fillable(relation, target, batch_size)).trigger_name::pg_catalog.text, batch_size);
 END
 $$;
@@ -1656,10 +2060,21 @@ DECLARE
 	step pg_catalog.record;
 	embedded pg_catalog.int8 := 0;
 	failed pg_catalog.int8 := 0;
+	is_distributed pg_catalog.bool;
 BEGIN
 	PERFORM @extschema@._clip_require_no_transaction('CALL clip_backfill'::pg_catalog.text, 'Inside a transaction block, call clip_backfill_batch until it returns 0.'::pg_catalog.text);
 	column_trigger := (@extschema@._clip_fillable(relation, target, batch_size)).trigger_name;
-	SELECT s.embedded, s.failed, s.finished INTO step FROM @extschema@._clip_backfill_step(relation, column_trigger, batch_size, true) AS s;
+	is_distributed := COALESCE(@extschema@._clip_citus_kind(relation) OPERATOR(pg_catalog.=) 'distributed'::pg_catalog.text, false);
+	WHILE is_distributed LOOP
+		SELECT s.embedded, s.failed, s.finished INTO step FROM @extschema@._clip_citus_backfill_step(relation, target, batch_size) AS s;
+		embedded := embedded OPERATOR(pg_catalog.+) step.embedded;
+		failed := failed OPERATOR(pg_catalog.+) step.failed;
+		COMMIT;
+		EXIT WHEN step.finished;
+	END LOOP;
+	IF NOT is_distributed THEN
+		SELECT s.embedded, s.failed, s.finished INTO step FROM @extschema@._clip_backfill_step(relation, column_trigger, batch_size, true) AS s;
+	END IF;
 	LOOP
 		COMMIT;
 		EXIT WHEN step.finished;
@@ -1721,6 +2136,9 @@ DECLARE
 BEGIN
 	SELECT * INTO col FROM @extschema@._clip_fillable(relation, target, 1);
 	PERFORM @extschema@._clip_require_owner(relation);
+	PERFORM @extschema@._clip_citus_reject(relation, 'clip_reembed'::text,
+		format('Add a column for the other model: SELECT clip_auto_embed(%L, %L, %L, %L, ''queue''). Search it when clip_auto_embed_status shows no pending row.',
+			relation, col.source, target || '_new', model));
 	SELECT * INTO chosen FROM @extschema@._clip_resolve_model(model);
 	same := col.digest = chosen.digest;
 	IF same THEN
@@ -1905,7 +2323,7 @@ COMMENT ON PROCEDURE clip_reembed(regclass, name, text, integer)
 
 -- status and progress
 
-CREATE FUNCTION _clip_auto_embed_status()
+CREATE FUNCTION _clip_auto_embed_status(tables oid[])
 	RETURNS TABLE (relation regclass, source text, target text, model text, model_state text, mode text, on_error text, on_vector text, index regclass,
 		"rows" bigint, embedded bigint, pending bigint, failed bigint, oldest_pending timestamptz, rate double precision, seconds_left double precision)
 	LANGUAGE plpgsql STABLE
@@ -1920,7 +2338,7 @@ DECLARE
 	empty_source real;
 	empty_target real;
 BEGIN
-	FOR col IN SELECT * FROM _clip.columns AS c ORDER BY c.relation::text, c.target LOOP
+	FOR col IN SELECT * FROM _clip.columns AS c WHERE tables IS NULL OR c.relation = ANY (tables) ORDER BY c.relation::text, c.target LOOP
 		relation := col.relation;
 		source := col.source;
 		target := col.target;
@@ -1938,7 +2356,10 @@ BEGIN
 		oldest_pending := NULL;
 		rate := NULL;
 		seconds_left := NULL;
-		IF @extschema@._clip_may_count(col.relation) THEN
+		IF @extschema@._clip_citus_kind(col.relation) = 'distributed' THEN
+			SELECT s.* INTO "rows", embedded, pending, failed, oldest_pending, rate FROM @extschema@._clip_citus_status(col.relation, col.target) AS s;
+			seconds_left := CASE WHEN rate > 0 THEN pending / rate END;
+		ELSIF @extschema@._clip_may_count(col.relation) THEN
 			estimate := @extschema@._clip_estimated_rows(col.relation);
 			IF estimate <= max_counted THEN
 				-- A table that cannot be read, for example because of a function in its index, must not hide the others.
@@ -1974,13 +2395,13 @@ BEGIN
 	END LOOP;
 END
 $$;
-COMMENT ON FUNCTION _clip_auto_embed_status() IS 'internal: rows of the view clip_auto_embed_status';
+COMMENT ON FUNCTION _clip_auto_embed_status(oid[]) IS 'internal: rows of the view clip_auto_embed_status, of all tables or of some';
 
 -- The names of tables and indexes depend on the search_path of the caller, as in psql.
 CREATE VIEW @extschema@.clip_auto_embed_status AS
 SELECT s.relation::pg_catalog.text AS relation, s.source, s.target, s.model, s.model_state, s.mode, s.on_error, s.on_vector, s.index::pg_catalog.text AS index,
        s."rows", s.embedded, s.pending, s.failed, s.oldest_pending, s.rate, s.seconds_left
-  FROM @extschema@._clip_auto_embed_status() AS s;
+  FROM @extschema@._clip_auto_embed_status(NULL::pg_catalog.oid[]) AS s;
 COMMENT ON VIEW clip_auto_embed_status IS 'embedded columns, with model, mode and progress; counts are NULL for tables that you cannot read completely';
 COMMENT ON COLUMN clip_auto_embed_status.relation IS 'the table, with its schema if that is not in the search_path';
 COMMENT ON COLUMN clip_auto_embed_status.source IS 'the source column; NULL if the embeddings were registered by clip_adopt';
@@ -2304,13 +2725,13 @@ BEGIN
 	SELECT sum(pg_relation_size(c.oid)) / current_setting('block_size')::bigint INTO pages FROM pg_class AS c
 	 WHERE c.oid = relation AND c.relkind = 'r' OR c.oid IN (SELECT p.relid FROM pg_partition_tree(relation) AS p WHERE p.isleaf);
 	sampled := pages > small AND @extschema@._clip_pending_index(relation, col.source, target) IS NULL;
-	IF sampled AND pages > large THEN
+	IF sampled AND pages > large OR @extschema@._clip_citus_kind(relation) = 'distributed' AND @extschema@._clip_pending_index(relation, col.source, target) IS NULL THEN
 		RETURN;
 	END IF;
 	IF sampled THEN
 		source := source || format(' TABLESAMPLE SYSTEM (%s)', 100.0 * blocks / pages);
 	END IF;
-	statement := format('SELECT pg_catalog.count(*) FROM (SELECT FROM %s WHERE %I IS NULL AND %I IS NOT NULL LIMIT 1001) AS pending', source, target, col.source);
+	statement := format('SELECT pg_catalog.count(*) FROM (SELECT 1 FROM %s WHERE %I IS NULL AND %I IS NOT NULL LIMIT 1001) AS pending', source, target, col.source);
 	failed := (SELECT count(*) FROM _clip.failed AS f JOIN _clip.columns AS c ON c.relation = f.relation AND c.trigger_name = f.trigger_name
 	            WHERE f.relation = col.top AND c.target = _clip_pending_statement.target AND f.key <> 'null');
 	queued := col.mode = 'queue';
@@ -2557,8 +2978,8 @@ $$;
 COMMENT ON FUNCTION _clip_search_statements(regclass, integer, name, text, name, double precision, name, integer, jsonb, regclass, boolean) IS 'internal: statements of a search, and the model of its column';
 
 -- Combines two rankings by reciprocal rank fusion (Cormack et al. 2009). Rows of both rankings are joined by tableoid and ctid,
--- which do not change within a statement. The statement uses subqueries, because a filter could use a table with the name of a
--- WITH query.
+-- which do not change within a statement. They identify no row on several nodes of Citus, so there the rows are joined by their keys.
+-- The statement uses subqueries, because a filter could use a table with the name of a WITH query.
 CREATE FUNCTION _clip_hybrid_statements(relation regclass, words name, k integer, target name, filter text, key_column name, index regclass,
 	OUT nearest text, OUT exact text, OUT candidates integer, OUT model text, OUT digest text, OUT named text)
 	LANGUAGE plpgsql STABLE
@@ -2573,6 +2994,7 @@ DECLARE
 	columns text;
 	rows_read text;
 	considered bigint;
+	same_row text;
 	search CONSTANT text := E'SELECT COALESCE(v.key, w.key) AS key, COALESCE(v.key_text, w.key_text) AS key_text, COALESCE(v.key_uuid, w.key_uuid) AS key_uuid,\n'
 		'       COALESCE(v.key_json, w.key_json) AS key_json,\n'
 		'       COALESCE(1::pg_catalog.float8 OPERATOR(pg_catalog./) (%1$s::pg_catalog.float8 OPERATOR(pg_catalog.+) v.place::pg_catalog.float8), 0)\n'
@@ -2583,7 +3005,7 @@ DECLARE
 		') AS near) AS v FULL JOIN (SELECT named.*, pg_catalog.rank() OVER (ORDER BY named.similarity DESC) AS place FROM (\n'
 		'SELECT %2$s, %3$s.tableoid AS t, %3$s.ctid AS c, pg_catalog.ts_rank_cd(%3$s.%8$I, $2) AS similarity FROM %5$s\n'
 		' WHERE %3$s.%8$I OPERATOR(pg_catalog.@@) $2%6$s ORDER BY similarity DESC LIMIT %7$s\n'
-		') AS named) AS w ON v.t OPERATOR(pg_catalog.=) w.t AND v.c OPERATOR(pg_catalog.=) w.c\n'
+		') AS named) AS w ON %10$s\n'
 		' ORDER BY score DESC, v.place, w.place LIMIT %9$s';
 BEGIN
 	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, '$1'::pg_catalog.text, index);
@@ -2600,13 +3022,16 @@ BEGIN
 	END IF;
 	SELECT * INTO key FROM @extschema@._clip_search_key(relation, key_column);
 	columns := @extschema@._clip_search_columns(key.names, key.types, parts.alias);
+	same_row := CASE WHEN @extschema@._clip_citus_kind(relation) = 'distributed'
+		THEN 'pg_catalog.jsonb_build_array(v.key, v.key_text, v.key_uuid, v.key_json) OPERATOR(pg_catalog.=) pg_catalog.jsonb_build_array(w.key, w.key_text, w.key_uuid, w.key_json)'
+		ELSE 'v.t OPERATOR(pg_catalog.=) w.t AND v.c OPERATOR(pg_catalog.=) w.c' END;
 	-- Rows with lower ranks contribute little.
 	candidates := greatest(100, least(2 * k::bigint, 1000000));
 	rows_read := format('SELECT %1$s, %2$s.tableoid AS t, %2$s.ctid AS c, %3$s AS distance FROM %4$s WHERE %5$s%6$s', columns, parts.alias, parts.distance, parts.rows_of, parts.present, parts.filtered);
 	considered := @extschema@._clip_considered(candidates::bigint, 'text'::text, parts.reranks);
-	nearest := format(search, smoothing, columns, parts.alias, @extschema@._clip_nearest(rows_read, parts.place, candidates::text, considered, 'distance'::name), parts.rows_of, parts.filtered, candidates, words, k);
+	nearest := format(search, smoothing, columns, parts.alias, @extschema@._clip_nearest(rows_read, parts.place, candidates::text, considered, 'distance'::name), parts.rows_of, parts.filtered, candidates, words, k, same_row);
 	IF parts.may_omit THEN
-		exact := format(search, smoothing, columns, parts.alias, @extschema@._clip_nearest(rows_read, parts.exact_place, candidates::text, NULL::bigint, 'distance'::name), parts.rows_of, parts.filtered, candidates, words, k);
+		exact := format(search, smoothing, columns, parts.alias, @extschema@._clip_nearest(rows_read, parts.exact_place, candidates::text, NULL::bigint, 'distance'::name), parts.rows_of, parts.filtered, candidates, words, k, same_row);
 	END IF;
 	candidates := greatest(candidates, considered, @extschema@._clip_candidates(relation, k, false));
 	model := parts.model;
@@ -2662,6 +3087,8 @@ DECLARE
 	-- An alias that differs from the name of the table, which the similar rows have as their alias.
 	one CONSTANT text := (SELECT CASE c.relname WHEN 'one' THEN 'this_one' ELSE 'one' END FROM pg_class AS c WHERE c.oid = relation);
 BEGIN
+	PERFORM @extschema@._clip_citus_reject(relation, 'clip_near_duplicates'::text,
+		format('Read the embedding of one row, and search its neighbours with it: SELECT * FROM clip_search_vector(%L, ''[...]'').', relation));
 	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, one || '.embedding'::pg_catalog.text, index);
 	SELECT * INTO key FROM @extschema@._clip_require_key(relation, 'Duplicates are identified by their keys.'::text);
 	keys := @extschema@._clip_key_object(key.names, parts.alias);
@@ -2846,7 +3273,7 @@ COMMENT ON FUNCTION clip_diagnose() IS 'versions, limits and settings, to paste 
 
 GRANT SELECT ON @extschema@.clip_models, @extschema@.clip_loaded_models, @extschema@.clip_failures, @extschema@.clip_auto_embed_status,
 	@extschema@.clip_progress TO PUBLIC;
-GRANT SELECT ON _clip.columns, _clip.work_done, _clip.failed TO PUBLIC;
+GRANT SELECT ON _clip.columns, _clip.work_done, _clip.failed, _clip.visible_failures TO PUBLIC;
 
 -- All roles can name the tables in this schema. Only the owner of the database can read them, to dump the database, because
 -- they contain keys of tables that other roles may not be able to read.

@@ -9,6 +9,7 @@
 //! Postgres and returns `Result`. Calls into `clip` borrow their arguments and return owned data.
 
 mod auto_embed;
+mod citus;
 mod failures;
 mod functions;
 mod model_cache;

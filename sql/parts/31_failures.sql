@@ -79,7 +79,7 @@ BEGIN
 		AND NOT EXISTS (SELECT FROM pg_partition_tree(relation) AS p JOIN pg_class AS c ON c.oid = p.relid WHERE c.relowner <> _clip_counting.owner OR c.relkind = 'f');
 	counts := format('SELECT pg_catalog.count(*), pg_catalog.count(%1$I), pg_catalog.count(*) FILTER (WHERE %1$I IS NULL AND %2$s) FROM %3$s',
 		target, CASE WHEN source IS NULL THEN 'false' ELSE format('%I IS NOT NULL', source) END, rows_of);
-	is_filled := format('SELECT EXISTS (SELECT FROM %s WHERE %I IS NOT NULL)', rows_of, target);
+	is_filled := format('SELECT pg_catalog.count(*) OPERATOR(pg_catalog.>) 0::pg_catalog.int8 FROM (SELECT 1 FROM %s WHERE %I IS NOT NULL LIMIT 1) AS one', rows_of, target);
 END
 $$;
 COMMENT ON FUNCTION _clip_counting(regclass, name, name, oid, regclass) IS 'internal: statements that count the rows of a table, and the role that must run them';
@@ -116,14 +116,20 @@ CREATE FUNCTION _clip_max_bytes(image boolean) RETURNS bigint
 	AS 'MODULE_PATHNAME', 'clip_max_bytes_wrapper' LANGUAGE C STABLE STRICT;
 COMMENT ON FUNCTION _clip_max_bytes(boolean) IS 'internal: maximum size of an image, or of a text, in bytes';
 
-CREATE VIEW @extschema@.clip_failures WITH (security_barrier) AS
-SELECT f.relation::pg_catalog.text AS relation, c.target::pg_catalog.text AS target, CASE WHEN f.key OPERATOR(pg_catalog.<>) 'null' THEN f.key END AS key,
+CREATE VIEW _clip.visible_failures WITH (security_barrier) AS
+SELECT f.relation, c.target, CASE WHEN f.key OPERATOR(pg_catalog.<>) 'null' THEN f.key END AS key,
        f.sqlstate, f.message, f.attempts::pg_catalog.int8 AS attempts,
        f.first_failed_at, f.last_failed_at, CASE WHEN f.retry_at OPERATOR(pg_catalog.<>) 'infinity' THEN f.retry_at END AS retry_at
   FROM _clip.failures AS f
   JOIN _clip.columns AS c ON c.relation OPERATOR(pg_catalog.=) f.relation AND c.trigger_name OPERATOR(pg_catalog.=) f.trigger_name
   JOIN pg_catalog.pg_class AS t ON t.oid OPERATOR(pg_catalog.=) f.relation
  WHERE @extschema@._clip_may_read(t.oid, t.relowner, t.relnamespace);
+COMMENT ON VIEW _clip.visible_failures IS 'internal: failures of this server in tables that the role can read';
+
+CREATE VIEW @extschema@.clip_failures WITH (security_barrier) AS
+SELECT f.relation::pg_catalog.text AS relation, f.target::pg_catalog.text AS target, f.key, f.sqlstate, f.message, f.attempts,
+       f.first_failed_at, f.last_failed_at, f.retry_at
+  FROM (SELECT * FROM _clip.visible_failures UNION ALL SELECT * FROM @extschema@._clip_citus_failures()) AS f;
 COMMENT ON VIEW clip_failures IS 'rows that could not be embedded, in tables that you can read';
 COMMENT ON COLUMN clip_failures.relation IS 'the table, with its schema if that is not in the search_path';
 COMMENT ON COLUMN clip_failures.target IS 'the embedding column';

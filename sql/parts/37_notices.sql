@@ -43,7 +43,7 @@ BEGIN
 		EXECUTE format('SELECT count(*) FILTER (WHERE t.%1$I IS NULL), count(t.%1$I) FROM %3$s AS t WHERE t.%2$I IS NOT NULL', col.target, col.source, col.rows_of) INTO pending, kept;
 		rows_in_words := @extschema@._clip_rows(pending);
 	ELSE
-		EXECUTE format('SELECT count(*) FROM (SELECT FROM %s AS t WHERE t.%I IS NULL AND t.%I IS NOT NULL LIMIT 1) AS one', col.rows_of, col.target, col.source) INTO pending;
+		EXECUTE format('SELECT count(*) FROM (SELECT 1 FROM %s AS t WHERE t.%I IS NULL AND t.%I IS NOT NULL LIMIT 1) AS one', col.rows_of, col.target, col.source) INTO pending;
 	END IF;
 	IF is_taken_over AND kept > 0 THEN
 		RAISE NOTICE USING MESSAGE = format('table %s keeps the embeddings of %s', relation, @extschema@._clip_rows(kept)),

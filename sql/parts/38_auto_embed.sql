@@ -49,6 +49,11 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('%s is a partition', relation),
 			HINT = format('Name the partitioned table, which includes all partitions: SELECT clip_auto_embed(%L, %L, %L).', pg_partition_root(relation), source, target);
 	END IF;
+	PERFORM @extschema@._clip_citus_require(relation, mode);
+	-- The embeddings of a reference table are computed once, and Citus writes them to all nodes.
+	IF @extschema@._clip_citus_kind(relation) = 'reference' THEN
+		on_vector := 'keep';
+	END IF;
 	SELECT * INTO source_column FROM @extschema@._clip_require_column(relation, source, 'the source column'::text, 'source'::text);
 	IF source_column.type NOT IN ('text'::regtype, 'varchar'::regtype, 'bytea'::regtype) THEN
 		RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch', MESSAGE = format('column "%s" has type %s', source, format_type(source_column.type, source_column.modifier)),
@@ -157,7 +162,7 @@ BEGIN
 				relation, wanted.trigger_name);
 	END IF;
 
-	done := @extschema@._clip_execute(statements, dry_run);
+	done := @extschema@._clip_execute(@extschema@._clip_citus_allowing(relation, statements), dry_run);
 	IF NOT create_index AND chosen.dimensions <= kind.max_indexed AND @extschema@._clip_vector_index(relation, target) IS NULL THEN
 		done := done || format(E'\n-- To create the index without blocking writers: CREATE INDEX CONCURRENTLY %I ON %s USING hnsw (%I %s)', @extschema@._clip_index_name(relation, target, '_idx'::text), relation, target, kind.operator_class);
 	END IF;
@@ -166,6 +171,7 @@ BEGIN
 	END IF;
 	IF mode = 'queue' THEN
 		PERFORM @extschema@._clip_wake_worker();
+		PERFORM @extschema@._clip_citus_wake(relation);
 	END IF;
 	RETURN done || @extschema@._clip_notice_rows(relation, @extschema@._clip_column(relation, target), COALESCE(col.mode = 'stamp', false));
 END
@@ -218,6 +224,9 @@ BEGIN
 			RETURN '-- nothing to do';
 		END IF;
 		PERFORM @extschema@._clip_forget_failures(relation, col.trigger_name::text);
+		IF @extschema@._clip_citus_kind(relation) = 'distributed' THEN
+			PERFORM @extschema@._clip_citus_retry(relation, target);
+		END IF;
 		IF col.source IS NOT NULL THEN
 			pending := @extschema@._clip_pending_index(relation, col.source, target);
 		END IF;
@@ -232,7 +241,7 @@ BEGIN
 	IF NOT keep_column THEN
 		statements := statements || format('ALTER TABLE %s DROP COLUMN %I', relation, target);
 	END IF;
-	RETURN @extschema@._clip_execute(statements, false);
+	RETURN @extschema@._clip_execute(@extschema@._clip_citus_allowing(relation, statements), false);
 END
 $$;
 COMMENT ON FUNCTION clip_auto_embed_drop(regclass, name, boolean)

@@ -40,7 +40,7 @@ BEGIN
 	IF col.digest IS DISTINCT FROM chosen.digest OR col.former_source IS NOT NULL THEN
 		statements := COALESCE(@extschema@._clip_drop_triggers(relation, col.trigger_name), '{}') || @extschema@._clip_stamp(wanted);
 	END IF;
-	RETURN @extschema@._clip_execute(statements, false);
+	RETURN @extschema@._clip_execute(@extschema@._clip_citus_allowing(relation, statements), false);
 END
 $$;
 COMMENT ON FUNCTION clip_adopt(regclass, name, text)
@@ -55,6 +55,9 @@ DECLARE
 BEGIN
 	SELECT * INTO col FROM @extschema@._clip_column(relation, target);
 	PERFORM @extschema@._clip_require_owner(relation);
+	IF @extschema@._clip_citus_kind(relation) = 'distributed' THEN
+		RETURN @extschema@._clip_citus_retry(relation, target);
+	END IF;
 	IF col.mode = 'queue' THEN
 		PERFORM @extschema@._clip_wake_worker();
 	END IF;

@@ -29,6 +29,9 @@ CREATE FUNCTION clip_backfill_batch(relation regclass, target name DEFAULT 'embe
 	LANGUAGE plpgsql VOLATILE
 AS $$
 BEGIN
+	IF @extschema@._clip_citus_kind(relation) OPERATOR(pg_catalog.=) 'distributed'::pg_catalog.text THEN
+		PERFORM @extschema@._clip_citus_reject(relation, 'clip_backfill_batch'::pg_catalog.text, pg_catalog.format('CALL clip_backfill(%L, %L).', relation, target));
+	END IF;
 	RETURN @extschema@._clip_backfill_rows(relation, (@extschema@._clip_fillable(relation, target, batch_size)).trigger_name::pg_catalog.text, batch_size);
 END
 $$;
@@ -43,10 +46,21 @@ DECLARE
 	step pg_catalog.record;
 	embedded pg_catalog.int8 := 0;
 	failed pg_catalog.int8 := 0;
+	is_distributed pg_catalog.bool;
 BEGIN
 	PERFORM @extschema@._clip_require_no_transaction('CALL clip_backfill'::pg_catalog.text, 'Inside a transaction block, call clip_backfill_batch until it returns 0.'::pg_catalog.text);
 	column_trigger := (@extschema@._clip_fillable(relation, target, batch_size)).trigger_name;
-	SELECT s.embedded, s.failed, s.finished INTO step FROM @extschema@._clip_backfill_step(relation, column_trigger, batch_size, true) AS s;
+	is_distributed := COALESCE(@extschema@._clip_citus_kind(relation) OPERATOR(pg_catalog.=) 'distributed'::pg_catalog.text, false);
+	WHILE is_distributed LOOP
+		SELECT s.embedded, s.failed, s.finished INTO step FROM @extschema@._clip_citus_backfill_step(relation, target, batch_size) AS s;
+		embedded := embedded OPERATOR(pg_catalog.+) step.embedded;
+		failed := failed OPERATOR(pg_catalog.+) step.failed;
+		COMMIT;
+		EXIT WHEN step.finished;
+	END LOOP;
+	IF NOT is_distributed THEN
+		SELECT s.embedded, s.failed, s.finished INTO step FROM @extschema@._clip_backfill_step(relation, column_trigger, batch_size, true) AS s;
+	END IF;
 	LOOP
 		COMMIT;
 		EXIT WHEN step.finished;

@@ -41,6 +41,9 @@ DECLARE
 BEGIN
 	SELECT * INTO col FROM @extschema@._clip_fillable(relation, target, 1);
 	PERFORM @extschema@._clip_require_owner(relation);
+	PERFORM @extschema@._clip_citus_reject(relation, 'clip_reembed'::text,
+		format('Add a column for the other model: SELECT clip_auto_embed(%L, %L, %L, %L, ''queue''). Search it when clip_auto_embed_status shows no pending row.',
+			relation, col.source, target || '_new', model));
 	SELECT * INTO chosen FROM @extschema@._clip_resolve_model(model);
 	same := col.digest = chosen.digest;
 	IF same THEN

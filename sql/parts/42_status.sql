@@ -1,6 +1,6 @@
 -- status and progress
 
-CREATE FUNCTION _clip_auto_embed_status()
+CREATE FUNCTION _clip_auto_embed_status(tables oid[])
 	RETURNS TABLE (relation regclass, source text, target text, model text, model_state text, mode text, on_error text, on_vector text, index regclass,
 		"rows" bigint, embedded bigint, pending bigint, failed bigint, oldest_pending timestamptz, rate double precision, seconds_left double precision)
 	LANGUAGE plpgsql STABLE
@@ -15,7 +15,7 @@ DECLARE
 	empty_source real;
 	empty_target real;
 BEGIN
-	FOR col IN SELECT * FROM _clip.columns AS c ORDER BY c.relation::text, c.target LOOP
+	FOR col IN SELECT * FROM _clip.columns AS c WHERE tables IS NULL OR c.relation = ANY (tables) ORDER BY c.relation::text, c.target LOOP
 		relation := col.relation;
 		source := col.source;
 		target := col.target;
@@ -33,7 +33,10 @@ BEGIN
 		oldest_pending := NULL;
 		rate := NULL;
 		seconds_left := NULL;
-		IF @extschema@._clip_may_count(col.relation) THEN
+		IF @extschema@._clip_citus_kind(col.relation) = 'distributed' THEN
+			SELECT s.* INTO "rows", embedded, pending, failed, oldest_pending, rate FROM @extschema@._clip_citus_status(col.relation, col.target) AS s;
+			seconds_left := CASE WHEN rate > 0 THEN pending / rate END;
+		ELSIF @extschema@._clip_may_count(col.relation) THEN
 			estimate := @extschema@._clip_estimated_rows(col.relation);
 			IF estimate <= max_counted THEN
 				-- A table that cannot be read, for example because of a function in its index, must not hide the others.
@@ -69,13 +72,13 @@ BEGIN
 	END LOOP;
 END
 $$;
-COMMENT ON FUNCTION _clip_auto_embed_status() IS 'internal: rows of the view clip_auto_embed_status';
+COMMENT ON FUNCTION _clip_auto_embed_status(oid[]) IS 'internal: rows of the view clip_auto_embed_status, of all tables or of some';
 
 -- The names of tables and indexes depend on the search_path of the caller, as in psql.
 CREATE VIEW @extschema@.clip_auto_embed_status AS
 SELECT s.relation::pg_catalog.text AS relation, s.source, s.target, s.model, s.model_state, s.mode, s.on_error, s.on_vector, s.index::pg_catalog.text AS index,
        s."rows", s.embedded, s.pending, s.failed, s.oldest_pending, s.rate, s.seconds_left
-  FROM @extschema@._clip_auto_embed_status() AS s;
+  FROM @extschema@._clip_auto_embed_status(NULL::pg_catalog.oid[]) AS s;
 COMMENT ON VIEW clip_auto_embed_status IS 'embedded columns, with model, mode and progress; counts are NULL for tables that you cannot read completely';
 COMMENT ON COLUMN clip_auto_embed_status.relation IS 'the table, with its schema if that is not in the search_path';
 COMMENT ON COLUMN clip_auto_embed_status.source IS 'the source column; NULL if the embeddings were registered by clip_adopt';

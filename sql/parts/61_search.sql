@@ -72,13 +72,13 @@ BEGIN
 	SELECT sum(pg_relation_size(c.oid)) / current_setting('block_size')::bigint INTO pages FROM pg_class AS c
 	 WHERE c.oid = relation AND c.relkind = 'r' OR c.oid IN (SELECT p.relid FROM pg_partition_tree(relation) AS p WHERE p.isleaf);
 	sampled := pages > small AND @extschema@._clip_pending_index(relation, col.source, target) IS NULL;
-	IF sampled AND pages > large THEN
+	IF sampled AND pages > large OR @extschema@._clip_citus_kind(relation) = 'distributed' AND @extschema@._clip_pending_index(relation, col.source, target) IS NULL THEN
 		RETURN;
 	END IF;
 	IF sampled THEN
 		source := source || format(' TABLESAMPLE SYSTEM (%s)', 100.0 * blocks / pages);
 	END IF;
-	statement := format('SELECT pg_catalog.count(*) FROM (SELECT FROM %s WHERE %I IS NULL AND %I IS NOT NULL LIMIT 1001) AS pending', source, target, col.source);
+	statement := format('SELECT pg_catalog.count(*) FROM (SELECT 1 FROM %s WHERE %I IS NULL AND %I IS NOT NULL LIMIT 1001) AS pending', source, target, col.source);
 	failed := (SELECT count(*) FROM _clip.failed AS f JOIN _clip.columns AS c ON c.relation = f.relation AND c.trigger_name = f.trigger_name
 	            WHERE f.relation = col.top AND c.target = _clip_pending_statement.target AND f.key <> 'null');
 	queued := col.mode = 'queue';

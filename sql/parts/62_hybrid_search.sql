@@ -1,6 +1,6 @@
 -- Combines two rankings by reciprocal rank fusion (Cormack et al. 2009). Rows of both rankings are joined by tableoid and ctid,
--- which do not change within a statement. The statement uses subqueries, because a filter could use a table with the name of a
--- WITH query.
+-- which do not change within a statement. They identify no row on several nodes of Citus, so there the rows are joined by their keys.
+-- The statement uses subqueries, because a filter could use a table with the name of a WITH query.
 CREATE FUNCTION _clip_hybrid_statements(relation regclass, words name, k integer, target name, filter text, key_column name, index regclass,
 	OUT nearest text, OUT exact text, OUT candidates integer, OUT model text, OUT digest text, OUT named text)
 	LANGUAGE plpgsql STABLE
@@ -15,6 +15,7 @@ DECLARE
 	columns text;
 	rows_read text;
 	considered bigint;
+	same_row text;
 	search CONSTANT text := E'SELECT COALESCE(v.key, w.key) AS key, COALESCE(v.key_text, w.key_text) AS key_text, COALESCE(v.key_uuid, w.key_uuid) AS key_uuid,\n'
 		'       COALESCE(v.key_json, w.key_json) AS key_json,\n'
 		'       COALESCE(1::pg_catalog.float8 OPERATOR(pg_catalog./) (%1$s::pg_catalog.float8 OPERATOR(pg_catalog.+) v.place::pg_catalog.float8), 0)\n'
@@ -25,7 +26,7 @@ DECLARE
 		') AS near) AS v FULL JOIN (SELECT named.*, pg_catalog.rank() OVER (ORDER BY named.similarity DESC) AS place FROM (\n'
 		'SELECT %2$s, %3$s.tableoid AS t, %3$s.ctid AS c, pg_catalog.ts_rank_cd(%3$s.%8$I, $2) AS similarity FROM %5$s\n'
 		' WHERE %3$s.%8$I OPERATOR(pg_catalog.@@) $2%6$s ORDER BY similarity DESC LIMIT %7$s\n'
-		') AS named) AS w ON v.t OPERATOR(pg_catalog.=) w.t AND v.c OPERATOR(pg_catalog.=) w.c\n'
+		') AS named) AS w ON %10$s\n'
 		' ORDER BY score DESC, v.place, w.place LIMIT %9$s';
 BEGIN
 	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, '$1'::pg_catalog.text, index);
@@ -42,13 +43,16 @@ BEGIN
 	END IF;
 	SELECT * INTO key FROM @extschema@._clip_search_key(relation, key_column);
 	columns := @extschema@._clip_search_columns(key.names, key.types, parts.alias);
+	same_row := CASE WHEN @extschema@._clip_citus_kind(relation) = 'distributed'
+		THEN 'pg_catalog.jsonb_build_array(v.key, v.key_text, v.key_uuid, v.key_json) OPERATOR(pg_catalog.=) pg_catalog.jsonb_build_array(w.key, w.key_text, w.key_uuid, w.key_json)'
+		ELSE 'v.t OPERATOR(pg_catalog.=) w.t AND v.c OPERATOR(pg_catalog.=) w.c' END;
 	-- Rows with lower ranks contribute little.
 	candidates := greatest(100, least(2 * k::bigint, 1000000));
 	rows_read := format('SELECT %1$s, %2$s.tableoid AS t, %2$s.ctid AS c, %3$s AS distance FROM %4$s WHERE %5$s%6$s', columns, parts.alias, parts.distance, parts.rows_of, parts.present, parts.filtered);
 	considered := @extschema@._clip_considered(candidates::bigint, 'text'::text, parts.reranks);
-	nearest := format(search, smoothing, columns, parts.alias, @extschema@._clip_nearest(rows_read, parts.place, candidates::text, considered, 'distance'::name), parts.rows_of, parts.filtered, candidates, words, k);
+	nearest := format(search, smoothing, columns, parts.alias, @extschema@._clip_nearest(rows_read, parts.place, candidates::text, considered, 'distance'::name), parts.rows_of, parts.filtered, candidates, words, k, same_row);
 	IF parts.may_omit THEN
-		exact := format(search, smoothing, columns, parts.alias, @extschema@._clip_nearest(rows_read, parts.exact_place, candidates::text, NULL::bigint, 'distance'::name), parts.rows_of, parts.filtered, candidates, words, k);
+		exact := format(search, smoothing, columns, parts.alias, @extschema@._clip_nearest(rows_read, parts.exact_place, candidates::text, NULL::bigint, 'distance'::name), parts.rows_of, parts.filtered, candidates, words, k, same_row);
 	END IF;
 	candidates := greatest(candidates, considered, @extschema@._clip_candidates(relation, k, false));
 	model := parts.model;

@@ -11,6 +11,8 @@ DECLARE
 	-- An alias that differs from the name of the table, which the similar rows have as their alias.
 	one CONSTANT text := (SELECT CASE c.relname WHEN 'one' THEN 'this_one' ELSE 'one' END FROM pg_class AS c WHERE c.oid = relation);
 BEGIN
+	PERFORM @extschema@._clip_citus_reject(relation, 'clip_near_duplicates'::text,
+		format('Read the embedding of one row, and search its neighbours with it: SELECT * FROM clip_search_vector(%L, ''[...]'').', relation));
 	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, one || '.embedding'::pg_catalog.text, index);
 	SELECT * INTO key FROM @extschema@._clip_require_key(relation, 'Duplicates are identified by their keys.'::text);
 	keys := @extschema@._clip_key_object(key.names, parts.alias);

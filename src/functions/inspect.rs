@@ -5,8 +5,10 @@ use std::time::SystemTime;
 use clip::{Model, Runtime, Tower};
 use pgrx::prelude::*;
 
+use crate::citus;
 use crate::model_cache;
 use crate::pg::interrupt::interrupted;
+use crate::pg::roles::Extension;
 use crate::pg::settings;
 use crate::pg::text::Text;
 
@@ -89,7 +91,7 @@ fn clip_loaded_models() -> TableIterator<
 }
 
 #[pg_extern(sql = false)]
-fn clip_diagnose() -> TableIterator<'static, (name!(item, &'static str), name!(value, Text))> {
+fn clip_diagnose() -> TableIterator<'static, (name!(item, Text), name!(value, Text))> {
     // SAFETY: reads the current role's attributes; may raise an error, which pgrx turns into an unwinding panic.
     let superuser = unsafe { pg_sys::superuser() };
     let path = |path: std::path::PathBuf| match superuser {
@@ -118,7 +120,24 @@ fn clip_diagnose() -> TableIterator<'static, (name!(item, &'static str), name!(v
         ("image formats", formats.join(", ")),
         ("largest text", format!("{} bytes", clip::MAX_TEXT_BYTES)),
     ];
-    TableIterator::new(items.map(|(item, value)| (item, Text(value))))
+    let items = items.map(|(item, value)| (Text(item.into()), Text(value)));
+    TableIterator::new(items.into_iter().chain(nodes()))
+}
+
+/// Returns the rows about the nodes of Citus, as the role that asks sees them.
+fn nodes() -> Vec<(Text, Text)> {
+    let Some(extension) = Extension::find().filter(|_| citus::is_loaded()) else { return Vec::new() };
+    let question = format!("SELECT d.item, d.value FROM {}._clip_citus_diagnose() AS d", extension.schema);
+    Spi::connect_mut(|client| {
+        let rows = client.update(&question, None, &[])?;
+        rows.map(|row| Ok((row.get::<Text>(1)?, row.get::<Text>(2)?)))
+            .filter_map(|row: spi::SpiResult<_>| match row {
+                Ok((item, value)) => Some(Ok((item?, value?))),
+                Err(error) => Some(Err(error)),
+            })
+            .collect::<spi::SpiResult<Vec<_>>>()
+    })
+    .unwrap_or_default()
 }
 
 fn telemetry() -> &'static str {

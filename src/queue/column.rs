@@ -6,6 +6,7 @@ use pgrx::pg_sys::panic::ErrorReportable;
 use pgrx::prelude::*;
 
 use crate::auto_embed::{Filled, Filling, Position, fill_next, fire_triggers_at_once};
+use crate::citus;
 use crate::failures::{self, Activity, Failure, add_activity};
 use crate::pg::roles::{Extension, as_role, with_fixed_output, with_settings, without_forced_policies};
 use crate::pg::spi::{read, required};
@@ -124,19 +125,24 @@ impl QueueColumn {
 
 /// Returns the columns in mode "queue" to embed now. None if the database has no extension, or is about to be dropped.
 pub fn work() -> Option<Work> {
-    let look = |_: &str| {
+    let look = |schema: &str| {
+        // A node of Citus embeds its own shards.
+        let embeds =
+            if citus::is_loaded() { format!(" AND {schema}._clip_citus_embeds(c.relation)") } else { String::new() };
         let failures = "SELECT EXISTS (SELECT FROM _clip.failures \
             WHERE retry_at > now() AND retry_at < now() + interval '15 seconds')";
         // Rows of a subscription are embedded by the publisher.
-        let columns = "SELECT c.relation::oid, c.trigger_name::text, c.relation::text || '.' || c.target FROM _clip.columns AS c \
+        let columns = format!(
+            "SELECT c.relation::oid, c.trigger_name::text, c.relation::text || '.' || c.target FROM _clip.columns AS c \
              WHERE c.mode = 'queue' AND c.source IS NOT NULL AND c.key_names IS NOT NULL \
                AND NOT EXISTS (SELECT FROM pg_subscription_rel AS s WHERE s.srrelid = c.relation) \
                AND NOT EXISTS (SELECT FROM _clip.failures AS f WHERE f.relation = c.relation \
                    AND f.trigger_name = c.trigger_name AND f.key = 'null' \
-                   AND f.retry_at > now() AND (f.last_failed_at <= now() OR f.retry_at = 'infinity')) ORDER BY 1, 2";
+                   AND f.retry_at > now() AND (f.last_failed_at <= now() OR f.retry_at = 'infinity')){embeds} ORDER BY 1, 2"
+        );
         Spi::connect(|client| {
             let mut found = Vec::new();
-            for row in client.select(columns, None, &[])? {
+            for row in client.select(&columns, None, &[])? {
                 if let (Some(relation), Some(trigger_name), Some(Text(label))) = (row.get(1)?, row.get(2)?, row.get(3)?)
                 {
                     found.push(QueueColumn { relation, trigger_name, label });

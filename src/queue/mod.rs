@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use pgrx::bgworkers::BackgroundWorker;
 use pgrx::prelude::*;
 
+use crate::citus;
 use crate::pg::settings;
 use crate::worker::locks::{WorkerLock, is_lock_lost};
 use crate::worker::process::{
@@ -48,6 +49,7 @@ pub extern "C-unwind" fn clip_worker_main(argument: pg_sys::Datum) {
     let database = pg_sys::Oid::from(argument as u32);
     BackgroundWorker::connect_worker_to_spi_by_oid(Some(database), None);
     set_defaults();
+    citus::show_shards();
     let database_lock = WorkerLock::Database(database);
     let helps = argument & HELP != 0;
     if !helps && !database_lock.take() {

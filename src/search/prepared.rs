@@ -9,9 +9,10 @@ use pgrx::prelude::*;
 use super::column::{Model, SearchColumn};
 use super::named_index::with_index;
 use super::select::{ef_search, select};
+use crate::citus::with_search_settings;
 use crate::pg::arguments::{name, optional_name, optional_regclass, regclass, text};
 use crate::pg::messages::{broken_extension, null_argument};
-use crate::pg::roles::{Extension, with_settings};
+use crate::pg::roles::Extension;
 use crate::pg::spi::{Row, read, required};
 use crate::pg::text::{ServerText, Text};
 use crate::pg::values::RawDatum;
@@ -131,7 +132,7 @@ impl Prepared<'_> {
                 _ => Ok(found),
             }
         };
-        let found = self.by_index(|| with_settings(&settings(&ef_search), run))?;
+        let found = self.by_index(|| with_search_settings(&settings(&ef_search), run))?;
         self.column.notice_pending();
         Ok(found)
     }
@@ -166,7 +167,7 @@ impl Prepared<'_> {
             let candidates = self.candidates.max(limit.map_or(0, |limit| i32::try_from(limit).unwrap_or(i32::MAX)));
             let ef_search = ef_search(candidates);
             let run = || select(statement.bytes(), &arguments, &read);
-            self.by_index(|| with_settings(&settings(&ef_search), run))
+            self.by_index(|| with_search_settings(&settings(&ef_search), run))
         };
         // The last row has the largest rank.
         let is_complete = |found: &[(i32, bool, T)]| found.last().is_some_and(|(rank, ..)| *rank as usize >= self.k);

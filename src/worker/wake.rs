@@ -13,6 +13,7 @@ use pgrx::prelude::*;
 
 use super::locks::WorkerLock;
 use super::process::description;
+use crate::citus::serves_a_node;
 use crate::pg::error::report;
 use crate::pg::settings;
 
@@ -77,6 +78,8 @@ fn clip_wake_worker() {
 unsafe extern "C-unwind" fn at_end_of_transaction(event: pg_sys::XactEvent::Type, _argument: *mut c_void) {
     match event {
         pg_sys::XactEvent::XACT_EVENT_COMMIT if ASKED.replace(false) => start_prepared(),
+        // Another session commits it in some milliseconds. The worker waits for rows longer than that.
+        pg_sys::XactEvent::XACT_EVENT_PREPARE if serves_a_node() && ASKED.replace(false) => start_prepared(),
         pg_sys::XactEvent::XACT_EVENT_ABORT | pg_sys::XactEvent::XACT_EVENT_PREPARE => ASKED.set(false),
         _ => (),
     }
