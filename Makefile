@@ -94,6 +94,11 @@ test-applications: ready
 	scripts/setup.sh "$(PG_CONFIG)" chromium openjdk-17-jdk-headless libpostgresql-jdbc-java python3-venv rake ruby-activerecord ruby-pg
 	PG_CONFIG="$(PG_CONFIG_PATH)" cargo test --release --target-dir target --no-fail-fast -p applications -- --test-threads 2 $(RECIPE)
 
+# Run the tests on three nodes of Citus, with the installed extension. Citus must be installed for the same server.
+test-citus:
+	@test -e "$(shell $(PG_CONFIG) --pkglibdir)/citus.so" || { echo "There is no Citus for $(PG_CONFIG): citus.so is not in $(shell $(PG_CONFIG) --pkglibdir)." >&2; exit 1; }
+	PG_CONFIG="$(PG_CONFIG_PATH)" cargo test --release --target-dir target --no-fail-fast -p citus -- --test-threads 1 --nocapture $(CITUS)
+
 # Run one test, SQL file or page with the installed extension: make one TEST=queue::any_key_will_do, SQL=errors, PAGE=README.md
 one: TEST ?= $(if $(PAGE),pages,regress)
 one:
