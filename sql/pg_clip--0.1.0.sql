@@ -1896,6 +1896,7 @@ AS $$
 DECLARE
 	col _clip.columns%ROWTYPE;
 	statements text[];
+	done text;
 	pending regclass;
 BEGIN
 	IF keep_column IS NULL THEN
@@ -1920,9 +1921,6 @@ BEGIN
 			RETURN '-- nothing to do';
 		END IF;
 		PERFORM @extschema@._clip_forget_failures(relation, col.trigger_name::text);
-		IF @extschema@._clip_citus_kind(relation) = 'distributed' THEN
-			PERFORM @extschema@._clip_citus_retry(relation, target);
-		END IF;
 		IF col.source IS NOT NULL THEN
 			pending := @extschema@._clip_pending_index(relation, col.source, target);
 		END IF;
@@ -1937,7 +1935,12 @@ BEGIN
 	IF NOT keep_column THEN
 		statements := statements || format('ALTER TABLE %s DROP COLUMN %I', relation, target);
 	END IF;
-	RETURN @extschema@._clip_execute(@extschema@._clip_citus_allowing(relation, statements), false);
+	done := @extschema@._clip_execute(@extschema@._clip_citus_allowing(relation, statements), false);
+	-- From now on the shards are locked, so no worker records a failure that it does not clear.
+	IF col.source IS NOT NULL AND @extschema@._clip_citus_kind(relation) = 'distributed' THEN
+		PERFORM @extschema@._clip_citus_retry(relation, target);
+	END IF;
+	RETURN done;
 END
 $$;
 COMMENT ON FUNCTION clip_auto_embed_drop(regclass, name, boolean)
