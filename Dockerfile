@@ -3,15 +3,16 @@
 #   docker build --build-arg PG_MAJOR=17 --tag pg_clip .
 #
 # --build-arg MODEL=… adds a model to the image: any argument of `pgclip pull`.
-# `make check-image` runs these steps without a container engine. It supports only the instructions that this file uses.
+# `make check-image` builds this image with buildah, on a replacement of the official images.
 ARG PG_MAJOR=17
-ARG RUST_VERSION=1.95.0
-
+ARG POSTGRES_IMAGE=postgres:${PG_MAJOR}-bookworm
 # One version of the Rust toolchain, as rustup installs it.
-FROM rust:${RUST_VERSION}-slim-bookworm AS rust
+ARG RUST_IMAGE=rust:1.95.0-slim-bookworm
+
+FROM ${RUST_IMAGE} AS rust
 RUN rustup component add rustfmt
 
-FROM postgres:${PG_MAJOR}-bookworm AS server
+FROM ${POSTGRES_IMAGE} AS server
 COPY docker/server.sh /usr/local/src/pg_clip/docker/
 RUN /usr/local/src/pg_clip/docker/server.sh
 

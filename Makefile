@@ -142,9 +142,10 @@ deb: all
 test-deb: deb
 	PG_CONFIG="$(PG_CONFIG_PATH)" scripts/test/deb.sh
 
-# Run the steps of the Dockerfile in directories, without a container engine, and use the result. Needs root.
+# Build the Docker image and the CloudNativePG extension image with buildah, and use them. Needs root.
 check-image:
-	PG_CONFIG="$(PG_CONFIG_PATH)" scripts/test/image.sh
+	scripts/setup.sh "$(PG_CONFIG)" buildah debootstrap
+	scripts/test/image.sh
 
 # Make the source archive of the last commit, for PGXN, in target/dist.
 dist:

@@ -1,11 +1,16 @@
 #!/usr/bin/env bash
-# Runs the steps of the Dockerfile in directories, without a container engine, then starts the entry point and searches emoji.
-# Needs root and debootstrap.
+# Builds the images of both Dockerfiles with buildah, starts them, and searches emoji. Needs root, buildah and debootstrap.
 #
-# A clean Debian with its own packages replaces the official images: so this tests our steps, not those images. The script
-# supports only the instructions that the Dockerfile uses. Any other instruction is an error.
+# A clean Debian with its own packages replaces the official images: so this tests our steps, not those images. Debian has
+# PostgreSQL 18 in the suite testing. All images and containers are in target/debootstrap/image, which is removed at the end.
+# target/debootstrap/image-target keeps the compiled crates for the next run.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+
+major=18 suite=testing
+work=$PWD/target/debootstrap/image
+archives=$PWD/target/debootstrap/archives
+compiled=$PWD/target/debootstrap/image-target
 
 step() { echo "check_image: $*"; }
 
@@ -14,36 +19,39 @@ fail() {
     exit 1
 }
 
-PG_CONFIG=${PG_CONFIG:-pg_config}
-major=$("$PG_CONFIG" --version | grep -oE '[0-9]+' | head -n 1)
-vector_version=$(sed -n "s/^default_version = '\(.*\)'/\1/p" "$("$PG_CONFIG" --sharedir)/extension/vector.control") ||
-    fail "pgvector is not installed here." "Run: make setup"
-work=$PWD/target/debootstrap/image
+fail_with_log() {
+    tail -n 30 "$work/log" >&2
+    fail "$@"
+}
+
+command -v buildah >/dev/null || fail "buildah is not installed." "Run: apt-get install buildah"
 trap 'rm -rf --one-file-system "$work"' EXIT
-rm -rf "$work"
-mkdir -p "$work"
+rm -rf --one-file-system "$work"
+mkdir -p "$work" "$archives" "$compiled"
+
+# No image of this machine is used or changed. The driver vfs needs no privileges on file systems.
+image() { buildah --storage-driver vfs --root "$work/images" --runroot "$work/run" "$@"; }
 
 # ---- replacements of the official images
 
-# Builds a package of this machine's pgvector, in its own apt source.
-make_pgvector_package() {
-    local package=$work/vector root=$1 extension
-    extension=$("$PG_CONFIG" --sharedir)/extension
-    mkdir -p "$package/DEBIAN" "$package$extension" "$package$("$PG_CONFIG" --pkglibdir)" "$root/pgdg"
-    cp "$("$PG_CONFIG" --pkglibdir)/vector.so" "$package$("$PG_CONFIG" --pkglibdir)"
-    cp "$extension"/vector{.control,--*.sql} "$package$extension"
-    printf '%s\n' "Package: postgresql-$major-pgvector" "Version: $vector_version-1" "Architecture: $(dpkg --print-architecture)" \
-        'Maintainer: nobody <nobody@localhost>' 'Description: pgvector' >"$package/DEBIAN/control"
-    dpkg-deb --root-owner-group --build "$package" "$root/pgdg/pgvector.deb" >/dev/null
-    (cd "$root/pgdg" && dpkg-scanpackages --multiversion . >Packages 2>/dev/null)
-    echo 'deb [trusted=yes] file:/pgdg ./' >"$root/etc/apt/sources.list.d/pgdg.list"
+# make_image NAME DIRECTORY VARIABLE=VALUE…: creates an image from a directory, and removes the directory.
+make_image() {
+    local name=$1 directory=$2 container mounted variables=() variable
+    shift 2
+    for variable in "$@"; do variables+=(--env "$variable"); done
+    container=$(image from scratch)
+    mounted=$(image mount "$container")
+    cp -a --reflink=auto "$directory/." "$mounted"
+    rm -rf --one-file-system "$directory"
+    image config "${variables[@]}" "$container"
+    image commit --rm --quiet "$container" "$name" >/dev/null
 }
 
 # Imitates the official image: user 999, no cluster, gosu, and an entry point that initializes the data directory and drops
 # root.
 make_postgres_image() {
-    local root=$1
-    scripts/test/clean_debian.sh make "$root"
+    local root=$work/postgres
+    scripts/test/clean_debian.sh make "$root" "$suite"
     # A machine with its own certificate authorities reaches the registries through them.
     mkdir -p "$root/usr/local/share/ca-certificates" "$root/docker-entrypoint-initdb.d"
     cp /usr/local/share/ca-certificates/*.crt "$root/usr/local/share/ca-certificates/" 2>/dev/null || true
@@ -58,7 +66,6 @@ make_postgres_image() {
         apt-get -qy install --no-install-recommends postgresql-$1
         install -d -o postgres -g postgres -m 3777 /run/postgresql
         rm -rf /var/lib/apt/lists/*' sh "$major" >"$work/log" 2>&1 || fail_with_log "the replacement of the official image could not be created."
-    make_pgvector_package "$root"
     cat >"$root/usr/local/bin/docker-entrypoint.sh" <<'END'
 #!/usr/bin/env bash
 set -euo pipefail
@@ -74,14 +81,14 @@ fi
 exec "$@"
 END
     chmod 755 "$root/usr/local/bin/docker-entrypoint.sh"
-    printf '%s\n' "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/postgresql/$major/bin" \
-        "PG_MAJOR=$major" PGDATA=/var/lib/postgresql/data LANG=C.UTF-8 >"$root.env"
+    make_image localhost/postgres "$root" PG_MAJOR="$major" PGDATA=/var/lib/postgresql/data LANG=C.UTF-8 \
+        PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/postgresql/$major/bin"
 }
 
 # Copies this machine's toolchain in the state of the official image: without rustfmt, and with a rustup that can add only
 # rustfmt.
 make_rust_image() {
-    local root=$1 toolchain=$1/usr/local/rustup/toolchains/this program
+    local root=$work/rust toolchain=$work/rust/usr/local/rustup/toolchains/this program
     scripts/test/clean_debian.sh make "$root"
     mkdir -p "$toolchain" "$root/usr/local/cargo/bin"
     tar -C "$(rustc --print sysroot)" --exclude=./share -c . | tar -C "$toolchain" -x
@@ -95,120 +102,27 @@ make_rust_image() {
 cd /usr/local/rustup/toolchains/this && mv rustfmt bin/rustfmt
 END
     chmod 755 "$root/usr/local/cargo/bin/rustup"
-    echo PATH=/usr/local/cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin >"$root.env"
+    make_image localhost/rust "$root" PATH=/usr/local/cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 }
 
-# ---- the Dockerfile's instructions
+# ---- use of an image
 
-fail_with_log() {
-    tail -n 30 "$work/log" >&2
-    fail "$@"
-}
+# configuration IMAGE TEMPLATE: prints a part of the configuration of an image.
+configuration() { image inspect --type image --format "$2" "$1"; }
 
-# Prints one instruction per line, without comments. Continued lines are joined.
-instructions() { sed '/^[[:space:]]*#/d; /^[[:space:]]*$/d' Dockerfile | sed -e ':next' -e '/\\$/{N;s/\\\n[[:space:]]*/ /;b next' -e '}'; }
+# contents IMAGE: prints the directory with the files of a new container.
+contents() { image mount "$(image from "$1")"; }
 
-# Expands the variables of the stage in a text: those of ENV and ARG.
-expand() {
-    local variables=()
-    mapfile -t variables <"$root.env"
-    env -i "${variables[@]}" "${arguments[@]}" PATH="$(sed -n 's/^PATH=//p' "$root.env" | tail -n 1)" /bin/bash -c "printf '%s' \"$1\""
-}
-
-run() {
-    local variables=()
-    mapfile -t variables <"$root.env"
-    scripts/test/clean_debian.sh run "$root" env "${variables[@]}" "${arguments[@]}" /bin/sh -c "cd $folder && $1" >"$work/log" 2>&1 </dev/null ||
-        fail_with_log "this step failed: RUN $1"
-}
-
-begin_stage() {
-    local image=$1
-    root=$work/${3:-final} folder=/ arguments=()
-    case $image in
-    postgres:"$major"-bookworm) make_postgres_image "$root" ;;
-    rust:*) make_rust_image "$root" ;;
-    *)
-        [ -d "$work/$image" ] || fail "there is no replacement of the image $image."
-        cp -a --reflink=auto "$work/$image" "$root"
-        cp "$work/$image.env" "$root.env"
-        ;;
-    esac
-}
-
-copy() {
-    local from=$work/context sources source destination
-    if [[ $1 == --from=* ]]; then
-        from=$work/${1#--from=}
+# search NAME EXPECTED DIRECTORY VARIABLE=VALUE… -- COMMAND…: COMMAND starts a server in the directory. When the image's health
+# check succeeds, runs the statements in /search, and compares their output.
+search() {
+    local name=$1 expected=$2$'\npostgres' root=$3 variables=()
+    shift 3
+    while [ "$1" != -- ]; do
+        variables+=("$1")
         shift
-    fi
-    sources=("${@:1:$#-1}") destination=${!#}
-    [[ $destination == /* ]] || destination=$folder/$destination
-    for source in "${sources[@]}"; do
-        # Copied files belong to root.
-        if [ -d "$from/$source" ]; then
-            mkdir -p "$root/$destination"
-            tar -C "$from/$source" -c . | tar -C "$root/$destination" --owner=0 --group=0 --no-overwrite-dir -x -p --no-same-owner
-        else
-            [[ $destination != */ ]] || mkdir -p "$root/$destination"
-            cp --preserve=mode "$from/$source" "$root/$destination"
-        fi
     done
-}
-
-carry_out() {
-    local instruction rest expanded words name
-    while read -r instruction rest; do
-        step "$instruction $rest"
-        case $instruction in
-        FROM)
-            root=$work/global arguments=()
-            expanded=$(expand "$rest")
-            mapfile -t words < <(xargs -n 1 <<<"$expanded")
-            begin_stage "${words[0]}" AS "${words[2]:-}"
-            ;;
-        ARG)
-            name=${rest%%=*}
-            if [ -z "$root" ]; then
-                [ "$name" != PG_MAJOR ] || rest=PG_MAJOR=$major
-                echo "$rest" >>"$work/global.env"
-            else
-                arguments+=("$name=${!name:-${rest#"$name"=}}")
-            fi
-            ;;
-        ENV)
-            expanded=$(expand "$rest")
-            xargs -n 1 <<<"$expanded" >>"$root.env"
-            ;;
-        WORKDIR)
-            folder=$(expand "$rest")
-            mkdir -p "$root$folder"
-            ;;
-        COPY)
-            expanded=$(expand "$rest")
-            mapfile -t words < <(xargs -n 1 <<<"$expanded")
-            copy "${words[@]}"
-            ;;
-        RUN) run "$rest" ;;
-        VOLUME) volumes+=" $rest" ;;
-        HEALTHCHECK) healthcheck=$(as_words "${rest#*CMD }") ;;
-        ENTRYPOINT) entrypoint=$(as_words "$rest") ;;
-        CMD) command=$(as_words "$rest") ;;
-        *) fail "the instruction $instruction is not supported." "Add it to scripts/test/image.sh." ;;
-        esac
-    done < <(instructions)
-}
-
-# Prints ["a", "b"] as a b
-as_words() { sed 's/^\[//; s/\]$//; s/", *"/" "/g' <<<"$1" | xargs; }
-
-# ---- use of the result
-
-# start_and_search NAME COMMAND…: COMMAND starts the entry point.
-start_and_search() {
-    local name=$1 expected=$'musical keyboard\npostgres' variables=()
     shift
-    mapfile -t variables <"$root.env"
     # PGPORT is random, because the directories share the network with this machine.
     # shellcheck disable=SC2016 # the variables belong to the inner shell
     scripts/test/clean_debian.sh run "$root" env "${variables[@]}" PGPORT=$((20000 + RANDOM % 20000)) POSTGRES_PASSWORD=secret \
@@ -222,33 +136,94 @@ start_and_search() {
                 [ $tries -lt 120 ] && kill -0 $! || { cat /tmp/log >&2; exit 1; }
                 sleep 0.5
             done
-            grep "^pg_clip:" /tmp/log >&2
+            cat /tmp/log >&2
             cp /search/* /tmp
             psql="psql -h /run/postgresql -U postgres -X --quiet --tuples-only --no-align --set ON_ERROR_STOP=1"
             $psql --file /tmp/search.sql
             stat -c %U "/proc/$(head -n 1 "$PGDATA/postmaster.pid")"
             kill -INT $!
             wait $!' bash "$healthcheck" "$@" >"$work/found" 2>"$work/log" </dev/null || fail_with_log "$name: the image does not work."
-    [ "$(cat "$work/found")" = "$expected" ] || fail "$name: the image returned other rows:" "$(cat "$work/found")"
+    [ "$(cat "$work/found")" = "$expected" ] || fail_with_log "$name: the image returned other rows:" "$(cat "$work/found")"
     sed -n "s/^pg_clip:/check_image: $name:/p" "$work/log"
     step "$name: passed"
 }
 
-mkdir "$work/context"
-tar -c --anchored --exclude-from=<(sed 's#^#./#' .dockerignore) . | tar -C "$work/context" -x
-: >"$work/global.env"
-root='' volumes='' healthcheck='' entrypoint='' command='' folder=/ arguments=()
-carry_out
+# ---- the image
 
+step "creating the replacements of the official images"
+make_postgres_image
+make_rust_image
+step "building the image"
+image build --quiet --isolation chroot --format docker --tag localhost/pg_clip \
+    --volume "$archives:/var/cache/apt/archives" --volume "$compiled:/usr/local/src/pg_clip/target" \
+    --build-arg PG_MAJOR="$major" --build-arg POSTGRES_IMAGE=localhost/postgres --build-arg RUST_IMAGE=localhost/rust . \
+    >"$work/log" 2>&1 </dev/null || fail_with_log "the image could not be built."
+
+root=$(contents localhost/pg_clip)
 mkdir "$root/search"
 cat >"$root/search/search.sql" <<'END'
 SELECT setting || '/pg_clip/examples/emoji.sql' AS script FROM pg_config WHERE name = 'SHAREDIR' \gset
 \i :script
+CREATE ROLE visitor;
+GRANT SELECT ON emoji TO visitor;
+SET ROLE visitor;
 SELECT name FROM emoji ORDER BY embedding <=> (SELECT clip_embed_text('musical instrument')) LIMIT 1;
 END
-read -ra start <<<"$entrypoint $command"
+mapfile -t variables < <(configuration localhost/pg_clip '{{range .Docker.Config.Env}}{{println .}}{{end}}' | grep .)
+healthcheck=$(configuration localhost/pg_clip '{{join .Docker.Config.Healthcheck.Test " "}}')
+[[ $healthcheck == "CMD "* ]] || fail "the image has no health check."
+healthcheck=${healthcheck#CMD }
+read -ra start < <(configuration localhost/pg_clip '{{join .Docker.Config.Entrypoint " "}} {{join .Docker.Config.Cmd " "}}')
+# shellcheck disable=SC2016 # a template, not variables
+volumes=$(configuration localhost/pg_clip '{{range $path, $nothing := .Docker.Config.Volumes}}{{$path}} {{end}}')
 as_user=(setpriv --reuid postgres --regid postgres --clear-groups)
-CLEAN_DEBIAN_VOLUMES="/tmp /run/postgresql /var/lib/postgresql/data$volumes" start_and_search "as root, read-only" "${start[@]}"
-CLEAN_DEBIAN_VOLUMES="/tmp /run/postgresql /var/lib/postgresql/data$volumes" start_and_search "--user postgres, read-only" "${as_user[@]}" "${start[@]}"
-start_and_search "as root" "${start[@]}"
-step "all steps and the searches passed. No image was built: that needs a container engine."
+writable="/tmp /run/postgresql /var/lib/postgresql/data $volumes"
+found="musical keyboard"
+CLEAN_DEBIAN_VOLUMES=$writable search "as root, read-only" "$found" "$root" "${variables[@]}" -- "${start[@]}"
+CLEAN_DEBIAN_VOLUMES=$writable search "--user postgres, read-only" "$found" "$root" "${variables[@]}" -- "${as_user[@]}" "${start[@]}"
+search "as root" "$found" "$root" "${variables[@]}" -- "${start[@]}"
+
+# ---- the extension image
+
+step "building the extension image"
+image build --quiet --isolation chroot --format docker --tag localhost/pg_clip-extension --file docker/extension.Dockerfile \
+    --build-arg PG_MAJOR="$major" --build-arg IMAGE=localhost/pg_clip . >"$work/log" 2>&1 </dev/null ||
+    fail_with_log "the extension image could not be built."
+
+# Imitates a pod of CloudNativePG: a server without pgvector and pg_clip, and a read-only directory for each extension image.
+pod=$(contents localhost/postgres)
+mkdir -p "$pod/extensions/vector/lib" "$pod/extensions/vector/share/extension" "$pod/extensions/models/share/pg_clip" "$pod/search"
+cp "$root/usr/lib/postgresql/$major/lib/vector.so" "$pod/extensions/vector/lib"
+cp "$root/usr/share/postgresql/$major/extension"/vector* "$pod/extensions/vector/share/extension"
+cp -a "$(contents localhost/pg_clip-extension)" "$pod/extensions/pg_clip"
+# A model in an image of its own.
+# shellcheck disable=SC2016 # the variable belongs to the inner shell
+scripts/test/clean_debian.sh run "$pod" sh -euc '
+    PATH=/extensions/pg_clip/bin:$PATH
+    pgclip export emoji /tmp/emoji.tar
+    pgclip --model-path /extensions/models/share/pg_clip/models add second /tmp/emoji.tar' >"$work/log" 2>&1 ||
+    fail_with_log "a model could not be copied with the pgclip of the extension image."
+cat >"$pod/search/search.sql" <<'END'
+\set pg_clip_emoji /extensions/pg_clip/share/pg_clip/examples/emoji.tsv
+\i /extensions/pg_clip/share/pg_clip/examples/emoji.sql
+CREATE ROLE visitor;
+GRANT SELECT ON emoji TO visitor;
+SET ROLE visitor;
+SELECT name FROM emoji ORDER BY embedding <=> (SELECT clip_embed_text('musical instrument')) LIMIT 1;
+SELECT name, prepared FROM clip_models ORDER BY name;
+SELECT name FROM emoji ORDER BY embedding <=> (SELECT clip_embed_text('musical instrument', 'second')) LIMIT 1;
+END
+# The settings are those of the operator, which adds a directory for each extension, and those of examples/cloudnative-pg.
+cat >"$pod/search/start.sh" <<'END'
+set -euo pipefail
+initdb --username=postgres --auth-host=scram-sha-256 --pwfile=<(echo secret)
+/extensions/pg_clip/bin/pgclip --prepared-path /var/lib/postgresql/data/pg_clip prepare emoji
+path=/extensions/vector/@:/extensions/pg_clip/@:/extensions/models/@
+exec postgres -c "extension_control_path=\$system:${path//@/share}" -c "dynamic_library_path=\$libdir:${path//@/lib}" \
+    -c clip.prepared_path=/var/lib/postgresql/data/pg_clip -c unix_socket_directories=/run/postgresql
+END
+mapfile -t variables < <(configuration localhost/postgres '{{range .Docker.Config.Env}}{{println .}}{{end}}' | grep .)
+CLEAN_DEBIAN_VOLUMES="/tmp /run/postgresql /var/lib/postgresql/data" \
+    search "extension image, read-only" $'musical keyboard\nemoji|t\nsecond|f\nmusical keyboard' "$pod" \
+    "${variables[@]}" PGDATA=/var/lib/postgresql/data/pgdata -- "${as_user[@]}" bash /search/start.sh
+step "both images were built, and all searches passed"
