@@ -2611,6 +2611,47 @@ SELECT CASE WHEN considered IS NULL THEN format(E'%s\n ORDER BY %s\n LIMIT %s', 
 $$;
 COMMENT ON FUNCTION _clip_nearest(text, text, text, bigint, name) IS 'internal: statement that reads the nearest rows';
 
+-- The statement that reads the nearest rows in several steps. If the rows of a table form tight groups, the graph of an HNSW index can
+-- lack connections between the groups, and a scan stays in the groups near its start. So if the nearest rows found are close to each
+-- other, further steps start elsewhere: the query of each is moved away from the nearest rows of the step before. The rows of all steps
+-- are sorted by their distance to the query of the search. docs/design/search.md has the measurements. "rows_read" has the columns
+-- distance, key_json and clip_embedding; "query" is the query in "place".
+CREATE FUNCTION _clip_nearest_in_steps(rows_read text, place text, query text, row_limit text, first_limit text, step_limit text) RETURNS text
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	steps CONSTANT integer := 4;
+	-- Rows of a group are close to each other if their mean is longer than this. Their embeddings have length one.
+	length_of_mean CONSTANT real := 0.9;
+	-- The part of the mean that is subtracted from the query.
+	share CONSTANT real := 0.2;
+	-- So many of the nearest rows have this mean.
+	group_size CONSTANT integer := 10;
+	step_template CONSTANT text := E', _clip_mean_%1$s AS MATERIALIZED (\n'
+		'SELECT %3$s.avg(%3$s.l2_normalize(b.clip_embedding::%3$s.vector)) AS mean FROM (SELECT r.clip_embedding FROM _clip_rows_%2$s AS r ORDER BY r.distance LIMIT %4$s) AS b\n'
+		'), _clip_query_%1$s AS MATERIALIZED (\n'
+		'SELECT %5$s OPERATOR(%3$s.-) (m.mean OPERATOR(%3$s.*) pg_catalog.array_fill(%6$s::pg_catalog.float4, ARRAY[%3$s.vector_dims(m.mean)])::%3$s.vector) AS moved\n'
+		'  FROM _clip_mean_%1$s AS m\n'
+		'), _clip_rows_%1$s AS MATERIALIZED (\n%7$s\n   AND (SELECT s.is_close FROM _clip_start AS s)\n ORDER BY %8$s\n LIMIT %9$s\n)';
+	vectors CONSTANT text := quote_ident(@extschema@._clip_vector_schema());
+	moved text := format('%s.l2_normalize(%s)', vectors, query);
+	next text;
+	statement text := format(E'WITH _clip_rows_1 AS MATERIALIZED (\n%1$s\n ORDER BY %2$s\n LIMIT %3$s\n), _clip_start AS MATERIALIZED (\n'
+		'SELECT pg_catalog.count(*) OPERATOR(pg_catalog.=) %5$s AND %4$s.vector_norm(%4$s.avg(%4$s.l2_normalize(b.clip_embedding::%4$s.vector))) OPERATOR(pg_catalog.>) %6$s AS is_close\n'
+		'  FROM (SELECT r.clip_embedding FROM _clip_rows_1 AS r ORDER BY r.distance LIMIT %5$s) AS b\n)', rows_read, place, first_limit, vectors, group_size, length_of_mean);
+BEGIN
+	FOR step IN 2 .. steps LOOP
+		next := format('(SELECT q.moved FROM _clip_query_%s AS q)', step);
+		statement := statement || format(step_template, step, step - 1, vectors, group_size, moved, share, rows_read, replace(place, query, next), step_limit);
+		moved := next;
+	END LOOP;
+	RETURN statement || format(E'\nSELECT d.* FROM (SELECT DISTINCT ON (u.key_json) u.* FROM (%s) AS u) AS d\n ORDER BY d.distance\n LIMIT %s',
+		(SELECT string_agg(format('SELECT * FROM _clip_rows_%s', step), ' UNION ALL ' ORDER BY step) FROM generate_series(1, steps) AS step), row_limit);
+END
+$$;
+COMMENT ON FUNCTION _clip_nearest_in_steps(text, text, text, text, text, text) IS 'internal: statement that reads the nearest rows in several steps';
+
 -- The number of rows whose embeddings a search reads if its index sorts by bits, otherwise NULL. The bits of a text have little in common
 -- with those of an image, and those of near-duplicates are almost equal. docs/operations/scale.md has the measurements. pgvector stops
 -- after 20,000 rows by default. "query" is text, image or duplicate.
@@ -2920,6 +2961,12 @@ DECLARE
 	is_excluded text;
 	outcome text;
 	near text;
+	in_steps boolean;
+	kind CONSTANT text := CASE WHEN by_image THEN 'image' ELSE 'text' END;
+	matching text;
+	columns text;
+	row_limit CONSTANT text := CASE WHEN per IS NULL THEN k::text ELSE '$2' END;
+	read CONSTANT text := E'SELECT %s\n  FROM %s\n WHERE %s';
 	relevance text := 'NULL::pg_catalog.float8';
 	is_relevant text := 'true';
 	sample record;
@@ -2933,7 +2980,10 @@ BEGIN
 			HINT = 'Pass a number of standard deviations, for example 3.';
 	END IF;
 	SELECT * INTO key FROM @extschema@._clip_search_key(relation, key_column);
-	candidates := greatest(@extschema@._clip_candidates(relation, k, by_image), @extschema@._clip_considered(k::bigint, CASE WHEN by_image THEN 'image' ELSE 'text' END::text, parts.reranks));
+	-- The steps tell rows apart by their keys. Tables that inherit from a table can have its keys.
+	in_steps := parts.index IS NOT NULL AND NOT parts.reranks AND NOT by_image AND key_column IS NULL AND @extschema@._clip_citus_kind(relation) IS NULL
+		AND (SELECT c.relkind = 'p' OR NOT c.relhassubclass FROM pg_class AS c WHERE c.oid = relation);
+	candidates := greatest(@extschema@._clip_candidates(relation, k, by_image), @extschema@._clip_considered(k::bigint, kind, parts.reranks));
 	model := parts.model;
 	digest := parts.digest;
 	named := relation::text;
@@ -2949,30 +2999,33 @@ BEGIN
 		group_type := (@extschema@._clip_require_column(relation, per, 'the column of the groups'::text, 'per'::text)).type;
 		group_of := format('%s.%I', parts.alias, per);
 	END IF;
-	rows_read := format(E'SELECT %s, %s AS distance%s\n  FROM %s\n WHERE %s', @extschema@._clip_search_columns(key.names, key.types, parts.alias), parts.distance,
-		', ' || group_of || ' AS group_of', parts.rows_of, parts.present || parts.filtered);
+	matching := parts.present || parts.filtered;
 	IF exclude IS NOT NULL THEN
 		is_excluded := @extschema@._clip_in_keys(key.names, key.types, key_column IS NOT NULL, parts.alias, exclude);
-		rows_read := rows_read || CASE WHEN per IS NULL THEN format(E'\n   AND NOT (%s)', is_excluded) ELSE
+		matching := matching || CASE WHEN per IS NULL THEN format(E'\n   AND NOT (%s)', is_excluded) ELSE
 			-- The groups of the excluded rows.
 			format(E'\n   AND NOT COALESCE(%1$s %2$s ANY (ARRAY(SELECT %1$s FROM %3$s WHERE %4$s)), false)\n   AND NOT (%1$s IS NULL AND EXISTS (SELECT FROM %3$s WHERE (%4$s) AND %1$s IS NULL))',
 				group_of, @extschema@._clip_equality(group_type), parts.rows_of, is_excluded) END;
 	END IF;
-	IF per IS NULL THEN
-		nearest := format(search, @extschema@._clip_nearest(rows_read, parts.place, k::text, @extschema@._clip_considered(k::bigint, CASE WHEN by_image THEN 'image' ELSE 'text' END::text, parts.reranks), 'distance'::name), relevance, is_relevant, every_row, typical);
-		exact := format(search, @extschema@._clip_nearest(rows_read, parts.exact_place, k::text, NULL::bigint, 'distance'::name), relevance, is_relevant, every_row, typical);
+	columns := format('%s, %s AS distance%s', @extschema@._clip_search_columns(key.names, key.types, parts.alias), parts.distance, ', ' || group_of || ' AS group_of');
+	rows_read := format(read, columns, parts.rows_of, matching);
+	IF in_steps THEN
+		near := @extschema@._clip_nearest_in_steps(format(read, format('%s, %s.%I AS clip_embedding', columns, parts.alias, target), parts.rows_of, matching),
+			parts.place, format('$1::%I.vector', @extschema@._clip_vector_schema()), row_limit,
+			format('GREATEST(%s, 10)', row_limit),
+			CASE WHEN per IS NULL THEN greatest(2 * k::bigint, 30)::text ELSE row_limit END);
 	ELSE
-		outcome := format(grouped, per_size, k);
-		near := @extschema@._clip_nearest(rows_read, parts.place, '$2'::text, @extschema@._clip_considered(k::bigint * per_size, CASE WHEN by_image THEN 'image' ELSE 'text' END::text, parts.reranks), 'distance'::name);
-		nearest := format(search, near, relevance, is_relevant, outcome, typical);
-		exact := format(search, @extschema@._clip_nearest(rows_read, parts.exact_place, '$2'::text, NULL::bigint, 'distance'::name), relevance, is_relevant, outcome, typical);
-		IF per_size > 1 AND parts.may_omit THEN
-			-- All rows of the groups that the nearest rows belong to. Of the other groups, none is nearer.
-			nearest := format(search, @extschema@._clip_nearest(rows_read || format(E'\n   AND (%1$s %2$s ANY (ARRAY(SELECT g.group_of FROM (%3$s) AS g)) OR %1$s IS NULL AND EXISTS (SELECT FROM (%3$s) AS g WHERE g.group_of IS NULL))',
-					group_of, @extschema@._clip_equality(group_type), format(E'SELECT i.group_of FROM (%s) AS i', near)),
-				parts.exact_place, 'ALL'::text, NULL::bigint, 'distance'::name), relevance, is_relevant, outcome, typical);
-		END IF;
+		near := @extschema@._clip_nearest(rows_read, parts.place, row_limit, @extschema@._clip_considered(k::bigint * per_size, kind, parts.reranks), 'distance'::name);
 	END IF;
+	outcome := CASE WHEN per IS NULL THEN every_row ELSE format(grouped, per_size, k) END;
+	exact := format(search, @extschema@._clip_nearest(rows_read, parts.exact_place, row_limit, NULL::bigint, 'distance'::name), relevance, is_relevant, outcome, typical);
+	IF per IS NOT NULL AND per_size > 1 AND parts.may_omit THEN
+		-- All rows of the groups that the nearest rows belong to. Of the other groups, none is nearer.
+		near := @extschema@._clip_nearest(rows_read || format(E'\n   AND (%1$s %2$s ANY (ARRAY(SELECT g.group_of FROM (%3$s) AS g)) OR %1$s IS NULL AND EXISTS (SELECT FROM (%3$s) AS g WHERE g.group_of IS NULL))',
+				group_of, @extschema@._clip_equality(group_type), format(E'SELECT i.group_of FROM (%s) AS i', near)),
+			parts.exact_place, 'ALL'::text, NULL::bigint, 'distance'::name);
+	END IF;
+	nearest := format(search, near, relevance, is_relevant, outcome, typical);
 	IF NOT parts.may_omit THEN
 		exact := NULL;
 	END IF;

@@ -137,6 +137,47 @@ SELECT CASE WHEN considered IS NULL THEN format(E'%s\n ORDER BY %s\n LIMIT %s', 
 $$;
 COMMENT ON FUNCTION _clip_nearest(text, text, text, bigint, name) IS 'internal: statement that reads the nearest rows';
 
+-- The statement that reads the nearest rows in several steps. If the rows of a table form tight groups, the graph of an HNSW index can
+-- lack connections between the groups, and a scan stays in the groups near its start. So if the nearest rows found are close to each
+-- other, further steps start elsewhere: the query of each is moved away from the nearest rows of the step before. The rows of all steps
+-- are sorted by their distance to the query of the search. docs/design/search.md has the measurements. "rows_read" has the columns
+-- distance, key_json and clip_embedding; "query" is the query in "place".
+CREATE FUNCTION _clip_nearest_in_steps(rows_read text, place text, query text, row_limit text, first_limit text, step_limit text) RETURNS text
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	steps CONSTANT integer := 4;
+	-- Rows of a group are close to each other if their mean is longer than this. Their embeddings have length one.
+	length_of_mean CONSTANT real := 0.9;
+	-- The part of the mean that is subtracted from the query.
+	share CONSTANT real := 0.2;
+	-- So many of the nearest rows have this mean.
+	group_size CONSTANT integer := 10;
+	step_template CONSTANT text := E', _clip_mean_%1$s AS MATERIALIZED (\n'
+		'SELECT %3$s.avg(%3$s.l2_normalize(b.clip_embedding::%3$s.vector)) AS mean FROM (SELECT r.clip_embedding FROM _clip_rows_%2$s AS r ORDER BY r.distance LIMIT %4$s) AS b\n'
+		'), _clip_query_%1$s AS MATERIALIZED (\n'
+		'SELECT %5$s OPERATOR(%3$s.-) (m.mean OPERATOR(%3$s.*) pg_catalog.array_fill(%6$s::pg_catalog.float4, ARRAY[%3$s.vector_dims(m.mean)])::%3$s.vector) AS moved\n'
+		'  FROM _clip_mean_%1$s AS m\n'
+		'), _clip_rows_%1$s AS MATERIALIZED (\n%7$s\n   AND (SELECT s.is_close FROM _clip_start AS s)\n ORDER BY %8$s\n LIMIT %9$s\n)';
+	vectors CONSTANT text := quote_ident(@extschema@._clip_vector_schema());
+	moved text := format('%s.l2_normalize(%s)', vectors, query);
+	next text;
+	statement text := format(E'WITH _clip_rows_1 AS MATERIALIZED (\n%1$s\n ORDER BY %2$s\n LIMIT %3$s\n), _clip_start AS MATERIALIZED (\n'
+		'SELECT pg_catalog.count(*) OPERATOR(pg_catalog.=) %5$s AND %4$s.vector_norm(%4$s.avg(%4$s.l2_normalize(b.clip_embedding::%4$s.vector))) OPERATOR(pg_catalog.>) %6$s AS is_close\n'
+		'  FROM (SELECT r.clip_embedding FROM _clip_rows_1 AS r ORDER BY r.distance LIMIT %5$s) AS b\n)', rows_read, place, first_limit, vectors, group_size, length_of_mean);
+BEGIN
+	FOR step IN 2 .. steps LOOP
+		next := format('(SELECT q.moved FROM _clip_query_%s AS q)', step);
+		statement := statement || format(step_template, step, step - 1, vectors, group_size, moved, share, rows_read, replace(place, query, next), step_limit);
+		moved := next;
+	END LOOP;
+	RETURN statement || format(E'\nSELECT d.* FROM (SELECT DISTINCT ON (u.key_json) u.* FROM (%s) AS u) AS d\n ORDER BY d.distance\n LIMIT %s',
+		(SELECT string_agg(format('SELECT * FROM _clip_rows_%s', step), ' UNION ALL ' ORDER BY step) FROM generate_series(1, steps) AS step), row_limit);
+END
+$$;
+COMMENT ON FUNCTION _clip_nearest_in_steps(text, text, text, text, text, text) IS 'internal: statement that reads the nearest rows in several steps';
+
 -- The number of rows whose embeddings a search reads if its index sorts by bits, otherwise NULL. The bits of a text have little in common
 -- with those of an image, and those of near-duplicates are almost equal. docs/operations/scale.md has the measurements. pgvector stops
 -- after 20,000 rows by default. "query" is text, image or duplicate.

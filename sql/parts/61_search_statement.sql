@@ -151,6 +151,12 @@ DECLARE
 	is_excluded text;
 	outcome text;
 	near text;
+	in_steps boolean;
+	kind CONSTANT text := CASE WHEN by_image THEN 'image' ELSE 'text' END;
+	matching text;
+	columns text;
+	row_limit CONSTANT text := CASE WHEN per IS NULL THEN k::text ELSE '$2' END;
+	read CONSTANT text := E'SELECT %s\n  FROM %s\n WHERE %s';
 	relevance text := 'NULL::pg_catalog.float8';
 	is_relevant text := 'true';
 	sample record;
@@ -164,7 +170,10 @@ BEGIN
 			HINT = 'Pass a number of standard deviations, for example 3.';
 	END IF;
 	SELECT * INTO key FROM @extschema@._clip_search_key(relation, key_column);
-	candidates := greatest(@extschema@._clip_candidates(relation, k, by_image), @extschema@._clip_considered(k::bigint, CASE WHEN by_image THEN 'image' ELSE 'text' END::text, parts.reranks));
+	-- The steps tell rows apart by their keys. Tables that inherit from a table can have its keys.
+	in_steps := parts.index IS NOT NULL AND NOT parts.reranks AND NOT by_image AND key_column IS NULL AND @extschema@._clip_citus_kind(relation) IS NULL
+		AND (SELECT c.relkind = 'p' OR NOT c.relhassubclass FROM pg_class AS c WHERE c.oid = relation);
+	candidates := greatest(@extschema@._clip_candidates(relation, k, by_image), @extschema@._clip_considered(k::bigint, kind, parts.reranks));
 	model := parts.model;
 	digest := parts.digest;
 	named := relation::text;
@@ -180,30 +189,33 @@ BEGIN
 		group_type := (@extschema@._clip_require_column(relation, per, 'the column of the groups'::text, 'per'::text)).type;
 		group_of := format('%s.%I', parts.alias, per);
 	END IF;
-	rows_read := format(E'SELECT %s, %s AS distance%s\n  FROM %s\n WHERE %s', @extschema@._clip_search_columns(key.names, key.types, parts.alias), parts.distance,
-		', ' || group_of || ' AS group_of', parts.rows_of, parts.present || parts.filtered);
+	matching := parts.present || parts.filtered;
 	IF exclude IS NOT NULL THEN
 		is_excluded := @extschema@._clip_in_keys(key.names, key.types, key_column IS NOT NULL, parts.alias, exclude);
-		rows_read := rows_read || CASE WHEN per IS NULL THEN format(E'\n   AND NOT (%s)', is_excluded) ELSE
+		matching := matching || CASE WHEN per IS NULL THEN format(E'\n   AND NOT (%s)', is_excluded) ELSE
 			-- The groups of the excluded rows.
 			format(E'\n   AND NOT COALESCE(%1$s %2$s ANY (ARRAY(SELECT %1$s FROM %3$s WHERE %4$s)), false)\n   AND NOT (%1$s IS NULL AND EXISTS (SELECT FROM %3$s WHERE (%4$s) AND %1$s IS NULL))',
 				group_of, @extschema@._clip_equality(group_type), parts.rows_of, is_excluded) END;
 	END IF;
-	IF per IS NULL THEN
-		nearest := format(search, @extschema@._clip_nearest(rows_read, parts.place, k::text, @extschema@._clip_considered(k::bigint, CASE WHEN by_image THEN 'image' ELSE 'text' END::text, parts.reranks), 'distance'::name), relevance, is_relevant, every_row, typical);
-		exact := format(search, @extschema@._clip_nearest(rows_read, parts.exact_place, k::text, NULL::bigint, 'distance'::name), relevance, is_relevant, every_row, typical);
+	columns := format('%s, %s AS distance%s', @extschema@._clip_search_columns(key.names, key.types, parts.alias), parts.distance, ', ' || group_of || ' AS group_of');
+	rows_read := format(read, columns, parts.rows_of, matching);
+	IF in_steps THEN
+		near := @extschema@._clip_nearest_in_steps(format(read, format('%s, %s.%I AS clip_embedding', columns, parts.alias, target), parts.rows_of, matching),
+			parts.place, format('$1::%I.vector', @extschema@._clip_vector_schema()), row_limit,
+			format('GREATEST(%s, 10)', row_limit),
+			CASE WHEN per IS NULL THEN greatest(2 * k::bigint, 30)::text ELSE row_limit END);
 	ELSE
-		outcome := format(grouped, per_size, k);
-		near := @extschema@._clip_nearest(rows_read, parts.place, '$2'::text, @extschema@._clip_considered(k::bigint * per_size, CASE WHEN by_image THEN 'image' ELSE 'text' END::text, parts.reranks), 'distance'::name);
-		nearest := format(search, near, relevance, is_relevant, outcome, typical);
-		exact := format(search, @extschema@._clip_nearest(rows_read, parts.exact_place, '$2'::text, NULL::bigint, 'distance'::name), relevance, is_relevant, outcome, typical);
-		IF per_size > 1 AND parts.may_omit THEN
-			-- All rows of the groups that the nearest rows belong to. Of the other groups, none is nearer.
-			nearest := format(search, @extschema@._clip_nearest(rows_read || format(E'\n   AND (%1$s %2$s ANY (ARRAY(SELECT g.group_of FROM (%3$s) AS g)) OR %1$s IS NULL AND EXISTS (SELECT FROM (%3$s) AS g WHERE g.group_of IS NULL))',
-					group_of, @extschema@._clip_equality(group_type), format(E'SELECT i.group_of FROM (%s) AS i', near)),
-				parts.exact_place, 'ALL'::text, NULL::bigint, 'distance'::name), relevance, is_relevant, outcome, typical);
-		END IF;
+		near := @extschema@._clip_nearest(rows_read, parts.place, row_limit, @extschema@._clip_considered(k::bigint * per_size, kind, parts.reranks), 'distance'::name);
 	END IF;
+	outcome := CASE WHEN per IS NULL THEN every_row ELSE format(grouped, per_size, k) END;
+	exact := format(search, @extschema@._clip_nearest(rows_read, parts.exact_place, row_limit, NULL::bigint, 'distance'::name), relevance, is_relevant, outcome, typical);
+	IF per IS NOT NULL AND per_size > 1 AND parts.may_omit THEN
+		-- All rows of the groups that the nearest rows belong to. Of the other groups, none is nearer.
+		near := @extschema@._clip_nearest(rows_read || format(E'\n   AND (%1$s %2$s ANY (ARRAY(SELECT g.group_of FROM (%3$s) AS g)) OR %1$s IS NULL AND EXISTS (SELECT FROM (%3$s) AS g WHERE g.group_of IS NULL))',
+				group_of, @extschema@._clip_equality(group_type), format(E'SELECT i.group_of FROM (%s) AS i', near)),
+			parts.exact_place, 'ALL'::text, NULL::bigint, 'distance'::name);
+	END IF;
+	nearest := format(search, near, relevance, is_relevant, outcome, typical);
 	IF NOT parts.may_omit THEN
 		exact := NULL;
 	END IF;

@@ -349,6 +349,20 @@ SELECT * FROM clip_index_recall('thing', sample => 0);
 SELECT * FROM clip_index_recall('thing', ef_search => '{}');
 SELECT * FROM clip_index_recall('thing', ef_search => '{40,NULL}');
 SELECT * FROM clip_index_recall('thing', ef_search => '{0}');
+-- The index knows two groups of rows, and a scan finds the rows of one. The nearest rows are at the edge of the other group.
+CREATE TABLE apart (id int PRIMARY KEY, angle float8, embedding vector(3));
+INSERT INTO apart SELECT i, a, ARRAY[cosd(a), sind(a), 0]::vector FROM generate_series(1, 2020) AS i,
+  LATERAL (SELECT CASE WHEN i > 2000 THEN 50 + (i - 2000) / 100.0 WHEN i % 2 = 0 THEN i / 2000.0 ELSE 90 - i / 2000.0 END) AS _ (a);
+CREATE INDEX ON apart USING ivfflat (embedding vector_cosine_ops) WITH (lists = 2);
+ANALYZE apart;
+SET enable_seqscan = off;
+SELECT count(*) FILTER (WHERE angle BETWEEN 50 AND 51) AS nearest, count(*)
+  FROM (SELECT angle FROM apart ORDER BY embedding <=> ARRAY[cosd(40), sind(40), 0]::vector LIMIT 10) AS found;
+SELECT array_agg(key ORDER BY rank) FROM clip_search_vector('apart', ARRAY[cosd(40), sind(40), 0]::vector, 5);
+SELECT array_agg(key ORDER BY rank) FROM clip_search_vector('apart', ARRAY[cosd(40), sind(40), 0]::vector, 5, filter => 'id % 2 = 0', exclude => '[2002]');
+SELECT array_agg(key ORDER BY rank) FROM clip_search_vector('apart', ARRAY[cosd(40), sind(40), 0]::vector, 2, per => 'angle');
+RESET enable_seqscan;
+DROP TABLE apart;
 -- How far rows are on the whole.
 SELECT round(mean::numeric, 2) > 0 AS mean, deviation > 0 AS deviation FROM clip_typical_distance('item', 'cat', model => 'narrow');
 SELECT * FROM clip_typical_distance('item', 'cat', sample => 1, model => 'narrow');
