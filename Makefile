@@ -99,6 +99,11 @@ test-citus:
 	@test -e "$(shell $(PG_CONFIG) --pkglibdir)/citus.so" || { echo "There is no Citus for $(PG_CONFIG): citus.so is not in $(shell $(PG_CONFIG) --pkglibdir)." >&2; exit 1; }
 	PG_CONFIG="$(PG_CONFIG_PATH)" cargo test --release --target-dir target --no-fail-fast -p citus -- --test-threads 1 --nocapture $(CITUS)
 
+# Run the tests of several servers, each in a network namespace of its own. Needs root.
+test-cluster: ready
+	scripts/setup.sh "$(PG_CONFIG)" iproute2 pgbouncer
+	PG_CONFIG="$(PG_CONFIG_PATH)" cargo test --release --target-dir target --no-fail-fast -p cluster -- --test-threads 2
+
 # Run one test, SQL file or page with the installed extension: make one TEST=queue::any_key_will_do, SQL=errors, PAGE=README.md
 one: TEST ?= $(if $(PAGE),pages,regress)
 one:
@@ -115,7 +120,7 @@ test-full-size: ready
 
 # PROMISE_SECONDS=600 and FUZZ_SECONDS=600 shorten it:
 # Run the long tests: an hour of the first promise, leaks, random queries, other servers, fuzzing. Needs root and a day.
-test-all: test test-applications test-full-size
+test-all: test test-applications test-cluster test-full-size
 	PG_CONFIG="$(PG_CONFIG_PATH)" PG_CLIP_SECONDS=$(PROMISE_SECONDS) cargo test --release --target-dir target -p e2e --test promise -- --nocapture
 	scripts/setup.sh "$(PG_CONFIG)" debootstrap libfaketime pgbouncer postgresql-plpython3-$(PG_MAJOR) sqlsmith valgrind
 	PG_CONFIG="$(PG_CONFIG_PATH)" cargo test --release --target-dir target --no-fail-fast -p endurance
@@ -164,4 +169,4 @@ clean:
 help:
 	@awk '/^# /{text = substr($$0, 3)} /^[a-z-]+:/{if (text != "") {sub(":.*", ""); printf "make %-16s %s\n", $$0, text}; text = ""}' Makefile
 
-.PHONY: all sql install uninstall setup check demo gallery one test test-applications test-all test-full-size bench bench-quick deb test-deb check-image dist ready clean help
+.PHONY: all sql install uninstall setup check demo gallery one test test-applications test-cluster test-all test-full-size bench bench-quick deb test-deb check-image dist ready clean help

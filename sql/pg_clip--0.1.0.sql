@@ -940,6 +940,26 @@ CREATE FUNCTION clip_auto_embed_statement() RETURNS trigger
 COMMENT ON FUNCTION clip_auto_embed_statement()
 	IS 'AFTER STATEMENT trigger that embeds all rows of a statement in batches; its argument is the name of the table''s row trigger';
 
+-- A table and all tables that inherit from it, partitions included.
+CREATE FUNCTION _clip_inheritors(relation oid) RETURNS SETOF oid
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+WITH RECURSIVE tables (oid) AS (
+	SELECT relation UNION SELECT i.inhrelid FROM pg_inherits AS i JOIN tables AS t ON t.oid = i.inhparent
+)
+SELECT t.oid FROM tables AS t
+$$;
+COMMENT ON FUNCTION _clip_inheritors(oid) IS 'internal: a table and all tables that inherit from it';
+
+CREATE FUNCTION _clip_has_foreign(relation regclass) RETURNS boolean
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT EXISTS (SELECT FROM @extschema@._clip_inheritors(relation::oid) AS t (oid) JOIN pg_class AS c ON c.oid = t.oid WHERE c.relkind = 'f')
+$$;
+COMMENT ON FUNCTION _clip_has_foreign(regclass) IS 'internal: true if other servers store rows of a table';
+
 -- In functions without a search_path of their own, here and below, each name is schema-qualified and each operator matches its
 -- argument types exactly, so that objects in the caller's search_path are never found. All functions call the extension's
 -- functions with all arguments, of exactly the declared types, so that functions which others create next to them never match
@@ -980,6 +1000,10 @@ AS $$
 BEGIN
 	SELECT k.names, k.built_in INTO names, built_in FROM @extschema@._clip_key(relation) AS k;
 	IF NOT FOUND THEN
+		IF @extschema@._clip_has_foreign(relation) THEN
+			RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('table %s has foreign partitions', relation),
+				DETAIL = reason || ' A table with foreign partitions cannot have a primary key.', HINT = 'Call the function on each server, for its own table.';
+		END IF;
 		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('table %s has no primary key', relation),
 			DETAIL = reason, HINT = 'Add a primary key, or a unique index on columns that are NOT NULL.';
 	END IF;
@@ -1330,6 +1354,48 @@ END
 $$;
 COMMENT ON FUNCTION _clip_part_is_filled(regclass, name, regclass) IS 'internal: true if a row of a table has an embedding';
 
+-- The server of a foreign table computes its embeddings, and records their model where this server cannot see it. So one row is embedded
+-- again.
+CREATE FUNCTION _clip_require_same_embedding(part regclass, col _clip.columns) RETURNS void
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	-- Different processors compute embeddings with smaller distances.
+	max_distance CONSTANT float8 := 0.001;
+	is_image CONSTANT boolean := (SELECT a.atttypid = 'bytea'::regtype FROM pg_attribute AS a WHERE a.attrelid = col.relation AND a.attname = col.source);
+	distance float8;
+	reason text := 'No row of the table has an embedding.';
+	difference text;
+BEGIN
+	BEGIN
+		EXECUTE format('SELECT t.stored OPERATOR(%I.<=>) @extschema@.%I(t.source%s, %L::text) FROM (SELECT f.%I AS stored, f.%I AS source FROM %s AS f WHERE f.%I IS NOT NULL AND f.%I IS NOT NULL LIMIT 1) AS t',
+			@extschema@._clip_vector_schema(), CASE WHEN is_image THEN 'clip_embed_image' ELSE 'clip_embed_text' END, CASE WHEN is_image THEN '' ELSE '::text' END, col.model,
+			col.target, col.source, part, col.target, col.source) INTO distance;
+	EXCEPTION
+		-- pgvector's error about another number of dimensions.
+		WHEN data_exception THEN
+			difference := rtrim(sqlerrm, '.') || '.';
+		WHEN OTHERS THEN
+			reason := rtrim(sqlerrm, '.') || '.';
+	END;
+	IF distance <= max_distance THEN
+		RETURN;
+	ELSIF distance IS NOT NULL THEN
+		difference := format('Model "%s" computes an embedding of column "%s" that has a cosine distance of %s from the stored one.', col.model, col.source, distance::numeric(4, 3));
+	END IF;
+	IF difference IS NOT NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('embeddings of foreign table %s are not of model "%s"', part, col.model),
+			DETAIL = difference,
+			HINT = 'Install the same model on both servers, compare its digest in clip_models, and recompute the embeddings on the server of the table: CALL clip_reembed.';
+	END IF;
+	RAISE NOTICE USING MESSAGE = format('embeddings of foreign table %s are not checked', part),
+		DETAIL = format('They must be of model "%s", computed from column "%s". %s', col.model, col.source, reason),
+		HINT = format('Check them later: SELECT clip_auto_embed(%L, %L, %L).', col.relation, col.source, col.target);
+END
+$$;
+COMMENT ON FUNCTION _clip_require_same_embedding(regclass, _clip.columns) IS 'internal: raise an error if the embeddings of a foreign table are not of the model of a column';
+
 -- The embeddings that a table has must be of the model of the column, computed from its source. That is known of a managed column, and of
 -- one that clip_adopt registered. A partition is managed with its root table: the function returns the statements that drop its own record.
 CREATE FUNCTION _clip_require_matching(relation regclass, col _clip.columns) RETURNS text[]
@@ -1348,8 +1414,7 @@ DECLARE
 BEGIN
 	FOR part IN SELECT p.* FROM @extschema@._clip_parts(relation, col.target) AS p LOOP
 		IF part.is_foreign AND part.part <> col.relation AND col.source IS NOT NULL THEN
-			RAISE NOTICE USING MESSAGE = format('embeddings of foreign table %s are not checked', part.part),
-				DETAIL = format('They must be of model "%s", computed from column "%s".', col.model, col.source);
+			PERFORM @extschema@._clip_require_same_embedding(part.part, col);
 			CONTINUE;
 		END IF;
 		IF col.source IS NOT NULL AND (part.is_generated OR EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = part.part AND a.attname = col.source AND a.attgenerated <> '')) THEN
@@ -1473,18 +1538,6 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION _clip_detached(regclass, regclass) IS 'internal: create the triggers of a table on a partition that was detached from it';
-
--- A table and all tables that inherit from it, partitions included.
-CREATE FUNCTION _clip_inheritors(relation oid) RETURNS SETOF oid
-	LANGUAGE sql STABLE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-WITH RECURSIVE tables (oid) AS (
-	SELECT relation UNION SELECT i.inhrelid FROM pg_inherits AS i JOIN tables AS t ON t.oid = i.inhparent
-)
-SELECT t.oid FROM tables AS t
-$$;
-COMMENT ON FUNCTION _clip_inheritors(oid) IS 'internal: a table and all tables that inherit from it';
 
 -- PostgreSQL does not change the type of a column that a trigger's condition names. So this function drops the triggers before
 -- the change, and returns the statements that create them again after it. The statements that clear embeddings are for a
@@ -1646,7 +1699,21 @@ DECLARE
 	pending bigint;
 	kept bigint;
 	rows_in_words text := 'some rows';
+	part text;
 BEGIN
+	IF @extschema@._clip_has_foreign(relation) THEN
+		-- Only the rows of this server are read.
+		FOR part IN SELECT format('%I.%I', n.nspname, c.relname) FROM @extschema@._clip_parts(relation, col.target) AS p JOIN pg_class AS c ON c.oid = p.part
+			JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE NOT p.is_foreign
+		LOOP
+			EXECUTE format('SELECT count(*) FROM (SELECT FROM %s AS t WHERE t.%I IS NULL AND t.%I IS NOT NULL LIMIT 1) AS one', part, col.target, col.source) INTO pending;
+			IF pending > 0 THEN
+				RAISE NOTICE USING MESSAGE = format('table %s has some rows without an embedding', part), DETAIL = 'Searches do not find them.',
+					HINT = format('To embed them: detach the partition, CALL clip_backfill(%L, %L), and attach it again.', part, col.target);
+			END IF;
+		END LOOP;
+		RETURN '';
+	END IF;
 	IF @extschema@._clip_estimated_rows(relation) <= 1000000 THEN
 		EXECUTE format('SELECT count(*) FILTER (WHERE t.%1$I IS NULL), count(t.%1$I) FROM %3$s AS t WHERE t.%2$I IS NOT NULL', col.target, col.source, col.rows_of) INTO pending, kept;
 		rows_in_words := @extschema@._clip_rows(pending);
@@ -1680,7 +1747,7 @@ AS $$
 DECLARE
 	part real;
 BEGIN
-	IF source_type = 'bytea'::regtype THEN
+	IF source_type = 'bytea'::regtype OR @extschema@._clip_has_foreign(relation) THEN
 		RETURN;
 	END IF;
 	EXECUTE format('SELECT avg((s.value ~* %L)::int) FROM (SELECT left(t.%I, 2000) AS value FROM %s AS t WHERE t.%I IS NOT NULL LIMIT 100) AS s',
@@ -2663,16 +2730,49 @@ SELECT CASE WHEN reranks THEN greatest(k, least(20000, greatest(20 * k, CASE que
 $$;
 COMMENT ON FUNCTION _clip_considered(bigint, text, boolean) IS 'internal: number of rows that a search by bits sorts by their embeddings';
 
+-- The expressions by which the rows of a leaf are sorted, in the form that its index supports, and in a form that no index supports. "query"
+-- has the type of the column.
+CREATE FUNCTION _clip_place(relation regclass, target name, alias text, query text, OUT place text, OUT exact_place text)
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	target_column CONSTANT text := format('%s.%I', alias, target);
+	found record;
+BEGIN
+	-- Vectors of an unknown model may not have length one. A search by bits would need a second sort.
+	SELECT i.* INTO found FROM @extschema@._clip_vector_indexes(relation, target) AS i
+	 WHERE NOT i.is_bits AND (i.is_cosine OR (@extschema@._clip_recorded(relation, target)).model IS NOT NULL) LIMIT 1;
+	place := COALESCE(found.before || target_column || found.after || ' ' || found.operator || ' ' || found.before || query || found.after,
+		format('%s OPERATOR(%I.<=>) %s', target_column, @extschema@._clip_vector_schema(), query));
+	-- No index supports a sum.
+	exact_place := format('(%s) OPERATOR(pg_catalog.+) 0::pg_catalog.float8', place);
+END
+$$;
+COMMENT ON FUNCTION _clip_place(regclass, name, text, text) IS 'internal: expressions that sort the rows of a leaf';
+
 -- A FROM clause and a LIMIT to read some rows of a table, at random if it is large. TABLESAMPLE reads whole blocks, so the
--- clause asks for at least five times the wanted rows and for at least 5000. A view is read from its first row.
-CREATE FUNCTION _clip_sample(relation regclass, wanted integer, OUT source text, OUT row_limit bigint)
+-- clause asks for at least five times the wanted rows and for at least 5000. A view is read from its first row. Of foreign tables, only the
+-- wanted rows cross the network. "skip_if" is explained at _clip_leaf_rows.
+CREATE FUNCTION _clip_sample(relation regclass, role oid, target name, wanted integer, skip_if text, OUT source text, OUT row_limit bigint)
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	aim CONSTANT bigint := greatest(5 * wanted::bigint, 5000);
+	alias CONSTANT text := (SELECT quote_ident(c.relname) FROM pg_class AS c WHERE c.oid = relation);
 	estimate real;
+	leaves bigint;
+	is_denied boolean;
 BEGIN
+	SELECT count(*), bool_or(l.denied IS NOT NULL) INTO leaves, is_denied FROM @extschema@._clip_leaves(relation, role, target) AS l;
+	IF leaves > 0 THEN
+		row_limit := wanted;
+		source := CASE WHEN is_denied THEN (SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = relation)
+			ELSE format('(%s) AS %s', @extschema@._clip_leaf_rows(relation, role, target, '$1'::text, format('%s.%I', alias, target), format('%s.%I IS NOT NULL', alias, target),
+				''::text, ((wanted + leaves - 1) / leaves)::text, 'false'::text, skip_if), alias) END;
+		RETURN;
+	END IF;
 	SELECT sum(c.reltuples) INTO estimate FROM pg_class AS c
 	 WHERE c.oid = relation AND c.relkind IN ('r', 'm') OR c.oid IN (SELECT p.relid FROM pg_partition_tree(relation) AS p WHERE p.isleaf);
 	row_limit := 2 * aim;
@@ -2680,7 +2780,7 @@ BEGIN
 	  INTO source FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = relation;
 END
 $$;
-COMMENT ON FUNCTION _clip_sample(regclass, integer) IS 'internal: FROM clause and LIMIT for a sample of a table';
+COMMENT ON FUNCTION _clip_sample(regclass, oid, name, integer, text) IS 'internal: FROM clause and LIMIT for a sample of a table';
 
 CREATE FUNCTION _clip_require_number(name text, value integer, minimum integer) RETURNS void
 	LANGUAGE plpgsql IMMUTABLE
@@ -2694,6 +2794,108 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION _clip_require_number(text, integer, integer) IS 'internal: raise an error if a number of rows is too small';
+
+-- A search of a table with foreign tables below it reads each of its tables ("leaves") by a subquery of its own. Only the LIMIT of a query of
+-- one foreign table reaches its server, and without it the server may not use its index. See docs/design/search.md.
+--   is_indexed  true if the leaf may be searched by an index that omits rows. The index of another server is used only if the options of
+--               the server set its breadth, because this session cannot.
+--   denied      why the role cannot read all leaves directly: then the table is searched as a whole, without an index. A policy of the table
+--               does not apply to its leaves.
+CREATE FUNCTION _clip_leaves(relation regclass, role oid, target name) RETURNS TABLE (number integer, leaf regclass, rows_of text, is_foreign boolean, server text, is_indexed boolean, denied text)
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+WITH tables AS MATERIALIZED (
+	SELECT c.oid, c.relname, c.relkind, c.relrowsecurity, n.nspname, s.srvname, s.srvoptions,
+	       has_schema_privilege(role, n.oid, 'USAGE') AND has_table_privilege(role, c.oid, 'SELECT') AS may_read
+	  FROM @extschema@._clip_inheritors(relation::oid) AS t (oid) JOIN pg_class AS c ON c.oid = t.oid JOIN pg_namespace AS n ON n.oid = c.relnamespace
+	  LEFT JOIN pg_foreign_table AS f ON f.ftrelid = c.oid LEFT JOIN pg_foreign_server AS s ON s.oid = f.ftserver
+)
+SELECT (row_number() OVER (ORDER BY t.nspname, t.relname))::integer, t.oid::regclass, format('ONLY %I.%I', t.nspname, t.relname), t.relkind = 'f', t.srvname::text,
+       t.relkind = 'r' AND @extschema@._clip_vector_index(t.oid::regclass, target) IS NOT NULL OR EXISTS (SELECT FROM unnest(t.srvoptions) AS o WHERE o ~ '^options=.*(hnsw\.ef_search|ivfflat\.probes)'),
+       COALESCE((SELECT format('Table %s has row-level security.', d.oid::regclass) FROM tables AS d WHERE d.relrowsecurity LIMIT 1),
+                (SELECT format('The role cannot read table %s.', d.oid::regclass) FROM tables AS d WHERE d.relkind <> 'p' AND NOT d.may_read ORDER BY d.nspname, d.relname LIMIT 1))
+  FROM tables AS t WHERE t.relkind IN ('r', 'f') AND EXISTS (SELECT FROM tables AS f WHERE f.relkind = 'f')
+$$;
+COMMENT ON FUNCTION _clip_leaves(regclass, oid, name) IS 'internal: the tables that a search of a table with foreign partitions reads one by one';
+
+-- The rows of all leaves, as subqueries. Each has the number of its leaf in the column "leaf", and without "order_by" its distance from the
+-- vector "query" in the column "distance".
+--   columns, condition   in terms of the name of the table
+--   order_by             '' for no order, NULL for the nearest rows
+--   exact_if, skip_if    conditions with %s for the number of a leaf: do not use its index; leave it out
+CREATE FUNCTION _clip_leaf_rows(relation regclass, role oid, target name, query text, columns text, condition text, order_by text, row_limit text,
+	exact_if text, skip_if text) RETURNS text
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	template CONSTANT text := '(SELECT %1$s AS leaf, %2$s FROM %3$s AS %4$s WHERE %5$s AND NOT (%6$s)%7$s LIMIT %8$s)';
+	alias CONSTANT text := (SELECT quote_ident(c.relname) FROM pg_class AS c WHERE c.oid = relation);
+	vector CONSTANT text := format('%s::%I.vector', query, @extschema@._clip_vector_schema()) || (
+		SELECT CASE v.name WHEN 'vector' THEN '' ELSE '::' || v.written END FROM @extschema@._clip_vector_types() AS v
+		 WHERE v.type = (@extschema@._clip_require_column(relation, target, 'the embedding column'::text, 'target'::text)).type);
+	distance CONSTANT text := format('%s.%I OPERATOR(%I.<=>) %s', alias, target, @extschema@._clip_vector_schema(), vector);
+	leaf record;
+	place record;
+	rows_of text[] := '{}';
+BEGIN
+	FOR leaf IN SELECT * FROM @extschema@._clip_leaves(relation, role, target) LOOP
+		IF order_by IS NOT NULL THEN
+			rows_of := rows_of || format(template, leaf.number, columns, leaf.rows_of, alias, condition, format(skip_if, leaf.number),
+				CASE order_by WHEN '' THEN '' ELSE ' ORDER BY ' || order_by END, row_limit);
+			CONTINUE;
+		END IF;
+		SELECT * INTO place FROM @extschema@._clip_place(leaf.leaf, target, alias, vector);
+		-- The distance is the expression that sorts the rows of another server, because LIMIT reaches the server only if that is cheaper, and each
+		-- more expression costs more.
+		IF leaf.is_indexed THEN
+			rows_of := rows_of || format(template, leaf.number, format('%s, %s AS distance', columns, CASE WHEN leaf.is_foreign THEN place.place ELSE distance END),
+				leaf.rows_of, alias, condition, format('%s OR %s', format(skip_if, leaf.number), format(exact_if, leaf.number)), ' ORDER BY ' || place.place, row_limit);
+		END IF;
+		rows_of := rows_of || format(template, leaf.number, format('%s, %s AS distance', columns, CASE WHEN leaf.is_foreign THEN place.exact_place ELSE distance END),
+			leaf.rows_of, alias, condition || CASE WHEN leaf.is_indexed THEN format(' AND (%s)', format(exact_if, leaf.number)) ELSE '' END,
+			format(skip_if, leaf.number), ' ORDER BY ' || place.exact_place, row_limit);
+	END LOOP;
+	RETURN array_to_string(rows_of, E'\nUNION ALL\n');
+END
+$$;
+COMMENT ON FUNCTION _clip_leaf_rows(regclass, oid, name, text, text, text, text, text, text, text) IS 'internal: rows of the leaves of a table with foreign partitions';
+
+-- The numbers of the leaves whose index may have omitted rows: those with fewer rows in "reached" than the limit.
+CREATE FUNCTION _clip_short_leaves(relation regclass, role oid, target name, reached text, row_limit text, exact_if text, skip_if text) RETURNS text
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT format('(SELECT pg_catalog.array_agg(l.n) FROM pg_catalog.unnest(%L::pg_catalog.int4[]) AS l (n) WHERE NOT (%s) AND NOT (%s) '
+	'AND (SELECT pg_catalog.count(*) FROM %s AS r WHERE r.leaf OPERATOR(pg_catalog.=) l.n) OPERATOR(pg_catalog.<) %s::pg_catalog.int8)',
+	COALESCE((SELECT array_agg(l.number) FROM @extschema@._clip_leaves(relation, role, target) AS l WHERE l.is_indexed), '{}'),
+	format(exact_if, 'l.n'), format(skip_if, 'l.n'), reached, row_limit)
+$$;
+COMMENT ON FUNCTION _clip_short_leaves(regclass, oid, name, text, text, text, text) IS 'internal: expression for the leaves whose index may have omitted rows';
+
+-- How a search reads a table: as a whole ("is_split" is false), or leaf by leaf. "probes" has a statement for each leaf that fails if its
+-- server does not answer, and NULL for a table of this server.
+CREATE FUNCTION _clip_reading(relation regclass, role oid, target name, partial boolean, OUT is_foreign boolean, OUT is_split boolean, OUT names text[], OUT probes text[])
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	reason text;
+BEGIN
+	SELECT count(*) > 0, array_agg(l.leaf::text ORDER BY l.number), min(l.denied),
+	       array_agg(CASE WHEN l.is_foreign THEN format('SELECT FROM %s LIMIT 1', l.rows_of) END ORDER BY l.number)
+	  INTO is_foreign, names, reason, probes FROM @extschema@._clip_leaves(relation, role, target) AS l;
+	is_split := is_foreign AND reason IS NULL;
+	IF partial IS NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'partial must not be null';
+	ELSIF partial AND is_foreign AND NOT is_split THEN
+		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('table %s cannot be searched in part', relation),
+			DETAIL = reason, HINT = 'A partial search reads each partition directly. Grant the role SELECT on the partitions, or search without partial => true.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION _clip_reading(regclass, oid, name, boolean) IS 'internal: how a search reads a table with foreign partitions, or an error';
 
 CREATE FUNCTION _clip_search_sql(relation regclass, k integer, target name, filter text, index regclass) RETURNS text
 	LANGUAGE plpgsql STABLE
@@ -2759,6 +2961,10 @@ BEGIN
 	IF col.source IS NULL THEN
 		RETURN;
 	END IF;
+	-- Each server reports the pending rows of its own table.
+	IF @extschema@._clip_has_foreign(relation) THEN
+		RETURN;
+	END IF;
 	SELECT CASE c.relkind WHEN 'p' THEN '' ELSE 'ONLY ' END || format('%I.%I', n.nspname, c.relname) INTO source
 	  FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
 	 WHERE c.oid = relation AND has_schema_privilege(role, n.oid, 'USAGE')
@@ -2786,26 +2992,26 @@ COMMENT ON FUNCTION _clip_pending_statement(oid, regclass, name) IS 'internal: s
 
 CREATE FUNCTION clip_search(relation regclass, query text, k integer DEFAULT 10, target name DEFAULT 'embedding', filter text DEFAULT NULL,
 	model text DEFAULT NULL, key_column name DEFAULT NULL, min_relevance double precision DEFAULT NULL, per name DEFAULT NULL,
-	per_size integer DEFAULT 1, exclude jsonb DEFAULT NULL, index regclass DEFAULT NULL)
+	per_size integer DEFAULT 1, exclude jsonb DEFAULT NULL, index regclass DEFAULT NULL, partial boolean DEFAULT false)
 	RETURNS TABLE (key bigint, key_text text, key_uuid uuid, key_json jsonb, distance double precision, rank integer, relevance double precision)
 	AS 'MODULE_PATHNAME', 'clip_search_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 10;
-COMMENT ON FUNCTION clip_search(regclass, text, integer, name, text, text, name, double precision, name, integer, jsonb, regclass)
+COMMENT ON FUNCTION clip_search(regclass, text, integer, name, text, text, name, double precision, name, integer, jsonb, regclass, boolean)
 	IS 'search by a text: keys of the k most similar rows that match a filter, with distance, rank and relevance';
 
 CREATE FUNCTION clip_search_image(relation regclass, query bytea, k integer DEFAULT 10, target name DEFAULT 'embedding', filter text DEFAULT NULL,
 	model text DEFAULT NULL, key_column name DEFAULT NULL, min_relevance double precision DEFAULT NULL, per name DEFAULT NULL,
-	per_size integer DEFAULT 1, exclude jsonb DEFAULT NULL, index regclass DEFAULT NULL)
+	per_size integer DEFAULT 1, exclude jsonb DEFAULT NULL, index regclass DEFAULT NULL, partial boolean DEFAULT false)
 	RETURNS TABLE (key bigint, key_text text, key_uuid uuid, key_json jsonb, distance double precision, rank integer, relevance double precision)
 	AS 'MODULE_PATHNAME', 'clip_search_image_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 10;
-COMMENT ON FUNCTION clip_search_image(regclass, bytea, integer, name, text, text, name, double precision, name, integer, jsonb, regclass)
+COMMENT ON FUNCTION clip_search_image(regclass, bytea, integer, name, text, text, name, double precision, name, integer, jsonb, regclass, boolean)
 	IS 'search by an encoded image: keys of the k most similar rows that match a filter, with distance, rank and relevance';
 
 CREATE FUNCTION clip_search_vector(relation regclass, query vector, k integer DEFAULT 10, target name DEFAULT 'embedding', filter text DEFAULT NULL,
 	key_column name DEFAULT NULL, min_relevance double precision DEFAULT NULL, per name DEFAULT NULL,
-	per_size integer DEFAULT 1, exclude jsonb DEFAULT NULL, index regclass DEFAULT NULL)
+	per_size integer DEFAULT 1, exclude jsonb DEFAULT NULL, index regclass DEFAULT NULL, partial boolean DEFAULT false)
 	RETURNS TABLE (key bigint, key_text text, key_uuid uuid, key_json jsonb, distance double precision, rank integer, relevance double precision)
 	AS 'MODULE_PATHNAME', 'clip_search_vector_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 10;
-COMMENT ON FUNCTION clip_search_vector(regclass, vector, integer, name, text, name, double precision, name, integer, jsonb, regclass)
+COMMENT ON FUNCTION clip_search_vector(regclass, vector, integer, name, text, name, double precision, name, integer, jsonb, regclass, boolean)
 	IS 'search by a vector: keys of the k most similar rows that match a filter, with distance, rank and relevance';
 
 -- The equality operator of a type, from its default operator class.
@@ -2937,40 +3143,53 @@ COMMENT ON FUNCTION _clip_candidates(regclass, bigint, boolean) IS 'internal: nu
 -- The statements of a search, which return keys.
 --   nearest   the k nearest rows by the index; with "per", of the nearest $2 rows the best "per_size" rows of the k best groups
 --   exact     the same in a form that no index supports, or NULL if it would find the same rows
-CREATE FUNCTION _clip_search_statements(relation regclass, k integer, target name, filter text, key_column name,
+-- If the table is read leaf by leaf, both are the same statement: it does not use the indexes of the leaves $3, and of all leaves if $3 is
+-- NULL; it leaves out the leaves $4. Its last column is an array of the leaves whose index may have omitted rows.
+CREATE FUNCTION _clip_search_statements(relation regclass, k integer, target name, filter text, key_column name, role oid, partial boolean,
 	min_relevance double precision, per name, per_size integer, exclude jsonb, index regclass, by_image boolean,
-	OUT nearest text, OUT exact text, OUT candidates integer, OUT model text, OUT digest text, OUT named text)
+	OUT nearest text, OUT exact text, OUT candidates integer, OUT model text, OUT digest text, OUT named text, OUT names text[], OUT probes text[])
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	-- Two steps, because an index scan in relaxed order finds more rows but returns them slightly out of order.
-	search CONSTANT text := E'WITH nearest AS MATERIALIZED (\n%s\n)\n'
-		'SELECT f.key, f.key_text, f.key_uuid, f.key_json, f.distance, f.rank::pg_catalog.int4 AS rank, %s AS relevance, %s AS is_relevant\n'
+	search CONSTANT text := E'WITH %s\n'
+		'SELECT f.key, f.key_text, f.key_uuid, f.key_json, f.distance, f.rank::pg_catalog.int4 AS rank, %s AS relevance, %s AS is_relevant, %s AS short\n'
 		'  FROM %s AS f%s\n ORDER BY f.rank, f.distance';
+	one_step CONSTANT text := E'nearest AS MATERIALIZED (\n%s\n)';
+	by_leaf CONSTANT text := E'clip_reached AS MATERIALIZED (\n%s\n), nearest AS MATERIALIZED (\nSELECT r.* FROM %s AS r ORDER BY r.distance LIMIT %s\n)';
 	every_row CONSTANT text := '(SELECT n.*, pg_catalog.row_number() OVER (ORDER BY n.distance) AS rank FROM nearest AS n)';
 	-- The best rows of each group, and the best groups.
 	grouped CONSTANT text := '(SELECT r.* FROM (SELECT p.*, pg_catalog.dense_rank() OVER (ORDER BY p.best, p.group_of) AS rank FROM ('
 		'SELECT n.*, pg_catalog.row_number() OVER (PARTITION BY n.group_of ORDER BY n.distance) AS place, pg_catalog.min(n.distance) OVER (PARTITION BY n.group_of) AS best FROM nearest AS n'
 		') AS p WHERE p.place OPERATOR(pg_catalog.<=) %s::pg_catalog.int8) AS r WHERE r.rank OPERATOR(pg_catalog.<=) %s::pg_catalog.int8)';
+	-- The rows of the groups that "%3$s" contains.
+	of_groups CONSTANT text := E'(%1$s %2$s ANY (ARRAY(SELECT g.group_of FROM %3$s AS g)) OR %1$s IS NULL AND EXISTS (SELECT FROM %3$s AS g WHERE g.group_of IS NULL))';
+	exact_if CONSTANT text := 'COALESCE(%s OPERATOR(pg_catalog.=) ANY ($3::pg_catalog.int4[]), true)';
+	skip_if CONSTANT text := '%s OPERATOR(pg_catalog.=) ANY ($4::pg_catalog.int4[])';
+	no_short CONSTANT text := 'NULL::pg_catalog.int4[]';
+	read CONSTANT text := E'SELECT %s\n  FROM %s\n WHERE %s';
 	parts record;
 	key record;
+	reading record;
 	group_type oid;
 	group_of text;
+	columns text;
+	condition text;
 	rows_read text;
 	is_excluded text;
-	outcome text;
+	excluded text;
+	reached text;
+	short text;
 	near text;
 	in_steps boolean;
 	kind CONSTANT text := CASE WHEN by_image THEN 'image' ELSE 'text' END;
-	matching text;
-	columns text;
-	row_limit CONSTANT text := CASE WHEN per IS NULL THEN k::text ELSE '$2' END;
-	read CONSTANT text := E'SELECT %s\n  FROM %s\n WHERE %s';
+	outcome text;
 	relevance text := 'NULL::pg_catalog.float8';
 	is_relevant text := 'true';
 	sample record;
 	typical text := '';
+	row_limit text := k;
 BEGIN
 	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, '$1'::pg_catalog.text, index);
 	PERFORM @extschema@._clip_require_number('k'::pg_catalog.text, k, 1);
@@ -2980,64 +3199,87 @@ BEGIN
 			HINT = 'Pass a number of standard deviations, for example 3.';
 	END IF;
 	SELECT * INTO key FROM @extschema@._clip_search_key(relation, key_column);
+	SELECT * INTO reading FROM @extschema@._clip_reading(relation, role, target, partial);
 	-- The steps tell rows apart by their keys. Tables that inherit from a table can have its keys.
-	in_steps := parts.index IS NOT NULL AND NOT parts.reranks AND NOT by_image AND key_column IS NULL AND @extschema@._clip_citus_kind(relation) IS NULL
-		AND (SELECT c.relkind = 'p' OR NOT c.relhassubclass FROM pg_class AS c WHERE c.oid = relation);
+	in_steps := parts.index IS NOT NULL AND NOT parts.reranks AND NOT by_image AND key_column IS NULL AND reading.is_foreign IS NOT TRUE
+		AND @extschema@._clip_citus_kind(relation) IS NULL AND (SELECT c.relkind = 'p' OR NOT c.relhassubclass FROM pg_class AS c WHERE c.oid = relation);
 	candidates := greatest(@extschema@._clip_candidates(relation, k, by_image), @extschema@._clip_considered(k::bigint, kind, parts.reranks));
 	model := parts.model;
 	digest := parts.digest;
 	named := relation::text;
 	IF min_relevance IS NOT NULL THEN
-		SELECT * INTO sample FROM @extschema@._clip_sample(relation, 1000);
+		SELECT * INTO sample FROM @extschema@._clip_sample(relation, role, target, 1000, skip_if);
 		-- The cosine distance of a vector of length zero is NaN.
 		relevance := 'CASE WHEN f.distance OPERATOR(pg_catalog.=) ''NaN''::pg_catalog.float8 THEN ''-Infinity''::pg_catalog.float8 ELSE COALESCE((t.mean OPERATOR(pg_catalog.-) f.distance) OPERATOR(pg_catalog./) t.deviation, 0::pg_catalog.float8) END';
 		is_relevant := format('%s OPERATOR(pg_catalog.>=) %L::pg_catalog.float8', relevance, min_relevance);
-		typical := format(E',\n       (SELECT pg_catalog.avg(s.distance) AS mean, NULLIF(pg_catalog.stddev_pop(s.distance), 0) AS deviation FROM (SELECT %s AS distance FROM %s WHERE %s LIMIT %s) AS s WHERE s.distance OPERATOR(pg_catalog.<>) ''NaN''::pg_catalog.float8) AS t',
+		typical := format(E',\n       (SELECT pg_catalog.avg(s.distance) AS mean, CASE WHEN pg_catalog.stddev_pop(s.distance) OPERATOR(pg_catalog.<>) 0::pg_catalog.float8 THEN pg_catalog.stddev_pop(s.distance) END AS deviation FROM (SELECT %s AS distance FROM %s WHERE %s LIMIT %s) AS s WHERE s.distance OPERATOR(pg_catalog.<>) ''NaN''::pg_catalog.float8) AS t',
 			parts.distance, sample.source, parts.present, sample.row_limit);
 	END IF;
 	IF per IS NOT NULL THEN
 		group_type := (@extschema@._clip_require_column(relation, per, 'the column of the groups'::text, 'per'::text)).type;
 		group_of := format('%s.%I', parts.alias, per);
+		row_limit := '$2';
 	END IF;
-	matching := parts.present || parts.filtered;
+	columns := @extschema@._clip_search_columns(key.names, key.types, parts.alias) || COALESCE(', ' || group_of || ' AS group_of', '');
+	condition := parts.present || parts.filtered;
 	IF exclude IS NOT NULL THEN
 		is_excluded := @extschema@._clip_in_keys(key.names, key.types, key_column IS NOT NULL, parts.alias, exclude);
-		matching := matching || CASE WHEN per IS NULL THEN format(E'\n   AND NOT (%s)', is_excluded) ELSE
+		IF per IS NULL THEN
+			condition := condition || format(E'\n   AND NOT (%s)', is_excluded);
+		ELSE
 			-- The groups of the excluded rows.
-			format(E'\n   AND NOT COALESCE(%1$s %2$s ANY (ARRAY(SELECT %1$s FROM %3$s WHERE %4$s)), false)\n   AND NOT (%1$s IS NULL AND EXISTS (SELECT FROM %3$s WHERE (%4$s) AND %1$s IS NULL))',
-				group_of, @extschema@._clip_equality(group_type), parts.rows_of, is_excluded) END;
-	END IF;
-	columns := format('%s, %s AS distance%s', @extschema@._clip_search_columns(key.names, key.types, parts.alias), parts.distance, ', ' || group_of || ' AS group_of');
-	rows_read := format(read, columns, parts.rows_of, matching);
-	IF in_steps THEN
-		near := @extschema@._clip_nearest_in_steps(format(read, format('%s, %s.%I AS clip_embedding', columns, parts.alias, target), parts.rows_of, matching),
-			parts.place, format('$1::%I.vector', @extschema@._clip_vector_schema()), row_limit,
-			format('GREATEST(%s, 10)', row_limit),
-			CASE WHEN per IS NULL THEN greatest(2 * k::bigint, 30)::text ELSE row_limit END);
-	ELSE
-		near := @extschema@._clip_nearest(rows_read, parts.place, row_limit, @extschema@._clip_considered(k::bigint * per_size, kind, parts.reranks), 'distance'::name);
+			excluded := CASE WHEN reading.is_split
+				THEN '(' || @extschema@._clip_leaf_rows(relation, role, target, '$1'::text, group_of || ' AS group_of', is_excluded, ''::text, 'ALL'::text, exact_if, skip_if) || ')'
+				ELSE format('(SELECT %s AS group_of FROM %s WHERE %s)', group_of, parts.rows_of, is_excluded) END;
+			condition := condition || E'\n   AND NOT COALESCE(' || format(of_groups, group_of, @extschema@._clip_equality(group_type), excluded) || ', false)';
+		END IF;
 	END IF;
 	outcome := CASE WHEN per IS NULL THEN every_row ELSE format(grouped, per_size, k) END;
-	exact := format(search, @extschema@._clip_nearest(rows_read, parts.exact_place, row_limit, NULL::bigint, 'distance'::name), relevance, is_relevant, outcome, typical);
-	IF per IS NOT NULL AND per_size > 1 AND parts.may_omit THEN
-		-- All rows of the groups that the nearest rows belong to. Of the other groups, none is nearer.
-		near := @extschema@._clip_nearest(rows_read || format(E'\n   AND (%1$s %2$s ANY (ARRAY(SELECT g.group_of FROM (%3$s) AS g)) OR %1$s IS NULL AND EXISTS (SELECT FROM (%3$s) AS g WHERE g.group_of IS NULL))',
-				group_of, @extschema@._clip_equality(group_type), format(E'SELECT i.group_of FROM (%s) AS i', near)),
-			parts.exact_place, 'ALL'::text, NULL::bigint, 'distance'::name);
+	IF reading.is_split THEN
+		names := reading.names;
+		probes := reading.probes;
+		reached := @extschema@._clip_leaf_rows(relation, role, target, '$1'::text, columns, condition, NULL::text, row_limit, exact_if, skip_if);
+		short := @extschema@._clip_short_leaves(relation, role, target, 'clip_reached'::text, row_limit, exact_if, skip_if);
+		IF per IS NOT NULL AND per_size > 1 THEN
+			-- All rows of the groups that the nearest rows belong to. Of the other groups, none is nearer.
+			reached := reached || format(E'\n), clip_near AS MATERIALIZED (\nSELECT r.group_of FROM clip_reached AS r ORDER BY r.distance LIMIT %s\n), clip_groups AS MATERIALIZED (\n%s', row_limit,
+				@extschema@._clip_leaf_rows(relation, role, target, '$1'::text, format('%s, %s AS distance', columns, parts.distance),
+					condition || E'\n   AND ' || format(of_groups, group_of, @extschema@._clip_equality(group_type), 'clip_near'), ''::text, 'ALL'::text, exact_if, skip_if));
+			nearest := format(search, format(by_leaf, reached, 'clip_groups', 'ALL'), relevance, is_relevant, short, outcome, typical);
+		ELSE
+			nearest := format(search, format(by_leaf, reached, 'clip_reached', row_limit), relevance, is_relevant, short, outcome, typical);
+		END IF;
+		exact := nearest;
+		RETURN;
 	END IF;
-	nearest := format(search, near, relevance, is_relevant, outcome, typical);
-	IF NOT parts.may_omit THEN
+	rows_read := format(read, format('%s, %s AS distance', columns, parts.distance), parts.rows_of, condition);
+	exact := format(search, format(one_step, @extschema@._clip_nearest(rows_read, parts.exact_place, row_limit, NULL::bigint, 'distance'::name)), relevance, is_relevant, no_short, outcome, typical);
+	IF in_steps THEN
+		near := @extschema@._clip_nearest_in_steps(format(read, format('%s, %s AS distance, %s.%I AS clip_embedding', columns, parts.distance, parts.alias, target), parts.rows_of, condition),
+			parts.place, format('$1::%I.vector', @extschema@._clip_vector_schema()), row_limit, format('GREATEST(%s, 10)', row_limit),
+			CASE WHEN per IS NULL THEN greatest(2 * k::bigint, 30)::text ELSE row_limit END);
+	ELSIF reading.is_foreign THEN
+		near := @extschema@._clip_nearest(rows_read, parts.exact_place, row_limit, NULL::bigint, 'distance'::name);
+	ELSE
+		near := @extschema@._clip_nearest(rows_read, parts.place, row_limit, @extschema@._clip_considered(k::bigint * CASE WHEN per IS NULL THEN 1 ELSE per_size END, kind, parts.reranks), 'distance'::name);
+	END IF;
+	nearest := format(search, format(one_step, near), relevance, is_relevant, no_short, outcome, typical);
+	IF per IS NOT NULL AND per_size > 1 AND parts.may_omit THEN
+		nearest := format(search, format(one_step, @extschema@._clip_nearest(rows_read || E'\n   AND ' || format(of_groups, group_of, @extschema@._clip_equality(group_type),
+				format(E'(SELECT i.group_of FROM (%s) AS i)', near)), parts.exact_place, 'ALL'::text, NULL::bigint, 'distance'::name)), relevance, is_relevant, no_short, outcome, typical);
+	END IF;
+	IF NOT parts.may_omit OR reading.is_foreign AND per IS NULL THEN
 		exact := NULL;
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION _clip_search_statements(regclass, integer, name, text, name, double precision, name, integer, jsonb, regclass, boolean) IS 'internal: statements of a search, and the model of its column';
+COMMENT ON FUNCTION _clip_search_statements(regclass, integer, name, text, name, oid, boolean, double precision, name, integer, jsonb, regclass, boolean) IS 'internal: statements of a search, and the model of its column';
 
 -- Combines two rankings by reciprocal rank fusion (Cormack et al. 2009). Rows of both rankings are joined by tableoid and ctid,
 -- which do not change within a statement. They identify no row on several nodes of Citus, so there the rows are joined by their keys.
 -- The statement uses subqueries, because a filter could use a table with the name of a WITH query.
-CREATE FUNCTION _clip_hybrid_statements(relation regclass, words name, k integer, target name, filter text, key_column name, index regclass,
-	OUT nearest text, OUT exact text, OUT candidates integer, OUT model text, OUT digest text, OUT named text)
+CREATE FUNCTION _clip_hybrid_statements(relation regclass, words name, k integer, target name, filter text, key_column name, role oid, partial boolean, index regclass,
+	OUT nearest text, OUT exact text, OUT candidates integer, OUT model text, OUT digest text, OUT named text, OUT names text[], OUT probes text[])
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -3046,27 +3288,33 @@ DECLARE
 	smoothing CONSTANT integer := 60;
 	parts record;
 	key record;
+	reading record;
 	kind text;
 	columns text;
-	rows_read text;
+	-- The rows of each ranking.
+	near text;
 	considered bigint;
 	same_row text;
-	search CONSTANT text := E'SELECT COALESCE(v.key, w.key) AS key, COALESCE(v.key_text, w.key_text) AS key_text, COALESCE(v.key_uuid, w.key_uuid) AS key_uuid,\n'
+	words_rows text;
+	similarity text;
+	matches text;
+	short text := 'NULL::pg_catalog.int4[]';
+	before text := '';
+	exact_if CONSTANT text := 'COALESCE(%s OPERATOR(pg_catalog.=) ANY ($3::pg_catalog.int4[]), true)';
+	skip_if CONSTANT text := '%s OPERATOR(pg_catalog.=) ANY ($4::pg_catalog.int4[])';
+	search CONSTANT text := E'%1$sSELECT COALESCE(v.key, w.key) AS key, COALESCE(v.key_text, w.key_text) AS key_text, COALESCE(v.key_uuid, w.key_uuid) AS key_uuid,\n'
 		'       COALESCE(v.key_json, w.key_json) AS key_json,\n'
-		'       COALESCE(1::pg_catalog.float8 OPERATOR(pg_catalog./) (%1$s::pg_catalog.float8 OPERATOR(pg_catalog.+) v.place::pg_catalog.float8), 0)\n'
-		'       OPERATOR(pg_catalog.+) COALESCE(1::pg_catalog.float8 OPERATOR(pg_catalog./) (%1$s::pg_catalog.float8 OPERATOR(pg_catalog.+) w.place::pg_catalog.float8), 0) AS score,\n'
-		'       v.place::pg_catalog.int4 AS vector_place, w.place::pg_catalog.int4 AS words_place\n'
-		'  FROM (SELECT near.*, pg_catalog.rank() OVER (ORDER BY near.distance) AS place FROM (\n'
-		'%4$s\n'
-		') AS near) AS v FULL JOIN (SELECT named.*, pg_catalog.rank() OVER (ORDER BY named.similarity DESC) AS place FROM (\n'
-		'SELECT %2$s, %3$s.tableoid AS t, %3$s.ctid AS c, pg_catalog.ts_rank_cd(%3$s.%8$I, $2) AS similarity FROM %5$s\n'
-		' WHERE %3$s.%8$I OPERATOR(pg_catalog.@@) $2%6$s ORDER BY similarity DESC LIMIT %7$s\n'
-		') AS named) AS w ON %10$s\n'
-		' ORDER BY score DESC, v.place, w.place LIMIT %9$s';
+		'       COALESCE(1::pg_catalog.float8 OPERATOR(pg_catalog./) (%2$s::pg_catalog.float8 OPERATOR(pg_catalog.+) v.place::pg_catalog.float8), 0)\n'
+		'       OPERATOR(pg_catalog.+) COALESCE(1::pg_catalog.float8 OPERATOR(pg_catalog./) (%2$s::pg_catalog.float8 OPERATOR(pg_catalog.+) w.place::pg_catalog.float8), 0) AS score,\n'
+		'       v.place::pg_catalog.int4 AS vector_place, w.place::pg_catalog.int4 AS words_place, %3$s AS short\n'
+		'  FROM (SELECT near.*, pg_catalog.rank() OVER (ORDER BY near.distance) AS place FROM (\n%4$s\n'
+		') AS near) AS v FULL JOIN (SELECT named.*, pg_catalog.rank() OVER (ORDER BY named.similarity DESC) AS place FROM (\n%5$s\n'
+		') AS named) AS w ON %7$s\n'
+		' ORDER BY score DESC, v.place, w.place LIMIT %6$s';
 BEGIN
 	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, '$1'::pg_catalog.text, index);
 	PERFORM @extschema@._clip_require_number('k'::pg_catalog.text, k, 1);
-	IF (SELECT c.relkind NOT IN ('r', 'p', 'm') FROM pg_class AS c WHERE c.oid = relation) THEN
+	IF (SELECT c.relkind NOT IN ('r', 'p', 'm', 'f') FROM pg_class AS c WHERE c.oid = relation) THEN
 		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('%s is not a table', relation),
 			HINT = 'Search the underlying table.';
 	END IF;
@@ -3077,17 +3325,34 @@ BEGIN
 			HINT = format('Add a column, and a GIN index on it: ALTER TABLE %s ADD COLUMN words tsvector GENERATED ALWAYS AS (to_tsvector(''english'', title)) STORED.', relation);
 	END IF;
 	SELECT * INTO key FROM @extschema@._clip_search_key(relation, key_column);
-	columns := @extschema@._clip_search_columns(key.names, key.types, parts.alias);
+	SELECT * INTO reading FROM @extschema@._clip_reading(relation, role, target, partial);
+	columns := format('%s, %s.tableoid AS t, %s.ctid AS c', @extschema@._clip_search_columns(key.names, key.types, parts.alias), parts.alias, parts.alias);
 	same_row := CASE WHEN @extschema@._clip_citus_kind(relation) = 'distributed'
 		THEN 'pg_catalog.jsonb_build_array(v.key, v.key_text, v.key_uuid, v.key_json) OPERATOR(pg_catalog.=) pg_catalog.jsonb_build_array(w.key, w.key_text, w.key_uuid, w.key_json)'
 		ELSE 'v.t OPERATOR(pg_catalog.=) w.t AND v.c OPERATOR(pg_catalog.=) w.c' END;
 	-- Rows with lower ranks contribute little.
 	candidates := greatest(100, least(2 * k::bigint, 1000000));
-	rows_read := format('SELECT %1$s, %2$s.tableoid AS t, %2$s.ctid AS c, %3$s AS distance FROM %4$s WHERE %5$s%6$s', columns, parts.alias, parts.distance, parts.rows_of, parts.present, parts.filtered);
 	considered := @extschema@._clip_considered(candidates::bigint, 'text'::text, parts.reranks);
-	nearest := format(search, smoothing, columns, parts.alias, @extschema@._clip_nearest(rows_read, parts.place, candidates::text, considered, 'distance'::name), parts.rows_of, parts.filtered, candidates, words, k, same_row);
-	IF parts.may_omit THEN
-		exact := format(search, smoothing, columns, parts.alias, @extschema@._clip_nearest(rows_read, parts.exact_place, candidates::text, NULL::bigint, 'distance'::name), parts.rows_of, parts.filtered, candidates, words, k, same_row);
+	similarity := format('pg_catalog.ts_rank_cd(%s.%I, $2)', parts.alias, words);
+	matches := format('%s.%I OPERATOR(pg_catalog.@@) $2%s', parts.alias, words, parts.filtered);
+	IF reading.is_split THEN
+		names := reading.names;
+		probes := reading.probes;
+		before := format(E'WITH clip_reached AS MATERIALIZED (\n%s\n)\n', @extschema@._clip_leaf_rows(relation, role, target, '$1'::text, columns, parts.present || parts.filtered, NULL::text, candidates::text, exact_if, skip_if));
+		short := @extschema@._clip_short_leaves(relation, role, target, 'clip_reached'::text, candidates::text, exact_if, skip_if);
+		near := format('SELECT r.* FROM clip_reached AS r ORDER BY r.distance LIMIT %s', candidates);
+		words_rows := format(E'SELECT r.* FROM (\n%s\n) AS r ORDER BY r.similarity DESC LIMIT %s', @extschema@._clip_leaf_rows(relation, role, target, '$1'::text,
+			format('%s, %s AS similarity', columns, similarity), matches, similarity || ' DESC', candidates::text, exact_if, skip_if), candidates);
+		nearest := format(search, before, smoothing, short, near, words_rows, k, same_row);
+		exact := nearest;
+	ELSE
+		near := format('SELECT %s, %s AS distance FROM %s WHERE %s%s', columns, parts.distance, parts.rows_of, parts.present, parts.filtered);
+		words_rows := format(E'SELECT %s, %s AS similarity FROM %s\n WHERE %s ORDER BY similarity DESC LIMIT %s', columns, similarity, parts.rows_of, matches, candidates);
+		exact := format(search, before, smoothing, short, @extschema@._clip_nearest(near, parts.exact_place, candidates::text, NULL::bigint, 'distance'::name), words_rows, k, same_row);
+		nearest := CASE WHEN reading.is_foreign THEN exact ELSE format(search, before, smoothing, short, @extschema@._clip_nearest(near, parts.place, candidates::text, considered, 'distance'::name), words_rows, k, same_row) END;
+		IF NOT parts.may_omit OR reading.is_foreign THEN
+			exact := NULL;
+		END IF;
 	END IF;
 	candidates := greatest(candidates, considered, @extschema@._clip_candidates(relation, k, false));
 	model := parts.model;
@@ -3095,13 +3360,14 @@ BEGIN
 	named := relation::text;
 END
 $$;
-COMMENT ON FUNCTION _clip_hybrid_statements(regclass, name, integer, name, text, name, regclass) IS 'internal: statements of a hybrid search, and the number of rows that each ranking contributes';
+COMMENT ON FUNCTION _clip_hybrid_statements(regclass, name, integer, name, text, name, oid, boolean, regclass) IS 'internal: statements of a hybrid search, and the number of rows that each ranking contributes';
 
 CREATE FUNCTION clip_hybrid_search(relation regclass, query text, words name, k integer DEFAULT 10, target name DEFAULT 'embedding',
-	filter text DEFAULT NULL, configuration regconfig DEFAULT NULL, model text DEFAULT NULL, key_column name DEFAULT NULL, index regclass DEFAULT NULL)
+	filter text DEFAULT NULL, configuration regconfig DEFAULT NULL, model text DEFAULT NULL, key_column name DEFAULT NULL,
+	index regclass DEFAULT NULL, partial boolean DEFAULT false)
 	RETURNS TABLE (key bigint, key_text text, key_uuid uuid, key_json jsonb, score double precision, vector_place integer, words_place integer)
 	AS 'MODULE_PATHNAME', 'clip_hybrid_search_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 10;
-COMMENT ON FUNCTION clip_hybrid_search(regclass, text, name, integer, name, text, regconfig, text, name, regclass)
+COMMENT ON FUNCTION clip_hybrid_search(regclass, text, name, integer, name, text, regconfig, text, name, regclass, boolean)
 	IS 'full-text search combined with a search by embedding: keys of the k rows with the highest combined rank; words is a column of type tsvector';
 
 -- Distances between rows and a text depend on the model. The number of standard deviations by which a row is closer than the
@@ -3116,7 +3382,7 @@ DECLARE
 BEGIN
 	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, NULL::pg_catalog.text, '$1'::pg_catalog.text, NULL::pg_catalog.regclass);
 	PERFORM @extschema@._clip_require_number('sample'::pg_catalog.text, sample, 2);
-	SELECT * INTO drawn FROM @extschema@._clip_sample(relation, sample);
+	SELECT * INTO drawn FROM @extschema@._clip_sample(relation, (SELECT r.oid FROM pg_roles AS r WHERE r.rolname = current_user), target, sample, 'false'::text);
 	EXECUTE format('SELECT avg(s.distance), NULLIF(stddev_pop(s.distance), 0) FROM (SELECT %s AS distance FROM %s WHERE %s LIMIT %s) AS s',
 		parts.distance, drawn.source, parts.present, drawn.row_limit)
 		INTO mean, deviation USING @extschema@._clip_query(relation, target, query, model);
@@ -3269,6 +3535,10 @@ BEGIN
 	IF time_limit IS NULL OR COALESCE(cardinality(ef_search), 0) = 0 OR array_position(ef_search, NULL) IS NOT NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'ef_search and time_limit must not be empty or null';
 	END IF;
+	IF @extschema@._clip_has_foreign(relation) THEN
+		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('table %s has foreign partitions', relation),
+			DETAIL = 'Each server has an index of its own.', HINT = 'Call clip_index_recall on each server.';
+	END IF;
 	IF parts.index IS NULL OR (SELECT am.amname <> 'hnsw' FROM pg_class AS c JOIN pg_am AS am ON am.oid = c.relam WHERE c.oid = parts.index) THEN
 		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('table %s has no HNSW index on column "%s"', relation, target),
 			DETAIL = CASE WHEN parts.index IS NULL THEN 'Searches without an index are exact.' ELSE 'The function measures values of hnsw.ef_search, which indexes of other methods do not read.' END,
@@ -3282,7 +3552,7 @@ BEGIN
 		OPEN asked NO SCROLL FOR SELECT @extschema@._clip_query(relation, target, q.words, model) AS vector, NULL::oid AS t, NULL::tid AS c
 			FROM unnest(queries) AS q (words);
 	ELSE
-		SELECT * INTO drawn FROM @extschema@._clip_sample(relation, sample);
+		SELECT * INTO drawn FROM @extschema@._clip_sample(relation, (SELECT r.oid FROM pg_roles AS r WHERE r.rolname = current_user), target, sample, 'false'::text);
 		OPEN asked NO SCROLL FOR EXECUTE format('SELECT %1$s.%2$I::%6$I.vector AS vector, %1$s.tableoid AS t, %1$s.ctid AS c FROM %3$s WHERE %4$s ORDER BY random() LIMIT %5$s',
 			parts.alias, target, drawn.source, parts.present, sample, @extschema@._clip_vector_schema());
 	END IF;

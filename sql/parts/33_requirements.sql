@@ -1,3 +1,23 @@
+-- A table and all tables that inherit from it, partitions included.
+CREATE FUNCTION _clip_inheritors(relation oid) RETURNS SETOF oid
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+WITH RECURSIVE tables (oid) AS (
+	SELECT relation UNION SELECT i.inhrelid FROM pg_inherits AS i JOIN tables AS t ON t.oid = i.inhparent
+)
+SELECT t.oid FROM tables AS t
+$$;
+COMMENT ON FUNCTION _clip_inheritors(oid) IS 'internal: a table and all tables that inherit from it';
+
+CREATE FUNCTION _clip_has_foreign(relation regclass) RETURNS boolean
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT EXISTS (SELECT FROM @extschema@._clip_inheritors(relation::oid) AS t (oid) JOIN pg_class AS c ON c.oid = t.oid WHERE c.relkind = 'f')
+$$;
+COMMENT ON FUNCTION _clip_has_foreign(regclass) IS 'internal: true if other servers store rows of a table';
+
 -- In functions without a search_path of their own, here and below, each name is schema-qualified and each operator matches its
 -- argument types exactly, so that objects in the caller's search_path are never found. All functions call the extension's
 -- functions with all arguments, of exactly the declared types, so that functions which others create next to them never match
@@ -38,6 +58,10 @@ AS $$
 BEGIN
 	SELECT k.names, k.built_in INTO names, built_in FROM @extschema@._clip_key(relation) AS k;
 	IF NOT FOUND THEN
+		IF @extschema@._clip_has_foreign(relation) THEN
+			RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('table %s has foreign partitions', relation),
+				DETAIL = reason || ' A table with foreign partitions cannot have a primary key.', HINT = 'Call the function on each server, for its own table.';
+		END IF;
 		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('table %s has no primary key', relation),
 			DETAIL = reason, HINT = 'Add a primary key, or a unique index on columns that are NOT NULL.';
 	END IF;

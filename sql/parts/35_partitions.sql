@@ -31,6 +31,48 @@ END
 $$;
 COMMENT ON FUNCTION _clip_part_is_filled(regclass, name, regclass) IS 'internal: true if a row of a table has an embedding';
 
+-- The server of a foreign table computes its embeddings, and records their model where this server cannot see it. So one row is embedded
+-- again.
+CREATE FUNCTION _clip_require_same_embedding(part regclass, col _clip.columns) RETURNS void
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	-- Different processors compute embeddings with smaller distances.
+	max_distance CONSTANT float8 := 0.001;
+	is_image CONSTANT boolean := (SELECT a.atttypid = 'bytea'::regtype FROM pg_attribute AS a WHERE a.attrelid = col.relation AND a.attname = col.source);
+	distance float8;
+	reason text := 'No row of the table has an embedding.';
+	difference text;
+BEGIN
+	BEGIN
+		EXECUTE format('SELECT t.stored OPERATOR(%I.<=>) @extschema@.%I(t.source%s, %L::text) FROM (SELECT f.%I AS stored, f.%I AS source FROM %s AS f WHERE f.%I IS NOT NULL AND f.%I IS NOT NULL LIMIT 1) AS t',
+			@extschema@._clip_vector_schema(), CASE WHEN is_image THEN 'clip_embed_image' ELSE 'clip_embed_text' END, CASE WHEN is_image THEN '' ELSE '::text' END, col.model,
+			col.target, col.source, part, col.target, col.source) INTO distance;
+	EXCEPTION
+		-- pgvector's error about another number of dimensions.
+		WHEN data_exception THEN
+			difference := rtrim(sqlerrm, '.') || '.';
+		WHEN OTHERS THEN
+			reason := rtrim(sqlerrm, '.') || '.';
+	END;
+	IF distance <= max_distance THEN
+		RETURN;
+	ELSIF distance IS NOT NULL THEN
+		difference := format('Model "%s" computes an embedding of column "%s" that has a cosine distance of %s from the stored one.', col.model, col.source, distance::numeric(4, 3));
+	END IF;
+	IF difference IS NOT NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('embeddings of foreign table %s are not of model "%s"', part, col.model),
+			DETAIL = difference,
+			HINT = 'Install the same model on both servers, compare its digest in clip_models, and recompute the embeddings on the server of the table: CALL clip_reembed.';
+	END IF;
+	RAISE NOTICE USING MESSAGE = format('embeddings of foreign table %s are not checked', part),
+		DETAIL = format('They must be of model "%s", computed from column "%s". %s', col.model, col.source, reason),
+		HINT = format('Check them later: SELECT clip_auto_embed(%L, %L, %L).', col.relation, col.source, col.target);
+END
+$$;
+COMMENT ON FUNCTION _clip_require_same_embedding(regclass, _clip.columns) IS 'internal: raise an error if the embeddings of a foreign table are not of the model of a column';
+
 -- The embeddings that a table has must be of the model of the column, computed from its source. That is known of a managed column, and of
 -- one that clip_adopt registered. A partition is managed with its root table: the function returns the statements that drop its own record.
 CREATE FUNCTION _clip_require_matching(relation regclass, col _clip.columns) RETURNS text[]
@@ -49,8 +91,7 @@ DECLARE
 BEGIN
 	FOR part IN SELECT p.* FROM @extschema@._clip_parts(relation, col.target) AS p LOOP
 		IF part.is_foreign AND part.part <> col.relation AND col.source IS NOT NULL THEN
-			RAISE NOTICE USING MESSAGE = format('embeddings of foreign table %s are not checked', part.part),
-				DETAIL = format('They must be of model "%s", computed from column "%s".', col.model, col.source);
+			PERFORM @extschema@._clip_require_same_embedding(part.part, col);
 			CONTINUE;
 		END IF;
 		IF col.source IS NOT NULL AND (part.is_generated OR EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = part.part AND a.attname = col.source AND a.attgenerated <> '')) THEN

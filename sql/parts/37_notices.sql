@@ -38,7 +38,21 @@ DECLARE
 	pending bigint;
 	kept bigint;
 	rows_in_words text := 'some rows';
+	part text;
 BEGIN
+	IF @extschema@._clip_has_foreign(relation) THEN
+		-- Only the rows of this server are read.
+		FOR part IN SELECT format('%I.%I', n.nspname, c.relname) FROM @extschema@._clip_parts(relation, col.target) AS p JOIN pg_class AS c ON c.oid = p.part
+			JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE NOT p.is_foreign
+		LOOP
+			EXECUTE format('SELECT count(*) FROM (SELECT FROM %s AS t WHERE t.%I IS NULL AND t.%I IS NOT NULL LIMIT 1) AS one', part, col.target, col.source) INTO pending;
+			IF pending > 0 THEN
+				RAISE NOTICE USING MESSAGE = format('table %s has some rows without an embedding', part), DETAIL = 'Searches do not find them.',
+					HINT = format('To embed them: detach the partition, CALL clip_backfill(%L, %L), and attach it again.', part, col.target);
+			END IF;
+		END LOOP;
+		RETURN '';
+	END IF;
 	IF @extschema@._clip_estimated_rows(relation) <= 1000000 THEN
 		EXECUTE format('SELECT count(*) FILTER (WHERE t.%1$I IS NULL), count(t.%1$I) FROM %3$s AS t WHERE t.%2$I IS NOT NULL', col.target, col.source, col.rows_of) INTO pending, kept;
 		rows_in_words := @extschema@._clip_rows(pending);
@@ -72,7 +86,7 @@ AS $$
 DECLARE
 	part real;
 BEGIN
-	IF source_type = 'bytea'::regtype THEN
+	IF source_type = 'bytea'::regtype OR @extschema@._clip_has_foreign(relation) THEN
 		RETURN;
 	END IF;
 	EXECUTE format('SELECT avg((s.value ~* %L)::int) FROM (SELECT left(t.%I, 2000) AS value FROM %s AS t WHERE t.%I IS NOT NULL LIMIT 100) AS s',

@@ -189,16 +189,49 @@ SELECT CASE WHEN reranks THEN greatest(k, least(20000, greatest(20 * k, CASE que
 $$;
 COMMENT ON FUNCTION _clip_considered(bigint, text, boolean) IS 'internal: number of rows that a search by bits sorts by their embeddings';
 
+-- The expressions by which the rows of a leaf are sorted, in the form that its index supports, and in a form that no index supports. "query"
+-- has the type of the column.
+CREATE FUNCTION _clip_place(relation regclass, target name, alias text, query text, OUT place text, OUT exact_place text)
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	target_column CONSTANT text := format('%s.%I', alias, target);
+	found record;
+BEGIN
+	-- Vectors of an unknown model may not have length one. A search by bits would need a second sort.
+	SELECT i.* INTO found FROM @extschema@._clip_vector_indexes(relation, target) AS i
+	 WHERE NOT i.is_bits AND (i.is_cosine OR (@extschema@._clip_recorded(relation, target)).model IS NOT NULL) LIMIT 1;
+	place := COALESCE(found.before || target_column || found.after || ' ' || found.operator || ' ' || found.before || query || found.after,
+		format('%s OPERATOR(%I.<=>) %s', target_column, @extschema@._clip_vector_schema(), query));
+	-- No index supports a sum.
+	exact_place := format('(%s) OPERATOR(pg_catalog.+) 0::pg_catalog.float8', place);
+END
+$$;
+COMMENT ON FUNCTION _clip_place(regclass, name, text, text) IS 'internal: expressions that sort the rows of a leaf';
+
 -- A FROM clause and a LIMIT to read some rows of a table, at random if it is large. TABLESAMPLE reads whole blocks, so the
--- clause asks for at least five times the wanted rows and for at least 5000. A view is read from its first row.
-CREATE FUNCTION _clip_sample(relation regclass, wanted integer, OUT source text, OUT row_limit bigint)
+-- clause asks for at least five times the wanted rows and for at least 5000. A view is read from its first row. Of foreign tables, only the
+-- wanted rows cross the network. "skip_if" is explained at _clip_leaf_rows.
+CREATE FUNCTION _clip_sample(relation regclass, role oid, target name, wanted integer, skip_if text, OUT source text, OUT row_limit bigint)
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	aim CONSTANT bigint := greatest(5 * wanted::bigint, 5000);
+	alias CONSTANT text := (SELECT quote_ident(c.relname) FROM pg_class AS c WHERE c.oid = relation);
 	estimate real;
+	leaves bigint;
+	is_denied boolean;
 BEGIN
+	SELECT count(*), bool_or(l.denied IS NOT NULL) INTO leaves, is_denied FROM @extschema@._clip_leaves(relation, role, target) AS l;
+	IF leaves > 0 THEN
+		row_limit := wanted;
+		source := CASE WHEN is_denied THEN (SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = relation)
+			ELSE format('(%s) AS %s', @extschema@._clip_leaf_rows(relation, role, target, '$1'::text, format('%s.%I', alias, target), format('%s.%I IS NOT NULL', alias, target),
+				''::text, ((wanted + leaves - 1) / leaves)::text, 'false'::text, skip_if), alias) END;
+		RETURN;
+	END IF;
 	SELECT sum(c.reltuples) INTO estimate FROM pg_class AS c
 	 WHERE c.oid = relation AND c.relkind IN ('r', 'm') OR c.oid IN (SELECT p.relid FROM pg_partition_tree(relation) AS p WHERE p.isleaf);
 	row_limit := 2 * aim;
@@ -206,7 +239,7 @@ BEGIN
 	  INTO source FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = relation;
 END
 $$;
-COMMENT ON FUNCTION _clip_sample(regclass, integer) IS 'internal: FROM clause and LIMIT for a sample of a table';
+COMMENT ON FUNCTION _clip_sample(regclass, oid, name, integer, text) IS 'internal: FROM clause and LIMIT for a sample of a table';
 
 CREATE FUNCTION _clip_require_number(name text, value integer, minimum integer) RETURNS void
 	LANGUAGE plpgsql IMMUTABLE

@@ -62,6 +62,10 @@ BEGIN
 	IF col.source IS NULL THEN
 		RETURN;
 	END IF;
+	-- Each server reports the pending rows of its own table.
+	IF @extschema@._clip_has_foreign(relation) THEN
+		RETURN;
+	END IF;
 	SELECT CASE c.relkind WHEN 'p' THEN '' ELSE 'ONLY ' END || format('%I.%I', n.nspname, c.relname) INTO source
 	  FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
 	 WHERE c.oid = relation AND has_schema_privilege(role, n.oid, 'USAGE')
@@ -89,24 +93,24 @@ COMMENT ON FUNCTION _clip_pending_statement(oid, regclass, name) IS 'internal: s
 
 CREATE FUNCTION clip_search(relation regclass, query text, k integer DEFAULT 10, target name DEFAULT 'embedding', filter text DEFAULT NULL,
 	model text DEFAULT NULL, key_column name DEFAULT NULL, min_relevance double precision DEFAULT NULL, per name DEFAULT NULL,
-	per_size integer DEFAULT 1, exclude jsonb DEFAULT NULL, index regclass DEFAULT NULL)
+	per_size integer DEFAULT 1, exclude jsonb DEFAULT NULL, index regclass DEFAULT NULL, partial boolean DEFAULT false)
 	RETURNS TABLE (key bigint, key_text text, key_uuid uuid, key_json jsonb, distance double precision, rank integer, relevance double precision)
 	AS 'MODULE_PATHNAME', 'clip_search_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 10;
-COMMENT ON FUNCTION clip_search(regclass, text, integer, name, text, text, name, double precision, name, integer, jsonb, regclass)
+COMMENT ON FUNCTION clip_search(regclass, text, integer, name, text, text, name, double precision, name, integer, jsonb, regclass, boolean)
 	IS 'search by a text: keys of the k most similar rows that match a filter, with distance, rank and relevance';
 
 CREATE FUNCTION clip_search_image(relation regclass, query bytea, k integer DEFAULT 10, target name DEFAULT 'embedding', filter text DEFAULT NULL,
 	model text DEFAULT NULL, key_column name DEFAULT NULL, min_relevance double precision DEFAULT NULL, per name DEFAULT NULL,
-	per_size integer DEFAULT 1, exclude jsonb DEFAULT NULL, index regclass DEFAULT NULL)
+	per_size integer DEFAULT 1, exclude jsonb DEFAULT NULL, index regclass DEFAULT NULL, partial boolean DEFAULT false)
 	RETURNS TABLE (key bigint, key_text text, key_uuid uuid, key_json jsonb, distance double precision, rank integer, relevance double precision)
 	AS 'MODULE_PATHNAME', 'clip_search_image_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 10;
-COMMENT ON FUNCTION clip_search_image(regclass, bytea, integer, name, text, text, name, double precision, name, integer, jsonb, regclass)
+COMMENT ON FUNCTION clip_search_image(regclass, bytea, integer, name, text, text, name, double precision, name, integer, jsonb, regclass, boolean)
 	IS 'search by an encoded image: keys of the k most similar rows that match a filter, with distance, rank and relevance';
 
 CREATE FUNCTION clip_search_vector(relation regclass, query vector, k integer DEFAULT 10, target name DEFAULT 'embedding', filter text DEFAULT NULL,
 	key_column name DEFAULT NULL, min_relevance double precision DEFAULT NULL, per name DEFAULT NULL,
-	per_size integer DEFAULT 1, exclude jsonb DEFAULT NULL, index regclass DEFAULT NULL)
+	per_size integer DEFAULT 1, exclude jsonb DEFAULT NULL, index regclass DEFAULT NULL, partial boolean DEFAULT false)
 	RETURNS TABLE (key bigint, key_text text, key_uuid uuid, key_json jsonb, distance double precision, rank integer, relevance double precision)
 	AS 'MODULE_PATHNAME', 'clip_search_vector_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 10;
-COMMENT ON FUNCTION clip_search_vector(regclass, vector, integer, name, text, name, double precision, name, integer, jsonb, regclass)
+COMMENT ON FUNCTION clip_search_vector(regclass, vector, integer, name, text, name, double precision, name, integer, jsonb, regclass, boolean)
 	IS 'search by a vector: keys of the k most similar rows that match a filter, with distance, rank and relevance';

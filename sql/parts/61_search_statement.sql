@@ -127,40 +127,53 @@ COMMENT ON FUNCTION _clip_candidates(regclass, bigint, boolean) IS 'internal: nu
 -- The statements of a search, which return keys.
 --   nearest   the k nearest rows by the index; with "per", of the nearest $2 rows the best "per_size" rows of the k best groups
 --   exact     the same in a form that no index supports, or NULL if it would find the same rows
-CREATE FUNCTION _clip_search_statements(relation regclass, k integer, target name, filter text, key_column name,
+-- If the table is read leaf by leaf, both are the same statement: it does not use the indexes of the leaves $3, and of all leaves if $3 is
+-- NULL; it leaves out the leaves $4. Its last column is an array of the leaves whose index may have omitted rows.
+CREATE FUNCTION _clip_search_statements(relation regclass, k integer, target name, filter text, key_column name, role oid, partial boolean,
 	min_relevance double precision, per name, per_size integer, exclude jsonb, index regclass, by_image boolean,
-	OUT nearest text, OUT exact text, OUT candidates integer, OUT model text, OUT digest text, OUT named text)
+	OUT nearest text, OUT exact text, OUT candidates integer, OUT model text, OUT digest text, OUT named text, OUT names text[], OUT probes text[])
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	-- Two steps, because an index scan in relaxed order finds more rows but returns them slightly out of order.
-	search CONSTANT text := E'WITH nearest AS MATERIALIZED (\n%s\n)\n'
-		'SELECT f.key, f.key_text, f.key_uuid, f.key_json, f.distance, f.rank::pg_catalog.int4 AS rank, %s AS relevance, %s AS is_relevant\n'
+	search CONSTANT text := E'WITH %s\n'
+		'SELECT f.key, f.key_text, f.key_uuid, f.key_json, f.distance, f.rank::pg_catalog.int4 AS rank, %s AS relevance, %s AS is_relevant, %s AS short\n'
 		'  FROM %s AS f%s\n ORDER BY f.rank, f.distance';
+	one_step CONSTANT text := E'nearest AS MATERIALIZED (\n%s\n)';
+	by_leaf CONSTANT text := E'clip_reached AS MATERIALIZED (\n%s\n), nearest AS MATERIALIZED (\nSELECT r.* FROM %s AS r ORDER BY r.distance LIMIT %s\n)';
 	every_row CONSTANT text := '(SELECT n.*, pg_catalog.row_number() OVER (ORDER BY n.distance) AS rank FROM nearest AS n)';
 	-- The best rows of each group, and the best groups.
 	grouped CONSTANT text := '(SELECT r.* FROM (SELECT p.*, pg_catalog.dense_rank() OVER (ORDER BY p.best, p.group_of) AS rank FROM ('
 		'SELECT n.*, pg_catalog.row_number() OVER (PARTITION BY n.group_of ORDER BY n.distance) AS place, pg_catalog.min(n.distance) OVER (PARTITION BY n.group_of) AS best FROM nearest AS n'
 		') AS p WHERE p.place OPERATOR(pg_catalog.<=) %s::pg_catalog.int8) AS r WHERE r.rank OPERATOR(pg_catalog.<=) %s::pg_catalog.int8)';
+	-- The rows of the groups that "%3$s" contains.
+	of_groups CONSTANT text := E'(%1$s %2$s ANY (ARRAY(SELECT g.group_of FROM %3$s AS g)) OR %1$s IS NULL AND EXISTS (SELECT FROM %3$s AS g WHERE g.group_of IS NULL))';
+	exact_if CONSTANT text := 'COALESCE(%s OPERATOR(pg_catalog.=) ANY ($3::pg_catalog.int4[]), true)';
+	skip_if CONSTANT text := '%s OPERATOR(pg_catalog.=) ANY ($4::pg_catalog.int4[])';
+	no_short CONSTANT text := 'NULL::pg_catalog.int4[]';
+	read CONSTANT text := E'SELECT %s\n  FROM %s\n WHERE %s';
 	parts record;
 	key record;
+	reading record;
 	group_type oid;
 	group_of text;
+	columns text;
+	condition text;
 	rows_read text;
 	is_excluded text;
-	outcome text;
+	excluded text;
+	reached text;
+	short text;
 	near text;
 	in_steps boolean;
 	kind CONSTANT text := CASE WHEN by_image THEN 'image' ELSE 'text' END;
-	matching text;
-	columns text;
-	row_limit CONSTANT text := CASE WHEN per IS NULL THEN k::text ELSE '$2' END;
-	read CONSTANT text := E'SELECT %s\n  FROM %s\n WHERE %s';
+	outcome text;
 	relevance text := 'NULL::pg_catalog.float8';
 	is_relevant text := 'true';
 	sample record;
 	typical text := '';
+	row_limit text := k;
 BEGIN
 	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, '$1'::pg_catalog.text, index);
 	PERFORM @extschema@._clip_require_number('k'::pg_catalog.text, k, 1);
@@ -170,55 +183,78 @@ BEGIN
 			HINT = 'Pass a number of standard deviations, for example 3.';
 	END IF;
 	SELECT * INTO key FROM @extschema@._clip_search_key(relation, key_column);
+	SELECT * INTO reading FROM @extschema@._clip_reading(relation, role, target, partial);
 	-- The steps tell rows apart by their keys. Tables that inherit from a table can have its keys.
-	in_steps := parts.index IS NOT NULL AND NOT parts.reranks AND NOT by_image AND key_column IS NULL AND @extschema@._clip_citus_kind(relation) IS NULL
-		AND (SELECT c.relkind = 'p' OR NOT c.relhassubclass FROM pg_class AS c WHERE c.oid = relation);
+	in_steps := parts.index IS NOT NULL AND NOT parts.reranks AND NOT by_image AND key_column IS NULL AND reading.is_foreign IS NOT TRUE
+		AND @extschema@._clip_citus_kind(relation) IS NULL AND (SELECT c.relkind = 'p' OR NOT c.relhassubclass FROM pg_class AS c WHERE c.oid = relation);
 	candidates := greatest(@extschema@._clip_candidates(relation, k, by_image), @extschema@._clip_considered(k::bigint, kind, parts.reranks));
 	model := parts.model;
 	digest := parts.digest;
 	named := relation::text;
 	IF min_relevance IS NOT NULL THEN
-		SELECT * INTO sample FROM @extschema@._clip_sample(relation, 1000);
+		SELECT * INTO sample FROM @extschema@._clip_sample(relation, role, target, 1000, skip_if);
 		-- The cosine distance of a vector of length zero is NaN.
 		relevance := 'CASE WHEN f.distance OPERATOR(pg_catalog.=) ''NaN''::pg_catalog.float8 THEN ''-Infinity''::pg_catalog.float8 ELSE COALESCE((t.mean OPERATOR(pg_catalog.-) f.distance) OPERATOR(pg_catalog./) t.deviation, 0::pg_catalog.float8) END';
 		is_relevant := format('%s OPERATOR(pg_catalog.>=) %L::pg_catalog.float8', relevance, min_relevance);
-		typical := format(E',\n       (SELECT pg_catalog.avg(s.distance) AS mean, NULLIF(pg_catalog.stddev_pop(s.distance), 0) AS deviation FROM (SELECT %s AS distance FROM %s WHERE %s LIMIT %s) AS s WHERE s.distance OPERATOR(pg_catalog.<>) ''NaN''::pg_catalog.float8) AS t',
+		typical := format(E',\n       (SELECT pg_catalog.avg(s.distance) AS mean, CASE WHEN pg_catalog.stddev_pop(s.distance) OPERATOR(pg_catalog.<>) 0::pg_catalog.float8 THEN pg_catalog.stddev_pop(s.distance) END AS deviation FROM (SELECT %s AS distance FROM %s WHERE %s LIMIT %s) AS s WHERE s.distance OPERATOR(pg_catalog.<>) ''NaN''::pg_catalog.float8) AS t',
 			parts.distance, sample.source, parts.present, sample.row_limit);
 	END IF;
 	IF per IS NOT NULL THEN
 		group_type := (@extschema@._clip_require_column(relation, per, 'the column of the groups'::text, 'per'::text)).type;
 		group_of := format('%s.%I', parts.alias, per);
+		row_limit := '$2';
 	END IF;
-	matching := parts.present || parts.filtered;
+	columns := @extschema@._clip_search_columns(key.names, key.types, parts.alias) || COALESCE(', ' || group_of || ' AS group_of', '');
+	condition := parts.present || parts.filtered;
 	IF exclude IS NOT NULL THEN
 		is_excluded := @extschema@._clip_in_keys(key.names, key.types, key_column IS NOT NULL, parts.alias, exclude);
-		matching := matching || CASE WHEN per IS NULL THEN format(E'\n   AND NOT (%s)', is_excluded) ELSE
+		IF per IS NULL THEN
+			condition := condition || format(E'\n   AND NOT (%s)', is_excluded);
+		ELSE
 			-- The groups of the excluded rows.
-			format(E'\n   AND NOT COALESCE(%1$s %2$s ANY (ARRAY(SELECT %1$s FROM %3$s WHERE %4$s)), false)\n   AND NOT (%1$s IS NULL AND EXISTS (SELECT FROM %3$s WHERE (%4$s) AND %1$s IS NULL))',
-				group_of, @extschema@._clip_equality(group_type), parts.rows_of, is_excluded) END;
-	END IF;
-	columns := format('%s, %s AS distance%s', @extschema@._clip_search_columns(key.names, key.types, parts.alias), parts.distance, ', ' || group_of || ' AS group_of');
-	rows_read := format(read, columns, parts.rows_of, matching);
-	IF in_steps THEN
-		near := @extschema@._clip_nearest_in_steps(format(read, format('%s, %s.%I AS clip_embedding', columns, parts.alias, target), parts.rows_of, matching),
-			parts.place, format('$1::%I.vector', @extschema@._clip_vector_schema()), row_limit,
-			format('GREATEST(%s, 10)', row_limit),
-			CASE WHEN per IS NULL THEN greatest(2 * k::bigint, 30)::text ELSE row_limit END);
-	ELSE
-		near := @extschema@._clip_nearest(rows_read, parts.place, row_limit, @extschema@._clip_considered(k::bigint * per_size, kind, parts.reranks), 'distance'::name);
+			excluded := CASE WHEN reading.is_split
+				THEN '(' || @extschema@._clip_leaf_rows(relation, role, target, '$1'::text, group_of || ' AS group_of', is_excluded, ''::text, 'ALL'::text, exact_if, skip_if) || ')'
+				ELSE format('(SELECT %s AS group_of FROM %s WHERE %s)', group_of, parts.rows_of, is_excluded) END;
+			condition := condition || E'\n   AND NOT COALESCE(' || format(of_groups, group_of, @extschema@._clip_equality(group_type), excluded) || ', false)';
+		END IF;
 	END IF;
 	outcome := CASE WHEN per IS NULL THEN every_row ELSE format(grouped, per_size, k) END;
-	exact := format(search, @extschema@._clip_nearest(rows_read, parts.exact_place, row_limit, NULL::bigint, 'distance'::name), relevance, is_relevant, outcome, typical);
-	IF per IS NOT NULL AND per_size > 1 AND parts.may_omit THEN
-		-- All rows of the groups that the nearest rows belong to. Of the other groups, none is nearer.
-		near := @extschema@._clip_nearest(rows_read || format(E'\n   AND (%1$s %2$s ANY (ARRAY(SELECT g.group_of FROM (%3$s) AS g)) OR %1$s IS NULL AND EXISTS (SELECT FROM (%3$s) AS g WHERE g.group_of IS NULL))',
-				group_of, @extschema@._clip_equality(group_type), format(E'SELECT i.group_of FROM (%s) AS i', near)),
-			parts.exact_place, 'ALL'::text, NULL::bigint, 'distance'::name);
+	IF reading.is_split THEN
+		names := reading.names;
+		probes := reading.probes;
+		reached := @extschema@._clip_leaf_rows(relation, role, target, '$1'::text, columns, condition, NULL::text, row_limit, exact_if, skip_if);
+		short := @extschema@._clip_short_leaves(relation, role, target, 'clip_reached'::text, row_limit, exact_if, skip_if);
+		IF per IS NOT NULL AND per_size > 1 THEN
+			-- All rows of the groups that the nearest rows belong to. Of the other groups, none is nearer.
+			reached := reached || format(E'\n), clip_near AS MATERIALIZED (\nSELECT r.group_of FROM clip_reached AS r ORDER BY r.distance LIMIT %s\n), clip_groups AS MATERIALIZED (\n%s', row_limit,
+				@extschema@._clip_leaf_rows(relation, role, target, '$1'::text, format('%s, %s AS distance', columns, parts.distance),
+					condition || E'\n   AND ' || format(of_groups, group_of, @extschema@._clip_equality(group_type), 'clip_near'), ''::text, 'ALL'::text, exact_if, skip_if));
+			nearest := format(search, format(by_leaf, reached, 'clip_groups', 'ALL'), relevance, is_relevant, short, outcome, typical);
+		ELSE
+			nearest := format(search, format(by_leaf, reached, 'clip_reached', row_limit), relevance, is_relevant, short, outcome, typical);
+		END IF;
+		exact := nearest;
+		RETURN;
 	END IF;
-	nearest := format(search, near, relevance, is_relevant, outcome, typical);
-	IF NOT parts.may_omit THEN
+	rows_read := format(read, format('%s, %s AS distance', columns, parts.distance), parts.rows_of, condition);
+	exact := format(search, format(one_step, @extschema@._clip_nearest(rows_read, parts.exact_place, row_limit, NULL::bigint, 'distance'::name)), relevance, is_relevant, no_short, outcome, typical);
+	IF in_steps THEN
+		near := @extschema@._clip_nearest_in_steps(format(read, format('%s, %s AS distance, %s.%I AS clip_embedding', columns, parts.distance, parts.alias, target), parts.rows_of, condition),
+			parts.place, format('$1::%I.vector', @extschema@._clip_vector_schema()), row_limit, format('GREATEST(%s, 10)', row_limit),
+			CASE WHEN per IS NULL THEN greatest(2 * k::bigint, 30)::text ELSE row_limit END);
+	ELSIF reading.is_foreign THEN
+		near := @extschema@._clip_nearest(rows_read, parts.exact_place, row_limit, NULL::bigint, 'distance'::name);
+	ELSE
+		near := @extschema@._clip_nearest(rows_read, parts.place, row_limit, @extschema@._clip_considered(k::bigint * CASE WHEN per IS NULL THEN 1 ELSE per_size END, kind, parts.reranks), 'distance'::name);
+	END IF;
+	nearest := format(search, format(one_step, near), relevance, is_relevant, no_short, outcome, typical);
+	IF per IS NOT NULL AND per_size > 1 AND parts.may_omit THEN
+		nearest := format(search, format(one_step, @extschema@._clip_nearest(rows_read || E'\n   AND ' || format(of_groups, group_of, @extschema@._clip_equality(group_type),
+				format(E'(SELECT i.group_of FROM (%s) AS i)', near)), parts.exact_place, 'ALL'::text, NULL::bigint, 'distance'::name)), relevance, is_relevant, no_short, outcome, typical);
+	END IF;
+	IF NOT parts.may_omit OR reading.is_foreign AND per IS NULL THEN
 		exact := NULL;
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION _clip_search_statements(regclass, integer, name, text, name, double precision, name, integer, jsonb, regclass, boolean) IS 'internal: statements of a search, and the model of its column';
+COMMENT ON FUNCTION _clip_search_statements(regclass, integer, name, text, name, oid, boolean, double precision, name, integer, jsonb, regclass, boolean) IS 'internal: statements of a search, and the model of its column';

@@ -10,7 +10,7 @@ DECLARE
 BEGIN
 	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, NULL::pg_catalog.text, '$1'::pg_catalog.text, NULL::pg_catalog.regclass);
 	PERFORM @extschema@._clip_require_number('sample'::pg_catalog.text, sample, 2);
-	SELECT * INTO drawn FROM @extschema@._clip_sample(relation, sample);
+	SELECT * INTO drawn FROM @extschema@._clip_sample(relation, (SELECT r.oid FROM pg_roles AS r WHERE r.rolname = current_user), target, sample, 'false'::text);
 	EXECUTE format('SELECT avg(s.distance), NULLIF(stddev_pop(s.distance), 0) FROM (SELECT %s AS distance FROM %s WHERE %s LIMIT %s) AS s',
 		parts.distance, drawn.source, parts.present, drawn.row_limit)
 		INTO mean, deviation USING @extschema@._clip_query(relation, target, query, model);

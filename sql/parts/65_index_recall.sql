@@ -40,6 +40,10 @@ BEGIN
 	IF time_limit IS NULL OR COALESCE(cardinality(ef_search), 0) = 0 OR array_position(ef_search, NULL) IS NOT NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'ef_search and time_limit must not be empty or null';
 	END IF;
+	IF @extschema@._clip_has_foreign(relation) THEN
+		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('table %s has foreign partitions', relation),
+			DETAIL = 'Each server has an index of its own.', HINT = 'Call clip_index_recall on each server.';
+	END IF;
 	IF parts.index IS NULL OR (SELECT am.amname <> 'hnsw' FROM pg_class AS c JOIN pg_am AS am ON am.oid = c.relam WHERE c.oid = parts.index) THEN
 		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('table %s has no HNSW index on column "%s"', relation, target),
 			DETAIL = CASE WHEN parts.index IS NULL THEN 'Searches without an index are exact.' ELSE 'The function measures values of hnsw.ef_search, which indexes of other methods do not read.' END,
@@ -53,7 +57,7 @@ BEGIN
 		OPEN asked NO SCROLL FOR SELECT @extschema@._clip_query(relation, target, q.words, model) AS vector, NULL::oid AS t, NULL::tid AS c
 			FROM unnest(queries) AS q (words);
 	ELSE
-		SELECT * INTO drawn FROM @extschema@._clip_sample(relation, sample);
+		SELECT * INTO drawn FROM @extschema@._clip_sample(relation, (SELECT r.oid FROM pg_roles AS r WHERE r.rolname = current_user), target, sample, 'false'::text);
 		OPEN asked NO SCROLL FOR EXECUTE format('SELECT %1$s.%2$I::%6$I.vector AS vector, %1$s.tableoid AS t, %1$s.ctid AS c FROM %3$s WHERE %4$s ORDER BY random() LIMIT %5$s',
 			parts.alias, target, drawn.source, parts.present, sample, @extschema@._clip_vector_schema());
 	END IF;

@@ -59,6 +59,13 @@ fn embed_row(row: &Row<'_>) -> Result<pg_sys::Datum, ErrorReport> {
     };
     let (columns, column) = (row.columns()?, Recorded { mode, model, digest, on_error, on_vector });
     let decision = decide(row, columns, &column)?;
+    if row.is_foreign() {
+        return Ok(match decision {
+            Decision::Replace(vector) => row.with_value(columns.target, vector.map(Varlena::datum)),
+            Decision::Keep(_) => row.keep(),
+            Decision::Skip => row.skip(),
+        });
+    }
     let vector = match decision {
         Decision::Keep(vector) | Decision::Replace(vector) => vector,
         Decision::Skip => return Ok(row.skip()),
@@ -137,6 +144,8 @@ fn decide<'a>(row: &Row<'a>, columns: Columns, column: &Recorded<'_>) -> Result<
         }
     }
     match column.mode {
+        // The server that stores the row embeds it. Until then no embedding of a former source stays in the row.
+        _ if row.is_foreign() => Ok(Decision::Replace(None)),
         "queue" => {
             wake();
             Ok(Decision::Replace(None))

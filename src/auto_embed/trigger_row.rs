@@ -131,6 +131,13 @@ impl<'a> Row<'a> {
         unsafe { self.relation.rd_rel.as_ref() }.is_some_and(|relation| relation.relispartition)
     }
 
+    /// Returns true if another server stores the row.
+    pub fn is_foreign(&self) -> bool {
+        // SAFETY: as above.
+        unsafe { self.relation.rd_rel.as_ref() }
+            .is_some_and(|relation| relation.relkind as u8 == pg_sys::RELKIND_FOREIGN_TABLE)
+    }
+
     /// Returns a new value. The column must exist and have a type with variable length: see [`Columns`].
     pub fn new_value(&self, column: i16) -> Option<Varlena<'a>> {
         self.value(self.tuple(), column)

@@ -117,6 +117,12 @@ impl Row<'_> {
         }
     }
 
+    /// Returns the number of columns.
+    pub fn columns(&self) -> usize {
+        // SAFETY: the description of the rows, which live longer than this row.
+        unsafe { self.description.as_ref() }.map_or(0, |description| description.natts as usize)
+    }
+
     /// Returns the value of a column. Numbers of columns start at 1.
     pub fn get<T: FromDatum + IntoDatum>(&self, column: usize) -> spi::SpiResult<Option<T>> {
         let (datum, is_null, kind) = self.value(column);

@@ -6,6 +6,7 @@
 mod column;
 mod duplicates;
 mod errors;
+mod leaves;
 mod named_index;
 mod pending;
 mod prepared;
@@ -98,8 +99,10 @@ fn clip_search(
     per_size: Option<i32>,
     exclude: Option<RawDatum>,
     index: Option<pg_sys::Oid>,
+    partial: Option<bool>,
 ) -> Result<Found, ErrorReport> {
-    let wanted = Search { relation, k, target, filter, key_column, min_relevance, per, per_size, exclude, index };
+    let wanted =
+        Search { relation, k, target, filter, key_column, min_relevance, per, per_size, exclude, index, partial };
     search(wanted, query.map(Query::Text), model)
 }
 
@@ -118,8 +121,10 @@ fn clip_search_image(
     per_size: Option<i32>,
     exclude: Option<RawDatum>,
     index: Option<pg_sys::Oid>,
+    partial: Option<bool>,
 ) -> Result<Found, ErrorReport> {
-    let wanted = Search { relation, k, target, filter, key_column, min_relevance, per, per_size, exclude, index };
+    let wanted =
+        Search { relation, k, target, filter, key_column, min_relevance, per, per_size, exclude, index, partial };
     search(wanted, query.map(Query::Image), model)
 }
 
@@ -137,9 +142,11 @@ fn clip_search_vector(
     per_size: Option<i32>,
     exclude: Option<RawDatum>,
     index: Option<pg_sys::Oid>,
+    partial: Option<bool>,
 ) -> Result<Found, ErrorReport> {
     let query = query.ok_or_else(|| null_argument("query"))?;
-    let wanted = Search { relation, k, target, filter, key_column, min_relevance, per, per_size, exclude, index };
+    let wanted =
+        Search { relation, k, target, filter, key_column, min_relevance, per, per_size, exclude, index, partial };
     // The vector may be the embedding of a text.
     let prepared = wanted.prepare(false)?;
     let kind = vector_type(&prepared.extension)?;
@@ -161,10 +168,11 @@ fn clip_hybrid_search(
     model: Option<Varlena<'_>>,
     key_column: Option<&CStr>,
     index: Option<pg_sys::Oid>,
+    partial: Option<bool>,
 ) -> Result<FoundTogether, ErrorReport> {
     let query = query.ok_or_else(|| null_argument("query"))?;
     let words = words.ok_or_else(|| null_argument("words"))?;
-    let prepared = prepare_hybrid(relation, k, target, filter, key_column, words, index)?;
+    let prepared = prepare_hybrid(relation, k, target, filter, key_column, partial, words, index)?;
     let vector = prepared.column.embed(Query::Text(query), model)?;
     // SAFETY: the datums are of these types and live as long as the call.
     let (vector, configuration) = unsafe {
@@ -184,7 +192,7 @@ fn clip_hybrid_search(
     let asked = unsafe { DatumWithOid::new(asked, pg_sys::TSQUERYOID) };
     let read =
         |row: &Row<'_>| Ok((row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?, row.get(7)?));
-    Ok(TableIterator::new(prepared.run(&[vector, asked], read)?))
+    Ok(TableIterator::new(prepared.run([vector, asked], read)?))
 }
 
 /// Runs one of our SQL functions and returns its rows. Its errors reach the client without the context of its queries.

@@ -7,6 +7,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::column::{Model, SearchColumn};
+use super::leaves::{Arguments, Leaves};
 use super::named_index::with_index;
 use super::select::{ef_search, select};
 use crate::citus::with_search_settings;
@@ -33,6 +34,7 @@ pub struct Search<'a> {
     pub per_size: Option<i32>,
     pub exclude: Option<RawDatum>,
     pub index: Option<pg_sys::Oid>,
+    pub partial: Option<bool>,
 }
 
 /// A validated search with its statements.
@@ -47,6 +49,10 @@ pub struct Prepared<'a> {
     exact: Option<ServerText>,
     /// Number of rows that an index should return.
     candidates: i32,
+    /// Number of arguments of the statements, if they read the table as a whole. A filter cannot use any other parameter.
+    arguments: usize,
+    /// The tables that the search reads one by one. None if it reads the table as a whole.
+    leaves: Option<Leaves>,
     /// Number of rows in which the first attempt searches groups. None if the search has no groups.
     rows_of_groups: Option<i64>,
 }
@@ -63,31 +69,37 @@ impl<'a> Search<'a> {
         });
         let index = optional_regclass(self.index);
         let more = [self.min_relevance.into(), per, self.per_size.into(), exclude, index, by_image.into()];
-        let function = "_clip_search_statements($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
-        let mut prepared = prepare(function, self.relation, self.k, self.target, self.filter, self.key_column, more)?;
+        let function = "_clip_search_statements($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+        let mut prepared =
+            prepare(function, self.relation, self.k, self.target, self.filter, self.key_column, self.partial, more)?;
         prepared.rows_of_groups = rows_of_groups;
         prepared.index = self.index;
+        prepared.arguments += usize::from(rows_of_groups.is_some());
         Ok(prepared)
     }
 }
 
 /// Prepares a hybrid search, which also ranks rows by a column of words.
+#[allow(clippy::too_many_arguments, reason = "as many as the SQL function has")]
 pub fn prepare_hybrid<'a>(
     relation: Option<pg_sys::Oid>,
     k: Option<i32>,
     target: Option<&'a CStr>,
     filter: Option<Varlena<'a>>,
     key_column: Option<&'a CStr>,
+    partial: Option<bool>,
     words: &'a CStr,
     index: Option<pg_sys::Oid>,
 ) -> Result<Prepared<'a>, ErrorReport> {
-    let function = "_clip_hybrid_statements($1, $6, $2, $3, $4, $5, $7)";
+    let function = "_clip_hybrid_statements($1, $8, $2, $3, $4, $5, $6, $7, $9)";
     let more = [name(words), optional_regclass(index)];
-    Ok(Prepared { index, ..prepare(function, relation, k, target, filter, key_column, more)? })
+    let prepared = prepare(function, relation, k, target, filter, key_column, partial, more)?;
+    Ok(Prepared { index, arguments: 2, ..prepared })
 }
 
 /// Gets the statements as the extension's owner, because a role that searches through a view may not be able to use our schema.
 /// Reads only catalogs.
+#[allow(clippy::too_many_arguments, reason = "as many as the SQL functions have")]
 fn prepare<'a>(
     function: &str,
     relation: Option<pg_sys::Oid>,
@@ -95,46 +107,85 @@ fn prepare<'a>(
     target: Option<&'a CStr>,
     filter: Option<Varlena<'a>>,
     key_column: Option<&'a CStr>,
+    partial: Option<bool>,
     more: impl IntoIterator<Item = DatumWithOid<'a>>,
 ) -> Result<Prepared<'a>, ErrorReport> {
     let relation = relation.ok_or_else(|| null_argument("relation"))?;
     let target = target.ok_or_else(|| null_argument("target"))?;
     let extension = Extension::find().ok_or_else(|| broken_extension("the extension does not exist"))?;
+    // SAFETY: a variable of this process.
+    let role = unsafe { pg_sys::GetUserId() };
     let mut arguments = vec![regclass(relation), k.into(), name(target), text(filter), optional_name(key_column)];
+    arguments.extend([role.into(), partial.into()]);
     arguments.extend(more);
     let found = extension.as_owner(|schema| {
-        let columns = "s.nearest, s.exact, s.candidates, s.model, s.digest, s.named";
+        let columns = "s.nearest, s.exact, s.candidates, s.model, s.digest, s.named, s.names, s.probes";
         read(&format!("SELECT {columns} FROM {schema}.{function} AS s"), &arguments, |row| {
             let Text(named) = required(row, 6)?;
             let column = SearchColumn { relation, target, made_by: Model::new(row.get(4)?, row.get(5)?), named };
-            Ok((column, row.get(1)?, row.get(2)?, required(row, 3)?))
+            let leaves = Leaves::new(row.get(7)?, row.get(8)?, partial == Some(true));
+            Ok((column, row.get(1)?, row.get(2)?, required(row, 3)?, leaves))
         })
     });
-    let Ok(Some((column, Some(nearest), exact, candidates))) = found else {
+    let Ok(Some((column, Some(nearest), exact, candidates, leaves))) = found else {
         return Err(broken_extension("a function returned no statement"));
     };
     let k = k.and_then(|k| usize::try_from(k).ok()).unwrap_or_default();
-    Ok(Prepared { extension, column, index: None, k, nearest, exact, candidates, rows_of_groups: None })
+    Ok(Prepared {
+        extension,
+        column,
+        index: None,
+        k,
+        nearest,
+        exact,
+        candidates,
+        arguments: 1,
+        leaves,
+        rows_of_groups: None,
+    })
 }
 
 impl Prepared<'_> {
+    /// Runs a statement of the search.
+    fn select<T>(
+        &self,
+        statement: &ServerText,
+        arguments: &mut Arguments<'_>,
+        candidates: i32,
+        read: &impl Fn(&Row<'_>) -> spi::SpiResult<T>,
+    ) -> Result<Vec<T>, ErrorReport> {
+        let ef_search = ef_search(candidates);
+        let run = || match &self.leaves {
+            None => select(statement.bytes(), &arguments[..self.arguments], read),
+            Some(leaves) => leaves.select(statement, arguments, read),
+        };
+        with_index(self.column.relation, self.column.target, self.index, || {
+            with_search_settings(&settings(&ef_search), run)
+        })
+    }
+
     /// Runs the search with settings that make the index find k rows if k rows match. If it finds fewer, runs the exact search.
     pub fn run<T>(
-        self,
-        arguments: &[DatumWithOid<'_>],
+        mut self,
+        [vector, second]: [DatumWithOid<'_>; 2],
         read: impl Fn(&Row<'_>) -> spi::SpiResult<T>,
     ) -> Result<Vec<T>, ErrorReport> {
-        let ef_search = ef_search(self.candidates);
-        let run = || {
-            let found = select(self.nearest.bytes(), arguments, &read)?;
-            match &self.exact {
-                Some(exact) if found.len() < self.k => select(exact.bytes(), arguments, &read),
-                _ => Ok(found),
+        let mut arguments = arguments(vector, second);
+        self.leave_out()?;
+        let found = self.select(&self.nearest, &mut arguments, self.candidates, &read)?;
+        let found = match &self.exact {
+            Some(exact) if self.leaves.is_none() && found.len() < self.k => {
+                self.select(exact, &mut arguments, self.candidates, &read)?
             }
+            _ => found,
         };
-        let found = self.by_index(|| with_search_settings(&settings(&ef_search), run))?;
         self.column.notice_pending();
         Ok(found)
+    }
+
+    /// Leaves out the tables whose server does not answer, if the caller asks for a partial result.
+    fn leave_out(&mut self) -> Result<(), ErrorReport> {
+        self.leaves.as_mut().map_or(Ok(()), |leaves| leaves.leave_out(&self.column.named))
     }
 
     /// Returns the relevant rows of the search. `read` returns the rank of a row, and whether the row is relevant.
@@ -144,30 +195,25 @@ impl Prepared<'_> {
         read: impl Fn(&Row<'_>) -> spi::SpiResult<(i32, bool, T)>,
     ) -> Result<Vec<T>, ErrorReport> {
         let found = match self.rows_of_groups {
-            None => self.run(&[vector], read)?,
+            None => self.run([vector, None::<i64>.into()], read)?,
             Some(rows) => self.run_grouped(vector, rows, read)?,
         };
         Ok(found.into_iter().filter(|(_, is_relevant, _)| *is_relevant).map(|(_, _, row)| row).collect())
     }
 
-    fn by_index<T>(&self, run: impl FnOnce() -> Result<T, ErrorReport>) -> Result<T, ErrorReport> {
-        with_index(self.column.relation, self.column.target, self.index, run)
-    }
-
     /// Searches k groups in a growing number of nearest rows, and in all rows at last.
     fn run_grouped<T>(
-        self,
+        mut self,
         vector: DatumWithOid<'_>,
         mut rows: i64,
         read: impl Fn(&Row<'_>) -> spi::SpiResult<(i32, bool, T)>,
     ) -> Result<Vec<(i32, bool, T)>, ErrorReport> {
-        let mut arguments = [vector, None::<i64>.into()];
+        self.leave_out()?;
+        let mut arguments = arguments(vector, None::<i64>.into());
         let mut run = |statement: &ServerText, limit: Option<i64>| {
             arguments[1] = limit.into();
             let candidates = self.candidates.max(limit.map_or(0, |limit| i32::try_from(limit).unwrap_or(i32::MAX)));
-            let ef_search = ef_search(candidates);
-            let run = || select(statement.bytes(), &arguments, &read);
-            self.by_index(|| with_search_settings(&settings(&ef_search), run))
+            self.select(statement, &mut arguments, candidates, &read)
         };
         // The last row has the largest rank.
         let is_complete = |found: &[(i32, bool, T)]| found.last().is_some_and(|(rank, ..)| *rank as usize >= self.k);
@@ -185,6 +231,10 @@ impl Prepared<'_> {
         self.column.notice_pending();
         Ok(found)
     }
+}
+
+fn arguments<'a>(vector: DatumWithOid<'a>, second: DatumWithOid<'a>) -> Arguments<'a> {
+    [vector, second, None::<Vec<i32>>.into(), None::<Vec<i32>>.into()]
 }
 
 /// The settings of a search. Iterative scans replace rows that the filter removes. Keys as jsonb keep all digits.

@@ -17,6 +17,8 @@ pub struct Cluster {
     pub directory: PathBuf,
     /// The installation of the server; `None` for the tested one.
     pg_config: Option<PathBuf>,
+    /// The network namespace of the server; `None` for that of the test.
+    namespace: Option<String>,
 }
 
 impl Cluster {
@@ -25,7 +27,7 @@ impl Cluster {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("pg_clip-{}-{number}", std::process::id()));
-        Self { directory, pg_config }
+        Self { directory, pg_config, namespace: None }
     }
 
     /// Starts a server with the embedded model and the fixtures.
@@ -41,6 +43,13 @@ impl Cluster {
     /// Like [`Cluster::start_with`], with another installation.
     pub fn start_of(pg_config: PathBuf, settings: &[&str]) -> Self {
         Self::new(Some(pg_config)).set_up(settings)
+    }
+
+    /// Like [`Cluster::start_with`], in a network namespace. Clients reach the server by its socket all the same.
+    pub fn start_in(namespace: &str, settings: &[&str]) -> Self {
+        let mut cluster = Self::new(None);
+        cluster.namespace = Some(namespace.into());
+        cluster.set_up(settings)
     }
 
     fn set_up(self, settings: &[&str]) -> Self {
@@ -92,7 +101,13 @@ impl Cluster {
     /// Copies the running server with pg_basebackup. [`Cluster::restart`] starts the copy as a "standby", or for a
     /// "recovery". The copy uses the models of the original.
     pub fn backup(&self, signal: &str, settings: &[&str]) -> Self {
-        let copy = Self::new(self.pg_config.clone());
+        self.backup_into(self.namespace.as_deref(), signal, settings)
+    }
+
+    /// Like [`Cluster::backup`], into another network namespace.
+    pub fn backup_into(&self, namespace: Option<&str>, signal: &str, settings: &[&str]) -> Self {
+        let mut copy = Self::new(self.pg_config.clone());
+        copy.namespace = namespace.map(str::to_owned);
         run(self.script("backup").arg(&copy.directory).arg(signal).args(settings));
         copy
     }
@@ -103,7 +118,11 @@ impl Cluster {
     }
 
     pub fn script(&self, verb: &str) -> Command {
-        let mut command = Command::new(root().join("scripts/cluster.sh"));
+        let script = root().join("scripts/cluster.sh");
+        let mut command = Command::new(if self.namespace.is_some() { "ip".as_ref() } else { script.as_os_str() });
+        if let Some(namespace) = &self.namespace {
+            command.args(["netns", "exec", namespace]).arg(script);
+        }
         // An error that users see has no backtrace, even if the environment requests one.
         command.arg(verb).arg(&self.directory).env("RUST_BACKTRACE", "1");
         if let Some(pg_config) = &self.pg_config {

@@ -52,7 +52,7 @@ SELECT scans(clip_search_sql('thing', 5, filter => 'kind = 7'));
 SELECT scans(clip_search_sql('thing', 5, filter => 'id < 10'));
 CREATE FUNCTION statements(filter text DEFAULT NULL, min_relevance float8 DEFAULT NULL, per name DEFAULT NULL, per_size int DEFAULT 1, exclude jsonb DEFAULT NULL,
   OUT nearest text, OUT exact text) LANGUAGE sql AS $$
-SELECT nearest, exact FROM _clip_search_statements('thing', 5, 'embedding', filter, NULL, min_relevance, per, per_size, exclude, NULL, false) $$;
+SELECT nearest, exact FROM _clip_search_statements('thing', 5, 'embedding', filter, NULL, NULL, false, min_relevance, per, per_size, exclude, NULL, false) $$;
 SELECT scans(nearest) FROM statements();
 SELECT scans(exact) FROM statements();
 SELECT scans(nearest) FROM statements(min_relevance => 3);
@@ -318,7 +318,7 @@ SELECT key, vector_place, words_place FROM clip_hybrid_search('item', 'cat', 'wo
 SELECT * FROM clip_hybrid_search('item', 'cat', 'title', 5, model => 'narrow');
 SELECT * FROM clip_hybrid_search('item', 'cat', 'nothing', 5, model => 'narrow');
 SELECT * FROM clip_hybrid_search('titled', 'cat', 'title');
-SELECT * FROM scans(replace((_clip_hybrid_statements('thing', 'words', 5, 'embedding', 'id > 0', NULL, NULL)).nearest, '$2', 'websearch_to_tsquery(''english'', ''lamp'')')) AS s (line) ORDER BY line COLLATE "C";
+SELECT * FROM scans(replace((_clip_hybrid_statements('thing', 'words', 5, 'embedding', 'id > 0', NULL, NULL, false, NULL)).nearest, '$2', 'websearch_to_tsquery(''english'', ''lamp'')')) AS s (line) ORDER BY line COLLATE "C";
 -- Near-duplicates: pairs once, groups, only new ones; by the index.
 CREATE TABLE photo (id int PRIMARY KEY, embedding vector(3));
 INSERT INTO photo SELECT i, ARRAY[cos(i), sin(i), 0]::vector FROM generate_series(1, 6) AS i;

@@ -98,11 +98,33 @@ fn words_and_pictures_are_searched_with_the_callers_rights() {
     assert_eq!(count(&mut tenant, "SELECT count(*) FROM clip_search('note', 'cat', 1)"), 1);
 }
 
+/// Makes a table whose only partition is the table `item`, as a foreign table. Returns false if the server has no postgres_fdw.
+fn far(cluster: &Cluster, client: &mut Client) -> bool {
+    if count(client, "SELECT count(*) FROM pg_available_extensions WHERE name = 'postgres_fdw'") == 0 {
+        return false;
+    }
+    let socket = cluster.socket();
+    client
+        .batch_execute(&format!(
+            "CREATE EXTENSION postgres_fdw;
+             CREATE SERVER here FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '{}', port '{}', dbname 'postgres', extensions 'vector',
+               options '-c hnsw.ef_search=100 -c hnsw.iterative_scan=relaxed_order');
+             CREATE USER MAPPING FOR postgres SERVER here OPTIONS (user 'postgres', password_required 'false');
+             CREATE TABLE far (LIKE item) PARTITION BY RANGE (id);
+             CREATE FOREIGN TABLE far_1 PARTITION OF far DEFAULT SERVER here OPTIONS (table_name 'item')",
+            socket.parent().unwrap().display(),
+            socket.extension().unwrap().display(),
+        ))
+        .unwrap();
+    true
+}
+
 #[test]
 fn searches_ignore_objects_of_others_in_the_search_path() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
     fill(&mut client, 2_000);
+    let has_far = far(&cluster, &mut client);
     // Operators and functions that match better than, or as well as, the server's own. All of them raise an error if
     // they are called.
     let mut trap = String::from(
@@ -153,10 +175,22 @@ fn searches_ignore_objects_of_others_in_the_search_path() {
     ] {
         assert_eq!(rows_of(&mut client, &search), rows, "{search}");
     }
+    for arguments in [
+        "filter => 'kind IS NOT NULL', partial => true",
+        "exclude => '[1]', min_relevance => -1000",
+        "exclude => '[1]', per => 'kind', per_size => 1, partial => true",
+    ] {
+        let search =
+            format!("SELECT FROM clip_search_vector('far', {QUERY}::{vector}, 2, key_column => 'id', {arguments})");
+        assert!(!has_far || rows_of(&mut client, &search) == 2, "{search}");
+    }
     // The statement of a hybrid search.
     client.batch_execute("RESET search_path").unwrap();
     let hybrid: String = client
-        .query_one("SELECT (_clip_hybrid_statements('item', 'words', 3, 'embedding', NULL, NULL, NULL)).nearest", &[])
+        .query_one(
+            "SELECT (_clip_hybrid_statements('item', 'words', 3, 'embedding', NULL, NULL, NULL, false, NULL)).nearest",
+            &[],
+        )
         .unwrap()
         .get(0);
     client.batch_execute("SET search_path = trap, pg_catalog, public").unwrap();
