@@ -72,6 +72,12 @@ impl Network {
         self.servers[number].connect()
     }
 
+    /// Returns the lines that a server has logged, and which contain a text.
+    pub fn logged(&self, number: usize, text: &str) -> Vec<String> {
+        let log = std::fs::read_to_string(self.server(number).directory.join("log")).unwrap();
+        log.lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
+    }
+
     /// Returns the namespace of a server.
     pub fn namespace(&self, number: usize) -> String {
         self.links.namespaces[number].clone()

@@ -28,12 +28,6 @@ fn found(client: &mut Client, query: &str, arguments: &str) -> Vec<(i32, f64)> {
     client.query(&search, &[]).unwrap().iter().map(|row| (row.get(0), row.get(1))).collect()
 }
 
-/// Returns the lines that a server has logged, and which contain a text.
-fn logged(network: &Network, number: usize, text: &str) -> Vec<String> {
-    let log = std::fs::read_to_string(network.server(number).directory.join("log")).unwrap();
-    log.lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
-}
-
 fn scans(network: &Network, number: usize) -> i64 {
     count(
         &mut network.connect(number),
@@ -72,9 +66,9 @@ fn each_server_searches_its_own_index_and_the_nearest_rows_of_all_are_found() {
             before[number - 1] + 20
         );
         e2e::wait_until(&mut network.connect(number), &question);
-        let asked = logged(&network, number, "ORDER BY (embedding OPERATOR(public.<=>)");
+        let asked = network.logged(number, "ORDER BY (embedding OPERATOR(public.<=>)");
         assert!(asked.iter().any(|line| line.ends_with("LIMIT 10::bigint")), "{asked:?}");
-        assert!(!logged(&network, number, "Index Scan using photo_own_embedding_idx").is_empty());
+        assert!(!network.logged(number, "Index Scan using photo_own_embedding_idx").is_empty());
     }
 }
 
@@ -85,8 +79,8 @@ fn without_the_width_of_the_index_each_server_sorts_all_its_rows() {
     let query = random_vector(&mut hub);
     // By default, the index of a server would find 40 rows.
     assert_eq!(found(&mut hub, &query, ", k => 300"), network.exact(&query, 300, "true"));
-    assert!(logged(&network, 1, "Index Scan using photo_own_embedding_idx").is_empty());
-    let limited = logged(&network, 1, "ASC NULLS LAST");
+    assert!(network.logged(1, "Index Scan using photo_own_embedding_idx").is_empty());
+    let limited = network.logged(1, "ASC NULLS LAST");
     assert!(limited.iter().any(|line| line.ends_with("LIMIT 300::bigint")), "{limited:?}");
     // An index that finds fewer rows than the limit is not trusted.
     hub.batch_execute(
@@ -96,7 +90,7 @@ fn without_the_width_of_the_index_each_server_sorts_all_its_rows() {
     .unwrap();
     let mut hub = network.connect(0);
     assert_eq!(found(&mut hub, &query, ", k => 300"), network.exact(&query, 300, "true"));
-    assert!(!logged(&network, 1, "Index Scan using photo_own_embedding_idx").is_empty());
+    assert!(!network.logged(1, "Index Scan using photo_own_embedding_idx").is_empty());
 }
 
 #[test]
