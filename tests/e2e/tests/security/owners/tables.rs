@@ -151,7 +151,7 @@ fn functions_of_the_database_owner_are_not_called_for_other_roles() {
             .batch_execute(&format!("CREATE TABLE {table} (id int PRIMARY KEY, body varchar, words tsvector)"))
             .unwrap();
     }
-    let embed = "SELECT clip_auto_embed('{table}'::regclass, 'body'::name, 'embedding'::name, 'narrow'::text, '{mode}'::text, true, false, '{on_error}'::text, 'replace'::text)";
+    let embed = "SELECT clip_auto_embed('{table}'::regclass, 'body'::name, 'embedding'::name, 'narrow'::text, '{mode}'::text, true, false, '{on_error}'::text, 'replace'::text, NULL::text)";
     for (table, mode, on_error) in
         [("by_row", "row", "null"), ("by_statement", "statement", "null"), ("by_queue", "queue", "error")]
     {
@@ -176,10 +176,10 @@ fn functions_of_the_database_owner_are_not_called_for_other_roles() {
         "SELECT clip_retry('by_row'::regclass, 'embedding'::name)",
         "CALL clip_reembed('by_row'::regclass, 'embedding'::name, 'wide'::text, 64)",
         "TABLE clip_auto_embed_status; TABLE clip_failures; TABLE clip_progress",
-        "SELECT FROM clip_duplicate_groups('by_queue'::regclass, 'embedding'::name, 0.01::float8, NULL::text, 20)",
-        "SELECT FROM clip_index_recall('by_queue'::regclass, 'embedding'::name, 2, 3, '{40}'::int[], NULL::text[], '1 minute'::interval, NULL::text)",
+        "SELECT FROM clip_duplicate_groups('by_queue'::regclass, 'embedding'::name, 0.01::float8, NULL::text, 20, NULL::regclass)",
+        "SELECT FROM clip_index_recall('by_queue'::regclass, 'embedding'::name, 2, 3, '{40}'::int[], NULL::text[], '1 minute'::interval, NULL::text, NULL::regclass)",
         "SELECT FROM clip_typical_distance('by_queue'::regclass, 'a text'::text, 'embedding'::name, 10, NULL::text)",
-        "SELECT clip_search_sql('by_queue'::regclass, 3, 'embedding'::name, NULL::text)",
+        "SELECT clip_search_sql('by_queue'::regclass, 3, 'embedding'::name, NULL::text, NULL::regclass)",
         "SELECT clip_auto_embed_drop('by_row'::regclass, 'embedding'::name, false)",
     ] {
         assert_eq!(code(&mut client, done), None, "{done}");
