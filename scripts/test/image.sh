@@ -170,10 +170,10 @@ SET ROLE visitor;
 SELECT name FROM emoji ORDER BY embedding <=> (SELECT clip_embed_text('musical instrument')) LIMIT 1;
 END
 mapfile -t variables < <(configuration localhost/pg_clip '{{range .Docker.Config.Env}}{{println .}}{{end}}' | grep .)
-healthcheck=$(configuration localhost/pg_clip '{{join .Docker.Config.Healthcheck.Test " "}}')
+healthcheck=$(configuration localhost/pg_clip '{{range .Docker.Config.Healthcheck.Test}}{{.}} {{end}}')
 [[ $healthcheck == "CMD "* ]] || fail "the image has no health check."
 healthcheck=${healthcheck#CMD }
-read -ra start < <(configuration localhost/pg_clip '{{join .Docker.Config.Entrypoint " "}} {{join .Docker.Config.Cmd " "}}')
+mapfile -t start < <(configuration localhost/pg_clip '{{range .Docker.Config.Entrypoint}}{{println .}}{{end}}{{range .Docker.Config.Cmd}}{{println .}}{{end}}' | grep .)
 # shellcheck disable=SC2016 # a template, not variables
 volumes=$(configuration localhost/pg_clip '{{range $path, $nothing := .Docker.Config.Volumes}}{{$path}} {{end}}')
 as_user=(setpriv --reuid postgres --regid postgres --clear-groups)
