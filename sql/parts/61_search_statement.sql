@@ -113,16 +113,16 @@ $$;
 COMMENT ON FUNCTION _clip_in_keys(name[], oid[], boolean, text, jsonb) IS 'internal: condition for the rows with these keys';
 
 -- The number of rows that an index should consider. Texts are far from all images, so a search by a text starts far from the
--- nearest rows. A vector may be the embedding of a text. docs/design/search.md has the measurements.
-CREATE FUNCTION _clip_candidates(relation regclass, k bigint, by_image boolean) RETURNS integer
+-- nearest rows. docs/design/search.md has the measurements.
+CREATE FUNCTION _clip_candidates(relation regclass, k bigint) RETURNS integer
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	RETURN least(1000000, greatest(2 * k, CASE WHEN by_image THEN 100 WHEN @extschema@._clip_estimated_rows(relation) < 30000 THEN 800 ELSE 450 END));
+	RETURN least(1000000, greatest(2 * k, CASE WHEN @extschema@._clip_estimated_rows(relation) < 30000 THEN 800 ELSE 450 END));
 END
 $$;
-COMMENT ON FUNCTION _clip_candidates(regclass, bigint, boolean) IS 'internal: number of rows that the index considers in a search';
+COMMENT ON FUNCTION _clip_candidates(regclass, bigint) IS 'internal: number of rows that the index considers in a search';
 
 -- The statements of a search, which return keys.
 --   nearest   the k nearest rows by the index; with "per", of the nearest $2 rows the best "per_size" rows of the k best groups
@@ -185,9 +185,9 @@ BEGIN
 	SELECT * INTO key FROM @extschema@._clip_search_key(relation, key_column);
 	SELECT * INTO reading FROM @extschema@._clip_reading(relation, role, target, partial);
 	-- The steps tell rows apart by their keys. Tables that inherit from a table can have its keys.
-	in_steps := parts.index IS NOT NULL AND NOT parts.reranks AND NOT by_image AND key_column IS NULL AND reading.is_foreign IS NOT TRUE
+	in_steps := parts.index IS NOT NULL AND NOT parts.reranks AND key_column IS NULL AND reading.is_foreign IS NOT TRUE
 		AND @extschema@._clip_citus_kind(relation) IS NULL AND (SELECT c.relkind = 'p' OR NOT c.relhassubclass FROM pg_class AS c WHERE c.oid = relation);
-	candidates := greatest(@extschema@._clip_candidates(relation, k, by_image), @extschema@._clip_considered(k::bigint, kind, parts.reranks));
+	candidates := greatest(@extschema@._clip_candidates(relation, k), @extschema@._clip_considered(k::bigint, kind, parts.reranks));
 	model := parts.model;
 	digest := parts.digest;
 	named := relation::text;

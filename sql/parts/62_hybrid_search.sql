@@ -77,7 +77,7 @@ BEGIN
 			exact := NULL;
 		END IF;
 	END IF;
-	candidates := greatest(candidates, considered, @extschema@._clip_candidates(relation, k, false));
+	candidates := greatest(candidates, considered, @extschema@._clip_candidates(relation, k));
 	model := parts.model;
 	digest := parts.digest;
 	named := relation::text;
