@@ -1,5 +1,6 @@
 //! Columns in mode "queue", which workers embed.
 
+use std::ffi::CStr;
 use std::time::Duration;
 
 use pgrx::pg_sys::panic::ErrorReportable;
@@ -74,10 +75,21 @@ impl QueueColumn {
         })
     }
 
-    /// Locks the table against changes of its definition. Returns false if another session holds a lock that prevents writing.
+    /// Locks the relations of the extension that a batch uses, and then the table, against changes of their definitions. Returns
+    /// false if another session holds a lock that prevents writing. `DROP EXTENSION` locks them in the same order: if a worker
+    /// waited for the extension with the table locked, both would wait for each other.
     fn lock(&self) -> bool {
-        // SAFETY: does not wait. The transaction holds the lock until its end.
-        unsafe { pg_sys::ConditionalLockRelationOid(self.relation, pg_sys::RowExclusiveLock as i32) }
+        let is_locked = |relation| {
+            // SAFETY: does not wait. The transaction holds the lock until its end.
+            unsafe { pg_sys::ConditionalLockRelationOid(relation, pg_sys::RowExclusiveLock as i32) }
+        };
+        // SAFETY: looks up names, and returns zero for a name that does not exist.
+        let of_extension = |name: &CStr| unsafe {
+            pg_sys::get_relname_relid(name.as_ptr(), pg_sys::get_namespace_oid(c"_clip".as_ptr(), true))
+        };
+        let relations = [c"columns", c"failed", c"failures", c"activity"].map(of_extension);
+        relations.into_iter().all(|relation| relation != pg_sys::InvalidOid && is_locked(relation))
+            && is_locked(self.relation)
     }
 
     /// Returns the column. None if it does not exist.

@@ -45,6 +45,21 @@ fn databases_share_the_workers_and_can_be_dropped() {
 }
 
 #[test]
+fn a_worker_is_in_no_deadlock_with_a_session_that_locks_the_extension_first() {
+    let cluster = cluster_with(&[("shared_preload_libraries", "pg_clip"), ("clip.worker_naptime", "1s")]);
+    let mut client = cluster.connect();
+    queued_table(&mut client, 20_000);
+    wait_until(&mut client, "SELECT count(*) > 0 FROM stored");
+    // `DROP EXTENSION` locks them in this order, and locks others in between.
+    for _ in 0..10 {
+        let between = "SELECT count(*) FROM generate_series(1, 500000)";
+        client.batch_execute(&format!("BEGIN; LOCK TABLE _clip.failures; {between}; LOCK TABLE item; COMMIT")).unwrap();
+    }
+    wait_until(&mut client, "SELECT count(*) = 20000 FROM stored");
+    assert_complete(&mut client, 20_000);
+}
+
+#[test]
 fn a_worker_has_the_rights_of_the_tables_owner_and_no_more() {
     let cluster = Cluster::start();
     let mut client = cluster.connect();
