@@ -8,7 +8,8 @@ DECLARE line text;
 BEGIN
   SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off;
   FOR line IN EXECUTE 'EXPLAIN (COSTS off) ' || replace(query, '$1', $q$clip_embed_text('thing 7')$q$) LOOP
-    IF line ~ 'Index Scan|Seq Scan|Sort Key' THEN RETURN NEXT trim(line, ' ->'); END IF;
+    -- PostgreSQL 17 does not sort the result again.
+    IF line ~ 'Index Scan|Seq Scan|Sort Key' AND line !~ 'nearest\.distance' THEN RETURN NEXT trim(line, ' ->'); END IF;
   END LOOP;
 END $$;
 
