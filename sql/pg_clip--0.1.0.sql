@@ -2608,6 +2608,19 @@ END
 $$;
 COMMENT ON FUNCTION _clip_query_model(regclass, name, boolean) IS 'internal: the model of a column, or an error if one is required';
 
+-- A vector in the type of a column, as an expression.
+CREATE FUNCTION _clip_cast_query(relation regclass, target name, query text) RETURNS text
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN format('%s::%I.vector', query, @extschema@._clip_vector_schema()) || (
+		SELECT CASE v.name WHEN 'vector' THEN '' ELSE '::' || v.written END FROM @extschema@._clip_vector_types() AS v
+		 WHERE v.type = (@extschema@._clip_require_column(relation, target, 'the embedding column'::text, 'target'::text)).type);
+END
+$$;
+COMMENT ON FUNCTION _clip_cast_query(regclass, name, text) IS 'internal: expression for a vector in the type of a column';
+
 -- The description of a target, from which statements about an embedding column are built. "query" is an expression whose value is a vector.
 --   present      condition that the row has an embedding
 --   filtered     the filter, as an additional condition
@@ -2637,9 +2650,7 @@ BEGIN
 	target_column := format('%s.%I', alias, target);
 	present := target_column || ' IS NOT NULL';
 	filtered := COALESCE(E' AND (\n' || filter || E'\n)', '');
-	query := format('%s::%I.vector', query, @extschema@._clip_vector_schema()) || (
-		SELECT CASE v.name WHEN 'vector' THEN '' ELSE '::' || v.written END FROM @extschema@._clip_vector_types() AS v
-		 WHERE v.type = (@extschema@._clip_require_column(relation, target, 'the embedding column'::text, 'target'::text)).type);
+	query := @extschema@._clip_cast_query(relation, target, query);
 	distance := format('%s OPERATOR(%I.<=>) %s', target_column, @extschema@._clip_vector_schema(), query);
 	-- For vectors of length one, all operators sort in the same order. Vectors of an unknown model may not have length one.
 	SELECT i.* INTO found FROM @extschema@._clip_vector_indexes(relation, target) AS i
@@ -2695,22 +2706,21 @@ DECLARE
 	share CONSTANT real := 0.2;
 	-- So many of the nearest rows have this mean.
 	group_size CONSTANT integer := 10;
-	step_template CONSTANT text := E', _clip_mean_%1$s AS MATERIALIZED (\n'
-		'SELECT %3$s.avg(%3$s.l2_normalize(b.clip_embedding::%3$s.vector)) AS mean FROM (SELECT r.clip_embedding FROM _clip_rows_%2$s AS r ORDER BY r.distance LIMIT %4$s) AS b\n'
-		'), _clip_query_%1$s AS MATERIALIZED (\n'
-		'SELECT %5$s OPERATOR(%3$s.-) (m.mean OPERATOR(%3$s.*) pg_catalog.array_fill(%6$s::pg_catalog.float4, ARRAY[%3$s.vector_dims(m.mean)])::%3$s.vector) AS moved\n'
-		'  FROM _clip_mean_%1$s AS m\n'
-		'), _clip_rows_%1$s AS MATERIALIZED (\n%7$s\n   AND (SELECT s.is_close FROM _clip_start AS s)\n ORDER BY %8$s\n LIMIT %9$s\n)';
 	vectors CONSTANT text := quote_ident(@extschema@._clip_vector_schema());
+	mean CONSTANT text := format('%1$s.avg(%1$s.l2_normalize(b.clip_embedding::%1$s.vector))', vectors);
+	-- The parts of the statement that are the same in each step.
+	share_of_mean CONSTANT text := format('%1$s OPERATOR(%2$s.*) pg_catalog.array_fill(%3$s::pg_catalog.float4, ARRAY[%2$s.vector_dims(%4$s)])::%2$s.vector', mean, vectors, share, query);
+	is_close CONSTANT text := format('pg_catalog.count(*) OPERATOR(pg_catalog.=) %s AND %s.vector_norm(%s) OPERATOR(pg_catalog.>) %s', group_size, vectors, mean, length_of_mean);
+	step_template CONSTANT text := E', _clip_query_%1$s AS MATERIALIZED (\nSELECT %3$s OPERATOR(%4$s.-) (%5$s) AS moved, %6$s AS is_close\n'
+		'  FROM (SELECT r.clip_embedding FROM _clip_rows_%2$s AS r ORDER BY r.distance LIMIT %7$s) AS b\n'
+		'), _clip_rows_%1$s AS MATERIALIZED (\n%8$s\n   AND (SELECT q.is_close FROM _clip_query_2 AS q)\n ORDER BY %9$s\n LIMIT %10$s\n)';
 	moved text := format('%s.l2_normalize(%s)', vectors, query);
 	next text;
-	statement text := format(E'WITH _clip_rows_1 AS MATERIALIZED (\n%1$s\n ORDER BY %2$s\n LIMIT %3$s\n), _clip_start AS MATERIALIZED (\n'
-		'SELECT pg_catalog.count(*) OPERATOR(pg_catalog.=) %5$s AND %4$s.vector_norm(%4$s.avg(%4$s.l2_normalize(b.clip_embedding::%4$s.vector))) OPERATOR(pg_catalog.>) %6$s AS is_close\n'
-		'  FROM (SELECT r.clip_embedding FROM _clip_rows_1 AS r ORDER BY r.distance LIMIT %5$s) AS b\n)', rows_read, place, first_limit, vectors, group_size, length_of_mean);
+	statement text := format(E'WITH _clip_rows_1 AS MATERIALIZED (\n%s\n ORDER BY %s\n LIMIT %s\n)', rows_read, place, first_limit);
 BEGIN
 	FOR step IN 2 .. steps LOOP
 		next := format('(SELECT q.moved FROM _clip_query_%s AS q)', step);
-		statement := statement || format(step_template, step, step - 1, vectors, group_size, moved, share, rows_read, replace(place, query, next), step_limit);
+		statement := statement || format(step_template, step, step - 1, moved, vectors, share_of_mean, is_close, group_size, rows_read, replace(place, query, next), step_limit);
 		moved := next;
 	END LOOP;
 	RETURN statement || format(E'\nSELECT d.* FROM (SELECT DISTINCT ON (u.key_json) u.* FROM (%s) AS u) AS d\n ORDER BY d.distance\n LIMIT %s',
@@ -2832,9 +2842,7 @@ AS $$
 DECLARE
 	template CONSTANT text := '(SELECT %1$s AS leaf, %2$s FROM %3$s AS %4$s WHERE %5$s AND NOT (%6$s)%7$s LIMIT %8$s)';
 	alias CONSTANT text := (SELECT quote_ident(c.relname) FROM pg_class AS c WHERE c.oid = relation);
-	vector CONSTANT text := format('%s::%I.vector', query, @extschema@._clip_vector_schema()) || (
-		SELECT CASE v.name WHEN 'vector' THEN '' ELSE '::' || v.written END FROM @extschema@._clip_vector_types() AS v
-		 WHERE v.type = (@extschema@._clip_require_column(relation, target, 'the embedding column'::text, 'target'::text)).type);
+	vector CONSTANT text := @extschema@._clip_cast_query(relation, target, query);
 	distance CONSTANT text := format('%s.%I OPERATOR(%I.<=>) %s', alias, target, @extschema@._clip_vector_schema(), vector);
 	leaf record;
 	place record;

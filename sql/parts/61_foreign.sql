@@ -35,9 +35,7 @@ AS $$
 DECLARE
 	template CONSTANT text := '(SELECT %1$s AS leaf, %2$s FROM %3$s AS %4$s WHERE %5$s AND NOT (%6$s)%7$s LIMIT %8$s)';
 	alias CONSTANT text := (SELECT quote_ident(c.relname) FROM pg_class AS c WHERE c.oid = relation);
-	vector CONSTANT text := format('%s::%I.vector', query, @extschema@._clip_vector_schema()) || (
-		SELECT CASE v.name WHEN 'vector' THEN '' ELSE '::' || v.written END FROM @extschema@._clip_vector_types() AS v
-		 WHERE v.type = (@extschema@._clip_require_column(relation, target, 'the embedding column'::text, 'target'::text)).type);
+	vector CONSTANT text := @extschema@._clip_cast_query(relation, target, query);
 	distance CONSTANT text := format('%s.%I OPERATOR(%I.<=>) %s', alias, target, @extschema@._clip_vector_schema(), vector);
 	leaf record;
 	place record;
