@@ -2,26 +2,18 @@
 //!
 //! Nothing here depends on Citus. Each function does nothing if the server has not loaded the library of Citus.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 
 use pgrx::pg_sys::panic::ErrorReportable;
 use pgrx::prelude::*;
 
 use crate::pg::messages::broken_statement;
 use crate::pg::roles::{Extension, with_settings};
+use crate::pg::server_settings::{set_for_process, value_of};
 use crate::pg::spi::read;
 
 /// A setting that Citus hides from lists.
 const VISIBILITY: &CStr = c"citus.override_table_visibility";
-
-/// Returns the value of a setting. None if the server does not know the setting.
-fn value_of(name: &CStr) -> Option<CString> {
-    // SAFETY: reads a setting by its name. The string is copied at once.
-    unsafe {
-        let value = pg_sys::GetConfigOption(name.as_ptr(), true, false);
-        (!value.is_null()).then(|| CStr::from_ptr(value).to_owned())
-    }
-}
 
 /// Returns true if the server has loaded the library of Citus.
 pub fn is_loaded() -> bool {
@@ -33,17 +25,7 @@ pub fn show_shards() {
     if !is_loaded() {
         return;
     }
-    for (name, value) in [(VISIBILITY, c"off"), (c"citus.enable_manual_changes_to_shards", c"on")] {
-        // SAFETY: Citus has these settings and accepts the values, outside of a transaction.
-        unsafe {
-            pg_sys::SetConfigOption(
-                name.as_ptr(),
-                value.as_ptr(),
-                pg_sys::GucContext::PGC_SUSET,
-                pg_sys::GucSource::PGC_S_OVERRIDE,
-            );
-        }
-    }
+    set_for_process(&[(VISIBILITY, c"off"), (c"citus.enable_manual_changes_to_shards", c"on")]);
 }
 
 /// Returns true if this session belongs to a transaction of another node. Such a transaction is prepared, and another session
@@ -64,7 +46,7 @@ pub fn with_search_settings<T>(settings: &[(&CStr, &CStr)], run: impl FnOnce() -
     let of_index = || settings.iter().filter(|(name, _)| name.to_bytes().contains(&b'.'));
     let names: Vec<_> = of_index().map(|(name, _)| text(name)).collect();
     let values = of_index().map(|(_, value)| Some(text(value))).collect();
-    let former = of_index().map(|(name, _)| value_of(name).map(|value| text(&value))).collect();
+    let former = of_index().map(|(name, _)| value_of(name)).collect();
     set_on_nodes(&extension, names.clone(), values);
     let done = with_settings(settings, run);
     set_on_nodes(&extension, names, former);

@@ -12,6 +12,8 @@ use std::sync::LazyLock;
 use pgrx::guc::GucSetting;
 use pgrx::pg_sys;
 
+use super::server_settings::value_of;
+
 /// The directory of all models, within a directory of shared files.
 const MODELS_WITHIN: &str = "pg_clip/models";
 
@@ -39,7 +41,7 @@ pub fn path_setting(default: &Path) -> &'static GucSetting<Option<CString>> {
 /// Returns the existing directories of models, in the order in which they are searched. The server's own is the last one.
 pub fn model_directories() -> Vec<PathBuf> {
     let default = MODELS.clone();
-    let Some(control_path) = setting(c"extension_control_path") else { return vec![default] };
+    let Some(control_path) = value_of(c"extension_control_path") else { return vec![default] };
     let next_to_library = own_directory().and_then(|library| Some(library.parent()?.join("share")));
     let found = next_to_library.into_iter().chain(entries(&control_path, "$system", &SHARE_DIRECTORY));
     let mut directories: Vec<PathBuf> = Vec::new();
@@ -56,8 +58,8 @@ pub fn model_directories() -> Vec<PathBuf> {
 /// Returns the first library of ONNX Runtime that exists. The server's own is the last one.
 pub fn runtime_library() -> PathBuf {
     let default = RUNTIME.clone();
-    let is_extended = setting(c"extension_control_path").is_some();
-    let Some(library_path) = setting(c"dynamic_library_path").filter(|_| is_extended) else { return default };
+    let is_extended = value_of(c"extension_control_path").is_some();
+    let Some(library_path) = value_of(c"dynamic_library_path").filter(|_| is_extended) else { return default };
     let mut found = own_directory().into_iter().chain(entries(&library_path, "$libdir", &LIBRARY_DIRECTORY));
     found
         .find_map(|directory| Some(directory.join(RUNTIME_WITHIN)).filter(|library| library.is_file()))
@@ -92,16 +94,6 @@ fn own_directory() -> Option<PathBuf> {
         CStr::from_ptr(info.dli_fname)
     };
     Some(Path::new(OsStr::from_bytes(name.to_bytes())).parent()?.to_owned()).filter(|directory| directory.is_absolute())
-}
-
-/// Returns the value of a setting of the server, or None if this release does not have it.
-fn setting(name: &CStr) -> Option<String> {
-    // SAFETY: the name is a null-terminated string. A setting that is missing is no error, and the value is a null-terminated string
-    // that is copied at once.
-    unsafe {
-        let value = pg_sys::GetConfigOption(name.as_ptr(), true, false);
-        (!value.is_null()).then(|| CStr::from_ptr(value).to_string_lossy().into_owned())
-    }
 }
 
 /// Returns a directory of the server.

@@ -9,6 +9,7 @@ mod installation;
 pub mod interrupt;
 pub mod messages;
 pub mod roles;
+pub mod server_settings;
 pub mod settings;
 pub mod spi;
 mod sql_types;

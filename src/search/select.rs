@@ -1,13 +1,14 @@
 //! Read-only statements, which run in the snapshot of the calling statement, so that results of a search can be joined with the
 //! table. Their errors reach the client without our statement, because pgrx passes on only message, DETAIL and HINT.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::pg::messages::broken_statement;
+use crate::pg::server_settings::value_of;
 use crate::pg::spi::{Row, select_once};
 
 /// Runs a statement with the caller's privileges and search_path, and returns all its rows. `statement` is in the encoding of the
@@ -29,10 +30,6 @@ pub fn ef_search(candidates: i32) -> CString {
     /// pgvector's default, for a session that has not loaded pgvector, and its upper limit.
     const DEFAULT: i32 = 40;
     const MAX: i32 = 1000;
-    // SAFETY: reads a setting by its name. The string is copied at once.
-    let set = unsafe {
-        let value = pg_sys::GetConfigOption(c"hnsw.ef_search".as_ptr(), true, false);
-        (!value.is_null()).then(|| CStr::from_ptr(value).to_string_lossy().parse().ok()).flatten()
-    };
+    let set = value_of(c"hnsw.ef_search").and_then(|value| value.parse().ok());
     CString::new(candidates.max(set.unwrap_or(DEFAULT)).min(MAX).to_string()).unwrap_or_default()
 }

@@ -10,6 +10,7 @@ use pgrx::prelude::*;
 
 use super::locks::keep_locks;
 use crate::pg::interrupt;
+use crate::pg::server_settings::set_for_process;
 use crate::pg::summary::summary_of_caught;
 
 /// Flag in the worker's argument, next to the database OID: started by the launcher. Such a worker exits as soon as no row is
@@ -85,7 +86,7 @@ pub fn attach_signals() {
 
 /// Resets settings that a database may set for its applications, because they must not affect the worker.
 pub fn set_defaults() {
-    for (name, value) in [
+    set_for_process(&[
         (c"default_transaction_read_only", c"off"),
         (c"default_transaction_isolation", c"read committed"),
         (c"default_transaction_deferrable", c"off"),
@@ -96,17 +97,7 @@ pub fn set_defaults() {
         (c"deadlock_timeout", c"10ms"),
         #[cfg(any(feature = "pg17", feature = "pg18"))]
         (c"transaction_timeout", c"0"),
-    ] {
-        // SAFETY: the server has these settings and accepts the values, outside of a transaction.
-        unsafe {
-            pg_sys::SetConfigOption(
-                name.as_ptr(),
-                value.as_ptr(),
-                pg_sys::GucContext::PGC_SUSET,
-                pg_sys::GucSource::PGC_S_OVERRIDE,
-            );
-        }
-    }
+    ]);
 }
 
 /// The error that aborted a transaction.
