@@ -13,12 +13,16 @@ from search import SIZES, exact, load, real_vectors, rows_around
 QUERIES = 200
 PAGE = ROOT / "docs/operations/scale.md"
 
-# The type of the column, the index, and the rows that a search considers.
-BITS = "binary_quantize(embedding)::bit(512)"
+# The bits of an expression: as it is, or rotated, without its part in the direction of the mean.
+PLAIN = "binary_quantize({of})::bit(512)"
+ROTATED = "binary_quantize(clip_rotate({of}::vector, '{mean}'::halfvec::vector))::bit(512)"
+
+# The type of the column, the indexed expression, the operator class, and the rows that a search considers.
 KINDS = [
-    ("vector", "vector", "embedding vector_cosine_ops", (40, 100, 400, 800)),
-    ("halfvec", "halfvec", "embedding halfvec_cosine_ops", (40, 100, 400, 800)),
-    ("bits, re-ranked by halfvec", "halfvec", f"({BITS}) bit_hamming_ops", (100, 400, 1600, 3200, 6400)),
+    ("vector", "vector", "{of}", "vector_cosine_ops", (40, 100, 400, 800)),
+    ("halfvec", "halfvec", "{of}", "halfvec_cosine_ops", (40, 100, 400, 800)),
+    ("bits, re-ranked by halfvec", "halfvec", PLAIN, "bit_hamming_ops", (400, 1600, 3200, 6400)),
+    ("rotated bits, re-ranked by halfvec", "halfvec", ROTATED, "bit_hamming_ops", (400, 800, 1600, 3200, 6400)),
 ]
 
 
@@ -29,36 +33,38 @@ def held_out() -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     return np.delete(text, chosen, axis=0), images, {"text": text[chosen], "image": rows_around(text[chosen], images, QUERIES)}
 
 
-def build(connection, kind: str, index: str) -> dict:
+def build(connection, kind: str, indexed: str, operators: str) -> dict:
     """Creates the table of one kind from the loaded rows, and its index."""
     connection.execute("DROP TABLE IF EXISTS scaled")
     connection.execute(f"CREATE TABLE scaled AS SELECT id, embedding::{kind}(512) AS embedding FROM item")
     connection.execute("ALTER TABLE scaled ADD PRIMARY KEY (id)")
-    seconds = timed(lambda: connection.execute(f"CREATE INDEX scaled_idx ON scaled USING hnsw ({index})")) / 1e3
+    seconds = timed(lambda: connection.execute(f"CREATE INDEX scaled_idx ON scaled USING hnsw (({indexed.format(of='embedding')}) {operators})")) / 1e3
     connection.execute("VACUUM ANALYZE scaled")
     size = "SELECT pg_table_size('scaled'), pg_relation_size('scaled_idx')"
     table_bytes, index_bytes = connection.execute(size).fetchone()
     return {"build_s": seconds, "table_mb": table_bytes / 2**20, "index_mb": index_bytes / 2**20}
 
 
-def statement(kind: str, index: str, candidates: int | None) -> str:
+def statement(kind: str, indexed: str, candidates: int | None) -> str:
     if candidates is None:
-        return "SELECT key FROM clip_search_vector('scaled', %s::vector)"
-    if "bit" in index:
-        near = f"SELECT id, embedding FROM scaled ORDER BY {BITS} <~> binary_quantize($1)::bit(512) LIMIT {candidates}"
-        return f"SELECT id FROM ({near}) AS near ORDER BY embedding <=> $1 LIMIT 10".replace("$1", f"(SELECT %(query)s::{kind})")
-    return f"SELECT id FROM scaled ORDER BY embedding <=> %s::{kind} LIMIT 10"
+        return "SELECT key FROM clip_search_vector('scaled', %(query)s::vector)"
+    query = f"(SELECT %(query)s::{kind})"
+    if "bit" not in indexed:
+        return f"SELECT id FROM scaled ORDER BY embedding <=> {query} LIMIT 10"
+    place = f"{indexed.format(of='embedding')} <~> {indexed.format(of=query)}"
+    near = f"SELECT id, embedding FROM scaled ORDER BY {place} LIMIT {candidates}"
+    return f"SELECT id FROM ({near}) AS near ORDER BY embedding <=> {query} LIMIT 10"
 
 
-def measure(connection, kind: str, index: str, candidates: int | None, queries: np.ndarray, truth: np.ndarray) -> dict:
+def measure(connection, kind: str, indexed: str, candidates: int | None, queries: np.ndarray, truth: np.ndarray) -> dict:
     connection.execute(f"SET hnsw.ef_search = {min(candidates or 40, 1000)}")
     connection.execute("SET hnsw.iterative_scan = relaxed_order")
-    asked = statement(kind, index, candidates)
+    asked = statement(kind, indexed, candidates)
     times, hits = [], 0
     for query, best in zip(queries, truth):
         value = "[" + ",".join(f"{number:.7g}" for number in query) + "]"
         begun = time.perf_counter()
-        rows = connection.execute(asked, {"query": value} if "%(query)s" in asked else (value,)).fetchall()
+        rows = connection.execute(asked, {"query": value}).fetchall()
         times.append((time.perf_counter() - begun) * 1e3)
         hits += len({row[0] for row in rows} & set(best.tolist()))
     return {"candidates": candidates, "recall": hits / truth.size, "ms": median(times)}
@@ -72,19 +78,21 @@ def main() -> None:
         truth = {kind: exact(rows, asked) for kind, asked in queries.items()}
         load(rows)
         del rows
-        for name, kind, index, breadths in KINDS:
+        for name, kind, indexed, operators, breadths in KINDS:
             with connect() as connection:
                 connection.execute(f"SET maintenance_work_mem = '{os.environ.get('PG_CLIP_BENCH_MEMORY', '2GB')}'")
                 connection.execute(f"SET max_parallel_maintenance_workers = {max(1, CORES - 1)}")
                 # Measures the index also where the server would read a small table instead.
                 connection.execute("SET enable_seqscan = off")
                 connection.execute("SET jit = off")
-                found = build(connection, kind, index)
+                mean = connection.execute("SELECT avg(embedding)::halfvec FROM (SELECT embedding FROM item LIMIT 10000) AS s").fetchone()[0]
+                indexed = indexed.replace("{mean}", str(mean))
+                found = build(connection, kind, indexed, operators)
                 # Reads the index and the table into memory, as far as they fit.
-                measure(connection, kind, index, breadths[-1], queries["text"], truth["text"])
+                measure(connection, kind, indexed, breadths[-1], queries["text"], truth["text"])
                 # A vector counts as a text: None measures `clip_search_vector`.
                 wanted = [("text", breadth) for breadth in (*breadths, None)] + [("image", breadth) for breadth in breadths]
-                found["searches"] = [{"query": asked} | measure(connection, kind, index, breadth, queries[asked], truth[asked])
+                found["searches"] = [{"query": asked} | measure(connection, kind, indexed, breadth, queries[asked], truth[asked])
                                      for asked, breadth in wanted]
             sizes.append({"rows": count, "kind": name} | found)
             print(f"bench: {sizes[-1]}", flush=True)

@@ -1094,20 +1094,22 @@ COMMENT ON FUNCTION _clip_index_name(regclass, name, text) IS 'internal: name of
 --   before, after  the text around the column in the indexed expression: the column itself, its cast to another type, or its bits
 --   operator       operator that orders the rows
 --   dimensions     number of dimensions of the indexed values
---   is_bits        true if the index orders by the bits of binary_quantize, so that a search sorts more rows by their embeddings
+--   bits           if the index orders by the bits of binary_quantize, so that a search sorts more rows by their embeddings: plain, or
+--                  rotated for the bits of clip_rotate
 --   is_cosine      true if the order does not depend on the lengths of the vectors
 CREATE FUNCTION _clip_vector_indexes(relation regclass, target name)
-	RETURNS TABLE (index regclass, method name, before text, after text, operator text, dimensions integer, is_bits boolean, is_cosine boolean)
+	RETURNS TABLE (index regclass, method name, before text, after text, operator text, dimensions integer, bits text, is_cosine boolean)
 	LANGUAGE plpgsql STABLE ROWS 1
 	SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
 	vectors CONSTANT text := quote_ident(@extschema@._clip_vector_schema());
+	rotate CONSTANT text := '@extschema@' || '.clip_rotate(';
 	types CONSTANT oid[] := ARRAY(SELECT v.type FROM @extschema@._clip_vector_types() AS v);
 BEGIN
 	RETURN QUERY
-	SELECT i.indexrelid::regclass, am.amname, k.before, k.after, format('OPERATOR(%s.%s)', vectors, o.oprname), e.atttypmod, k.is_bits, o.oprname IN ('<=>', '<~>')
+	SELECT i.indexrelid::regclass, am.amname, k.before, k.after, format('OPERATOR(%s.%s)', vectors, o.oprname), e.atttypmod, k.bits, o.oprname IN ('<=>', '<~>')
 	  FROM pg_index AS i
 	  JOIN pg_class AS c ON c.oid = i.indexrelid
 	  JOIN pg_am AS am ON am.oid = c.relam
@@ -1117,15 +1119,22 @@ BEGIN
 	  JOIN pg_amop AS ao ON ao.amopfamily = oc.opcfamily AND ao.amoppurpose = 'o' AND ao.amoplefttype = oc.opcintype
 	  JOIN pg_operator AS o ON o.oid = ao.amopopr
 	 CROSS JOIN format_type(e.atttypid, e.atttypmod) AS f (type)
-	 -- Expressions are compared as the server writes them.
+	 -- Expressions are compared as the server writes them. A rotation has a constant: the mean of embeddings.
+	 CROSS JOIN pg_get_indexdef(i.indexrelid, 1, false) AS d (written)
+	 CROSS JOIN (VALUES (''), (format('::%s.vector', vectors))) AS l (cast_to)
+	 CROSS JOIN LATERAL (SELECT format('((%s.binary_quantize(%s%s, ', vectors, rotate, CASE l.cast_to WHEN '' THEN quote_ident(target) ELSE format('(%I)%s', target, l.cast_to) END) AS opening, format(')))::%s)', f.type) AS ending) AS r
+	 CROSS JOIN LATERAL (SELECT substr(d.written, length(r.opening) + 1, greatest(0, length(d.written) - length(r.opening) - length(r.ending))) AS mean) AS m
 	 CROSS JOIN LATERAL (
-	       VALUES ('', '', NULL, false), ('', '::' || f.type, format('((%I)::%s)', target, f.type), false),
-	              (vectors || '.binary_quantize(', ')::pg_catalog.' || f.type, format('((%s.binary_quantize(%I))::%s)', vectors, target, f.type), true)
-	       ) AS k (before, after, definition, is_bits)
+	       SELECT '', '', NULL, NULL WHERE l.cast_to = ''
+	       UNION ALL SELECT '', '::' || f.type, format('((%I)::%s)', target, f.type), NULL WHERE l.cast_to = ''
+	       UNION ALL SELECT vectors || '.binary_quantize(', ')::pg_catalog.' || f.type, format('((%s.binary_quantize(%I))::%s)', vectors, target, f.type), 'plain' WHERE l.cast_to = ''
+	       UNION ALL SELECT vectors || '.binary_quantize(' || rotate, format('%s, %s))::pg_catalog.%s', l.cast_to, m.mean, f.type),
+	              CASE WHEN m.mean ~ '^\(?''\[[-+.,e0-9]*\]''::' THEN r.opening || m.mean || r.ending END, 'rotated'
+	       ) AS k (before, after, definition, bits)
 	 WHERE i.indrelid = relation AND i.indisvalid AND o.oprnamespace = to_regnamespace(vectors)
-	   AND CASE WHEN k.is_bits THEN oc.opcintype = 'bit'::regtype AND o.oprname = '<~>' ELSE oc.opcintype = ANY (types) AND o.oprname IN ('<=>', '<->', '<#>') END
-	   AND CASE i.indkey[0] WHEN 0 THEN pg_get_indexdef(i.indexrelid, 1, false) = k.definition WHEN a.attnum THEN k.definition IS NULL END
-	 ORDER BY i.indpred IS NULL DESC, am.amname <> 'hnsw', k.is_bits, am.amname, i.indexrelid;
+	   AND CASE WHEN k.bits IS NOT NULL THEN oc.opcintype = 'bit'::regtype AND o.oprname = '<~>' ELSE oc.opcintype = ANY (types) AND o.oprname IN ('<=>', '<->', '<#>') END
+	   AND CASE i.indkey[0] WHEN 0 THEN d.written = k.definition WHEN a.attnum THEN k.definition IS NULL AND k.bits IS NULL END
+	 ORDER BY i.indpred IS NULL DESC, am.amname <> 'hnsw', k.bits IS NOT NULL, k.bits DESC, am.amname, i.indexrelid;
 END
 $$;
 COMMENT ON FUNCTION _clip_vector_indexes(regclass, name) IS 'internal: indexes that searches of a column can use';
@@ -2171,13 +2180,10 @@ CREATE FUNCTION _clip_reembed_indexes(relation regclass, target name, shadow nam
 	LANGUAGE sql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-SELECT i.indexrelid::regclass, c.relname, am.amname <> 'hnsw',
-       format('CREATE INDEX %I ON %s USING %I (%s %I.%I)%s', @extschema@._clip_shadow_name(c.relname), relation, am.amname,
-              CASE WHEN v.index IS NULL OR v.before || v.after = '' THEN quote_ident(shadow)
-              ELSE format('(%s)', v.before || quote_ident(shadow) || regexp_replace(v.after, '\([0-9]+\)$', format('(%s)', _clip_reembed_indexes.dimensions))) END,
-              n.nspname, oc.opcname,
-              ' WITH (' || (SELECT string_agg(format('%I = %L', split_part(o.option, '=', 1), substr(o.option, strpos(o.option, '=') + 1)), ', ' ORDER BY o.i)
-                              FROM unnest(c.reloptions) WITH ORDINALITY AS o (option, i)) || ')')
+SELECT i.indexrelid::regclass, c.relname, am.amname <> 'hnsw' OR v.bits IS NOT DISTINCT FROM 'rotated',
+       CASE WHEN v.bits IS NOT DISTINCT FROM 'rotated'
+            THEN format('DO %L', format('BEGIN EXECUTE pg_catalog.format(%L, (%s)); END', replace(replace(w.statement, '%', '%%'), E'\x01', '%L'), r.mean))
+            ELSE w.statement END
   FROM pg_index AS i
   JOIN pg_class AS c ON c.oid = i.indexrelid
   JOIN pg_am AS am ON am.oid = c.relam
@@ -2185,6 +2191,17 @@ SELECT i.indexrelid::regclass, c.relname, am.amname <> 'hnsw',
   JOIN pg_namespace AS n ON n.oid = oc.opcnamespace
   JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attname = target
   LEFT JOIN @extschema@._clip_vector_indexes(relation, target) AS v ON v.index = i.indexrelid AND v.dimensions = a.atttypmod
+ -- A rotation needs the mean of the new embeddings, which the statement computes when the column is filled.
+ CROSS JOIN LATERAL (SELECT format('SELECT COALESCE(%1$s.avg(s.e), pg_catalog.array_fill(0::pg_catalog.float4, ARRAY[%2$s])::%1$s.vector)::%1$s.halfvec FROM (SELECT %3$I::%1$s.vector AS e FROM %4$s WHERE %3$I IS NOT NULL LIMIT %5$s) AS s',
+             quote_ident(@extschema@._clip_vector_schema()), _clip_reembed_indexes.dimensions, shadow, s.source, s.row_limit) AS mean,
+             regexp_replace(v.after, '\([0-9]+\)$', format('(%s)', _clip_reembed_indexes.dimensions)) AS after
+      FROM @extschema@._clip_sample(relation, NULL::oid, target, 2000, 'false'::text) AS s) AS r
+ CROSS JOIN LATERAL (SELECT format('CREATE INDEX %I ON %s USING %I (%s %I.%I)%s', @extschema@._clip_shadow_name(c.relname), relation, am.amname,
+              CASE WHEN v.index IS NULL OR v.before || v.after = '' THEN quote_ident(shadow)
+              ELSE format('(%s)', v.before || quote_ident(shadow) || CASE WHEN v.bits = 'rotated' THEN regexp_replace(r.after, '''[^'']*''', E'\x01') ELSE r.after END) END,
+              n.nspname, oc.opcname,
+              ' WITH (' || (SELECT string_agg(format('%I = %L', split_part(o.option, '=', 1), substr(o.option, strpos(o.option, '=') + 1)), ', ' ORDER BY o.i)
+                              FROM unnest(c.reloptions) WITH ORDINALITY AS o (option, i)) || ')') AS statement) AS w
  WHERE i.indrelid = relation AND i.indnatts = 1 AND i.indpred IS NULL AND (i.indkey[0] = a.attnum OR v.index IS NOT NULL)
  ORDER BY c.oid
 $$;
@@ -2539,6 +2556,11 @@ CREATE FUNCTION clip_blend(vectors vector[], weights real[] DEFAULT NULL) RETURN
 COMMENT ON FUNCTION clip_blend(vector[], real[])
 	IS 'weighted sum of vectors, each first scaled to length one; returns a vector of length one; weights can be negative, NULL means 1 for each';
 
+CREATE FUNCTION clip_rotate(embedding vector, mean vector) RETURNS vector
+	AS 'MODULE_PATHNAME', 'clip_rotate_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+COMMENT ON FUNCTION clip_rotate(vector, vector)
+	IS 'an embedding without its part in the direction of the mean, rotated: the bits of the result find more of the nearest rows';
+
 -- search
 --
 -- A search is one statement, built from one description of its target. Rust (src/search) runs it with the caller's privileges
@@ -2628,10 +2650,10 @@ COMMENT ON FUNCTION _clip_cast_query(regclass, name, text) IS 'internal: express
 --   place        expression that sorts in the same order, in the form that the index supports
 --   exact_place  the same, in a form that no index supports
 --   index        the named index, or the preferred one; NULL if no usable index is known, for example for a view
---   reranks      true if the index sorts by bits, so that a search sorts the rows again by their distance
+--   bits         the kind of bits, if the index sorts by bits, so that a search sorts the rows again by their distance; otherwise NULL
 --   may_omit     true if the server may use an index that does not find all rows
 CREATE FUNCTION _clip_searched(relation regclass, target name, filter text, query text, named_index regclass, OUT rows_of text, OUT alias text, OUT present text, OUT filtered text,
-	OUT distance text, OUT place text, OUT exact_place text, OUT index regclass, OUT reranks boolean, OUT may_omit boolean, OUT model text, OUT digest text)
+	OUT distance text, OUT place text, OUT exact_place text, OUT index regclass, OUT bits text, OUT may_omit boolean, OUT model text, OUT digest text)
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -2662,10 +2684,10 @@ BEGIN
 				'The table has no usable index. Leave out the argument for an exact search.');
 	END IF;
 	index := found.index;
-	reranks := COALESCE(found.is_bits, false);
+	bits := found.bits;
 	place := COALESCE(found.before || target_column || found.after || ' ' || found.operator || ' ' || found.before || query || found.after, distance);
 	-- No index supports a sum.
-	exact_place := format('(%s) OPERATOR(pg_catalog.+) 0::pg_catalog.float8', CASE WHEN reranks THEN distance ELSE place END);
+	exact_place := format('(%s) OPERATOR(pg_catalog.+) 0::pg_catalog.float8', CASE WHEN bits IS NULL THEN place ELSE distance END);
 	may_omit := index IS NOT NULL OR tab.relhassubclass OR tab.relkind NOT IN ('r', 'm');
 	IF NOT may_omit THEN
 		-- An index of any access method counts, also if the column is not its first one.
@@ -2730,15 +2752,20 @@ $$;
 COMMENT ON FUNCTION _clip_nearest_in_steps(text, text, text, text, text, text) IS 'internal: statement that reads the nearest rows in several steps';
 
 -- The number of rows whose embeddings a search reads if its index sorts by bits, otherwise NULL. The bits of a text have little in common
--- with those of an image, and those of near-duplicates are almost equal. docs/operations/scale.md has the measurements. pgvector stops
--- after 20,000 rows by default. "query" is text, image or duplicate.
-CREATE FUNCTION _clip_considered(k bigint, query text, reranks boolean) RETURNS bigint
-	LANGUAGE sql IMMUTABLE
+-- with those of an image unless they are rotated, and those of near-duplicates are almost equal. docs/operations/scale.md has the
+-- measurements. pgvector stops after 20,000 rows by default. "query" is text, image or duplicate.
+CREATE FUNCTION _clip_considered(relation regclass, k bigint, query text, bits text) RETURNS bigint
+	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-SELECT CASE WHEN reranks THEN greatest(k, least(20000, greatest(20 * k, CASE query WHEN 'text' THEN 3200 WHEN 'image' THEN 1600 ELSE 400 END))) END
+BEGIN
+	RETURN CASE WHEN bits IS NOT NULL THEN greatest(k, least(20000, greatest(20 * k, CASE
+		WHEN query = 'duplicate' THEN 400
+		WHEN bits = 'rotated' THEN 2000 * power(greatest(1, @extschema@._clip_estimated_rows(relation) / 100000.0), 0.6)
+		WHEN query = 'image' THEN 1600 ELSE 3200 END)))::bigint END;
+END
 $$;
-COMMENT ON FUNCTION _clip_considered(bigint, text, boolean) IS 'internal: number of rows that a search by bits sorts by their embeddings';
+COMMENT ON FUNCTION _clip_considered(regclass, bigint, text, text) IS 'internal: number of rows that a search by bits sorts by their embeddings';
 
 -- The expressions by which the rows of a leaf are sorted, in the form that its index supports, and in a form that no index supports. "query"
 -- has the type of the column.
@@ -2752,7 +2779,7 @@ DECLARE
 BEGIN
 	-- Vectors of an unknown model may not have length one. A search by bits would need a second sort.
 	SELECT i.* INTO found FROM @extschema@._clip_vector_indexes(relation, target) AS i
-	 WHERE NOT i.is_bits AND (i.is_cosine OR (@extschema@._clip_recorded(relation, target)).model IS NOT NULL) LIMIT 1;
+	 WHERE i.bits IS NULL AND (i.is_cosine OR (@extschema@._clip_recorded(relation, target)).model IS NOT NULL) LIMIT 1;
 	place := COALESCE(found.before || target_column || found.after || ' ' || found.operator || ' ' || found.before || query || found.after,
 		format('%s OPERATOR(%I.<=>) %s', target_column, @extschema@._clip_vector_schema(), query));
 	-- No index supports a sum.
@@ -2923,7 +2950,7 @@ BEGIN
 	END LOOP;
 	RETURN format(E'WITH nearest AS MATERIALIZED (\n%s\n)\nSELECT * FROM nearest ORDER BY %s', @extschema@._clip_nearest(
 		format(E'SELECT %s.*, %s AS %s\n  FROM %s\n WHERE %s', parts.alias, parts.distance, called, parts.rows_of, parts.present || parts.filtered),
-		parts.place, k::text, @extschema@._clip_considered(k::bigint, 'text'::text, parts.reranks), called::name), called);
+		parts.place, k::text, @extschema@._clip_considered(relation, k::bigint, 'text'::text, parts.bits), called::name), called);
 END
 $$;
 COMMENT ON FUNCTION _clip_search_sql(regclass, integer, name, text, regclass) IS 'internal: search statement that returns complete rows';
@@ -3209,9 +3236,9 @@ BEGIN
 	SELECT * INTO key FROM @extschema@._clip_search_key(relation, key_column);
 	SELECT * INTO reading FROM @extschema@._clip_reading(relation, role, target, partial);
 	-- The steps tell rows apart by their keys. Tables that inherit from a table can have its keys.
-	in_steps := parts.index IS NOT NULL AND NOT parts.reranks AND key_column IS NULL AND reading.is_foreign IS NOT TRUE
+	in_steps := parts.index IS NOT NULL AND parts.bits IS NULL AND key_column IS NULL AND reading.is_foreign IS NOT TRUE
 		AND @extschema@._clip_citus_kind(relation) IS NULL AND (SELECT c.relkind = 'p' OR NOT c.relhassubclass FROM pg_class AS c WHERE c.oid = relation);
-	candidates := greatest(@extschema@._clip_candidates(relation, k), @extschema@._clip_considered(k::bigint, kind, parts.reranks));
+	candidates := greatest(@extschema@._clip_candidates(relation, k), @extschema@._clip_considered(relation, k::bigint, kind, parts.bits));
 	model := parts.model;
 	digest := parts.digest;
 	named := relation::text;
@@ -3269,7 +3296,7 @@ BEGIN
 	ELSIF reading.is_foreign THEN
 		near := @extschema@._clip_nearest(rows_read, parts.exact_place, row_limit, NULL::bigint, 'distance'::name);
 	ELSE
-		near := @extschema@._clip_nearest(rows_read, parts.place, row_limit, @extschema@._clip_considered(k::bigint * CASE WHEN per IS NULL THEN 1 ELSE per_size END, kind, parts.reranks), 'distance'::name);
+		near := @extschema@._clip_nearest(rows_read, parts.place, row_limit, @extschema@._clip_considered(relation, k::bigint * CASE WHEN per IS NULL THEN 1 ELSE per_size END, kind, parts.bits), 'distance'::name);
 	END IF;
 	nearest := format(search, format(one_step, near), relevance, is_relevant, no_short, outcome, typical);
 	IF per IS NOT NULL AND per_size > 1 AND parts.may_omit THEN
@@ -3340,7 +3367,7 @@ BEGIN
 		ELSE 'v.t OPERATOR(pg_catalog.=) w.t AND v.c OPERATOR(pg_catalog.=) w.c' END;
 	-- Rows with lower ranks contribute little.
 	candidates := greatest(100, least(2 * k::bigint, 1000000));
-	considered := @extschema@._clip_considered(candidates::bigint, 'text'::text, parts.reranks);
+	considered := @extschema@._clip_considered(relation, candidates::bigint, 'text'::text, parts.bits);
 	similarity := format('pg_catalog.ts_rank_cd(%s.%I, $2)', parts.alias, words);
 	matches := format('%s.%I OPERATOR(pg_catalog.@@) $2%s', parts.alias, words, parts.filtered);
 	IF reading.is_split THEN
@@ -3434,7 +3461,7 @@ BEGIN
 		' GROUP BY 1, 2 ORDER BY 3, 1, 2',
 		keys, parts.alias, target, parts.rows_of, parts.present, one, parts.filtered,
 		@extschema@._clip_nearest(format('SELECT %s AS key, %s AS distance FROM %s WHERE %s', keys, parts.distance, parts.rows_of, parts.present), parts.place,
-			(neighbours::bigint + 1)::text, @extschema@._clip_considered(neighbours::bigint + 1, 'duplicate'::text, parts.reranks), 'distance'::name));
+			(neighbours::bigint + 1)::text, @extschema@._clip_considered(relation, neighbours::bigint + 1, 'duplicate'::text, parts.bits), 'distance'::name));
 END
 $$;
 COMMENT ON FUNCTION _clip_duplicates_sql(regclass, name, text, double precision, integer, regclass) IS 'internal: statement that finds near-duplicates';
@@ -3554,7 +3581,7 @@ BEGIN
 				WHERE v.type = (@extschema@._clip_require_column(relation, target, 'the embedding column'::text, 'target'::text)).type));
 	END IF;
 	rows_read := format('SELECT %1$s AS distance FROM %2$s WHERE %3$s AND (%4$s.tableoid, %4$s.ctid) IS DISTINCT FROM ($2, $3)', parts.distance, parts.rows_of, parts.present, parts.alias);
-	by_index := format(search, @extschema@._clip_nearest(rows_read, parts.place, k::text, @extschema@._clip_considered(k::bigint, CASE WHEN queries IS NULL THEN 'image' ELSE 'text' END::text, parts.reranks), 'distance'::name));
+	by_index := format(search, @extschema@._clip_nearest(rows_read, parts.place, k::text, @extschema@._clip_considered(relation, k::bigint, CASE WHEN queries IS NULL THEN 'image' ELSE 'text' END::text, parts.bits), 'distance'::name));
 	exactly := format(search, @extschema@._clip_nearest(rows_read, parts.exact_place, k::text, NULL::bigint, 'distance'::name));
 	IF queries IS NOT NULL THEN
 		OPEN asked NO SCROLL FOR SELECT @extschema@._clip_query(relation, target, q.words, model) AS vector, NULL::oid AS t, NULL::tid AS c

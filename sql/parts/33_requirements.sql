@@ -152,20 +152,22 @@ COMMENT ON FUNCTION _clip_index_name(regclass, name, text) IS 'internal: name of
 --   before, after  the text around the column in the indexed expression: the column itself, its cast to another type, or its bits
 --   operator       operator that orders the rows
 --   dimensions     number of dimensions of the indexed values
---   is_bits        true if the index orders by the bits of binary_quantize, so that a search sorts more rows by their embeddings
+--   bits           if the index orders by the bits of binary_quantize, so that a search sorts more rows by their embeddings: plain, or
+--                  rotated for the bits of clip_rotate
 --   is_cosine      true if the order does not depend on the lengths of the vectors
 CREATE FUNCTION _clip_vector_indexes(relation regclass, target name)
-	RETURNS TABLE (index regclass, method name, before text, after text, operator text, dimensions integer, is_bits boolean, is_cosine boolean)
+	RETURNS TABLE (index regclass, method name, before text, after text, operator text, dimensions integer, bits text, is_cosine boolean)
 	LANGUAGE plpgsql STABLE ROWS 1
 	SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
 	vectors CONSTANT text := quote_ident(@extschema@._clip_vector_schema());
+	rotate CONSTANT text := '@extschema@' || '.clip_rotate(';
 	types CONSTANT oid[] := ARRAY(SELECT v.type FROM @extschema@._clip_vector_types() AS v);
 BEGIN
 	RETURN QUERY
-	SELECT i.indexrelid::regclass, am.amname, k.before, k.after, format('OPERATOR(%s.%s)', vectors, o.oprname), e.atttypmod, k.is_bits, o.oprname IN ('<=>', '<~>')
+	SELECT i.indexrelid::regclass, am.amname, k.before, k.after, format('OPERATOR(%s.%s)', vectors, o.oprname), e.atttypmod, k.bits, o.oprname IN ('<=>', '<~>')
 	  FROM pg_index AS i
 	  JOIN pg_class AS c ON c.oid = i.indexrelid
 	  JOIN pg_am AS am ON am.oid = c.relam
@@ -175,15 +177,22 @@ BEGIN
 	  JOIN pg_amop AS ao ON ao.amopfamily = oc.opcfamily AND ao.amoppurpose = 'o' AND ao.amoplefttype = oc.opcintype
 	  JOIN pg_operator AS o ON o.oid = ao.amopopr
 	 CROSS JOIN format_type(e.atttypid, e.atttypmod) AS f (type)
-	 -- Expressions are compared as the server writes them.
+	 -- Expressions are compared as the server writes them. A rotation has a constant: the mean of embeddings.
+	 CROSS JOIN pg_get_indexdef(i.indexrelid, 1, false) AS d (written)
+	 CROSS JOIN (VALUES (''), (format('::%s.vector', vectors))) AS l (cast_to)
+	 CROSS JOIN LATERAL (SELECT format('((%s.binary_quantize(%s%s, ', vectors, rotate, CASE l.cast_to WHEN '' THEN quote_ident(target) ELSE format('(%I)%s', target, l.cast_to) END) AS opening, format(')))::%s)', f.type) AS ending) AS r
+	 CROSS JOIN LATERAL (SELECT substr(d.written, length(r.opening) + 1, greatest(0, length(d.written) - length(r.opening) - length(r.ending))) AS mean) AS m
 	 CROSS JOIN LATERAL (
-	       VALUES ('', '', NULL, false), ('', '::' || f.type, format('((%I)::%s)', target, f.type), false),
-	              (vectors || '.binary_quantize(', ')::pg_catalog.' || f.type, format('((%s.binary_quantize(%I))::%s)', vectors, target, f.type), true)
-	       ) AS k (before, after, definition, is_bits)
+	       SELECT '', '', NULL, NULL WHERE l.cast_to = ''
+	       UNION ALL SELECT '', '::' || f.type, format('((%I)::%s)', target, f.type), NULL WHERE l.cast_to = ''
+	       UNION ALL SELECT vectors || '.binary_quantize(', ')::pg_catalog.' || f.type, format('((%s.binary_quantize(%I))::%s)', vectors, target, f.type), 'plain' WHERE l.cast_to = ''
+	       UNION ALL SELECT vectors || '.binary_quantize(' || rotate, format('%s, %s))::pg_catalog.%s', l.cast_to, m.mean, f.type),
+	              CASE WHEN m.mean ~ '^\(?''\[[-+.,e0-9]*\]''::' THEN r.opening || m.mean || r.ending END, 'rotated'
+	       ) AS k (before, after, definition, bits)
 	 WHERE i.indrelid = relation AND i.indisvalid AND o.oprnamespace = to_regnamespace(vectors)
-	   AND CASE WHEN k.is_bits THEN oc.opcintype = 'bit'::regtype AND o.oprname = '<~>' ELSE oc.opcintype = ANY (types) AND o.oprname IN ('<=>', '<->', '<#>') END
-	   AND CASE i.indkey[0] WHEN 0 THEN pg_get_indexdef(i.indexrelid, 1, false) = k.definition WHEN a.attnum THEN k.definition IS NULL END
-	 ORDER BY i.indpred IS NULL DESC, am.amname <> 'hnsw', k.is_bits, am.amname, i.indexrelid;
+	   AND CASE WHEN k.bits IS NOT NULL THEN oc.opcintype = 'bit'::regtype AND o.oprname = '<~>' ELSE oc.opcintype = ANY (types) AND o.oprname IN ('<=>', '<->', '<#>') END
+	   AND CASE i.indkey[0] WHEN 0 THEN d.written = k.definition WHEN a.attnum THEN k.definition IS NULL AND k.bits IS NULL END
+	 ORDER BY i.indpred IS NULL DESC, am.amname <> 'hnsw', k.bits IS NOT NULL, k.bits DESC, am.amname, i.indexrelid;
 END
 $$;
 COMMENT ON FUNCTION _clip_vector_indexes(regclass, name) IS 'internal: indexes that searches of a column can use';

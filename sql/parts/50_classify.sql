@@ -22,3 +22,8 @@ CREATE FUNCTION clip_blend(vectors vector[], weights real[] DEFAULT NULL) RETURN
 	AS 'MODULE_PATHNAME', 'clip_blend_wrapper' LANGUAGE C IMMUTABLE PARALLEL SAFE COST 10;
 COMMENT ON FUNCTION clip_blend(vector[], real[])
 	IS 'weighted sum of vectors, each first scaled to length one; returns a vector of length one; weights can be negative, NULL means 1 for each';
+
+CREATE FUNCTION clip_rotate(embedding vector, mean vector) RETURNS vector
+	AS 'MODULE_PATHNAME', 'clip_rotate_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+COMMENT ON FUNCTION clip_rotate(vector, vector)
+	IS 'an embedding without its part in the direction of the mean, rotated: the bits of the result find more of the nearest rows';

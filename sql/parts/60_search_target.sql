@@ -87,10 +87,10 @@ COMMENT ON FUNCTION _clip_cast_query(regclass, name, text) IS 'internal: express
 --   place        expression that sorts in the same order, in the form that the index supports
 --   exact_place  the same, in a form that no index supports
 --   index        the named index, or the preferred one; NULL if no usable index is known, for example for a view
---   reranks      true if the index sorts by bits, so that a search sorts the rows again by their distance
+--   bits         the kind of bits, if the index sorts by bits, so that a search sorts the rows again by their distance; otherwise NULL
 --   may_omit     true if the server may use an index that does not find all rows
 CREATE FUNCTION _clip_searched(relation regclass, target name, filter text, query text, named_index regclass, OUT rows_of text, OUT alias text, OUT present text, OUT filtered text,
-	OUT distance text, OUT place text, OUT exact_place text, OUT index regclass, OUT reranks boolean, OUT may_omit boolean, OUT model text, OUT digest text)
+	OUT distance text, OUT place text, OUT exact_place text, OUT index regclass, OUT bits text, OUT may_omit boolean, OUT model text, OUT digest text)
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -121,10 +121,10 @@ BEGIN
 				'The table has no usable index. Leave out the argument for an exact search.');
 	END IF;
 	index := found.index;
-	reranks := COALESCE(found.is_bits, false);
+	bits := found.bits;
 	place := COALESCE(found.before || target_column || found.after || ' ' || found.operator || ' ' || found.before || query || found.after, distance);
 	-- No index supports a sum.
-	exact_place := format('(%s) OPERATOR(pg_catalog.+) 0::pg_catalog.float8', CASE WHEN reranks THEN distance ELSE place END);
+	exact_place := format('(%s) OPERATOR(pg_catalog.+) 0::pg_catalog.float8', CASE WHEN bits IS NULL THEN place ELSE distance END);
 	may_omit := index IS NOT NULL OR tab.relhassubclass OR tab.relkind NOT IN ('r', 'm');
 	IF NOT may_omit THEN
 		-- An index of any access method counts, also if the column is not its first one.
@@ -189,15 +189,20 @@ $$;
 COMMENT ON FUNCTION _clip_nearest_in_steps(text, text, text, text, text, text) IS 'internal: statement that reads the nearest rows in several steps';
 
 -- The number of rows whose embeddings a search reads if its index sorts by bits, otherwise NULL. The bits of a text have little in common
--- with those of an image, and those of near-duplicates are almost equal. docs/operations/scale.md has the measurements. pgvector stops
--- after 20,000 rows by default. "query" is text, image or duplicate.
-CREATE FUNCTION _clip_considered(k bigint, query text, reranks boolean) RETURNS bigint
-	LANGUAGE sql IMMUTABLE
+-- with those of an image unless they are rotated, and those of near-duplicates are almost equal. docs/operations/scale.md has the
+-- measurements. pgvector stops after 20,000 rows by default. "query" is text, image or duplicate.
+CREATE FUNCTION _clip_considered(relation regclass, k bigint, query text, bits text) RETURNS bigint
+	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-SELECT CASE WHEN reranks THEN greatest(k, least(20000, greatest(20 * k, CASE query WHEN 'text' THEN 3200 WHEN 'image' THEN 1600 ELSE 400 END))) END
+BEGIN
+	RETURN CASE WHEN bits IS NOT NULL THEN greatest(k, least(20000, greatest(20 * k, CASE
+		WHEN query = 'duplicate' THEN 400
+		WHEN bits = 'rotated' THEN 2000 * power(greatest(1, @extschema@._clip_estimated_rows(relation) / 100000.0), 0.6)
+		WHEN query = 'image' THEN 1600 ELSE 3200 END)))::bigint END;
+END
 $$;
-COMMENT ON FUNCTION _clip_considered(bigint, text, boolean) IS 'internal: number of rows that a search by bits sorts by their embeddings';
+COMMENT ON FUNCTION _clip_considered(regclass, bigint, text, text) IS 'internal: number of rows that a search by bits sorts by their embeddings';
 
 -- The expressions by which the rows of a leaf are sorted, in the form that its index supports, and in a form that no index supports. "query"
 -- has the type of the column.
@@ -211,7 +216,7 @@ DECLARE
 BEGIN
 	-- Vectors of an unknown model may not have length one. A search by bits would need a second sort.
 	SELECT i.* INTO found FROM @extschema@._clip_vector_indexes(relation, target) AS i
-	 WHERE NOT i.is_bits AND (i.is_cosine OR (@extschema@._clip_recorded(relation, target)).model IS NOT NULL) LIMIT 1;
+	 WHERE i.bits IS NULL AND (i.is_cosine OR (@extschema@._clip_recorded(relation, target)).model IS NOT NULL) LIMIT 1;
 	place := COALESCE(found.before || target_column || found.after || ' ' || found.operator || ' ' || found.before || query || found.after,
 		format('%s OPERATOR(%I.<=>) %s', target_column, @extschema@._clip_vector_schema(), query));
 	-- No index supports a sum.

@@ -55,7 +55,7 @@ BEGIN
 		ELSE 'v.t OPERATOR(pg_catalog.=) w.t AND v.c OPERATOR(pg_catalog.=) w.c' END;
 	-- Rows with lower ranks contribute little.
 	candidates := greatest(100, least(2 * k::bigint, 1000000));
-	considered := @extschema@._clip_considered(candidates::bigint, 'text'::text, parts.reranks);
+	considered := @extschema@._clip_considered(relation, candidates::bigint, 'text'::text, parts.bits);
 	similarity := format('pg_catalog.ts_rank_cd(%s.%I, $2)', parts.alias, words);
 	matches := format('%s.%I OPERATOR(pg_catalog.@@) $2%s', parts.alias, words, parts.filtered);
 	IF reading.is_split THEN

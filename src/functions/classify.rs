@@ -1,4 +1,4 @@
-//! Functions of existing embeddings: probabilities of labels or candidates, and weighted sums.
+//! Functions of existing embeddings: probabilities of labels or candidates, weighted sums, and rotations.
 
 use std::rc::Rc;
 
@@ -90,6 +90,11 @@ fn clip_blend(among: Option<VarlenaArray<'_>>, weights: Option<Array<'_, f32>>) 
         return Err(invalid_argument("weight", &weight.to_string(), "finite numbers"));
     }
     Vector::new(&Embedding::blend(&given, &factors).map_err(report)?).map(Some)
+}
+
+#[pg_extern(sql = false)]
+fn clip_rotate(embedding: Varlena<'_>, mean: Varlena<'_>) -> Result<Vector, ErrorReport> {
+    Vector::of(&clip::rotate(embedding.vector()?, mean.vector()?).map_err(report)?)
 }
 
 /// The labels as vectors: remembered, or embedded now.

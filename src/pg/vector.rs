@@ -88,7 +88,11 @@ impl Vector {
     }
 
     pub fn new(embedding: &Embedding) -> Result<Self, ErrorReport> {
-        let values = embedding.as_slice();
+        Self::of(embedding.as_slice())
+    }
+
+    /// The values must be finite, because pgvector allows no others.
+    pub fn of(values: &[f32]) -> Result<Self, ErrorReport> {
         if values.len() > MAX_DIMENSIONS {
             return Err(messages::too_many_dimensions(values.len(), MAX_DIMENSIONS));
         }
