@@ -590,10 +590,15 @@ CREATE FUNCTION _clip_vector_type() RETURNS oid
 RETURN 'vector'::pg_catalog.regtype::pg_catalog.oid;
 COMMENT ON FUNCTION _clip_vector_type() IS 'internal: pgvector''s type';
 
+-- In PL/pgSQL, as other functions that searches call: the server keeps the plans of such functions for the session.
 CREATE FUNCTION _clip_vector_schema() RETURNS name
-	LANGUAGE sql STABLE
-RETURN (SELECT n.nspname FROM pg_catalog.pg_type AS t JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace
-         WHERE t.oid OPERATOR(pg_catalog.=) @extschema@._clip_vector_type());
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN (SELECT n.nspname FROM pg_type AS t JOIN pg_namespace AS n ON n.oid = t.typnamespace WHERE t.oid = @extschema@._clip_vector_type());
+END
+$$;
 COMMENT ON FUNCTION _clip_vector_schema() IS 'internal: schema of pgvector';
 
 -- The types of pgvector that an embedding column can have. pgvector has halfvec since version 0.7. All else that depends on the type of a
@@ -942,13 +947,15 @@ COMMENT ON FUNCTION clip_auto_embed_statement()
 
 -- A table and all tables that inherit from it, partitions included.
 CREATE FUNCTION _clip_inheritors(relation oid) RETURNS SETOF oid
-	LANGUAGE sql STABLE
+	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-WITH RECURSIVE tables (oid) AS (
-	SELECT relation UNION SELECT i.inhrelid FROM pg_inherits AS i JOIN tables AS t ON t.oid = i.inhparent
-)
-SELECT t.oid FROM tables AS t
+BEGIN
+	RETURN QUERY WITH RECURSIVE tables (oid) AS (
+		SELECT relation UNION SELECT i.inhrelid FROM pg_inherits AS i JOIN tables AS t ON t.oid = i.inhparent
+	)
+	SELECT t.oid FROM tables AS t;
+END
 $$;
 COMMENT ON FUNCTION _clip_inheritors(oid) IS 'internal: a table and all tables that inherit from it';
 
@@ -1690,12 +1697,14 @@ COMMENT ON FUNCTION _clip_execute(text[], boolean) IS 'internal: run statements 
 
 -- reltuples is -1 before the first ANALYZE; then the estimate is 100 bytes per row.
 CREATE FUNCTION _clip_estimated_rows(relation regclass) RETURNS real
-	LANGUAGE sql STABLE
+	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-SELECT COALESCE(sum(CASE WHEN c.reltuples >= 0 THEN c.reltuples ELSE pg_relation_size(c.oid) / 100 END), 0)
-  FROM pg_class AS c
- WHERE c.oid = relation AND c.relkind = 'r' OR c.oid IN (SELECT p.relid FROM pg_partition_tree(relation) AS p WHERE p.isleaf)
+BEGIN
+	RETURN (SELECT COALESCE(sum(CASE WHEN c.reltuples >= 0 THEN c.reltuples ELSE pg_relation_size(c.oid) / 100 END), 0)
+	          FROM pg_class AS c
+	         WHERE c.oid = relation AND c.relkind = 'r' OR c.oid IN (SELECT p.relid FROM pg_partition_tree(relation) AS p WHERE p.isleaf));
+END
 $$;
 COMMENT ON FUNCTION _clip_estimated_rows(regclass) IS 'internal: estimated number of rows of a table, partitions included';
 
@@ -2839,20 +2848,23 @@ COMMENT ON FUNCTION _clip_require_number(text, integer, integer) IS 'internal: r
 --   denied      why the role cannot read all leaves directly: then the table is searched as a whole, without an index. A policy of the table
 --               does not apply to its leaves.
 CREATE FUNCTION _clip_leaves(relation regclass, role oid, target name) RETURNS TABLE (number integer, leaf regclass, rows_of text, is_foreign boolean, server text, is_indexed boolean, denied text)
-	LANGUAGE sql STABLE
+	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-WITH tables AS MATERIALIZED (
-	SELECT c.oid, c.relname, c.relkind, c.relrowsecurity, n.nspname, s.srvname, s.srvoptions,
-	       has_schema_privilege(role, n.oid, 'USAGE') AND has_table_privilege(role, c.oid, 'SELECT') AS may_read
-	  FROM @extschema@._clip_inheritors(relation::oid) AS t (oid) JOIN pg_class AS c ON c.oid = t.oid JOIN pg_namespace AS n ON n.oid = c.relnamespace
-	  LEFT JOIN pg_foreign_table AS f ON f.ftrelid = c.oid LEFT JOIN pg_foreign_server AS s ON s.oid = f.ftserver
-)
-SELECT (row_number() OVER (ORDER BY t.nspname, t.relname))::integer, t.oid::regclass, format('ONLY %I.%I', t.nspname, t.relname), t.relkind = 'f', t.srvname::text,
-       t.relkind = 'r' AND @extschema@._clip_vector_index(t.oid::regclass, target) IS NOT NULL OR EXISTS (SELECT FROM unnest(t.srvoptions) AS o WHERE o ~ '^options=.*(hnsw\.ef_search|ivfflat\.probes)'),
-       COALESCE((SELECT format('Table %s has row-level security.', d.oid::regclass) FROM tables AS d WHERE d.relrowsecurity LIMIT 1),
-                (SELECT format('The role cannot read table %s.', d.oid::regclass) FROM tables AS d WHERE d.relkind <> 'p' AND NOT d.may_read ORDER BY d.nspname, d.relname LIMIT 1))
-  FROM tables AS t WHERE t.relkind IN ('r', 'f') AND EXISTS (SELECT FROM tables AS f WHERE f.relkind = 'f')
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY WITH tables AS MATERIALIZED (
+		SELECT c.oid, c.relname, c.relkind, c.relrowsecurity, n.nspname, s.srvname, s.srvoptions,
+		       has_schema_privilege(role, n.oid, 'USAGE') AND has_table_privilege(role, c.oid, 'SELECT') AS may_read
+		  FROM @extschema@._clip_inheritors(relation::oid) AS t (oid) JOIN pg_class AS c ON c.oid = t.oid JOIN pg_namespace AS n ON n.oid = c.relnamespace
+		  LEFT JOIN pg_foreign_table AS f ON f.ftrelid = c.oid LEFT JOIN pg_foreign_server AS s ON s.oid = f.ftserver
+	)
+	SELECT (row_number() OVER (ORDER BY t.nspname, t.relname))::integer, t.oid::regclass, format('ONLY %I.%I', t.nspname, t.relname), t.relkind = 'f', t.srvname::text,
+	       t.relkind = 'r' AND @extschema@._clip_vector_index(t.oid::regclass, target) IS NOT NULL OR EXISTS (SELECT FROM unnest(t.srvoptions) AS o WHERE o ~ '^options=.*(hnsw\.ef_search|ivfflat\.probes)'),
+	       COALESCE((SELECT format('Table %s has row-level security.', d.oid::regclass) FROM tables AS d WHERE d.relrowsecurity LIMIT 1),
+	                (SELECT format('The role cannot read table %s.', d.oid::regclass) FROM tables AS d WHERE d.relkind <> 'p' AND NOT d.may_read ORDER BY d.nspname, d.relname LIMIT 1))
+	  FROM tables AS t WHERE t.relkind IN ('r', 'f') AND EXISTS (SELECT FROM tables AS f WHERE f.relkind = 'f');
+END
 $$;
 COMMENT ON FUNCTION _clip_leaves(regclass, oid, name) IS 'internal: the tables that a search of a table with foreign partitions reads one by one';
 

@@ -75,10 +75,15 @@ CREATE FUNCTION _clip_vector_type() RETURNS oid
 RETURN 'vector'::pg_catalog.regtype::pg_catalog.oid;
 COMMENT ON FUNCTION _clip_vector_type() IS 'internal: pgvector''s type';
 
+-- In PL/pgSQL, as other functions that searches call: the server keeps the plans of such functions for the session.
 CREATE FUNCTION _clip_vector_schema() RETURNS name
-	LANGUAGE sql STABLE
-RETURN (SELECT n.nspname FROM pg_catalog.pg_type AS t JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace
-         WHERE t.oid OPERATOR(pg_catalog.=) @extschema@._clip_vector_type());
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN (SELECT n.nspname FROM pg_type AS t JOIN pg_namespace AS n ON n.oid = t.typnamespace WHERE t.oid = @extschema@._clip_vector_type());
+END
+$$;
 COMMENT ON FUNCTION _clip_vector_schema() IS 'internal: schema of pgvector';
 
 -- The types of pgvector that an embedding column can have. pgvector has halfvec since version 0.7. All else that depends on the type of a

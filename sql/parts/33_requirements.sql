@@ -1,12 +1,14 @@
 -- A table and all tables that inherit from it, partitions included.
 CREATE FUNCTION _clip_inheritors(relation oid) RETURNS SETOF oid
-	LANGUAGE sql STABLE
+	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-WITH RECURSIVE tables (oid) AS (
-	SELECT relation UNION SELECT i.inhrelid FROM pg_inherits AS i JOIN tables AS t ON t.oid = i.inhparent
-)
-SELECT t.oid FROM tables AS t
+BEGIN
+	RETURN QUERY WITH RECURSIVE tables (oid) AS (
+		SELECT relation UNION SELECT i.inhrelid FROM pg_inherits AS i JOIN tables AS t ON t.oid = i.inhparent
+	)
+	SELECT t.oid FROM tables AS t;
+END
 $$;
 COMMENT ON FUNCTION _clip_inheritors(oid) IS 'internal: a table and all tables that inherit from it';
 

@@ -20,12 +20,14 @@ COMMENT ON FUNCTION _clip_execute(text[], boolean) IS 'internal: run statements 
 
 -- reltuples is -1 before the first ANALYZE; then the estimate is 100 bytes per row.
 CREATE FUNCTION _clip_estimated_rows(relation regclass) RETURNS real
-	LANGUAGE sql STABLE
+	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-SELECT COALESCE(sum(CASE WHEN c.reltuples >= 0 THEN c.reltuples ELSE pg_relation_size(c.oid) / 100 END), 0)
-  FROM pg_class AS c
- WHERE c.oid = relation AND c.relkind = 'r' OR c.oid IN (SELECT p.relid FROM pg_partition_tree(relation) AS p WHERE p.isleaf)
+BEGIN
+	RETURN (SELECT COALESCE(sum(CASE WHEN c.reltuples >= 0 THEN c.reltuples ELSE pg_relation_size(c.oid) / 100 END), 0)
+	          FROM pg_class AS c
+	         WHERE c.oid = relation AND c.relkind = 'r' OR c.oid IN (SELECT p.relid FROM pg_partition_tree(relation) AS p WHERE p.isleaf));
+END
 $$;
 COMMENT ON FUNCTION _clip_estimated_rows(regclass) IS 'internal: estimated number of rows of a table, partitions included';
 

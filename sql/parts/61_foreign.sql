@@ -5,20 +5,23 @@
 --   denied      why the role cannot read all leaves directly: then the table is searched as a whole, without an index. A policy of the table
 --               does not apply to its leaves.
 CREATE FUNCTION _clip_leaves(relation regclass, role oid, target name) RETURNS TABLE (number integer, leaf regclass, rows_of text, is_foreign boolean, server text, is_indexed boolean, denied text)
-	LANGUAGE sql STABLE
+	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-WITH tables AS MATERIALIZED (
-	SELECT c.oid, c.relname, c.relkind, c.relrowsecurity, n.nspname, s.srvname, s.srvoptions,
-	       has_schema_privilege(role, n.oid, 'USAGE') AND has_table_privilege(role, c.oid, 'SELECT') AS may_read
-	  FROM @extschema@._clip_inheritors(relation::oid) AS t (oid) JOIN pg_class AS c ON c.oid = t.oid JOIN pg_namespace AS n ON n.oid = c.relnamespace
-	  LEFT JOIN pg_foreign_table AS f ON f.ftrelid = c.oid LEFT JOIN pg_foreign_server AS s ON s.oid = f.ftserver
-)
-SELECT (row_number() OVER (ORDER BY t.nspname, t.relname))::integer, t.oid::regclass, format('ONLY %I.%I', t.nspname, t.relname), t.relkind = 'f', t.srvname::text,
-       t.relkind = 'r' AND @extschema@._clip_vector_index(t.oid::regclass, target) IS NOT NULL OR EXISTS (SELECT FROM unnest(t.srvoptions) AS o WHERE o ~ '^options=.*(hnsw\.ef_search|ivfflat\.probes)'),
-       COALESCE((SELECT format('Table %s has row-level security.', d.oid::regclass) FROM tables AS d WHERE d.relrowsecurity LIMIT 1),
-                (SELECT format('The role cannot read table %s.', d.oid::regclass) FROM tables AS d WHERE d.relkind <> 'p' AND NOT d.may_read ORDER BY d.nspname, d.relname LIMIT 1))
-  FROM tables AS t WHERE t.relkind IN ('r', 'f') AND EXISTS (SELECT FROM tables AS f WHERE f.relkind = 'f')
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY WITH tables AS MATERIALIZED (
+		SELECT c.oid, c.relname, c.relkind, c.relrowsecurity, n.nspname, s.srvname, s.srvoptions,
+		       has_schema_privilege(role, n.oid, 'USAGE') AND has_table_privilege(role, c.oid, 'SELECT') AS may_read
+		  FROM @extschema@._clip_inheritors(relation::oid) AS t (oid) JOIN pg_class AS c ON c.oid = t.oid JOIN pg_namespace AS n ON n.oid = c.relnamespace
+		  LEFT JOIN pg_foreign_table AS f ON f.ftrelid = c.oid LEFT JOIN pg_foreign_server AS s ON s.oid = f.ftserver
+	)
+	SELECT (row_number() OVER (ORDER BY t.nspname, t.relname))::integer, t.oid::regclass, format('ONLY %I.%I', t.nspname, t.relname), t.relkind = 'f', t.srvname::text,
+	       t.relkind = 'r' AND @extschema@._clip_vector_index(t.oid::regclass, target) IS NOT NULL OR EXISTS (SELECT FROM unnest(t.srvoptions) AS o WHERE o ~ '^options=.*(hnsw\.ef_search|ivfflat\.probes)'),
+	       COALESCE((SELECT format('Table %s has row-level security.', d.oid::regclass) FROM tables AS d WHERE d.relrowsecurity LIMIT 1),
+	                (SELECT format('The role cannot read table %s.', d.oid::regclass) FROM tables AS d WHERE d.relkind <> 'p' AND NOT d.may_read ORDER BY d.nspname, d.relname LIMIT 1))
+	  FROM tables AS t WHERE t.relkind IN ('r', 'f') AND EXISTS (SELECT FROM tables AS f WHERE f.relkind = 'f');
+END
 $$;
 COMMENT ON FUNCTION _clip_leaves(regclass, oid, name) IS 'internal: the tables that a search of a table with foreign partitions reads one by one';
 
