@@ -1,6 +1,7 @@
-"""Measures columns and indexes that need less memory: vector, halfvec, and bits with re-ranking. Writes the table of
+"""Measures columns and indexes that need less memory: vector, halfvec, and bits with re-ranking. Writes the tables of
 docs/operations/scale.md."""
 
+import math
 import os
 import re
 import time
@@ -11,6 +12,13 @@ from common import CORES, DATA, ROOT, connect, median, save, table, timed
 from search import SIZES, exact, load, real_vectors, rows_around
 
 QUERIES = 200
+# The numbers of rows for which the second table is calculated, and the servers that it assumes.
+PLANNED = (10_000_000, 100_000_000, 1_000_000_000)
+MEMORY_GB = 256
+SHARE_FOR_INDEX = 0.6
+PLANNED_CORES = 32
+# The rows that a search by rotated bits considers: `_clip_considered`.
+MOST_CONSIDERED = 20_000
 PAGE = ROOT / "docs/operations/scale.md"
 
 # The bits of an expression: as it is, or rotated, without its part in the direction of the mean.
@@ -100,14 +108,37 @@ def main() -> None:
     write(sizes)
 
 
+def planned(sizes: list[dict]) -> list[list[str]]:
+    """Calculates larger tables from the largest measured one. The steps of an HNSW index, to build it and to search it, grow with the
+    logarithm of the rows; everything else grows with the rows."""
+    most = max(of["rows"] for of in sizes)
+    lines = []
+    for rows in PLANNED:
+        for of in (of for of in sizes if of["rows"] == most and of["kind"] != "bits, re-ranked by halfvec"):
+            index_gb, table_gb = (of[size] / 1024 * rows / most for size in ("index_mb", "table_mb"))
+            servers = math.ceil(index_gb / (MEMORY_GB * SHARE_FOR_INDEX))
+            steps = math.log(rows / servers) / math.log(most)
+            hours = of["build_s"] / 3600 * CORES / PLANNED_CORES * rows / servers / most * steps
+            [search] = [search for search in of["searches"] if search["candidates"] is None]
+            considered = min(MOST_CONSIDERED, 2000 * (rows / servers / 100_000) ** 0.6) / (2000 * (most / 100_000) ** 0.6)
+            milliseconds = search["ms"] * (considered if "bits" in of["kind"] else steps)
+            lines.append([f"{rows:,}", of["kind"], f"{index_gb:,.0f}", f"{table_gb:,.0f}", servers, f"{hours:,.1f}", f"{milliseconds:,.0f}"])
+    return lines
+
+
+def replace_block(page: str, name: str, titles: list[str], lines: list[list]) -> str:
+    block = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+    return block.sub(lambda match: match[1] + table(titles, lines) + "\n" + match[2], page)
+
+
 def write(sizes: list[dict]) -> None:
+    measured = [[f"{of['rows']:,}", of["kind"], f"{of['table_mb']:,.0f}", f"{of['index_mb']:,.1f}", f"{of['build_s']:,.0f}",
+                 search["query"], search["candidates"] or "`clip_search_vector`", f"{search['recall']:.3f}", f"{search['ms']:.1f}"]
+                for of in sizes for search in of["searches"]]
     titles = ["rows", "index", "table, MB", "index, MB", "build, s", "queries", "rows considered", "recall@10", "ms"]
-    lines = [[f"{of['rows']:,}", of["kind"], f"{of['table_mb']:,.0f}", f"{of['index_mb']:,.1f}", f"{of['build_s']:,.0f}",
-              search["query"], search["candidates"] or "`clip_search_vector`", f"{search['recall']:.3f}", f"{search['ms']:.1f}"]
-             for of in sizes for search in of["searches"]]
-    block = re.compile(r"(<!-- scale -->\n).*?(<!-- /scale -->)", re.DOTALL)
-    page = PAGE.read_text()
-    PAGE.write_text(block.sub(lambda match: match[1] + table(titles, lines) + "\n" + match[2], page))
+    page = replace_block(PAGE.read_text(), "scale", titles, measured)
+    titles = ["rows", "index", "all indexes, GB", "all tables, GB", "servers", "hours to build, on all servers at once", "ms for a search on each server"]
+    PAGE.write_text(replace_block(page, "planned", titles, planned(sizes)))
     print(f"bench: wrote {PAGE.relative_to(ROOT)}")
 
 
