@@ -945,14 +945,16 @@ CREATE FUNCTION clip_auto_embed_statement() RETURNS trigger
 COMMENT ON FUNCTION clip_auto_embed_statement()
 	IS 'AFTER STATEMENT trigger that embeds all rows of a statement in batches; its argument is the name of the table''s row trigger';
 
--- A table and all tables that inherit from it, partitions included.
+-- A table and all tables that inherit from it, partitions included. As in the server, a partition that is being detached does not belong to
+-- its table any more, and the temporary tables of other sessions cannot be read.
 CREATE FUNCTION _clip_inheritors(relation oid) RETURNS SETOF oid
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	RETURN QUERY WITH RECURSIVE tables (oid) AS (
-		SELECT relation UNION SELECT i.inhrelid FROM pg_inherits AS i JOIN tables AS t ON t.oid = i.inhparent
+		SELECT relation UNION SELECT i.inhrelid FROM tables AS t JOIN pg_inherits AS i ON i.inhparent = t.oid JOIN pg_class AS c ON c.oid = i.inhrelid
+		 WHERE NOT i.inhdetachpending AND NOT pg_is_other_temp_schema(c.relnamespace)
 	)
 	SELECT t.oid FROM tables AS t;
 END
@@ -1150,8 +1152,9 @@ CREATE FUNCTION _clip_other_indexes(relation regclass, target name, index regcla
 	LANGUAGE sql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-WITH others AS (SELECT i.index FROM @extschema@._clip_vector_indexes(relation, target) AS i WHERE i.index <> _clip_other_indexes.index)
-SELECT ARRAY(SELECT o.index::oid FROM others AS o UNION SELECT p.relid FROM others AS o, pg_partition_tree(o.index) AS p)
+WITH tables (oid) AS (SELECT relation::oid UNION SELECT p.relid FROM pg_partition_tree(relation) AS p)
+SELECT ARRAY(SELECT i.index::oid FROM tables AS t, @extschema@._clip_vector_indexes(t.oid::regclass, target) AS i
+              WHERE i.index <> _clip_other_indexes.index AND NOT EXISTS (SELECT FROM pg_partition_tree(_clip_other_indexes.index) AS p WHERE p.relid = i.index))
 $$;
 COMMENT ON FUNCTION _clip_other_indexes(regclass, name, regclass) IS 'internal: indexes that a search by a named index does not use, those of partitions included';
 
@@ -2777,8 +2780,8 @@ $$;
 COMMENT ON FUNCTION _clip_considered(regclass, bigint, text, text) IS 'internal: number of rows that a search by bits sorts by their embeddings';
 
 -- The expressions by which the rows of a leaf are sorted, in the form that its index supports, and in a form that no index supports. "query"
--- has the type of the column.
-CREATE FUNCTION _clip_place(relation regclass, target name, alias text, query text, OUT place text, OUT exact_place text)
+-- has the type of the column. A named index of the table has a partition for each leaf that is a partition.
+CREATE FUNCTION _clip_place(relation regclass, target name, alias text, query text, named_index regclass, OUT place text, OUT exact_place text)
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -2788,14 +2791,15 @@ DECLARE
 BEGIN
 	-- Vectors of an unknown model may not have length one. A search by bits would need a second sort.
 	SELECT i.* INTO found FROM @extschema@._clip_vector_indexes(relation, target) AS i
-	 WHERE i.bits IS NULL AND (i.is_cosine OR (@extschema@._clip_recorded(relation, target)).model IS NOT NULL) LIMIT 1;
+	 WHERE i.bits IS NULL AND (i.is_cosine OR (@extschema@._clip_recorded(relation, target)).model IS NOT NULL)
+	   AND (named_index IS NULL OR i.index = named_index OR EXISTS (SELECT FROM pg_partition_tree(named_index) AS p WHERE p.relid = i.index)) LIMIT 1;
 	place := COALESCE(found.before || target_column || found.after || ' ' || found.operator || ' ' || found.before || query || found.after,
 		format('%s OPERATOR(%I.<=>) %s', target_column, @extschema@._clip_vector_schema(), query));
 	-- No index supports a sum.
 	exact_place := format('(%s) OPERATOR(pg_catalog.+) 0::pg_catalog.float8', place);
 END
 $$;
-COMMENT ON FUNCTION _clip_place(regclass, name, text, text) IS 'internal: expressions that sort the rows of a leaf';
+COMMENT ON FUNCTION _clip_place(regclass, name, text, text, regclass) IS 'internal: expressions that sort the rows of a leaf';
 
 -- A FROM clause and a LIMIT to read some rows of a table, at random if it is large. TABLESAMPLE reads whole blocks, so the
 -- clause asks for at least five times the wanted rows and for at least 5000. A view is read from its first row. Of foreign tables, only the
@@ -2816,7 +2820,7 @@ BEGIN
 		row_limit := wanted;
 		source := CASE WHEN is_denied THEN (SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = relation)
 			ELSE format('(%s) AS %s', @extschema@._clip_leaf_rows(relation, role, target, '$1'::text, format('%s.%I', alias, target), format('%s.%I IS NOT NULL', alias, target),
-				''::text, ((wanted + leaves - 1) / leaves)::text, 'false'::text, skip_if), alias) END;
+				''::text, ((wanted + leaves - 1) / leaves)::text, 'false'::text, skip_if, NULL::regclass), alias) END;
 		RETURN;
 	END IF;
 	SELECT sum(c.reltuples) INTO estimate FROM pg_class AS c
@@ -2845,8 +2849,8 @@ COMMENT ON FUNCTION _clip_require_number(text, integer, integer) IS 'internal: r
 -- one foreign table reaches its server, and without it the server may not use its index. See docs/design/search.md.
 --   is_indexed  true if the leaf may be searched by an index that omits rows. The index of another server is used only if the options of
 --               the server set its breadth, because this session cannot.
---   denied      why the role cannot read all leaves directly: then the table is searched as a whole, without an index. A policy of the table
---               does not apply to its leaves.
+--   denied      why the role cannot read the table and all leaves directly: then the table is searched as a whole, without an index, or the
+--               search fails. A policy of the table does not apply to its leaves.
 CREATE FUNCTION _clip_leaves(relation regclass, role oid, target name) RETURNS TABLE (number integer, leaf regclass, rows_of text, is_foreign boolean, server text, is_indexed boolean, denied text)
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
@@ -2862,7 +2866,7 @@ BEGIN
 	SELECT (row_number() OVER (ORDER BY t.nspname, t.relname))::integer, t.oid::regclass, format('ONLY %I.%I', t.nspname, t.relname), t.relkind = 'f', t.srvname::text,
 	       t.relkind = 'r' AND @extschema@._clip_vector_index(t.oid::regclass, target) IS NOT NULL OR EXISTS (SELECT FROM unnest(t.srvoptions) AS o WHERE o ~ '^options=.*(hnsw\.ef_search|ivfflat\.probes)'),
 	       COALESCE((SELECT format('Table %s has row-level security.', d.oid::regclass) FROM tables AS d WHERE d.relrowsecurity LIMIT 1),
-	                (SELECT format('The role cannot read table %s.', d.oid::regclass) FROM tables AS d WHERE d.relkind <> 'p' AND NOT d.may_read ORDER BY d.nspname, d.relname LIMIT 1))
+	                (SELECT format('The role cannot read table %s.', d.oid::regclass) FROM tables AS d WHERE (d.relkind <> 'p' OR d.oid = relation) AND NOT d.may_read ORDER BY d.nspname, d.relname LIMIT 1))
 	  FROM tables AS t WHERE t.relkind IN ('r', 'f') AND EXISTS (SELECT FROM tables AS f WHERE f.relkind = 'f');
 END
 $$;
@@ -2873,8 +2877,9 @@ COMMENT ON FUNCTION _clip_leaves(regclass, oid, name) IS 'internal: the tables t
 --   columns, condition   in terms of the name of the table
 --   order_by             '' for no order, NULL for the nearest rows
 --   exact_if, skip_if    conditions with %s for the number of a leaf: do not use its index; leave it out
+--   named_index          the only index of the table that is used, with its partitions; NULL for any
 CREATE FUNCTION _clip_leaf_rows(relation regclass, role oid, target name, query text, columns text, condition text, order_by text, row_limit text,
-	exact_if text, skip_if text) RETURNS text
+	exact_if text, skip_if text, named_index regclass) RETURNS text
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -2893,7 +2898,7 @@ BEGIN
 				CASE order_by WHEN '' THEN '' ELSE ' ORDER BY ' || order_by END, row_limit);
 			CONTINUE;
 		END IF;
-		SELECT * INTO place FROM @extschema@._clip_place(leaf.leaf, target, alias, vector);
+		SELECT * INTO place FROM @extschema@._clip_place(leaf.leaf, target, alias, vector, named_index);
 		-- The distance is the expression that sorts the rows of another server, because LIMIT reaches the server only if that is cheaper, and each
 		-- more expression costs more.
 		IF leaf.is_indexed THEN
@@ -2907,7 +2912,7 @@ BEGIN
 	RETURN array_to_string(rows_of, E'\nUNION ALL\n');
 END
 $$;
-COMMENT ON FUNCTION _clip_leaf_rows(regclass, oid, name, text, text, text, text, text, text, text) IS 'internal: rows of the leaves of a table with foreign partitions';
+COMMENT ON FUNCTION _clip_leaf_rows(regclass, oid, name, text, text, text, text, text, text, text, regclass) IS 'internal: rows of the leaves of a table with foreign partitions';
 
 -- The numbers of the leaves whose index may have omitted rows: those with fewer rows in "reached" than the limit.
 CREATE FUNCTION _clip_short_leaves(relation regclass, role oid, target name, reached text, row_limit text, exact_if text, skip_if text) RETURNS text
@@ -2952,6 +2957,9 @@ DECLARE
 	parts record;
 	called text := 'distance';
 	number integer := 1;
+	-- As in a search, the index of another server is not used if the options of the server do not set its breadth.
+	is_exact CONSTANT boolean := EXISTS (SELECT FROM @extschema@._clip_leaves(relation, (SELECT r.oid FROM pg_roles AS r WHERE r.rolname = current_user), target) AS l
+		WHERE l.is_foreign AND NOT l.is_indexed);
 BEGIN
 	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, '$1'::pg_catalog.text, index);
 	PERFORM @extschema@._clip_require_number('k'::pg_catalog.text, k, 1);
@@ -2962,7 +2970,7 @@ BEGIN
 	END LOOP;
 	RETURN format(E'WITH nearest AS MATERIALIZED (\n%s\n)\nSELECT * FROM nearest ORDER BY %s', @extschema@._clip_nearest(
 		format(E'SELECT %s.*, %s AS %s\n  FROM %s\n WHERE %s', parts.alias, parts.distance, called, parts.rows_of, parts.present || parts.filtered),
-		parts.place, k::text, @extschema@._clip_considered(relation, k::bigint, 'text'::text, parts.bits), called::name), called);
+		CASE WHEN is_exact THEN parts.exact_place ELSE parts.place END, k::text, @extschema@._clip_considered(relation, k::bigint, 'text'::text, parts.bits), called::name), called);
 END
 $$;
 COMMENT ON FUNCTION _clip_search_sql(regclass, integer, name, text, regclass) IS 'internal: search statement that returns complete rows';
@@ -3212,7 +3220,8 @@ DECLARE
 		') AS p WHERE p.place OPERATOR(pg_catalog.<=) %s::pg_catalog.int8) AS r WHERE r.rank OPERATOR(pg_catalog.<=) %s::pg_catalog.int8)';
 	-- The rows of the groups that "%3$s" contains.
 	of_groups CONSTANT text := E'(%1$s %2$s ANY (ARRAY(SELECT g.group_of FROM %3$s AS g)) OR %1$s IS NULL AND EXISTS (SELECT FROM %3$s AS g WHERE g.group_of IS NULL))';
-	exact_if CONSTANT text := 'COALESCE(%s OPERATOR(pg_catalog.=) ANY ($3::pg_catalog.int4[]), true)';
+	-- Without a limit, no number of rows shows that an index omitted some.
+	exact_if CONSTANT text := CASE WHEN per IS NOT NULL THEN '$2 IS NULL OR ' ELSE '' END || 'COALESCE(%s OPERATOR(pg_catalog.=) ANY ($3::pg_catalog.int4[]), true)';
 	skip_if CONSTANT text := '%s OPERATOR(pg_catalog.=) ANY ($4::pg_catalog.int4[])';
 	no_short CONSTANT text := 'NULL::pg_catalog.int4[]';
 	read CONSTANT text := E'SELECT %s\n  FROM %s\n WHERE %s';
@@ -3276,7 +3285,7 @@ BEGIN
 		ELSE
 			-- The groups of the excluded rows.
 			excluded := CASE WHEN reading.is_split
-				THEN '(' || @extschema@._clip_leaf_rows(relation, role, target, '$1'::text, group_of || ' AS group_of', is_excluded, ''::text, 'ALL'::text, exact_if, skip_if) || ')'
+				THEN '(' || @extschema@._clip_leaf_rows(relation, role, target, '$1'::text, group_of || ' AS group_of', is_excluded, ''::text, 'ALL'::text, exact_if, skip_if, NULL::regclass) || ')'
 				ELSE format('(SELECT %s AS group_of FROM %s WHERE %s)', group_of, parts.rows_of, is_excluded) END;
 			condition := condition || E'\n   AND NOT COALESCE(' || format(of_groups, group_of, @extschema@._clip_equality(group_type), excluded) || ', false)';
 		END IF;
@@ -3285,13 +3294,13 @@ BEGIN
 	IF reading.is_split THEN
 		names := reading.names;
 		probes := reading.probes;
-		reached := @extschema@._clip_leaf_rows(relation, role, target, '$1'::text, columns, condition, NULL::text, row_limit, exact_if, skip_if);
+		reached := @extschema@._clip_leaf_rows(relation, role, target, '$1'::text, columns, condition, NULL::text, row_limit, exact_if, skip_if, index);
 		short := @extschema@._clip_short_leaves(relation, role, target, 'clip_reached'::text, row_limit, exact_if, skip_if);
 		IF per IS NOT NULL AND per_size > 1 THEN
 			-- All rows of the groups that the nearest rows belong to. Of the other groups, none is nearer.
 			reached := reached || format(E'\n), clip_near AS MATERIALIZED (\nSELECT r.group_of FROM clip_reached AS r ORDER BY r.distance LIMIT %s\n), clip_groups AS MATERIALIZED (\n%s', row_limit,
 				@extschema@._clip_leaf_rows(relation, role, target, '$1'::text, format('%s, %s AS distance', columns, parts.distance),
-					condition || E'\n   AND ' || format(of_groups, group_of, @extschema@._clip_equality(group_type), 'clip_near'), ''::text, 'ALL'::text, exact_if, skip_if));
+					condition || E'\n   AND ' || format(of_groups, group_of, @extschema@._clip_equality(group_type), 'clip_near'), ''::text, 'ALL'::text, exact_if, skip_if, NULL::regclass));
 			nearest := format(search, format(by_leaf, reached, 'clip_groups', 'ALL'), relevance, is_relevant, short, outcome, typical);
 		ELSE
 			nearest := format(search, format(by_leaf, reached, 'clip_reached', row_limit), relevance, is_relevant, short, outcome, typical);
@@ -3323,7 +3332,8 @@ $$;
 COMMENT ON FUNCTION _clip_search_statements(regclass, integer, name, text, name, oid, boolean, double precision, name, integer, jsonb, regclass, boolean) IS 'internal: statements of a search, and the model of its column';
 
 -- Combines two rankings by reciprocal rank fusion (Cormack et al. 2009). Rows of both rankings are joined by tableoid and ctid,
--- which do not change within a statement. They identify no row on several nodes of Citus, so there the rows are joined by their keys.
+-- which do not change within a statement. They identify no row on several nodes of Citus, so there the rows are joined by their keys. The
+-- table of another server can have partitions, whose rows have the same ctid. So the rows of foreign tables are also compared by their keys.
 -- The statement uses subqueries, because a filter could use a table with the name of a WITH query.
 CREATE FUNCTION _clip_hybrid_statements(relation regclass, words name, k integer, target name, filter text, key_column name, role oid, partial boolean, index regclass,
 	OUT nearest text, OUT exact text, OUT candidates integer, OUT model text, OUT digest text, OUT named text, OUT names text[], OUT probes text[])
@@ -3342,6 +3352,8 @@ DECLARE
 	near text;
 	considered bigint;
 	same_row text;
+	same_place CONSTANT text := 'v.t OPERATOR(pg_catalog.=) w.t AND v.c OPERATOR(pg_catalog.=) w.c';
+	same_key CONSTANT text := 'pg_catalog.jsonb_build_array(v.key, v.key_text, v.key_uuid, v.key_json) OPERATOR(pg_catalog.=) pg_catalog.jsonb_build_array(w.key, w.key_text, w.key_uuid, w.key_json)';
 	words_rows text;
 	similarity text;
 	matches text;
@@ -3374,9 +3386,7 @@ BEGIN
 	SELECT * INTO key FROM @extschema@._clip_search_key(relation, key_column);
 	SELECT * INTO reading FROM @extschema@._clip_reading(relation, role, target, partial);
 	columns := format('%s, %s.tableoid AS t, %s.ctid AS c', @extschema@._clip_search_columns(key.names, key.types, parts.alias), parts.alias, parts.alias);
-	same_row := CASE WHEN @extschema@._clip_citus_kind(relation) = 'distributed'
-		THEN 'pg_catalog.jsonb_build_array(v.key, v.key_text, v.key_uuid, v.key_json) OPERATOR(pg_catalog.=) pg_catalog.jsonb_build_array(w.key, w.key_text, w.key_uuid, w.key_json)'
-		ELSE 'v.t OPERATOR(pg_catalog.=) w.t AND v.c OPERATOR(pg_catalog.=) w.c' END;
+	same_row := CASE WHEN @extschema@._clip_citus_kind(relation) = 'distributed' THEN same_key WHEN reading.is_foreign THEN same_place || ' AND ' || same_key ELSE same_place END;
 	-- Rows with lower ranks contribute little.
 	candidates := greatest(100, least(2 * k::bigint, 1000000));
 	considered := @extschema@._clip_considered(relation, candidates::bigint, 'text'::text, parts.bits);
@@ -3385,11 +3395,11 @@ BEGIN
 	IF reading.is_split THEN
 		names := reading.names;
 		probes := reading.probes;
-		before := format(E'WITH clip_reached AS MATERIALIZED (\n%s\n)\n', @extschema@._clip_leaf_rows(relation, role, target, '$1'::text, columns, parts.present || parts.filtered, NULL::text, candidates::text, exact_if, skip_if));
+		before := format(E'WITH clip_reached AS MATERIALIZED (\n%s\n)\n', @extschema@._clip_leaf_rows(relation, role, target, '$1'::text, columns, parts.present || parts.filtered, NULL::text, candidates::text, exact_if, skip_if, index));
 		short := @extschema@._clip_short_leaves(relation, role, target, 'clip_reached'::text, candidates::text, exact_if, skip_if);
 		near := format('SELECT r.* FROM clip_reached AS r ORDER BY r.distance LIMIT %s', candidates);
 		words_rows := format(E'SELECT r.* FROM (\n%s\n) AS r ORDER BY r.similarity DESC LIMIT %s', @extschema@._clip_leaf_rows(relation, role, target, '$1'::text,
-			format('%s, %s AS similarity', columns, similarity), matches, similarity || ' DESC', candidates::text, exact_if, skip_if), candidates);
+			format('%s, %s AS similarity', columns, similarity), matches, similarity || ' DESC', candidates::text, exact_if, skip_if, NULL::regclass), candidates);
 		nearest := format(search, before, smoothing, short, near, words_rows, k, same_row);
 		exact := nearest;
 	ELSE

@@ -1,11 +1,13 @@
--- A table and all tables that inherit from it, partitions included.
+-- A table and all tables that inherit from it, partitions included. As in the server, a partition that is being detached does not belong to
+-- its table any more, and the temporary tables of other sessions cannot be read.
 CREATE FUNCTION _clip_inheritors(relation oid) RETURNS SETOF oid
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	RETURN QUERY WITH RECURSIVE tables (oid) AS (
-		SELECT relation UNION SELECT i.inhrelid FROM pg_inherits AS i JOIN tables AS t ON t.oid = i.inhparent
+		SELECT relation UNION SELECT i.inhrelid FROM tables AS t JOIN pg_inherits AS i ON i.inhparent = t.oid JOIN pg_class AS c ON c.oid = i.inhrelid
+		 WHERE NOT i.inhdetachpending AND NOT pg_is_other_temp_schema(c.relnamespace)
 	)
 	SELECT t.oid FROM tables AS t;
 END
@@ -203,8 +205,9 @@ CREATE FUNCTION _clip_other_indexes(relation regclass, target name, index regcla
 	LANGUAGE sql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-WITH others AS (SELECT i.index FROM @extschema@._clip_vector_indexes(relation, target) AS i WHERE i.index <> _clip_other_indexes.index)
-SELECT ARRAY(SELECT o.index::oid FROM others AS o UNION SELECT p.relid FROM others AS o, pg_partition_tree(o.index) AS p)
+WITH tables (oid) AS (SELECT relation::oid UNION SELECT p.relid FROM pg_partition_tree(relation) AS p)
+SELECT ARRAY(SELECT i.index::oid FROM tables AS t, @extschema@._clip_vector_indexes(t.oid::regclass, target) AS i
+              WHERE i.index <> _clip_other_indexes.index AND NOT EXISTS (SELECT FROM pg_partition_tree(_clip_other_indexes.index) AS p WHERE p.relid = i.index))
 $$;
 COMMENT ON FUNCTION _clip_other_indexes(regclass, name, regclass) IS 'internal: indexes that a search by a named index does not use, those of partitions included';
 

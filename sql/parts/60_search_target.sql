@@ -205,8 +205,8 @@ $$;
 COMMENT ON FUNCTION _clip_considered(regclass, bigint, text, text) IS 'internal: number of rows that a search by bits sorts by their embeddings';
 
 -- The expressions by which the rows of a leaf are sorted, in the form that its index supports, and in a form that no index supports. "query"
--- has the type of the column.
-CREATE FUNCTION _clip_place(relation regclass, target name, alias text, query text, OUT place text, OUT exact_place text)
+-- has the type of the column. A named index of the table has a partition for each leaf that is a partition.
+CREATE FUNCTION _clip_place(relation regclass, target name, alias text, query text, named_index regclass, OUT place text, OUT exact_place text)
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -216,14 +216,15 @@ DECLARE
 BEGIN
 	-- Vectors of an unknown model may not have length one. A search by bits would need a second sort.
 	SELECT i.* INTO found FROM @extschema@._clip_vector_indexes(relation, target) AS i
-	 WHERE i.bits IS NULL AND (i.is_cosine OR (@extschema@._clip_recorded(relation, target)).model IS NOT NULL) LIMIT 1;
+	 WHERE i.bits IS NULL AND (i.is_cosine OR (@extschema@._clip_recorded(relation, target)).model IS NOT NULL)
+	   AND (named_index IS NULL OR i.index = named_index OR EXISTS (SELECT FROM pg_partition_tree(named_index) AS p WHERE p.relid = i.index)) LIMIT 1;
 	place := COALESCE(found.before || target_column || found.after || ' ' || found.operator || ' ' || found.before || query || found.after,
 		format('%s OPERATOR(%I.<=>) %s', target_column, @extschema@._clip_vector_schema(), query));
 	-- No index supports a sum.
 	exact_place := format('(%s) OPERATOR(pg_catalog.+) 0::pg_catalog.float8', place);
 END
 $$;
-COMMENT ON FUNCTION _clip_place(regclass, name, text, text) IS 'internal: expressions that sort the rows of a leaf';
+COMMENT ON FUNCTION _clip_place(regclass, name, text, text, regclass) IS 'internal: expressions that sort the rows of a leaf';
 
 -- A FROM clause and a LIMIT to read some rows of a table, at random if it is large. TABLESAMPLE reads whole blocks, so the
 -- clause asks for at least five times the wanted rows and for at least 5000. A view is read from its first row. Of foreign tables, only the
@@ -244,7 +245,7 @@ BEGIN
 		row_limit := wanted;
 		source := CASE WHEN is_denied THEN (SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = relation)
 			ELSE format('(%s) AS %s', @extschema@._clip_leaf_rows(relation, role, target, '$1'::text, format('%s.%I', alias, target), format('%s.%I IS NOT NULL', alias, target),
-				''::text, ((wanted + leaves - 1) / leaves)::text, 'false'::text, skip_if), alias) END;
+				''::text, ((wanted + leaves - 1) / leaves)::text, 'false'::text, skip_if, NULL::regclass), alias) END;
 		RETURN;
 	END IF;
 	SELECT sum(c.reltuples) INTO estimate FROM pg_class AS c

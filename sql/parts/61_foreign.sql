@@ -2,8 +2,8 @@
 -- one foreign table reaches its server, and without it the server may not use its index. See docs/design/search.md.
 --   is_indexed  true if the leaf may be searched by an index that omits rows. The index of another server is used only if the options of
 --               the server set its breadth, because this session cannot.
---   denied      why the role cannot read all leaves directly: then the table is searched as a whole, without an index. A policy of the table
---               does not apply to its leaves.
+--   denied      why the role cannot read the table and all leaves directly: then the table is searched as a whole, without an index, or the
+--               search fails. A policy of the table does not apply to its leaves.
 CREATE FUNCTION _clip_leaves(relation regclass, role oid, target name) RETURNS TABLE (number integer, leaf regclass, rows_of text, is_foreign boolean, server text, is_indexed boolean, denied text)
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
@@ -19,7 +19,7 @@ BEGIN
 	SELECT (row_number() OVER (ORDER BY t.nspname, t.relname))::integer, t.oid::regclass, format('ONLY %I.%I', t.nspname, t.relname), t.relkind = 'f', t.srvname::text,
 	       t.relkind = 'r' AND @extschema@._clip_vector_index(t.oid::regclass, target) IS NOT NULL OR EXISTS (SELECT FROM unnest(t.srvoptions) AS o WHERE o ~ '^options=.*(hnsw\.ef_search|ivfflat\.probes)'),
 	       COALESCE((SELECT format('Table %s has row-level security.', d.oid::regclass) FROM tables AS d WHERE d.relrowsecurity LIMIT 1),
-	                (SELECT format('The role cannot read table %s.', d.oid::regclass) FROM tables AS d WHERE d.relkind <> 'p' AND NOT d.may_read ORDER BY d.nspname, d.relname LIMIT 1))
+	                (SELECT format('The role cannot read table %s.', d.oid::regclass) FROM tables AS d WHERE (d.relkind <> 'p' OR d.oid = relation) AND NOT d.may_read ORDER BY d.nspname, d.relname LIMIT 1))
 	  FROM tables AS t WHERE t.relkind IN ('r', 'f') AND EXISTS (SELECT FROM tables AS f WHERE f.relkind = 'f');
 END
 $$;
@@ -30,8 +30,9 @@ COMMENT ON FUNCTION _clip_leaves(regclass, oid, name) IS 'internal: the tables t
 --   columns, condition   in terms of the name of the table
 --   order_by             '' for no order, NULL for the nearest rows
 --   exact_if, skip_if    conditions with %s for the number of a leaf: do not use its index; leave it out
+--   named_index          the only index of the table that is used, with its partitions; NULL for any
 CREATE FUNCTION _clip_leaf_rows(relation regclass, role oid, target name, query text, columns text, condition text, order_by text, row_limit text,
-	exact_if text, skip_if text) RETURNS text
+	exact_if text, skip_if text, named_index regclass) RETURNS text
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -50,7 +51,7 @@ BEGIN
 				CASE order_by WHEN '' THEN '' ELSE ' ORDER BY ' || order_by END, row_limit);
 			CONTINUE;
 		END IF;
-		SELECT * INTO place FROM @extschema@._clip_place(leaf.leaf, target, alias, vector);
+		SELECT * INTO place FROM @extschema@._clip_place(leaf.leaf, target, alias, vector, named_index);
 		-- The distance is the expression that sorts the rows of another server, because LIMIT reaches the server only if that is cheaper, and each
 		-- more expression costs more.
 		IF leaf.is_indexed THEN
@@ -64,7 +65,7 @@ BEGIN
 	RETURN array_to_string(rows_of, E'\nUNION ALL\n');
 END
 $$;
-COMMENT ON FUNCTION _clip_leaf_rows(regclass, oid, name, text, text, text, text, text, text, text) IS 'internal: rows of the leaves of a table with foreign partitions';
+COMMENT ON FUNCTION _clip_leaf_rows(regclass, oid, name, text, text, text, text, text, text, text, regclass) IS 'internal: rows of the leaves of a table with foreign partitions';
 
 -- The numbers of the leaves whose index may have omitted rows: those with fewer rows in "reached" than the limit.
 CREATE FUNCTION _clip_short_leaves(relation regclass, role oid, target name, reached text, row_limit text, exact_if text, skip_if text) RETURNS text

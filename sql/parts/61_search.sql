@@ -6,6 +6,9 @@ DECLARE
 	parts record;
 	called text := 'distance';
 	number integer := 1;
+	-- As in a search, the index of another server is not used if the options of the server do not set its breadth.
+	is_exact CONSTANT boolean := EXISTS (SELECT FROM @extschema@._clip_leaves(relation, (SELECT r.oid FROM pg_roles AS r WHERE r.rolname = current_user), target) AS l
+		WHERE l.is_foreign AND NOT l.is_indexed);
 BEGIN
 	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, filter, '$1'::pg_catalog.text, index);
 	PERFORM @extschema@._clip_require_number('k'::pg_catalog.text, k, 1);
@@ -16,7 +19,7 @@ BEGIN
 	END LOOP;
 	RETURN format(E'WITH nearest AS MATERIALIZED (\n%s\n)\nSELECT * FROM nearest ORDER BY %s', @extschema@._clip_nearest(
 		format(E'SELECT %s.*, %s AS %s\n  FROM %s\n WHERE %s', parts.alias, parts.distance, called, parts.rows_of, parts.present || parts.filtered),
-		parts.place, k::text, @extschema@._clip_considered(relation, k::bigint, 'text'::text, parts.bits), called::name), called);
+		CASE WHEN is_exact THEN parts.exact_place ELSE parts.place END, k::text, @extschema@._clip_considered(relation, k::bigint, 'text'::text, parts.bits), called::name), called);
 END
 $$;
 COMMENT ON FUNCTION _clip_search_sql(regclass, integer, name, text, regclass) IS 'internal: search statement that returns complete rows';

@@ -149,7 +149,8 @@ DECLARE
 		') AS p WHERE p.place OPERATOR(pg_catalog.<=) %s::pg_catalog.int8) AS r WHERE r.rank OPERATOR(pg_catalog.<=) %s::pg_catalog.int8)';
 	-- The rows of the groups that "%3$s" contains.
 	of_groups CONSTANT text := E'(%1$s %2$s ANY (ARRAY(SELECT g.group_of FROM %3$s AS g)) OR %1$s IS NULL AND EXISTS (SELECT FROM %3$s AS g WHERE g.group_of IS NULL))';
-	exact_if CONSTANT text := 'COALESCE(%s OPERATOR(pg_catalog.=) ANY ($3::pg_catalog.int4[]), true)';
+	-- Without a limit, no number of rows shows that an index omitted some.
+	exact_if CONSTANT text := CASE WHEN per IS NOT NULL THEN '$2 IS NULL OR ' ELSE '' END || 'COALESCE(%s OPERATOR(pg_catalog.=) ANY ($3::pg_catalog.int4[]), true)';
 	skip_if CONSTANT text := '%s OPERATOR(pg_catalog.=) ANY ($4::pg_catalog.int4[])';
 	no_short CONSTANT text := 'NULL::pg_catalog.int4[]';
 	read CONSTANT text := E'SELECT %s\n  FROM %s\n WHERE %s';
@@ -213,7 +214,7 @@ BEGIN
 		ELSE
 			-- The groups of the excluded rows.
 			excluded := CASE WHEN reading.is_split
-				THEN '(' || @extschema@._clip_leaf_rows(relation, role, target, '$1'::text, group_of || ' AS group_of', is_excluded, ''::text, 'ALL'::text, exact_if, skip_if) || ')'
+				THEN '(' || @extschema@._clip_leaf_rows(relation, role, target, '$1'::text, group_of || ' AS group_of', is_excluded, ''::text, 'ALL'::text, exact_if, skip_if, NULL::regclass) || ')'
 				ELSE format('(SELECT %s AS group_of FROM %s WHERE %s)', group_of, parts.rows_of, is_excluded) END;
 			condition := condition || E'\n   AND NOT COALESCE(' || format(of_groups, group_of, @extschema@._clip_equality(group_type), excluded) || ', false)';
 		END IF;
@@ -222,13 +223,13 @@ BEGIN
 	IF reading.is_split THEN
 		names := reading.names;
 		probes := reading.probes;
-		reached := @extschema@._clip_leaf_rows(relation, role, target, '$1'::text, columns, condition, NULL::text, row_limit, exact_if, skip_if);
+		reached := @extschema@._clip_leaf_rows(relation, role, target, '$1'::text, columns, condition, NULL::text, row_limit, exact_if, skip_if, index);
 		short := @extschema@._clip_short_leaves(relation, role, target, 'clip_reached'::text, row_limit, exact_if, skip_if);
 		IF per IS NOT NULL AND per_size > 1 THEN
 			-- All rows of the groups that the nearest rows belong to. Of the other groups, none is nearer.
 			reached := reached || format(E'\n), clip_near AS MATERIALIZED (\nSELECT r.group_of FROM clip_reached AS r ORDER BY r.distance LIMIT %s\n), clip_groups AS MATERIALIZED (\n%s', row_limit,
 				@extschema@._clip_leaf_rows(relation, role, target, '$1'::text, format('%s, %s AS distance', columns, parts.distance),
-					condition || E'\n   AND ' || format(of_groups, group_of, @extschema@._clip_equality(group_type), 'clip_near'), ''::text, 'ALL'::text, exact_if, skip_if));
+					condition || E'\n   AND ' || format(of_groups, group_of, @extschema@._clip_equality(group_type), 'clip_near'), ''::text, 'ALL'::text, exact_if, skip_if, NULL::regclass));
 			nearest := format(search, format(by_leaf, reached, 'clip_groups', 'ALL'), relevance, is_relevant, short, outcome, typical);
 		ELSE
 			nearest := format(search, format(by_leaf, reached, 'clip_reached', row_limit), relevance, is_relevant, short, outcome, typical);

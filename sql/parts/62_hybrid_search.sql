@@ -1,5 +1,6 @@
 -- Combines two rankings by reciprocal rank fusion (Cormack et al. 2009). Rows of both rankings are joined by tableoid and ctid,
--- which do not change within a statement. They identify no row on several nodes of Citus, so there the rows are joined by their keys.
+-- which do not change within a statement. They identify no row on several nodes of Citus, so there the rows are joined by their keys. The
+-- table of another server can have partitions, whose rows have the same ctid. So the rows of foreign tables are also compared by their keys.
 -- The statement uses subqueries, because a filter could use a table with the name of a WITH query.
 CREATE FUNCTION _clip_hybrid_statements(relation regclass, words name, k integer, target name, filter text, key_column name, role oid, partial boolean, index regclass,
 	OUT nearest text, OUT exact text, OUT candidates integer, OUT model text, OUT digest text, OUT named text, OUT names text[], OUT probes text[])
@@ -18,6 +19,8 @@ DECLARE
 	near text;
 	considered bigint;
 	same_row text;
+	same_place CONSTANT text := 'v.t OPERATOR(pg_catalog.=) w.t AND v.c OPERATOR(pg_catalog.=) w.c';
+	same_key CONSTANT text := 'pg_catalog.jsonb_build_array(v.key, v.key_text, v.key_uuid, v.key_json) OPERATOR(pg_catalog.=) pg_catalog.jsonb_build_array(w.key, w.key_text, w.key_uuid, w.key_json)';
 	words_rows text;
 	similarity text;
 	matches text;
@@ -50,9 +53,7 @@ BEGIN
 	SELECT * INTO key FROM @extschema@._clip_search_key(relation, key_column);
 	SELECT * INTO reading FROM @extschema@._clip_reading(relation, role, target, partial);
 	columns := format('%s, %s.tableoid AS t, %s.ctid AS c', @extschema@._clip_search_columns(key.names, key.types, parts.alias), parts.alias, parts.alias);
-	same_row := CASE WHEN @extschema@._clip_citus_kind(relation) = 'distributed'
-		THEN 'pg_catalog.jsonb_build_array(v.key, v.key_text, v.key_uuid, v.key_json) OPERATOR(pg_catalog.=) pg_catalog.jsonb_build_array(w.key, w.key_text, w.key_uuid, w.key_json)'
-		ELSE 'v.t OPERATOR(pg_catalog.=) w.t AND v.c OPERATOR(pg_catalog.=) w.c' END;
+	same_row := CASE WHEN @extschema@._clip_citus_kind(relation) = 'distributed' THEN same_key WHEN reading.is_foreign THEN same_place || ' AND ' || same_key ELSE same_place END;
 	-- Rows with lower ranks contribute little.
 	candidates := greatest(100, least(2 * k::bigint, 1000000));
 	considered := @extschema@._clip_considered(relation, candidates::bigint, 'text'::text, parts.bits);
@@ -61,11 +62,11 @@ BEGIN
 	IF reading.is_split THEN
 		names := reading.names;
 		probes := reading.probes;
-		before := format(E'WITH clip_reached AS MATERIALIZED (\n%s\n)\n', @extschema@._clip_leaf_rows(relation, role, target, '$1'::text, columns, parts.present || parts.filtered, NULL::text, candidates::text, exact_if, skip_if));
+		before := format(E'WITH clip_reached AS MATERIALIZED (\n%s\n)\n', @extschema@._clip_leaf_rows(relation, role, target, '$1'::text, columns, parts.present || parts.filtered, NULL::text, candidates::text, exact_if, skip_if, index));
 		short := @extschema@._clip_short_leaves(relation, role, target, 'clip_reached'::text, candidates::text, exact_if, skip_if);
 		near := format('SELECT r.* FROM clip_reached AS r ORDER BY r.distance LIMIT %s', candidates);
 		words_rows := format(E'SELECT r.* FROM (\n%s\n) AS r ORDER BY r.similarity DESC LIMIT %s', @extschema@._clip_leaf_rows(relation, role, target, '$1'::text,
-			format('%s, %s AS similarity', columns, similarity), matches, similarity || ' DESC', candidates::text, exact_if, skip_if), candidates);
+			format('%s, %s AS similarity', columns, similarity), matches, similarity || ' DESC', candidates::text, exact_if, skip_if, NULL::regclass), candidates);
 		nearest := format(search, before, smoothing, short, near, words_rows, k, same_row);
 		exact := nearest;
 	ELSE

@@ -1,11 +1,11 @@
 //! Validates that a user-supplied filter is one SQL expression.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use crate::pg::messages::not_an_expression;
+use crate::pg::messages::{no_parameter, not_an_expression};
 use crate::pg::varlena::Varlena;
 
 /// Raises an error if the filter is not one expression. Uses the server's parser for expressions of PL/pgSQL, which also accepts
@@ -22,6 +22,21 @@ fn clip_require_expression(filter: Varlena<'_>) -> Result<(), ErrorReport> {
             .is_some_and(|select| is_an_expression(&*select))
     };
     if is_one { Ok(()) } else { Err(not_an_expression()) }
+}
+
+/// Raises the server's error if the filter has a parameter other than `$1`, the vector of the query. The statement of a search has
+/// more parameters, which a filter would compare with values of the search.
+pub fn require_own_parameters(filter: Option<Varlena<'_>>) -> Result<(), ErrorReport> {
+    let Some(filter) = filter else { return Ok(()) };
+    let text = CString::new(filter.detoast()).map_err(|_| not_an_expression())?;
+    // SAFETY: as above. The text of a tree ends with null. In it, braces of names and values follow a backslash.
+    let tree = unsafe {
+        let statements = pg_sys::raw_parser(text.as_ptr(), pg_sys::RawParseMode::RAW_PARSE_PLPGSQL_EXPR);
+        CStr::from_ptr(pg_sys::nodeToString(statements.cast_const().cast()))
+    };
+    let tree = tree.to_string_lossy();
+    let numbers = tree.split("{PARAMREF :number ").skip(1).filter_map(|rest| rest.split([' ', '}']).next());
+    numbers.filter(|&number| number != "1").map(no_parameter).map(Err).next().unwrap_or(Ok(()))
 }
 
 /// Returns true if the statement is only a select list of one expression without a name.

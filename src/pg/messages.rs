@@ -56,6 +56,13 @@ pub fn not_an_expression() -> ErrorReport {
         .set_hint("Write a condition as after WHERE: 'price < 20 AND in_stock'.")
 }
 
+/// A parameter of a filter, which has no value.
+pub fn no_parameter(number: &str) -> ErrorReport {
+    new(PgSqlErrorCode::ERRCODE_UNDEFINED_PARAMETER, format!("there is no parameter ${number}"))
+        .set_detail("A filter has no parameters.")
+        .set_hint("Write the value into the filter: format('price < %L', value).")
+}
+
 /// A trigger that clip_auto_embed did not create, or that was changed.
 /// A row was written, and its embedding cannot be.
 pub fn not_stored() -> ErrorReport {

@@ -22,6 +22,15 @@ pub fn left_out(table: &str, leaf: &str, reason: &str) -> ErrorReport {
         .set_detail(reason.to_owned())
 }
 
+/// A partial search in a query with parallel workers, during which the server cannot undo a failed attempt.
+pub fn partial_in_parallel_query() -> ErrorReport {
+    new(
+        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        "a search with partial => true cannot be part of a parallel query",
+    )
+    .set_hint("Search in a statement of its own, or SET max_parallel_workers_per_gather = 0.")
+}
+
 /// Raises the error of a server that does not answer, with a hint.
 pub fn partial_is_possible(code: PgSqlErrorCode, message: String, detail: Option<String>, is_partial: bool) -> ! {
     let error = new(code, message).set_hint(match is_partial {

@@ -4,7 +4,7 @@ use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys::panic::{CaughtError, ErrorReport};
 use pgrx::prelude::*;
 
-use super::errors::{left_out, partial_is_possible};
+use super::errors::{left_out, partial_in_parallel_query, partial_is_possible};
 use super::select::select;
 use crate::pg::messages::warn;
 use crate::pg::roles::with_settings;
@@ -42,13 +42,17 @@ impl Leaves {
         if !self.is_partial {
             return Ok(());
         }
+        // SAFETY: reads a variable of this process.
+        if unsafe { pg_sys::IsInParallelMode() } {
+            return Err(partial_in_parallel_query());
+        }
         for (number, (name, probe)) in (1..).zip(self.names.iter().zip(&self.probes)) {
             let Some(probe) = probe else { continue };
             match in_subtransaction(|| select(probe.as_bytes(), &[], |_| Ok(()))) {
                 Ok(answer) => drop(answer?),
                 Err(error) => match Failure::of(&error) {
                     Some(failure) => {
-                        warn(left_out(table, name.as_deref().unwrap_or_default(), &failure.message));
+                        warn(left_out(table, name.as_deref().unwrap_or_default(), &failure.reason()));
                         self.skipped.push(number);
                     }
                     None => error.rethrow(),
@@ -125,5 +129,10 @@ impl Failure {
             message: report.message().trim_end().into(),
             detail: report.detail().map(|detail| detail.trim_end().into()),
         })
+    }
+
+    /// The whole error in one text. Only the detail says whether the server is down or rejects the user.
+    fn reason(&self) -> String {
+        [Some(self.message.as_str()), self.detail.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(": ")
     }
 }

@@ -11,6 +11,7 @@ use super::leaves::{Arguments, Leaves};
 use super::named_index::with_index;
 use super::select::{ef_search, select};
 use crate::citus::with_search_settings;
+use crate::functions::filter::require_own_parameters;
 use crate::pg::arguments::{name, optional_name, optional_regclass, regclass, text};
 use crate::pg::messages::{broken_extension, null_argument};
 use crate::pg::roles::Extension;
@@ -130,6 +131,7 @@ fn prepare<'a>(
     let Ok(Some((column, Some(nearest), exact, candidates, leaves))) = found else {
         return Err(broken_extension("a function returned no statement"));
     };
+    require_own_parameters(filter)?;
     let k = k.and_then(|k| usize::try_from(k).ok()).unwrap_or_default();
     Ok(Prepared {
         extension,
