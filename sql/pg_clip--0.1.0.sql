@@ -1128,17 +1128,18 @@ BEGIN
 	  JOIN pg_amop AS ao ON ao.amopfamily = oc.opcfamily AND ao.amoppurpose = 'o' AND ao.amoplefttype = oc.opcintype
 	  JOIN pg_operator AS o ON o.oid = ao.amopopr
 	 CROSS JOIN format_type(e.atttypid, e.atttypmod) AS f (type)
-	 -- Expressions are compared as the server writes them. A rotation has a constant: the mean of embeddings.
-	 CROSS JOIN pg_get_indexdef(i.indexrelid, 1, false) AS d (written)
+	 -- Expressions are compared as the server writes them. A rotation has constants: the mean of embeddings and the number of bits.
+	 -- The server locks the table to write an expression, so it writes no others.
+	 CROSS JOIN LATERAL (SELECT CASE i.indkey[0] WHEN 0 THEN pg_get_indexdef(i.indexrelid, 1, false) END AS written) AS d
 	 CROSS JOIN (VALUES (''), (format('::%s.vector', vectors))) AS l (cast_to)
 	 CROSS JOIN LATERAL (SELECT format('((%s.binary_quantize(%s%s, ', vectors, rotate, CASE l.cast_to WHEN '' THEN quote_ident(target) ELSE format('(%I)%s', target, l.cast_to) END) AS opening, format(')))::%s)', f.type) AS ending) AS r
-	 CROSS JOIN LATERAL (SELECT substr(d.written, length(r.opening) + 1, greatest(0, length(d.written) - length(r.opening) - length(r.ending))) AS mean) AS m
+	 CROSS JOIN LATERAL (SELECT substr(d.written, length(r.opening) + 1, greatest(0, length(d.written) - length(r.opening) - length(r.ending))) AS constants) AS m
 	 CROSS JOIN LATERAL (
 	       SELECT '', '', NULL, NULL WHERE l.cast_to = ''
 	       UNION ALL SELECT '', '::' || f.type, format('((%I)::%s)', target, f.type), NULL WHERE l.cast_to = ''
 	       UNION ALL SELECT vectors || '.binary_quantize(', ')::pg_catalog.' || f.type, format('((%s.binary_quantize(%I))::%s)', vectors, target, f.type), 'plain' WHERE l.cast_to = ''
-	       UNION ALL SELECT vectors || '.binary_quantize(' || rotate, format('%s, %s))::pg_catalog.%s', l.cast_to, m.mean, f.type),
-	              CASE WHEN m.mean ~ '^\(?''\[[-+.,e0-9]*\]''::' THEN r.opening || m.mean || r.ending END, 'rotated'
+	       UNION ALL SELECT vectors || '.binary_quantize(' || rotate, format('%s, %s))::pg_catalog.%s', l.cast_to, m.constants, f.type),
+	              CASE WHEN m.constants ~ '^\(?''\[[-+.,e0-9]*\]''::[^'']*, [0-9]+$' THEN r.opening || m.constants || r.ending END, 'rotated'
 	       ) AS k (before, after, definition, bits)
 	 WHERE i.indrelid = relation AND i.indisvalid AND o.oprnamespace = to_regnamespace(vectors)
 	   AND CASE WHEN k.bits IS NOT NULL THEN oc.opcintype = 'bit'::regtype AND o.oprname = '<~>' ELSE oc.opcintype = ANY (types) AND o.oprname IN ('<=>', '<->', '<#>') END
@@ -2200,18 +2201,21 @@ SELECT i.indexrelid::regclass, c.relname, am.amname <> 'hnsw' OR v.bits IS NOT D
   JOIN pg_class AS c ON c.oid = i.indexrelid
   JOIN pg_am AS am ON am.oid = c.relam
   JOIN pg_opclass AS oc ON oc.oid = i.indclass[0]
-  JOIN pg_namespace AS n ON n.oid = oc.opcnamespace
+  JOIN pg_namespace AS s ON s.oid = oc.opcnamespace
   JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attname = target
-  LEFT JOIN @extschema@._clip_vector_indexes(relation, target) AS v ON v.index = i.indexrelid AND v.dimensions = a.atttypmod
+  LEFT JOIN @extschema@._clip_vector_indexes(relation, target) AS v ON v.index = i.indexrelid AND (v.dimensions = a.atttypmod OR v.bits = 'rotated')
+ -- As many bits for each dimension as before.
+ CROSS JOIN LATERAL (SELECT v.dimensions * _clip_reembed_indexes.dimensions / a.atttypmod AS bits) AS n
  -- A rotation needs the mean of the new embeddings, which the statement computes when the column is filled.
  CROSS JOIN LATERAL (SELECT format('SELECT COALESCE(%1$s.avg(s.e), pg_catalog.array_fill(0::pg_catalog.float4, ARRAY[%2$s])::%1$s.vector)::%1$s.halfvec FROM (SELECT %3$I::%1$s.vector AS e FROM %4$s WHERE %3$I IS NOT NULL LIMIT %5$s) AS s',
              quote_ident(@extschema@._clip_vector_schema()), _clip_reembed_indexes.dimensions, shadow, s.source, s.row_limit) AS mean,
-             regexp_replace(v.after, '\([0-9]+\)$', format('(%s)', _clip_reembed_indexes.dimensions)) AS after
+             CASE WHEN v.bits = 'rotated' THEN regexp_replace(v.after, '''[^'']*''(.*), [0-9]+\)\)(.*)\([0-9]+\)$', format(E'\x01\\1, %1$s))\\2(%1$s)', n.bits))
+                  ELSE regexp_replace(v.after, '\([0-9]+\)$', format('(%s)', _clip_reembed_indexes.dimensions)) END AS after
       FROM @extschema@._clip_sample(relation, NULL::oid, target, 2000, 'false'::text) AS s) AS r
  CROSS JOIN LATERAL (SELECT format('CREATE INDEX %I ON %s USING %I (%s %I.%I)%s', @extschema@._clip_shadow_name(c.relname), relation, am.amname,
               CASE WHEN v.index IS NULL OR v.before || v.after = '' THEN quote_ident(shadow)
-              ELSE format('(%s)', v.before || quote_ident(shadow) || CASE WHEN v.bits = 'rotated' THEN regexp_replace(r.after, '''[^'']*''', E'\x01') ELSE r.after END) END,
-              n.nspname, oc.opcname,
+              ELSE format('(%s)', v.before || quote_ident(shadow) || r.after) END,
+              s.nspname, oc.opcname,
               ' WITH (' || (SELECT string_agg(format('%I = %L', split_part(o.option, '=', 1), substr(o.option, strpos(o.option, '=') + 1)), ', ' ORDER BY o.i)
                               FROM unnest(c.reloptions) WITH ORDINALITY AS o (option, i)) || ')') AS statement) AS w
  WHERE i.indrelid = relation AND i.indnatts = 1 AND i.indpred IS NULL AND (i.indkey[0] = a.attnum OR v.index IS NOT NULL)
@@ -2568,10 +2572,10 @@ CREATE FUNCTION clip_blend(vectors vector[], weights real[] DEFAULT NULL) RETURN
 COMMENT ON FUNCTION clip_blend(vector[], real[])
 	IS 'weighted sum of vectors, each first scaled to length one; returns a vector of length one; weights can be negative, NULL means 1 for each';
 
-CREATE FUNCTION clip_rotate(embedding vector, mean vector) RETURNS vector
+CREATE FUNCTION clip_rotate(embedding vector, mean vector, count integer) RETURNS vector
 	AS 'MODULE_PATHNAME', 'clip_rotate_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
-COMMENT ON FUNCTION clip_rotate(vector, vector)
-	IS 'an embedding without its part in the direction of the mean, rotated: the bits of the result find more of the nearest rows';
+COMMENT ON FUNCTION clip_rotate(vector, vector, integer)
+	IS 'numbers of an embedding without its part in the direction of the mean, rotated: their bits find more of the nearest rows';
 
 -- search
 --
@@ -2766,18 +2770,18 @@ COMMENT ON FUNCTION _clip_nearest_in_steps(text, text, text, text, text, text) I
 -- The number of rows whose embeddings a search reads if its index sorts by bits, otherwise NULL. The bits of a text have little in common
 -- with those of an image unless they are rotated, and those of near-duplicates are almost equal. docs/operations/scale.md has the
 -- measurements. pgvector stops after 20,000 rows by default. "query" is text, image or duplicate.
-CREATE FUNCTION _clip_considered(relation regclass, k bigint, query text, bits text) RETURNS bigint
-	LANGUAGE plpgsql STABLE
+CREATE FUNCTION _clip_considered(k bigint, query text, bits text) RETURNS bigint
+	LANGUAGE plpgsql IMMUTABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	RETURN CASE WHEN bits IS NOT NULL THEN greatest(k, least(20000, greatest(20 * k, CASE
 		WHEN query = 'duplicate' THEN 400
-		WHEN bits = 'rotated' THEN 2000 * power(greatest(1, @extschema@._clip_estimated_rows(relation) / 100000.0), 0.6)
+		WHEN bits = 'rotated' THEN 2000
 		WHEN query = 'image' THEN 1600 ELSE 3200 END)))::bigint END;
 END
 $$;
-COMMENT ON FUNCTION _clip_considered(regclass, bigint, text, text) IS 'internal: number of rows that a search by bits sorts by their embeddings';
+COMMENT ON FUNCTION _clip_considered(bigint, text, text) IS 'internal: number of rows that a search by bits sorts by their embeddings';
 
 -- The expressions by which the rows of a leaf are sorted, in the form that its index supports, and in a form that no index supports. "query"
 -- has the type of the column. A named index of the table has a partition for each leaf that is a partition.
@@ -2970,7 +2974,7 @@ BEGIN
 	END LOOP;
 	RETURN format(E'WITH nearest AS MATERIALIZED (\n%s\n)\nSELECT * FROM nearest ORDER BY %s', @extschema@._clip_nearest(
 		format(E'SELECT %s.*, %s AS %s\n  FROM %s\n WHERE %s', parts.alias, parts.distance, called, parts.rows_of, parts.present || parts.filtered),
-		CASE WHEN is_exact THEN parts.exact_place ELSE parts.place END, k::text, @extschema@._clip_considered(relation, k::bigint, 'text'::text, parts.bits), called::name), called);
+		CASE WHEN is_exact THEN parts.exact_place ELSE parts.place END, k::text, @extschema@._clip_considered(k::bigint, 'text'::text, parts.bits), called::name), called);
 END
 $$;
 COMMENT ON FUNCTION _clip_search_sql(regclass, integer, name, text, regclass) IS 'internal: search statement that returns complete rows';
@@ -3259,7 +3263,7 @@ BEGIN
 	-- The steps tell rows apart by their keys. Tables that inherit from a table can have its keys.
 	in_steps := parts.index IS NOT NULL AND parts.bits IS NULL AND key_column IS NULL AND reading.is_foreign IS NOT TRUE
 		AND @extschema@._clip_citus_kind(relation) IS NULL AND (SELECT c.relkind = 'p' OR NOT c.relhassubclass FROM pg_class AS c WHERE c.oid = relation);
-	candidates := greatest(@extschema@._clip_candidates(relation, k), @extschema@._clip_considered(relation, k::bigint, kind, parts.bits));
+	candidates := greatest(@extschema@._clip_candidates(relation, k), @extschema@._clip_considered(k::bigint, kind, parts.bits));
 	model := parts.model;
 	digest := parts.digest;
 	named := relation::text;
@@ -3317,7 +3321,7 @@ BEGIN
 	ELSIF reading.is_foreign THEN
 		near := @extschema@._clip_nearest(rows_read, parts.exact_place, row_limit, NULL::bigint, 'distance'::name);
 	ELSE
-		near := @extschema@._clip_nearest(rows_read, parts.place, row_limit, @extschema@._clip_considered(relation, k::bigint * CASE WHEN per IS NULL THEN 1 ELSE per_size END, kind, parts.bits), 'distance'::name);
+		near := @extschema@._clip_nearest(rows_read, parts.place, row_limit, @extschema@._clip_considered(k::bigint * CASE WHEN per IS NULL THEN 1 ELSE per_size END, kind, parts.bits), 'distance'::name);
 	END IF;
 	nearest := format(search, format(one_step, near), relevance, is_relevant, no_short, outcome, typical);
 	IF per IS NOT NULL AND per_size > 1 AND parts.may_omit THEN
@@ -3389,7 +3393,7 @@ BEGIN
 	same_row := CASE WHEN @extschema@._clip_citus_kind(relation) = 'distributed' THEN same_key WHEN reading.is_foreign THEN same_place || ' AND ' || same_key ELSE same_place END;
 	-- Rows with lower ranks contribute little.
 	candidates := greatest(100, least(2 * k::bigint, 1000000));
-	considered := @extschema@._clip_considered(relation, candidates::bigint, 'text'::text, parts.bits);
+	considered := @extschema@._clip_considered(candidates::bigint, 'text'::text, parts.bits);
 	similarity := format('pg_catalog.ts_rank_cd(%s.%I, $2)', parts.alias, words);
 	matches := format('%s.%I OPERATOR(pg_catalog.@@) $2%s', parts.alias, words, parts.filtered);
 	IF reading.is_split THEN
@@ -3483,7 +3487,7 @@ BEGIN
 		' GROUP BY 1, 2 ORDER BY 3, 1, 2',
 		keys, parts.alias, target, parts.rows_of, parts.present, one, parts.filtered,
 		@extschema@._clip_nearest(format('SELECT %s AS key, %s AS distance FROM %s WHERE %s', keys, parts.distance, parts.rows_of, parts.present), parts.place,
-			(neighbours::bigint + 1)::text, @extschema@._clip_considered(relation, neighbours::bigint + 1, 'duplicate'::text, parts.bits), 'distance'::name));
+			(neighbours::bigint + 1)::text, @extschema@._clip_considered(neighbours::bigint + 1, 'duplicate'::text, parts.bits), 'distance'::name));
 END
 $$;
 COMMENT ON FUNCTION _clip_duplicates_sql(regclass, name, text, double precision, integer, regclass) IS 'internal: statement that finds near-duplicates';
@@ -3603,7 +3607,7 @@ BEGIN
 				WHERE v.type = (@extschema@._clip_require_column(relation, target, 'the embedding column'::text, 'target'::text)).type));
 	END IF;
 	rows_read := format('SELECT %1$s AS distance FROM %2$s WHERE %3$s AND (%4$s.tableoid, %4$s.ctid) IS DISTINCT FROM ($2, $3)', parts.distance, parts.rows_of, parts.present, parts.alias);
-	by_index := format(search, @extschema@._clip_nearest(rows_read, parts.place, k::text, @extschema@._clip_considered(relation, k::bigint, CASE WHEN queries IS NULL THEN 'image' ELSE 'text' END::text, parts.bits), 'distance'::name));
+	by_index := format(search, @extschema@._clip_nearest(rows_read, parts.place, k::text, @extschema@._clip_considered(k::bigint, CASE WHEN queries IS NULL THEN 'image' ELSE 'text' END::text, parts.bits), 'distance'::name));
 	exactly := format(search, @extschema@._clip_nearest(rows_read, parts.exact_place, k::text, NULL::bigint, 'distance'::name));
 	IF queries IS NOT NULL THEN
 		OPEN asked NO SCROLL FOR SELECT @extschema@._clip_query(relation, target, q.words, model) AS vector, NULL::oid AS t, NULL::tid AS c

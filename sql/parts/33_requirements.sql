@@ -181,17 +181,18 @@ BEGIN
 	  JOIN pg_amop AS ao ON ao.amopfamily = oc.opcfamily AND ao.amoppurpose = 'o' AND ao.amoplefttype = oc.opcintype
 	  JOIN pg_operator AS o ON o.oid = ao.amopopr
 	 CROSS JOIN format_type(e.atttypid, e.atttypmod) AS f (type)
-	 -- Expressions are compared as the server writes them. A rotation has a constant: the mean of embeddings.
-	 CROSS JOIN pg_get_indexdef(i.indexrelid, 1, false) AS d (written)
+	 -- Expressions are compared as the server writes them. A rotation has constants: the mean of embeddings and the number of bits.
+	 -- The server locks the table to write an expression, so it writes no others.
+	 CROSS JOIN LATERAL (SELECT CASE i.indkey[0] WHEN 0 THEN pg_get_indexdef(i.indexrelid, 1, false) END AS written) AS d
 	 CROSS JOIN (VALUES (''), (format('::%s.vector', vectors))) AS l (cast_to)
 	 CROSS JOIN LATERAL (SELECT format('((%s.binary_quantize(%s%s, ', vectors, rotate, CASE l.cast_to WHEN '' THEN quote_ident(target) ELSE format('(%I)%s', target, l.cast_to) END) AS opening, format(')))::%s)', f.type) AS ending) AS r
-	 CROSS JOIN LATERAL (SELECT substr(d.written, length(r.opening) + 1, greatest(0, length(d.written) - length(r.opening) - length(r.ending))) AS mean) AS m
+	 CROSS JOIN LATERAL (SELECT substr(d.written, length(r.opening) + 1, greatest(0, length(d.written) - length(r.opening) - length(r.ending))) AS constants) AS m
 	 CROSS JOIN LATERAL (
 	       SELECT '', '', NULL, NULL WHERE l.cast_to = ''
 	       UNION ALL SELECT '', '::' || f.type, format('((%I)::%s)', target, f.type), NULL WHERE l.cast_to = ''
 	       UNION ALL SELECT vectors || '.binary_quantize(', ')::pg_catalog.' || f.type, format('((%s.binary_quantize(%I))::%s)', vectors, target, f.type), 'plain' WHERE l.cast_to = ''
-	       UNION ALL SELECT vectors || '.binary_quantize(' || rotate, format('%s, %s))::pg_catalog.%s', l.cast_to, m.mean, f.type),
-	              CASE WHEN m.mean ~ '^\(?''\[[-+.,e0-9]*\]''::' THEN r.opening || m.mean || r.ending END, 'rotated'
+	       UNION ALL SELECT vectors || '.binary_quantize(' || rotate, format('%s, %s))::pg_catalog.%s', l.cast_to, m.constants, f.type),
+	              CASE WHEN m.constants ~ '^\(?''\[[-+.,e0-9]*\]''::[^'']*, [0-9]+$' THEN r.opening || m.constants || r.ending END, 'rotated'
 	       ) AS k (before, after, definition, bits)
 	 WHERE i.indrelid = relation AND i.indisvalid AND o.oprnamespace = to_regnamespace(vectors)
 	   AND CASE WHEN k.bits IS NOT NULL THEN oc.opcintype = 'bit'::regtype AND o.oprname = '<~>' ELSE oc.opcintype = ANY (types) AND o.oprname IN ('<=>', '<->', '<#>') END

@@ -14,18 +14,21 @@ SELECT i.indexrelid::regclass, c.relname, am.amname <> 'hnsw' OR v.bits IS NOT D
   JOIN pg_class AS c ON c.oid = i.indexrelid
   JOIN pg_am AS am ON am.oid = c.relam
   JOIN pg_opclass AS oc ON oc.oid = i.indclass[0]
-  JOIN pg_namespace AS n ON n.oid = oc.opcnamespace
+  JOIN pg_namespace AS s ON s.oid = oc.opcnamespace
   JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attname = target
-  LEFT JOIN @extschema@._clip_vector_indexes(relation, target) AS v ON v.index = i.indexrelid AND v.dimensions = a.atttypmod
+  LEFT JOIN @extschema@._clip_vector_indexes(relation, target) AS v ON v.index = i.indexrelid AND (v.dimensions = a.atttypmod OR v.bits = 'rotated')
+ -- As many bits for each dimension as before.
+ CROSS JOIN LATERAL (SELECT v.dimensions * _clip_reembed_indexes.dimensions / a.atttypmod AS bits) AS n
  -- A rotation needs the mean of the new embeddings, which the statement computes when the column is filled.
  CROSS JOIN LATERAL (SELECT format('SELECT COALESCE(%1$s.avg(s.e), pg_catalog.array_fill(0::pg_catalog.float4, ARRAY[%2$s])::%1$s.vector)::%1$s.halfvec FROM (SELECT %3$I::%1$s.vector AS e FROM %4$s WHERE %3$I IS NOT NULL LIMIT %5$s) AS s',
              quote_ident(@extschema@._clip_vector_schema()), _clip_reembed_indexes.dimensions, shadow, s.source, s.row_limit) AS mean,
-             regexp_replace(v.after, '\([0-9]+\)$', format('(%s)', _clip_reembed_indexes.dimensions)) AS after
+             CASE WHEN v.bits = 'rotated' THEN regexp_replace(v.after, '''[^'']*''(.*), [0-9]+\)\)(.*)\([0-9]+\)$', format(E'\x01\\1, %1$s))\\2(%1$s)', n.bits))
+                  ELSE regexp_replace(v.after, '\([0-9]+\)$', format('(%s)', _clip_reembed_indexes.dimensions)) END AS after
       FROM @extschema@._clip_sample(relation, NULL::oid, target, 2000, 'false'::text) AS s) AS r
  CROSS JOIN LATERAL (SELECT format('CREATE INDEX %I ON %s USING %I (%s %I.%I)%s', @extschema@._clip_shadow_name(c.relname), relation, am.amname,
               CASE WHEN v.index IS NULL OR v.before || v.after = '' THEN quote_ident(shadow)
-              ELSE format('(%s)', v.before || quote_ident(shadow) || CASE WHEN v.bits = 'rotated' THEN regexp_replace(r.after, '''[^'']*''', E'\x01') ELSE r.after END) END,
-              n.nspname, oc.opcname,
+              ELSE format('(%s)', v.before || quote_ident(shadow) || r.after) END,
+              s.nspname, oc.opcname,
               ' WITH (' || (SELECT string_agg(format('%I = %L', split_part(o.option, '=', 1), substr(o.option, strpos(o.option, '=') + 1)), ', ' ORDER BY o.i)
                               FROM unnest(c.reloptions) WITH ORDINALITY AS o (option, i)) || ')') AS statement) AS w
  WHERE i.indrelid = relation AND i.indnatts = 1 AND i.indpred IS NULL AND (i.indkey[0] = a.attnum OR v.index IS NOT NULL)

@@ -23,7 +23,7 @@ CREATE FUNCTION clip_blend(vectors vector[], weights real[] DEFAULT NULL) RETURN
 COMMENT ON FUNCTION clip_blend(vector[], real[])
 	IS 'weighted sum of vectors, each first scaled to length one; returns a vector of length one; weights can be negative, NULL means 1 for each';
 
-CREATE FUNCTION clip_rotate(embedding vector, mean vector) RETURNS vector
+CREATE FUNCTION clip_rotate(embedding vector, mean vector, count integer) RETURNS vector
 	AS 'MODULE_PATHNAME', 'clip_rotate_wrapper' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
-COMMENT ON FUNCTION clip_rotate(vector, vector)
-	IS 'an embedding without its part in the direction of the mean, rotated: the bits of the result find more of the nearest rows';
+COMMENT ON FUNCTION clip_rotate(vector, vector, integer)
+	IS 'numbers of an embedding without its part in the direction of the mean, rotated: their bits find more of the nearest rows';

@@ -191,18 +191,18 @@ COMMENT ON FUNCTION _clip_nearest_in_steps(text, text, text, text, text, text) I
 -- The number of rows whose embeddings a search reads if its index sorts by bits, otherwise NULL. The bits of a text have little in common
 -- with those of an image unless they are rotated, and those of near-duplicates are almost equal. docs/operations/scale.md has the
 -- measurements. pgvector stops after 20,000 rows by default. "query" is text, image or duplicate.
-CREATE FUNCTION _clip_considered(relation regclass, k bigint, query text, bits text) RETURNS bigint
-	LANGUAGE plpgsql STABLE
+CREATE FUNCTION _clip_considered(k bigint, query text, bits text) RETURNS bigint
+	LANGUAGE plpgsql IMMUTABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	RETURN CASE WHEN bits IS NOT NULL THEN greatest(k, least(20000, greatest(20 * k, CASE
 		WHEN query = 'duplicate' THEN 400
-		WHEN bits = 'rotated' THEN 2000 * power(greatest(1, @extschema@._clip_estimated_rows(relation) / 100000.0), 0.6)
+		WHEN bits = 'rotated' THEN 2000
 		WHEN query = 'image' THEN 1600 ELSE 3200 END)))::bigint END;
 END
 $$;
-COMMENT ON FUNCTION _clip_considered(regclass, bigint, text, text) IS 'internal: number of rows that a search by bits sorts by their embeddings';
+COMMENT ON FUNCTION _clip_considered(bigint, text, text) IS 'internal: number of rows that a search by bits sorts by their embeddings';
 
 -- The expressions by which the rows of a leaf are sorted, in the form that its index supports, and in a form that no index supports. "query"
 -- has the type of the column. A named index of the table has a partition for each leaf that is a partition.

@@ -19,7 +19,7 @@ BEGIN
 	END LOOP;
 	RETURN format(E'WITH nearest AS MATERIALIZED (\n%s\n)\nSELECT * FROM nearest ORDER BY %s', @extschema@._clip_nearest(
 		format(E'SELECT %s.*, %s AS %s\n  FROM %s\n WHERE %s', parts.alias, parts.distance, called, parts.rows_of, parts.present || parts.filtered),
-		CASE WHEN is_exact THEN parts.exact_place ELSE parts.place END, k::text, @extschema@._clip_considered(relation, k::bigint, 'text'::text, parts.bits), called::name), called);
+		CASE WHEN is_exact THEN parts.exact_place ELSE parts.place END, k::text, @extschema@._clip_considered(k::bigint, 'text'::text, parts.bits), called::name), called);
 END
 $$;
 COMMENT ON FUNCTION _clip_search_sql(regclass, integer, name, text, regclass) IS 'internal: search statement that returns complete rows';

@@ -188,7 +188,7 @@ BEGIN
 	-- The steps tell rows apart by their keys. Tables that inherit from a table can have its keys.
 	in_steps := parts.index IS NOT NULL AND parts.bits IS NULL AND key_column IS NULL AND reading.is_foreign IS NOT TRUE
 		AND @extschema@._clip_citus_kind(relation) IS NULL AND (SELECT c.relkind = 'p' OR NOT c.relhassubclass FROM pg_class AS c WHERE c.oid = relation);
-	candidates := greatest(@extschema@._clip_candidates(relation, k), @extschema@._clip_considered(relation, k::bigint, kind, parts.bits));
+	candidates := greatest(@extschema@._clip_candidates(relation, k), @extschema@._clip_considered(k::bigint, kind, parts.bits));
 	model := parts.model;
 	digest := parts.digest;
 	named := relation::text;
@@ -246,7 +246,7 @@ BEGIN
 	ELSIF reading.is_foreign THEN
 		near := @extschema@._clip_nearest(rows_read, parts.exact_place, row_limit, NULL::bigint, 'distance'::name);
 	ELSE
-		near := @extschema@._clip_nearest(rows_read, parts.place, row_limit, @extschema@._clip_considered(relation, k::bigint * CASE WHEN per IS NULL THEN 1 ELSE per_size END, kind, parts.bits), 'distance'::name);
+		near := @extschema@._clip_nearest(rows_read, parts.place, row_limit, @extschema@._clip_considered(k::bigint * CASE WHEN per IS NULL THEN 1 ELSE per_size END, kind, parts.bits), 'distance'::name);
 	END IF;
 	nearest := format(search, format(one_step, near), relevance, is_relevant, no_short, outcome, typical);
 	IF per IS NOT NULL AND per_size > 1 AND parts.may_omit THEN

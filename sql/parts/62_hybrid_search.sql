@@ -56,7 +56,7 @@ BEGIN
 	same_row := CASE WHEN @extschema@._clip_citus_kind(relation) = 'distributed' THEN same_key WHEN reading.is_foreign THEN same_place || ' AND ' || same_key ELSE same_place END;
 	-- Rows with lower ranks contribute little.
 	candidates := greatest(100, least(2 * k::bigint, 1000000));
-	considered := @extschema@._clip_considered(relation, candidates::bigint, 'text'::text, parts.bits);
+	considered := @extschema@._clip_considered(candidates::bigint, 'text'::text, parts.bits);
 	similarity := format('pg_catalog.ts_rank_cd(%s.%I, $2)', parts.alias, words);
 	matches := format('%s.%I OPERATOR(pg_catalog.@@) $2%s', parts.alias, words, parts.filtered);
 	IF reading.is_split THEN

@@ -28,7 +28,7 @@ BEGIN
 		' GROUP BY 1, 2 ORDER BY 3, 1, 2',
 		keys, parts.alias, target, parts.rows_of, parts.present, one, parts.filtered,
 		@extschema@._clip_nearest(format('SELECT %s AS key, %s AS distance FROM %s WHERE %s', keys, parts.distance, parts.rows_of, parts.present), parts.place,
-			(neighbours::bigint + 1)::text, @extschema@._clip_considered(relation, neighbours::bigint + 1, 'duplicate'::text, parts.bits), 'distance'::name));
+			(neighbours::bigint + 1)::text, @extschema@._clip_considered(neighbours::bigint + 1, 'duplicate'::text, parts.bits), 'distance'::name));
 END
 $$;
 COMMENT ON FUNCTION _clip_duplicates_sql(regclass, name, text, double precision, integer, regclass) IS 'internal: statement that finds near-duplicates';

@@ -51,7 +51,7 @@ BEGIN
 				WHERE v.type = (@extschema@._clip_require_column(relation, target, 'the embedding column'::text, 'target'::text)).type));
 	END IF;
 	rows_read := format('SELECT %1$s AS distance FROM %2$s WHERE %3$s AND (%4$s.tableoid, %4$s.ctid) IS DISTINCT FROM ($2, $3)', parts.distance, parts.rows_of, parts.present, parts.alias);
-	by_index := format(search, @extschema@._clip_nearest(rows_read, parts.place, k::text, @extschema@._clip_considered(relation, k::bigint, CASE WHEN queries IS NULL THEN 'image' ELSE 'text' END::text, parts.bits), 'distance'::name));
+	by_index := format(search, @extschema@._clip_nearest(rows_read, parts.place, k::text, @extschema@._clip_considered(k::bigint, CASE WHEN queries IS NULL THEN 'image' ELSE 'text' END::text, parts.bits), 'distance'::name));
 	exactly := format(search, @extschema@._clip_nearest(rows_read, parts.exact_place, k::text, NULL::bigint, 'distance'::name));
 	IF queries IS NOT NULL THEN
 		OPEN asked NO SCROLL FOR SELECT @extschema@._clip_query(relation, target, q.words, model) AS vector, NULL::oid AS t, NULL::tid AS c

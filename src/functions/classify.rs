@@ -15,7 +15,7 @@ use crate::pg::settings;
 use crate::pg::text::Text;
 use crate::pg::values::reserve;
 use crate::pg::varlena::{Varlena, VarlenaArray};
-use crate::pg::vector::Vector;
+use crate::pg::vector::{MAX_DIMENSIONS, Vector};
 
 type Labelled = TableIterator<'static, (name!(label, Text), name!(probability, f32))>;
 
@@ -93,8 +93,11 @@ fn clip_blend(among: Option<VarlenaArray<'_>>, weights: Option<Array<'_, f32>>) 
 }
 
 #[pg_extern(sql = false)]
-fn clip_rotate(embedding: Varlena<'_>, mean: Varlena<'_>) -> Result<Vector, ErrorReport> {
-    Vector::of(&clip::rotate(embedding.vector()?, mean.vector()?).map_err(report)?)
+fn clip_rotate(embedding: Varlena<'_>, mean: Varlena<'_>, count: i32) -> Result<Vector, ErrorReport> {
+    let wanted = usize::try_from(count).ok().filter(|wanted| (1..=MAX_DIMENSIONS).contains(wanted));
+    let wanted =
+        wanted.ok_or_else(|| invalid_argument("count", &count.to_string(), &format!("1 to {MAX_DIMENSIONS}")))?;
+    Vector::of(&clip::rotate(embedding.vector()?, mean.vector()?, wanted).map_err(report)?)
 }
 
 /// The labels as vectors: remembered, or embedded now.

@@ -80,7 +80,7 @@ impl VectorType {
 }
 
 /// pgvector's limit, `VECTOR_MAX_DIM`.
-const MAX_DIMENSIONS: usize = 16_000;
+pub const MAX_DIMENSIONS: usize = 16_000;
 
 impl Vector {
     pub fn datum(self) -> pg_sys::Datum {

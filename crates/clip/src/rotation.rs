@@ -10,43 +10,48 @@ use crate::embedding::{dot, same_dimensions};
 use crate::error::Error;
 use crate::memory::reserve;
 
-/// Returns an embedding without its part in the direction of `mean`, rotated. A mean of zeros removes nothing. The rotation keeps lengths
-/// and angles.
-pub fn rotate(embedding: &[f32], mean: &[f32]) -> Result<Vec<f32>, Error> {
+/// Returns `count` numbers of an embedding without its part in the direction of `mean`, rotated. A mean of zeros removes nothing. A rotation
+/// keeps lengths and angles. If more numbers are wanted than the embedding has, they are those of further rotations.
+pub fn rotate(embedding: &[f32], mean: &[f32], count: usize) -> Result<Vec<f32>, Error> {
     same_dimensions(embedding.len(), mean.len())?;
     // Not finite for a mean of zeros, and if the vectors are so long that products overflow.
     let share = dot(embedding, mean) / dot(mean, mean);
     let share = if share.is_finite() { share } else { 0.0 };
     let mut rest = reserve(embedding.len())?;
     rest.extend(embedding.iter().zip(mean).map(|(&x, &m)| x - share * m));
-    mix(&mut rest)?;
-    for number in &mut rest {
+    let mut spare = reserve(rest.len())?;
+    spare.resize(rest.len(), 0.0);
+    let mut rotated = reserve(count)?;
+    let mut first = 0;
+    while rotated.len() < count && !rest.is_empty() {
+        first = mix(&mut rest, &mut spare, first);
         // Sums of huge numbers overflow. A vector of pgvector is finite.
-        *number = if number.is_nan() { 0.0 } else { number.clamp(f32::MIN, f32::MAX) };
+        let finite = |&number: &f32| if number.is_nan() { 0.0 } else { number.clamp(f32::MIN, f32::MAX) };
+        rotated.extend(rest.iter().take(count - rotated.len()).map(finite));
     }
-    Ok(rest)
+    Ok(rotated)
 }
 
 /// Multiplies by random signs and by a Hadamard matrix, whose size is the largest power of two that fits. If some numbers are left, the
-/// same is done to as many numbers from the end.
-fn mix(numbers: &mut [f32]) -> Result<(), Error> {
+/// same is done to as many numbers from the end. The signs begin at the place `first`. Returns the place after the last used one.
+fn mix(numbers: &mut [f32], spare: &mut [f32], first: u64) -> u64 {
     let count = numbers.len();
-    let size = if count == 0 { 0 } else { 1 << count.ilog2() };
-    let mut spare = reserve(size)?;
-    spare.resize(size, 0.0);
-    change_signs(numbers, 0);
-    hadamard(&mut numbers[..size], &mut spare);
-    if size < count {
-        change_signs(numbers, count as u64);
-        hadamard(&mut numbers[count - size..], &mut spare);
+    let size = 1 << count.ilog2();
+    let next = change_signs(numbers, first);
+    hadamard(&mut numbers[..size], &mut spare[..size]);
+    if size == count {
+        return next;
     }
-    Ok(())
+    let next = change_signs(numbers, next);
+    hadamard(&mut numbers[count - size..], &mut spare[..size]);
+    next
 }
 
-fn change_signs(numbers: &mut [f32], first: u64) {
+fn change_signs(numbers: &mut [f32], first: u64) -> u64 {
     for (number, place) in numbers.iter_mut().zip(first..) {
         *number = if is_negative(place) { -*number } else { *number };
     }
+    first + numbers.len() as u64
 }
 
 /// The highest bit of SplitMix64, which computes random numbers from their place.
@@ -98,7 +103,7 @@ mod tests {
     fn inner_products_stay_for_each_number_of_dimensions() {
         for count in [1, 2, 3, 5, 128, 512, 640, 768, 1152] {
             let (a, b, zero) = (draw(count, 1), draw(count, 2), vec![0.0; count]);
-            let (rotated_a, rotated_b) = (rotate(&a, &zero).unwrap(), rotate(&b, &zero).unwrap());
+            let (rotated_a, rotated_b) = (rotate(&a, &zero, count).unwrap(), rotate(&b, &zero, count).unwrap());
             assert!((dot(&a, &b) - dot(&rotated_a, &rotated_b)).abs() < 1e-4, "{count}");
             assert!((dot(&a, &a) - dot(&rotated_a, &rotated_a)).abs() < 1e-4, "{count}");
         }
@@ -108,22 +113,22 @@ mod tests {
     fn the_part_in_the_direction_of_the_mean_is_removed() {
         let (a, mean) = (draw(768, 3), draw(768, 4));
         let zero = vec![0.0; 768];
-        assert!(dot(&rotate(&a, &mean).unwrap(), &rotate(&mean, &zero).unwrap()).abs() < 1e-4);
-        assert!(rotate(&mean, &mean).unwrap().iter().all(|x| x.abs() < 1e-6));
+        assert!(dot(&rotate(&a, &mean, 768).unwrap(), &rotate(&mean, &zero, 768).unwrap()).abs() < 1e-4);
+        assert!(rotate(&mean, &mean, 768).unwrap().iter().all(|x| x.abs() < 1e-6));
     }
 
     /// Computed by a program in another language, from the formulas of docs/design/search.md.
     #[test]
     fn the_rotation_is_the_published_one() {
-        let rotated = rotate(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], &[1.0; 6]).unwrap();
-        assert_eq!(rotated, [0.0, -2.0, -1.0, 3.5, 0.0, -0.5]);
+        let rotated = rotate(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], &[1.0; 6], 10).unwrap();
+        assert_eq!(rotated, [0.0, -2.0, -1.0, 3.5, 0.0, -0.5, -0.25, -1.25, 0.75, -3.0]);
     }
 
     #[test]
     fn vectors_of_any_size_stay_finite() {
         let huge = vec![f32::MAX; 5];
-        assert!(rotate(&huge, &[0.0; 5]).unwrap().iter().all(|x| x.is_finite()));
-        assert_eq!(rotate(&[], &[]), Ok(vec![]));
-        assert_eq!(rotate(&[1.0], &[1.0, 2.0]), Err(Error::Dimensions { one: 1, other: 2 }));
+        assert!(rotate(&huge, &[0.0; 5], 20).unwrap().iter().all(|x| x.is_finite()));
+        assert_eq!(rotate(&[], &[], 7), Ok(vec![]));
+        assert_eq!(rotate(&[1.0], &[1.0, 2.0], 1), Err(Error::Dimensions { one: 1, other: 2 }));
     }
 }

@@ -97,10 +97,11 @@ SELECT key, duplicate FROM clip_near_duplicates('thing', filter => 'id = 7', nei
 SELECT min(recall) > 0.8 AS good FROM clip_index_recall('thing', k => 10);
 
 -- Bits of rotated embeddings, without their part in the direction of the mean. The index of plain bits comes second.
-SELECT clip_rotate('[1,2,3,4,5,6]', '[1,1,1,1,1,1]'), clip_rotate('[1,2,3,4,5,6]', '[0,0,0,0,0,0]') <-> clip_rotate('[6,5,4,3,2,1]', '[0,0,0,0,0,0]') AS distance,
-  '[1,2,3,4,5,6]'::vector <-> '[6,5,4,3,2,1]' AS same, clip_rotate(NULL, '[1]') IS NULL AS nothing;
-SELECT clip_rotate('[1,2]', '[1,2,3]');
-DO $$ BEGIN EXECUTE format('CREATE INDEX thing_rotated ON thing USING hnsw ((binary_quantize(clip_rotate(embedding, %L::halfvec::vector))::bit(32)) bit_hamming_ops) WITH (m = 8)',
+SELECT clip_rotate('[1,2,3,4,5,6]', '[1,1,1,1,1,1]', 10), clip_rotate('[1,2,3,4,5,6]', '[0,0,0,0,0,0]', 6) <-> clip_rotate('[6,5,4,3,2,1]', '[0,0,0,0,0,0]', 6) AS distance,
+  '[1,2,3,4,5,6]'::vector <-> '[6,5,4,3,2,1]' AS same, clip_rotate(NULL, '[1]', 1) IS NULL AS nothing;
+SELECT clip_rotate('[1,2]', '[1,2,3]', 2);
+SELECT clip_rotate('[1,2]', '[1,2]', 0);
+DO $$ BEGIN EXECUTE format('CREATE INDEX thing_rotated ON thing USING hnsw ((binary_quantize(clip_rotate(embedding, %L::halfvec::vector, 64))::bit(64)) bit_hamming_ops) WITH (m = 8)',
   (SELECT avg(embedding)::halfvec FROM thing)); END $$;
 SELECT index, method, bits FROM _clip_vector_indexes('thing', 'embedding') WHERE bits IS NOT NULL;
 SELECT * FROM index_scans(clip_search_sql('thing', 3, filter => 'id > 10'));
@@ -115,15 +116,15 @@ SELECT min(recall) > 0.8 AS good FROM clip_index_recall('thing', k => 10, index 
 -- A column of another type, with a name that needs quotes, and the mean as a vector.
 CREATE TABLE halved (id int PRIMARY KEY, "the %embedding" halfvec(32));
 INSERT INTO halved SELECT id, embedding FROM thing;
-DO $$ BEGIN EXECUTE format('CREATE INDEX halved_rotated ON halved USING hnsw ((binary_quantize(clip_rotate("the %%embedding"::vector, %L))::bit(32)) bit_hamming_ops)',
+DO $$ BEGIN EXECUTE format('CREATE INDEX halved_rotated ON halved USING hnsw ((binary_quantize(clip_rotate("the %%embedding"::vector, %L, 32))::bit(32)) bit_hamming_ops)',
   (SELECT avg("the %embedding")::vector FROM halved)); END $$;
 SELECT index, bits FROM _clip_vector_indexes('halved', 'the %embedding');
 SELECT * FROM index_scans(clip_search_sql('halved', 3, target => 'the %embedding'));
 SELECT array_agg(key ORDER BY rank) FROM clip_search('halved', 'thing 7', 3, target => 'the %embedding', model => 'narrow', index => 'halved_rotated');
 -- The mean is a constant. The signs of another expression are no bits of the column.
 DROP INDEX halved_rotated;
-CREATE INDEX ON halved USING hnsw ((binary_quantize(clip_rotate("the %embedding"::vector, "the %embedding"::vector))::bit(32)) bit_hamming_ops);
-CREATE INDEX ON halved USING hnsw ((binary_quantize(clip_rotate("the %embedding"::vector, l2_normalize("the %embedding"::vector)))::bit(32)) bit_hamming_ops);
+CREATE INDEX ON halved USING hnsw ((binary_quantize(clip_rotate("the %embedding"::vector, "the %embedding"::vector, 32))::bit(32)) bit_hamming_ops);
+CREATE INDEX ON halved USING hnsw ((binary_quantize(clip_rotate("the %embedding"::vector, l2_normalize("the %embedding"::vector), 32))::bit(32)) bit_hamming_ops);
 CREATE INDEX ON halved USING hnsw ((binary_quantize("the %embedding")::bit(16)) bit_hamming_ops);
 SELECT index, dimensions, bits FROM _clip_vector_indexes('halved', 'the %embedding');
 

@@ -219,8 +219,8 @@ fn a_vector_of_another_size_than_it_claims_is_an_error() {
         |vector: &str, good: &str| format!("clip_probabilities({vector}, ARRAY[{good}])"),
         |vector: &str, good: &str| format!("clip_probabilities({good}, ARRAY[{vector}])"),
         |vector: &str, _: &str| format!("clip_blend(ARRAY[{vector}])"),
-        |vector: &str, good: &str| format!("clip_rotate({good}, {vector})"),
-        |vector: &str, good: &str| format!("clip_rotate({vector}, {good})"),
+        |vector: &str, good: &str| format!("clip_rotate({good}, {vector}, 2)"),
+        |vector: &str, good: &str| format!("clip_rotate({vector}, {good}, 2)"),
         |vector: &str, _: &str| format!("clip_classify({vector}, '{{a,b}}', model => 'emoji')"),
     ] {
         for bad in [

@@ -120,7 +120,7 @@ fn every_function_is_limited_to_the_intended_roles() {
         ("clip_classify(clip_embed_text('a', 'emoji'), '{a,b}', model => 'emoji')", May::Anyone),
         ("clip_probabilities('[1,0]', ARRAY['[0,1]']::vector[])", May::Anyone),
         ("clip_blend(ARRAY['[0,1]']::vector[])", May::Anyone),
-        ("clip_rotate('[0,1]', '[1,0]')", May::Anyone),
+        ("clip_rotate('[0,1]', '[1,0]', 2)", May::Anyone),
         ("clip_search_sql('gallery.item')", May::Anyone),
         ("clip_query('gallery.item', 'a')", May::Anyone),
         (&asked, May::Anyone),
