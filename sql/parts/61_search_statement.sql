@@ -148,7 +148,7 @@ DECLARE
 		'SELECT n.*, pg_catalog.row_number() OVER (PARTITION BY n.group_of ORDER BY n.distance) AS place, pg_catalog.min(n.distance) OVER (PARTITION BY n.group_of) AS best FROM nearest AS n'
 		') AS p WHERE p.place OPERATOR(pg_catalog.<=) %s::pg_catalog.int8) AS r WHERE r.rank OPERATOR(pg_catalog.<=) %s::pg_catalog.int8)';
 	-- The rows of the groups that "%3$s" contains.
-	of_groups CONSTANT text := E'(%1$s %2$s ANY (ARRAY(SELECT g.group_of FROM %3$s AS g)) OR %1$s IS NULL AND EXISTS (SELECT FROM %3$s AS g WHERE g.group_of IS NULL))';
+	of_groups CONSTANT text := E'(%1$s %2$s ANY (ARRAY(SELECT g.group_of FROM %3$s AS g)) OR %1$s IS NULL AND EXISTS (SELECT 1 FROM %3$s AS g WHERE g.group_of IS NULL))';
 	-- Without a limit, no number of rows shows that an index omitted some.
 	exact_if CONSTANT text := CASE WHEN per IS NOT NULL THEN '$2 IS NULL OR ' ELSE '' END || 'COALESCE(%s OPERATOR(pg_catalog.=) ANY ($3::pg_catalog.int4[]), true)';
 	skip_if CONSTANT text := '%s OPERATOR(pg_catalog.=) ANY ($4::pg_catalog.int4[])';

@@ -115,6 +115,18 @@ fn the_nearest_rows_are_those_of_one_server() {
         };
         assert_eq!(keys(&mut client, &hybrid("item")), keys(&mut client, &hybrid("alone")), "{query} {filter}");
     }
+    // Groups, and the groups of an excluded row, on a worker, too.
+    let groups = |table: &str, size: u32| {
+        format!(
+            "SELECT key FROM clip_search('{table}', 'a red apple', 5, model => 'emoji', per => 'price', per_size => {size}, exclude => '[7]') ORDER BY rank, distance, key"
+        )
+    };
+    for size in [1, 2] {
+        let exact = keys(&mut client, &groups("alone", size));
+        assert_eq!(exact.len(), 5 * size as usize);
+        assert_eq!(keys(&mut client, &groups("item", size)), exact);
+        assert_eq!(keys(&mut nodes.nodes[1].connect(), &groups("item", size)), exact);
+    }
     // Joined with the table, through a worker, and by a row of the table.
     let joined = "SELECT i.id FROM clip_search('item', 'a red apple', 10) AS s JOIN item AS i ON i.id = s.key WHERE i.body LIKE 'apple red%'";
     assert_eq!(keys(&mut client, joined).len(), 10);
