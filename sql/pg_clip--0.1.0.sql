@@ -333,13 +333,15 @@ BEGIN
 		LOOP
 			COMMIT;
 			EXIT WHEN step.finished;
-			IF pg_catalog.clock_timestamp() OPERATOR(pg_catalog.>) ends THEN
-				result := pg_catalog.json_build_object('embedded', embedded, 'failed', failed, 'finished', false);
-				RETURN;
-			END IF;
 			SELECT s.embedded, s.failed, s.finished INTO step FROM @extschema@._clip_backfill_step(shard, column_trigger, batch_size, false) AS s;
 			embedded := embedded OPERATOR(pg_catalog.+) step.embedded;
 			failed := failed OPERATOR(pg_catalog.+) step.failed;
+			-- After a batch: the first step of a large shard counts its rows, which alone can take so long.
+			IF step.embedded OPERATOR(pg_catalog.+) step.failed OPERATOR(pg_catalog.>) 0::pg_catalog.int8 AND pg_catalog.clock_timestamp() OPERATOR(pg_catalog.>) ends THEN
+				COMMIT;
+				result := pg_catalog.json_build_object('embedded', embedded, 'failed', failed, 'finished', false);
+				RETURN;
+			END IF;
 		END LOOP;
 	END LOOP;
 	result := pg_catalog.json_build_object('embedded', embedded, 'failed', failed, 'finished', true);
@@ -352,6 +354,10 @@ CREATE FUNCTION _clip_citus_backfill_step(relation regclass, target name, batch_
 	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+	IF NOT has_any_column_privilege(relation, 'UPDATE') THEN
+		RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = format('permission denied for table %s', relation),
+			DETAIL = 'Embedding the rows needs SELECT on the key and the source column, and UPDATE on the embedding column.';
+	END IF;
 	SELECT sum((a.answer::jsonb ->> 'embedded')::bigint), sum((a.answer::jsonb ->> 'failed')::bigint), bool_and((a.answer::jsonb ->> 'finished')::boolean)
 	  INTO embedded, failed, finished
 	  FROM @extschema@._clip_citus_ask(format('CALL @extschema@._clip_citus_fill(%L, %L, %s)', @extschema@._clip_citus_qualified(relation), target, batch_size)) AS a;
@@ -380,7 +386,11 @@ CREATE FUNCTION _clip_citus_status(relation regclass, target name, OUT "rows" bi
 AS $$
 DECLARE
 	is_known boolean;
+	reason text;
 BEGIN
+	IF NOT (SELECT @extschema@._clip_may_read(c.oid, c.relowner, c.relnamespace) FROM pg_class AS c WHERE c.oid = relation) THEN
+		RETURN;
+	END IF;
 	SELECT sum((s ->> 'rows')::bigint), sum((s ->> 'embedded')::bigint), sum((s ->> 'pending')::bigint), sum((s ->> 'failed')::bigint),
 	       min((s ->> 'oldest_pending')::timestamptz), sum((s ->> 'rate')::double precision), sum((s ->> 'unknown')::bigint) = 0
 	  INTO "rows", embedded, pending, failed, oldest_pending, rate, is_known
@@ -394,7 +404,8 @@ BEGIN
 		failed := NULL;
 	END IF;
 EXCEPTION WHEN connection_exception THEN
-	RAISE NOTICE USING MESSAGE = format('rows of table %s could not be counted', relation), DETAIL = sqlerrm;
+	GET STACKED DIAGNOSTICS reason = PG_EXCEPTION_DETAIL;
+	RAISE NOTICE USING MESSAGE = format('rows of table %s could not be counted', relation), DETAIL = format('%s: %s', sqlerrm, reason);
 END
 $$;
 COMMENT ON FUNCTION _clip_citus_status(regclass, name) IS 'internal: numbers of rows of all shards of a distributed table';
@@ -409,7 +420,9 @@ BEGIN
 	          FROM _clip.visible_failures AS f
 	         CROSS JOIN LATERAL @extschema@._clip_citus_shard(f.relation::oid) AS s
 	          JOIN pg_class AS t ON t.oid = s.logical
-	          JOIN pg_namespace AS n ON n.oid = t.relnamespace);
+	          JOIN pg_namespace AS n ON n.oid = t.relnamespace
+	         -- A moved shard stays for a while on its former node.
+	         WHERE @extschema@._clip_citus_embeds(f.relation::oid));
 END
 $$;
 COMMENT ON FUNCTION _clip_citus_node_failures() IS 'internal: failures of the shards of this node that the role can see';
@@ -431,6 +444,44 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION _clip_citus_failures() IS 'internal: failures of all shards that the role can see';
+
+CREATE FUNCTION _clip_citus_node_progress() RETURNS jsonb
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN (SELECT jsonb_agg(jsonb_build_object('schema', n.nspname, 'table', t.relname, 'target', r.target, 'pid', r.pid, 'kind', r.kind, 'started_at', r.started_at,
+	               'total', r.total, 'embedded', r.embedded, 'failed', r.failed, 'rate', r.rate, 'seconds_left', r.seconds_left))
+	          FROM _clip.running AS r
+	         CROSS JOIN LATERAL @extschema@._clip_citus_shard(r.relation::oid) AS s
+	          JOIN pg_class AS t ON t.oid = s.logical
+	          JOIN pg_namespace AS n ON n.oid = t.relnamespace);
+END
+$$;
+COMMENT ON FUNCTION _clip_citus_node_progress() IS 'internal: what this node embeds now, of shards that the role can see';
+
+CREATE FUNCTION _clip_citus_progress() RETURNS TABLE (relation regclass, target name, pid bigint, kind text, started_at timestamptz, total bigint, embedded bigint,
+	failed bigint, rate double precision, seconds_left double precision)
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	reason text;
+BEGIN
+	IF NOT @extschema@._clip_has_citus() OR NOT EXISTS (SELECT FROM _clip.columns AS c WHERE @extschema@._clip_citus_kind(c.relation) = 'distributed') THEN
+		RETURN;
+	END IF;
+	RETURN QUERY
+	SELECT to_regclass(format('%I.%I', r ->> 'schema', r ->> 'table')), (r ->> 'target')::name, (r ->> 'pid')::bigint, r ->> 'kind', (r ->> 'started_at')::timestamptz,
+	       (r ->> 'total')::bigint, (r ->> 'embedded')::bigint, (r ->> 'failed')::bigint, (r ->> 'rate')::double precision, (r ->> 'seconds_left')::double precision
+	  FROM @extschema@._clip_citus_ask('SELECT @extschema@._clip_citus_node_progress()'::text) AS a
+	 CROSS JOIN LATERAL jsonb_array_elements(a.answer::jsonb) AS r;
+EXCEPTION WHEN connection_exception THEN
+	GET STACKED DIAGNOSTICS reason = PG_EXCEPTION_DETAIL;
+	RAISE NOTICE USING MESSAGE = 'the progress on the nodes of Citus could not be read', DETAIL = format('%s: %s', sqlerrm, reason);
+END
+$$;
+COMMENT ON FUNCTION _clip_citus_progress() IS 'internal: what all nodes embed now, of shards that the role can see';
 
 CREATE FUNCTION _clip_citus_node_retry(relation regclass, target name) RETURNS bigint
 	LANGUAGE plpgsql VOLATILE
@@ -2523,8 +2574,8 @@ COMMENT ON COLUMN clip_auto_embed_status.rate IS 'rows per second that workers a
 COMMENT ON COLUMN clip_auto_embed_status.seconds_left IS 'estimated time in seconds until no row is pending, at the current rate';
 COMMENT ON COLUMN clip_auto_embed_status.on_vector IS 'embeddings that a statement writes: replace or keep; NULL if the embeddings were registered by clip_adopt';
 
-CREATE VIEW @extschema@.clip_progress AS
-SELECT c.relation::pg_catalog.text AS relation, c.target::pg_catalog.text AS target, a.pid::pg_catalog.int8 AS pid, a.kind, a.started_at, a.total, a.embedded, a.failed,
+CREATE VIEW _clip.running AS
+SELECT c.relation, c.target, a.pid::pg_catalog.int8 AS pid, a.kind, a.started_at, a.total, a.embedded, a.failed,
        r.rate,
        CASE WHEN a.total OPERATOR(pg_catalog.>) 0::pg_catalog.int8 AND r.rate OPERATOR(pg_catalog.>) 0::pg_catalog.float8 THEN
             greatest(0::pg_catalog.int8, a.total OPERATOR(pg_catalog.-) a.embedded OPERATOR(pg_catalog.-) a.failed)::pg_catalog.float8 OPERATOR(pg_catalog./) r.rate END AS seconds_left
@@ -2535,10 +2586,15 @@ SELECT c.relation::pg_catalog.text AS relation, c.target::pg_catalog.text AS tar
  -- A process that embeds is in a transaction. The entry of a killed process remains in the table.
  WHERE a.pid OPERATOR(pg_catalog.<>) 0 AND EXISTS (SELECT FROM pg_catalog.pg_locks AS l
        WHERE l.pid OPERATOR(pg_catalog.=) a.pid AND l.locktype OPERATOR(pg_catalog.=) 'virtualxid' AND l.granted);
+COMMENT ON VIEW _clip.running IS 'internal: backfills and workers of this server that are running now';
+
+CREATE VIEW @extschema@.clip_progress AS
+SELECT r.relation::pg_catalog.text AS relation, r.target::pg_catalog.text AS target, r.pid, r.kind, r.started_at, r.total, r.embedded, r.failed, r.rate, r.seconds_left
+  FROM (SELECT * FROM _clip.running UNION ALL SELECT * FROM @extschema@._clip_citus_progress()) AS r;
 COMMENT ON VIEW clip_progress IS 'backfills and workers that are running now';
 COMMENT ON COLUMN clip_progress.relation IS 'the table, with its schema if that is not in the search_path';
 COMMENT ON COLUMN clip_progress.target IS 'the embedding column';
-COMMENT ON COLUMN clip_progress.pid IS 'process ID';
+COMMENT ON COLUMN clip_progress.pid IS 'process ID on the server that embeds';
 COMMENT ON COLUMN clip_progress.kind IS 'backfill or worker';
 COMMENT ON COLUMN clip_progress.started_at IS 'time of its start';
 COMMENT ON COLUMN clip_progress.total IS 'number of pending rows at that time; NULL for a worker';
@@ -3589,6 +3645,9 @@ DECLARE
 	recalls real[] := '{}';
 	times real[] := '{}';
 	asked refcursor;
+	-- The settings of this function, which the nodes of a distributed table need, too.
+	settings CONSTANT text[] := ARRAY['enable_seqscan', 'jit', 'hnsw.iterative_scan', 'hnsw.ef_search'];
+	is_distributed CONSTANT boolean := COALESCE(@extschema@._clip_citus_kind(relation) = 'distributed', false);
 BEGIN
 	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, NULL::pg_catalog.text, '$1'::pg_catalog.text, index);
 	PERFORM @extschema@._clip_require_number('k'::pg_catalog.text, k, 1);
@@ -3617,6 +3676,9 @@ BEGIN
 		OPEN asked NO SCROLL FOR EXECUTE format('SELECT %1$s.%2$I::%6$I.vector AS vector, %1$s.tableoid AS t, %1$s.ctid AS c FROM %3$s WHERE %4$s ORDER BY random() LIMIT %5$s',
 			parts.alias, target, drawn.source, parts.present, sample, @extschema@._clip_vector_schema());
 	END IF;
+	IF is_distributed THEN
+		PERFORM @extschema@._clip_citus_set(settings, ARRAY(SELECT current_setting(s) FROM unnest(settings) WITH ORDINALITY AS o (s, i) ORDER BY i));
+	END IF;
 	LOOP
 		FETCH asked INTO searched_by;
 		EXIT WHEN NOT FOUND OR clock_timestamp() > begun + time_limit;
@@ -3624,9 +3686,15 @@ BEGIN
 		CONTINUE WHEN best IS NULL;
 		-- An unmeasured search reads the pages from disk, so that the measured ones find them in memory.
 		PERFORM set_config('hnsw.ef_search', (SELECT max(b) FROM unnest(ef_search) AS b)::text, true);
+		IF is_distributed THEN
+			PERFORM @extschema@._clip_citus_set(ARRAY['hnsw.ef_search'], ARRAY[current_setting('hnsw.ef_search')]);
+		END IF;
 		EXECUTE by_index INTO hits USING searched_by.vector, searched_by.t, searched_by.c;
 		FOREACH breadth IN ARRAY ef_search LOOP
 			PERFORM set_config('hnsw.ef_search', breadth::text, true);
+			IF is_distributed THEN
+				PERFORM @extschema@._clip_citus_set(ARRAY['hnsw.ef_search'], ARRAY[breadth::text]);
+			END IF;
 			started := clock_timestamp();
 			EXECUTE by_index INTO hits USING searched_by.vector, searched_by.t, searched_by.c;
 			times := times || (extract(epoch FROM clock_timestamp() - started) * 1000)::real;
@@ -3636,6 +3704,9 @@ BEGIN
 		END LOOP;
 	END LOOP;
 	CLOSE asked;
+	IF is_distributed THEN
+		PERFORM @extschema@._clip_citus_set(settings, array_fill(NULL::text, ARRAY[cardinality(settings)]));
+	END IF;
 	RETURN QUERY SELECT m.breadth, avg(m.recall)::real, percentile_cont(0.5) WITHIN GROUP (ORDER BY m.ms)::real, count(*)::integer
 	  FROM unnest(breadths, recalls, times) AS m (breadth, recall, ms) GROUP BY m.breadth ORDER BY m.breadth;
 END
@@ -3660,7 +3731,7 @@ COMMENT ON FUNCTION clip_diagnose() IS 'versions, limits and settings, to paste 
 
 GRANT SELECT ON @extschema@.clip_models, @extschema@.clip_loaded_models, @extschema@.clip_failures, @extschema@.clip_auto_embed_status,
 	@extschema@.clip_progress TO PUBLIC;
-GRANT SELECT ON _clip.columns, _clip.work_done, _clip.failed, _clip.visible_failures TO PUBLIC;
+GRANT SELECT ON _clip.columns, _clip.work_done, _clip.running, _clip.failed, _clip.visible_failures TO PUBLIC;
 
 -- All roles can name the tables in this schema. Only the owner of the database can read them, to dump the database, because
 -- they contain keys of tables that other roles may not be able to read.

@@ -201,13 +201,15 @@ BEGIN
 		LOOP
 			COMMIT;
 			EXIT WHEN step.finished;
-			IF pg_catalog.clock_timestamp() OPERATOR(pg_catalog.>) ends THEN
-				result := pg_catalog.json_build_object('embedded', embedded, 'failed', failed, 'finished', false);
-				RETURN;
-			END IF;
 			SELECT s.embedded, s.failed, s.finished INTO step FROM @extschema@._clip_backfill_step(shard, column_trigger, batch_size, false) AS s;
 			embedded := embedded OPERATOR(pg_catalog.+) step.embedded;
 			failed := failed OPERATOR(pg_catalog.+) step.failed;
+			-- After a batch: the first step of a large shard counts its rows, which alone can take so long.
+			IF step.embedded OPERATOR(pg_catalog.+) step.failed OPERATOR(pg_catalog.>) 0::pg_catalog.int8 AND pg_catalog.clock_timestamp() OPERATOR(pg_catalog.>) ends THEN
+				COMMIT;
+				result := pg_catalog.json_build_object('embedded', embedded, 'failed', failed, 'finished', false);
+				RETURN;
+			END IF;
 		END LOOP;
 	END LOOP;
 	result := pg_catalog.json_build_object('embedded', embedded, 'failed', failed, 'finished', true);
@@ -220,6 +222,10 @@ CREATE FUNCTION _clip_citus_backfill_step(relation regclass, target name, batch_
 	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+	IF NOT has_any_column_privilege(relation, 'UPDATE') THEN
+		RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = format('permission denied for table %s', relation),
+			DETAIL = 'Embedding the rows needs SELECT on the key and the source column, and UPDATE on the embedding column.';
+	END IF;
 	SELECT sum((a.answer::jsonb ->> 'embedded')::bigint), sum((a.answer::jsonb ->> 'failed')::bigint), bool_and((a.answer::jsonb ->> 'finished')::boolean)
 	  INTO embedded, failed, finished
 	  FROM @extschema@._clip_citus_ask(format('CALL @extschema@._clip_citus_fill(%L, %L, %s)', @extschema@._clip_citus_qualified(relation), target, batch_size)) AS a;
@@ -248,7 +254,11 @@ CREATE FUNCTION _clip_citus_status(relation regclass, target name, OUT "rows" bi
 AS $$
 DECLARE
 	is_known boolean;
+	reason text;
 BEGIN
+	IF NOT (SELECT @extschema@._clip_may_read(c.oid, c.relowner, c.relnamespace) FROM pg_class AS c WHERE c.oid = relation) THEN
+		RETURN;
+	END IF;
 	SELECT sum((s ->> 'rows')::bigint), sum((s ->> 'embedded')::bigint), sum((s ->> 'pending')::bigint), sum((s ->> 'failed')::bigint),
 	       min((s ->> 'oldest_pending')::timestamptz), sum((s ->> 'rate')::double precision), sum((s ->> 'unknown')::bigint) = 0
 	  INTO "rows", embedded, pending, failed, oldest_pending, rate, is_known
@@ -262,7 +272,8 @@ BEGIN
 		failed := NULL;
 	END IF;
 EXCEPTION WHEN connection_exception THEN
-	RAISE NOTICE USING MESSAGE = format('rows of table %s could not be counted', relation), DETAIL = sqlerrm;
+	GET STACKED DIAGNOSTICS reason = PG_EXCEPTION_DETAIL;
+	RAISE NOTICE USING MESSAGE = format('rows of table %s could not be counted', relation), DETAIL = format('%s: %s', sqlerrm, reason);
 END
 $$;
 COMMENT ON FUNCTION _clip_citus_status(regclass, name) IS 'internal: numbers of rows of all shards of a distributed table';
@@ -277,7 +288,9 @@ BEGIN
 	          FROM _clip.visible_failures AS f
 	         CROSS JOIN LATERAL @extschema@._clip_citus_shard(f.relation::oid) AS s
 	          JOIN pg_class AS t ON t.oid = s.logical
-	          JOIN pg_namespace AS n ON n.oid = t.relnamespace);
+	          JOIN pg_namespace AS n ON n.oid = t.relnamespace
+	         -- A moved shard stays for a while on its former node.
+	         WHERE @extschema@._clip_citus_embeds(f.relation::oid));
 END
 $$;
 COMMENT ON FUNCTION _clip_citus_node_failures() IS 'internal: failures of the shards of this node that the role can see';
@@ -299,6 +312,44 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION _clip_citus_failures() IS 'internal: failures of all shards that the role can see';
+
+CREATE FUNCTION _clip_citus_node_progress() RETURNS jsonb
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN (SELECT jsonb_agg(jsonb_build_object('schema', n.nspname, 'table', t.relname, 'target', r.target, 'pid', r.pid, 'kind', r.kind, 'started_at', r.started_at,
+	               'total', r.total, 'embedded', r.embedded, 'failed', r.failed, 'rate', r.rate, 'seconds_left', r.seconds_left))
+	          FROM _clip.running AS r
+	         CROSS JOIN LATERAL @extschema@._clip_citus_shard(r.relation::oid) AS s
+	          JOIN pg_class AS t ON t.oid = s.logical
+	          JOIN pg_namespace AS n ON n.oid = t.relnamespace);
+END
+$$;
+COMMENT ON FUNCTION _clip_citus_node_progress() IS 'internal: what this node embeds now, of shards that the role can see';
+
+CREATE FUNCTION _clip_citus_progress() RETURNS TABLE (relation regclass, target name, pid bigint, kind text, started_at timestamptz, total bigint, embedded bigint,
+	failed bigint, rate double precision, seconds_left double precision)
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	reason text;
+BEGIN
+	IF NOT @extschema@._clip_has_citus() OR NOT EXISTS (SELECT FROM _clip.columns AS c WHERE @extschema@._clip_citus_kind(c.relation) = 'distributed') THEN
+		RETURN;
+	END IF;
+	RETURN QUERY
+	SELECT to_regclass(format('%I.%I', r ->> 'schema', r ->> 'table')), (r ->> 'target')::name, (r ->> 'pid')::bigint, r ->> 'kind', (r ->> 'started_at')::timestamptz,
+	       (r ->> 'total')::bigint, (r ->> 'embedded')::bigint, (r ->> 'failed')::bigint, (r ->> 'rate')::double precision, (r ->> 'seconds_left')::double precision
+	  FROM @extschema@._clip_citus_ask('SELECT @extschema@._clip_citus_node_progress()'::text) AS a
+	 CROSS JOIN LATERAL jsonb_array_elements(a.answer::jsonb) AS r;
+EXCEPTION WHEN connection_exception THEN
+	GET STACKED DIAGNOSTICS reason = PG_EXCEPTION_DETAIL;
+	RAISE NOTICE USING MESSAGE = 'the progress on the nodes of Citus could not be read', DETAIL = format('%s: %s', sqlerrm, reason);
+END
+$$;
+COMMENT ON FUNCTION _clip_citus_progress() IS 'internal: what all nodes embed now, of shards that the role can see';
 
 CREATE FUNCTION _clip_citus_node_retry(relation regclass, target name) RETURNS bigint
 	LANGUAGE plpgsql VOLATILE

@@ -97,8 +97,8 @@ COMMENT ON COLUMN clip_auto_embed_status.rate IS 'rows per second that workers a
 COMMENT ON COLUMN clip_auto_embed_status.seconds_left IS 'estimated time in seconds until no row is pending, at the current rate';
 COMMENT ON COLUMN clip_auto_embed_status.on_vector IS 'embeddings that a statement writes: replace or keep; NULL if the embeddings were registered by clip_adopt';
 
-CREATE VIEW @extschema@.clip_progress AS
-SELECT c.relation::pg_catalog.text AS relation, c.target::pg_catalog.text AS target, a.pid::pg_catalog.int8 AS pid, a.kind, a.started_at, a.total, a.embedded, a.failed,
+CREATE VIEW _clip.running AS
+SELECT c.relation, c.target, a.pid::pg_catalog.int8 AS pid, a.kind, a.started_at, a.total, a.embedded, a.failed,
        r.rate,
        CASE WHEN a.total OPERATOR(pg_catalog.>) 0::pg_catalog.int8 AND r.rate OPERATOR(pg_catalog.>) 0::pg_catalog.float8 THEN
             greatest(0::pg_catalog.int8, a.total OPERATOR(pg_catalog.-) a.embedded OPERATOR(pg_catalog.-) a.failed)::pg_catalog.float8 OPERATOR(pg_catalog./) r.rate END AS seconds_left
@@ -109,10 +109,15 @@ SELECT c.relation::pg_catalog.text AS relation, c.target::pg_catalog.text AS tar
  -- A process that embeds is in a transaction. The entry of a killed process remains in the table.
  WHERE a.pid OPERATOR(pg_catalog.<>) 0 AND EXISTS (SELECT FROM pg_catalog.pg_locks AS l
        WHERE l.pid OPERATOR(pg_catalog.=) a.pid AND l.locktype OPERATOR(pg_catalog.=) 'virtualxid' AND l.granted);
+COMMENT ON VIEW _clip.running IS 'internal: backfills and workers of this server that are running now';
+
+CREATE VIEW @extschema@.clip_progress AS
+SELECT r.relation::pg_catalog.text AS relation, r.target::pg_catalog.text AS target, r.pid, r.kind, r.started_at, r.total, r.embedded, r.failed, r.rate, r.seconds_left
+  FROM (SELECT * FROM _clip.running UNION ALL SELECT * FROM @extschema@._clip_citus_progress()) AS r;
 COMMENT ON VIEW clip_progress IS 'backfills and workers that are running now';
 COMMENT ON COLUMN clip_progress.relation IS 'the table, with its schema if that is not in the search_path';
 COMMENT ON COLUMN clip_progress.target IS 'the embedding column';
-COMMENT ON COLUMN clip_progress.pid IS 'process ID';
+COMMENT ON COLUMN clip_progress.pid IS 'process ID on the server that embeds';
 COMMENT ON COLUMN clip_progress.kind IS 'backfill or worker';
 COMMENT ON COLUMN clip_progress.started_at IS 'time of its start';
 COMMENT ON COLUMN clip_progress.total IS 'number of pending rows at that time; NULL for a worker';

@@ -33,6 +33,9 @@ DECLARE
 	recalls real[] := '{}';
 	times real[] := '{}';
 	asked refcursor;
+	-- The settings of this function, which the nodes of a distributed table need, too.
+	settings CONSTANT text[] := ARRAY['enable_seqscan', 'jit', 'hnsw.iterative_scan', 'hnsw.ef_search'];
+	is_distributed CONSTANT boolean := COALESCE(@extschema@._clip_citus_kind(relation) = 'distributed', false);
 BEGIN
 	SELECT * INTO parts FROM @extschema@._clip_searched(relation, target, NULL::pg_catalog.text, '$1'::pg_catalog.text, index);
 	PERFORM @extschema@._clip_require_number('k'::pg_catalog.text, k, 1);
@@ -61,6 +64,9 @@ BEGIN
 		OPEN asked NO SCROLL FOR EXECUTE format('SELECT %1$s.%2$I::%6$I.vector AS vector, %1$s.tableoid AS t, %1$s.ctid AS c FROM %3$s WHERE %4$s ORDER BY random() LIMIT %5$s',
 			parts.alias, target, drawn.source, parts.present, sample, @extschema@._clip_vector_schema());
 	END IF;
+	IF is_distributed THEN
+		PERFORM @extschema@._clip_citus_set(settings, ARRAY(SELECT current_setting(s) FROM unnest(settings) WITH ORDINALITY AS o (s, i) ORDER BY i));
+	END IF;
 	LOOP
 		FETCH asked INTO searched_by;
 		EXIT WHEN NOT FOUND OR clock_timestamp() > begun + time_limit;
@@ -68,9 +74,15 @@ BEGIN
 		CONTINUE WHEN best IS NULL;
 		-- An unmeasured search reads the pages from disk, so that the measured ones find them in memory.
 		PERFORM set_config('hnsw.ef_search', (SELECT max(b) FROM unnest(ef_search) AS b)::text, true);
+		IF is_distributed THEN
+			PERFORM @extschema@._clip_citus_set(ARRAY['hnsw.ef_search'], ARRAY[current_setting('hnsw.ef_search')]);
+		END IF;
 		EXECUTE by_index INTO hits USING searched_by.vector, searched_by.t, searched_by.c;
 		FOREACH breadth IN ARRAY ef_search LOOP
 			PERFORM set_config('hnsw.ef_search', breadth::text, true);
+			IF is_distributed THEN
+				PERFORM @extschema@._clip_citus_set(ARRAY['hnsw.ef_search'], ARRAY[breadth::text]);
+			END IF;
 			started := clock_timestamp();
 			EXECUTE by_index INTO hits USING searched_by.vector, searched_by.t, searched_by.c;
 			times := times || (extract(epoch FROM clock_timestamp() - started) * 1000)::real;
@@ -80,6 +92,9 @@ BEGIN
 		END LOOP;
 	END LOOP;
 	CLOSE asked;
+	IF is_distributed THEN
+		PERFORM @extschema@._clip_citus_set(settings, array_fill(NULL::text, ARRAY[cardinality(settings)]));
+	END IF;
 	RETURN QUERY SELECT m.breadth, avg(m.recall)::real, percentile_cont(0.5) WITHIN GROUP (ORDER BY m.ms)::real, count(*)::integer
 	  FROM unnest(breadths, recalls, times) AS m (breadth, recall, ms) GROUP BY m.breadth ORDER BY m.breadth;
 END

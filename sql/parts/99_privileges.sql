@@ -2,7 +2,7 @@
 
 GRANT SELECT ON @extschema@.clip_models, @extschema@.clip_loaded_models, @extschema@.clip_failures, @extschema@.clip_auto_embed_status,
 	@extschema@.clip_progress TO PUBLIC;
-GRANT SELECT ON _clip.columns, _clip.work_done, _clip.failed, _clip.visible_failures TO PUBLIC;
+GRANT SELECT ON _clip.columns, _clip.work_done, _clip.running, _clip.failed, _clip.visible_failures TO PUBLIC;
 
 -- All roles can name the tables in this schema. Only the owner of the database can read them, to dump the database, because
 -- they contain keys of tables that other roles may not be able to read.

@@ -150,6 +150,49 @@ fn rows_are_embedded_when_they_are_written() {
 }
 
 #[test]
+fn roles_hear_only_of_tables_that_they_can_read() {
+    let nodes = Nodes::start();
+    let mut client = nodes.coordinator();
+    nodes.create_role("bob");
+    run_each(
+        &mut client,
+        &[
+            "CREATE SCHEMA hidden",
+            "CREATE TABLE hidden.item (id bigint PRIMARY KEY, body text)",
+            "SELECT create_distributed_table('hidden.item', 'id')",
+            "SELECT clip_auto_embed('hidden.item', 'body')",
+            "CREATE TABLE item (id bigint PRIMARY KEY, body text)",
+            "SELECT create_distributed_table('item', 'id')",
+            "SELECT clip_auto_embed('item', 'body')",
+            "GRANT SELECT ON item TO bob",
+        ],
+    );
+    let (mut bob, heard) = nodes.nodes[0].listen("bob");
+    let known = "SELECT count(*) FROM clip_auto_embed_status WHERE rows IS NOT NULL";
+    assert_eq!(count(&mut bob, known), 1);
+    assert_eq!(e2e::drain(&heard), Vec::<String>::new());
+    assert_eq!(code(&mut bob, "CALL clip_backfill('item')"), Some(SqlState::INSUFFICIENT_PRIVILEGE));
+    // A session sees the backfills of all nodes.
+    run_each(
+        &mut client,
+        &[
+            "SET citus.enable_unsafe_triggers = on",
+            "ALTER TABLE item DISABLE TRIGGER zz_clip_embedding",
+            "INSERT INTO item SELECT i, repeat('a red apple ', 9) || i FROM generate_series(1, 6000) AS i",
+            "ALTER TABLE item ENABLE TRIGGER zz_clip_embedding",
+        ],
+    );
+    let backfill = std::thread::spawn(move || client.batch_execute("CALL clip_backfill('item')").unwrap());
+    wait_until(
+        &mut bob,
+        "SELECT count(*) = 2 AND bool_and(relation = 'item' AND kind = 'backfill' AND total > 0) FROM clip_progress",
+    );
+    backfill.join().unwrap();
+    assert_eq!(count(&mut bob, "SELECT count(*) FROM clip_progress"), 0);
+    assert_eq!(count(&mut bob, "SELECT pending FROM clip_auto_embed_status WHERE rows IS NOT NULL"), 0);
+}
+
+#[test]
 fn a_reference_table_is_equal_on_all_nodes() {
     let nodes = Nodes::start();
     let mut client = nodes.coordinator();

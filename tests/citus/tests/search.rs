@@ -64,6 +64,42 @@ fn settings_of_a_search_reach_the_shards() {
 }
 
 #[test]
+fn the_recall_is_measured_on_the_shards() {
+    let nodes = Nodes::start();
+    let mut client = nodes.coordinator();
+    run_each(
+        &mut client,
+        &[
+            "CREATE TABLE point (id bigint PRIMARY KEY, embedding vector(64))",
+            "SELECT create_distributed_table('point', 'id')",
+            "SELECT setseed(0.5)",
+            "INSERT INTO point SELECT i, (SELECT array_agg(random() - 0.5) FROM generate_series(1, 64) AS g WHERE i > 0)::vector FROM generate_series(1, 8000) AS i",
+            "CREATE INDEX ON point USING hnsw (embedding vector_cosine_ops)",
+            "ANALYZE point",
+        ],
+    );
+    for node in [0, 1] {
+        let mut client = nodes.nodes[node].connect();
+        run_each(&mut client, &["BEGIN"]);
+        let query = "SELECT ef_search, recall::float8, queries FROM clip_index_recall('point', sample => 20, ef_search => '{1,400}') ORDER BY 1";
+        let rows = client.query(query, &[]).unwrap();
+        let [narrow, broad] = [0, 1].map(|row: usize| rows[row].get::<_, f64>(1));
+        assert_eq!(rows[1].get::<_, i32>(2), 20);
+        assert!(broad > 0.95 && narrow < broad - 0.05, "node {node}: {narrow} {broad}");
+        // The settings of the measurement end with it.
+        let breadth = "SELECT DISTINCT current_setting('hnsw.ef_search')::bigint FROM point";
+        assert_eq!(keys(&mut client, breadth), [40]);
+        assert_eq!(
+            count(
+                &mut client,
+                "SELECT count(DISTINCT current_setting('enable_seqscan')) FROM point WHERE current_setting('enable_seqscan') = 'on'"
+            ),
+            1
+        );
+    }
+}
+
+#[test]
 fn the_nearest_rows_are_those_of_one_server() {
     let nodes = Nodes::start();
     let mut client = nodes.coordinator();
