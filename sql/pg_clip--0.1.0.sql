@@ -218,6 +218,44 @@ END
 $$;
 COMMENT ON FUNCTION _clip_citus_embeds(oid) IS 'internal: true if the worker of this node embeds the rows of a table';
 
+-- The coordinator checks and changes a table, and Citus repeats the statement on the other nodes and on the shards. A shard of the
+-- coordinator counts, too.
+CREATE FUNCTION _clip_citus_repeats(relation regclass) RETURNS boolean
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF @extschema@._clip_citus_kind(relation) IS NOT NULL THEN
+		RETURN (SELECT g.groupid <> 0 FROM pg_catalog.pg_dist_local_group AS g);
+	END IF;
+	RETURN EXISTS (SELECT FROM @extschema@._clip_citus_shard(relation::oid) AS s WHERE s.shard IS NOT NULL);
+END
+$$;
+COMMENT ON FUNCTION _clip_citus_repeats(regclass) IS 'internal: true if a statement on a table repeats one of the coordinator of Citus';
+
+-- Citus drops the trigger of a shard by the name of the table's trigger with the number of the shard.
+CREATE FUNCTION _clip_citus_trigger_name(relation regclass, name name) RETURNS name
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT COALESCE(name || '_' || s.shard, name::text)::name FROM @extschema@._clip_citus_shard(relation::oid) AS s
+$$;
+COMMENT ON FUNCTION _clip_citus_trigger_name(regclass, name) IS 'internal: the name of a trigger on a table or on a shard';
+
+CREATE FUNCTION _clip_citus_here(relation regclass, statements text[]) RETURNS text[]
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF statements IS NULL OR statements = '{}' OR @extschema@._clip_citus_kind(relation) IS NULL THEN
+		RETURN statements;
+	END IF;
+	RETURN 'SET LOCAL citus.enable_ddl_propagation = off'::text || statements
+		|| format('SET LOCAL citus.enable_ddl_propagation = %s', current_setting('citus.enable_ddl_propagation'));
+END
+$$;
+COMMENT ON FUNCTION _clip_citus_here(regclass, text[]) IS 'internal: statements that Citus does not send to other nodes';
+
 CREATE FUNCTION _clip_citus_qualified(relation regclass) RETURNS text
 	LANGUAGE sql STABLE
 	SET search_path = pg_catalog, pg_temp
@@ -488,7 +526,9 @@ CREATE FUNCTION _clip_citus_node_retry(relation regclass, target name) RETURNS b
 	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	RETURN (SELECT COALESCE(sum(@extschema@.clip_retry(s, target)), 0) FROM @extschema@._clip_citus_shards(relation) AS s);
+	-- A column that the transaction of the caller has just added does not exist here yet.
+	RETURN (SELECT COALESCE(sum(@extschema@.clip_retry(s, target)), 0) FROM @extschema@._clip_citus_shards(relation) AS s
+	         WHERE EXISTS (SELECT FROM _clip.columns AS c WHERE c.relation = s AND c.target = _clip_citus_node_retry.target));
 END
 $$;
 COMMENT ON FUNCTION _clip_citus_node_retry(regclass, name) IS 'internal: clear the failures of the shards of this node';
@@ -499,7 +539,7 @@ CREATE FUNCTION _clip_citus_retry(relation regclass, target name) RETURNS bigint
 AS $$
 BEGIN
 	RETURN (SELECT sum(a.answer::bigint) FROM @extschema@._clip_citus_ask(
-		format('SELECT @extschema@._clip_citus_node_retry(%L, %L)', @extschema@._clip_citus_qualified(relation), target)) AS a);
+		format('SELECT @extschema@._clip_citus_node_retry(pg_catalog.to_regclass(%L), %L)', @extschema@._clip_citus_qualified(relation), target)) AS a);
 END
 $$;
 COMMENT ON FUNCTION _clip_citus_retry(regclass, name) IS 'internal: clear the failures of a distributed table on all nodes';
@@ -1557,6 +1597,7 @@ BEGIN
 	IF NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = root AND t.tgfoid = '@extschema@.clip_auto_embed_row()'::regprocedure)
 	   -- PostgreSQL rejects these itself.
 	   OR NOT (SELECT bool_and(pg_has_role(role, c.relowner, 'USAGE') AND c.relkind IN ('r', 'p', 'f') AND (NOT c.relispartition OR c.oid = parent)) FROM pg_class AS c WHERE c.oid IN (parent, partition))
+	   OR @extschema@._clip_citus_repeats(parent)
 	THEN
 		RETURN;
 	END IF;
@@ -1567,10 +1608,23 @@ BEGIN
 	END IF;
 	FOR col IN SELECT c.* FROM _clip.columns AS c WHERE c.relation = root LOOP
 		CONTINUE WHEN NOT EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = partition AND a.attname = col.target AND a.attnum > 0 AND NOT a.attisdropped);
+		IF @extschema@._clip_citus_kind(partition) IS NOT NULL THEN
+			-- Citus does not run queries on a distributed table inside an ALTER TABLE. clip_auto_embed has checked the embeddings.
+			IF NOT EXISTS (SELECT FROM _clip.columns AS c WHERE c.relation = partition AND c.target = col.target AND c.digest = col.digest
+				AND (col.source IS NULL OR c.source = col.source))
+			THEN
+				RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+					MESSAGE = format('column "%s" of table %s can have embeddings of another model', col.target, partition),
+					DETAIL = format('Table %s has embeddings of model "%s". Citus cannot read a table while it becomes a partition.', root, col.model),
+					HINT = CASE WHEN col.source IS NULL THEN format('Register its embeddings first: SELECT clip_adopt(%L, %L, %L).', partition, col.target, col.model)
+						ELSE format('Embed the table first: SELECT clip_auto_embed(%L, %L, %L, %L, %L).', partition, col.source, col.target, col.model, col.mode) END;
+			END IF;
+			CONTINUE WHEN col.source IS NULL;
+		END IF;
 		statements := @extschema@._clip_require_matching(partition, col);
 		-- Where only the model of a column is recorded, a partition may maintain its embeddings.
 		IF col.source IS NOT NULL THEN
-			PERFORM @extschema@._clip_execute(statements, false);
+			PERFORM @extschema@._clip_execute(@extschema@._clip_citus_allowing(partition, statements), false);
 		END IF;
 	END LOOP;
 	-- The copies of the root table's triggers need their names.
@@ -1599,11 +1653,12 @@ BEGIN
 	END IF;
 	FOR col IN SELECT c.* FROM _clip.columns AS c WHERE c.relation = COALESCE(pg_partition_root(parent), parent) LOOP
 		CONTINUE WHEN col.source IS NULL AND EXISTS (SELECT FROM _clip.columns AS c WHERE c.relation = partition AND c.target = col.target);
-		PERFORM @extschema@._clip_execute(@extschema@._clip_drop_triggers(partition, c.trigger_name), false)
+		PERFORM @extschema@._clip_execute(@extschema@._clip_citus_here(partition, @extschema@._clip_drop_triggers(partition, c.trigger_name)), false)
 		   FROM _clip.columns AS c WHERE c.relation = partition AND c.target = col.target;
 		col.relation := partition;
-		col.trigger_name := @extschema@._clip_free_name(partition, col.target);
-		PERFORM @extschema@._clip_execute(CASE WHEN col.source IS NULL THEN @extschema@._clip_stamp(col) ELSE @extschema@._clip_create_triggers(col) END, false);
+		col.trigger_name := @extschema@._clip_citus_trigger_name(partition, @extschema@._clip_free_name(partition, col.target));
+		PERFORM @extschema@._clip_execute(@extschema@._clip_citus_here(partition,
+			CASE WHEN col.source IS NULL THEN @extschema@._clip_stamp(col) ELSE @extschema@._clip_create_triggers(col) END), false);
 	END LOOP;
 	PERFORM @extschema@._clip_settle(partition);
 END
@@ -1639,15 +1694,19 @@ BEGIN
 	LOOP
 		owner := col.owner;
 		IF col.source = ANY (computed_names) THEN
+			-- Inside an ALTER TABLE, Citus does not run the query that checks that no embedding is left.
+			PERFORM @extschema@._clip_citus_reject(col.relation, 'ALTER COLUMN TYPE with USING of a source column'::text,
+				format('Stop maintaining the column with clip_auto_embed_drop, and call clip_auto_embed after the change and after: UPDATE %s SET %I = NULL.', col.relation, col.target));
 			statement := format('UPDATE %s AS t SET %I = NULL WHERE t.%I IS NOT NULL', col.rows_of, col.target, col.target);
 			is_left := format('SELECT EXISTS (SELECT FROM %s AS t WHERE t.%I IS NOT NULL)', col.rows_of, col.target);
 			RETURN NEXT;
 		END IF;
-		RETURN QUERY SELECT s, col.owner, NULL FROM unnest(CASE WHEN col.source IS NULL THEN @extschema@._clip_stamp(col) ELSE @extschema@._clip_create_triggers(col) END) AS s;
+		RETURN QUERY SELECT s, col.owner, NULL FROM unnest(@extschema@._clip_citus_allowing(col.relation,
+			CASE WHEN col.source IS NULL THEN @extschema@._clip_stamp(col) ELSE @extschema@._clip_create_triggers(col) END)) AS s;
 		statement := format('SELECT @extschema@._clip_require_types(%L::pg_catalog.regclass, %L::pg_catalog.name, %L::pg_catalog.name)', col.relation, col.trigger_name, col.target);
 		is_left := NULL;
 		RETURN NEXT;
-		PERFORM @extschema@._clip_execute(@extschema@._clip_drop_triggers(col.relation, col.trigger_name), false);
+		PERFORM @extschema@._clip_execute(@extschema@._clip_citus_allowing(col.relation, @extschema@._clip_drop_triggers(col.relation, col.trigger_name)), false);
 	END LOOP;
 END
 $$;
@@ -2145,6 +2204,8 @@ BEGIN
 	PERFORM @extschema@._clip_require_owner(relation);
 	IF @extschema@._clip_citus_kind(relation) = 'distributed' THEN
 		RETURN @extschema@._clip_citus_retry(relation, target);
+	ELSIF @extschema@._clip_citus_repeats(relation) THEN
+		PERFORM @extschema@._clip_citus_reject(relation, 'clip_retry on this node'::text, 'Call it on the coordinator, which embeds the table and records its failures.'::text);
 	END IF;
 	IF col.mode = 'queue' THEN
 		PERFORM @extschema@._clip_wake_worker();

@@ -86,6 +86,44 @@ END
 $$;
 COMMENT ON FUNCTION _clip_citus_embeds(oid) IS 'internal: true if the worker of this node embeds the rows of a table';
 
+-- The coordinator checks and changes a table, and Citus repeats the statement on the other nodes and on the shards. A shard of the
+-- coordinator counts, too.
+CREATE FUNCTION _clip_citus_repeats(relation regclass) RETURNS boolean
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF @extschema@._clip_citus_kind(relation) IS NOT NULL THEN
+		RETURN (SELECT g.groupid <> 0 FROM pg_catalog.pg_dist_local_group AS g);
+	END IF;
+	RETURN EXISTS (SELECT FROM @extschema@._clip_citus_shard(relation::oid) AS s WHERE s.shard IS NOT NULL);
+END
+$$;
+COMMENT ON FUNCTION _clip_citus_repeats(regclass) IS 'internal: true if a statement on a table repeats one of the coordinator of Citus';
+
+-- Citus drops the trigger of a shard by the name of the table's trigger with the number of the shard.
+CREATE FUNCTION _clip_citus_trigger_name(relation regclass, name name) RETURNS name
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT COALESCE(name || '_' || s.shard, name::text)::name FROM @extschema@._clip_citus_shard(relation::oid) AS s
+$$;
+COMMENT ON FUNCTION _clip_citus_trigger_name(regclass, name) IS 'internal: the name of a trigger on a table or on a shard';
+
+CREATE FUNCTION _clip_citus_here(relation regclass, statements text[]) RETURNS text[]
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF statements IS NULL OR statements = '{}' OR @extschema@._clip_citus_kind(relation) IS NULL THEN
+		RETURN statements;
+	END IF;
+	RETURN 'SET LOCAL citus.enable_ddl_propagation = off'::text || statements
+		|| format('SET LOCAL citus.enable_ddl_propagation = %s', current_setting('citus.enable_ddl_propagation'));
+END
+$$;
+COMMENT ON FUNCTION _clip_citus_here(regclass, text[]) IS 'internal: statements that Citus does not send to other nodes';
+
 CREATE FUNCTION _clip_citus_qualified(relation regclass) RETURNS text
 	LANGUAGE sql STABLE
 	SET search_path = pg_catalog, pg_temp
@@ -356,7 +394,9 @@ CREATE FUNCTION _clip_citus_node_retry(relation regclass, target name) RETURNS b
 	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	RETURN (SELECT COALESCE(sum(@extschema@.clip_retry(s, target)), 0) FROM @extschema@._clip_citus_shards(relation) AS s);
+	-- A column that the transaction of the caller has just added does not exist here yet.
+	RETURN (SELECT COALESCE(sum(@extschema@.clip_retry(s, target)), 0) FROM @extschema@._clip_citus_shards(relation) AS s
+	         WHERE EXISTS (SELECT FROM _clip.columns AS c WHERE c.relation = s AND c.target = _clip_citus_node_retry.target));
 END
 $$;
 COMMENT ON FUNCTION _clip_citus_node_retry(regclass, name) IS 'internal: clear the failures of the shards of this node';
@@ -367,7 +407,7 @@ CREATE FUNCTION _clip_citus_retry(relation regclass, target name) RETURNS bigint
 AS $$
 BEGIN
 	RETURN (SELECT sum(a.answer::bigint) FROM @extschema@._clip_citus_ask(
-		format('SELECT @extschema@._clip_citus_node_retry(%L, %L)', @extschema@._clip_citus_qualified(relation), target)) AS a);
+		format('SELECT @extschema@._clip_citus_node_retry(pg_catalog.to_regclass(%L), %L)', @extschema@._clip_citus_qualified(relation), target)) AS a);
 END
 $$;
 COMMENT ON FUNCTION _clip_citus_retry(regclass, name) IS 'internal: clear the failures of a distributed table on all nodes';

@@ -163,6 +163,7 @@ BEGIN
 	IF NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = root AND t.tgfoid = '@extschema@.clip_auto_embed_row()'::regprocedure)
 	   -- PostgreSQL rejects these itself.
 	   OR NOT (SELECT bool_and(pg_has_role(role, c.relowner, 'USAGE') AND c.relkind IN ('r', 'p', 'f') AND (NOT c.relispartition OR c.oid = parent)) FROM pg_class AS c WHERE c.oid IN (parent, partition))
+	   OR @extschema@._clip_citus_repeats(parent)
 	THEN
 		RETURN;
 	END IF;
@@ -173,10 +174,23 @@ BEGIN
 	END IF;
 	FOR col IN SELECT c.* FROM _clip.columns AS c WHERE c.relation = root LOOP
 		CONTINUE WHEN NOT EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = partition AND a.attname = col.target AND a.attnum > 0 AND NOT a.attisdropped);
+		IF @extschema@._clip_citus_kind(partition) IS NOT NULL THEN
+			-- Citus does not run queries on a distributed table inside an ALTER TABLE. clip_auto_embed has checked the embeddings.
+			IF NOT EXISTS (SELECT FROM _clip.columns AS c WHERE c.relation = partition AND c.target = col.target AND c.digest = col.digest
+				AND (col.source IS NULL OR c.source = col.source))
+			THEN
+				RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+					MESSAGE = format('column "%s" of table %s can have embeddings of another model', col.target, partition),
+					DETAIL = format('Table %s has embeddings of model "%s". Citus cannot read a table while it becomes a partition.', root, col.model),
+					HINT = CASE WHEN col.source IS NULL THEN format('Register its embeddings first: SELECT clip_adopt(%L, %L, %L).', partition, col.target, col.model)
+						ELSE format('Embed the table first: SELECT clip_auto_embed(%L, %L, %L, %L, %L).', partition, col.source, col.target, col.model, col.mode) END;
+			END IF;
+			CONTINUE WHEN col.source IS NULL;
+		END IF;
 		statements := @extschema@._clip_require_matching(partition, col);
 		-- Where only the model of a column is recorded, a partition may maintain its embeddings.
 		IF col.source IS NOT NULL THEN
-			PERFORM @extschema@._clip_execute(statements, false);
+			PERFORM @extschema@._clip_execute(@extschema@._clip_citus_allowing(partition, statements), false);
 		END IF;
 	END LOOP;
 	-- The copies of the root table's triggers need their names.
@@ -205,11 +219,12 @@ BEGIN
 	END IF;
 	FOR col IN SELECT c.* FROM _clip.columns AS c WHERE c.relation = COALESCE(pg_partition_root(parent), parent) LOOP
 		CONTINUE WHEN col.source IS NULL AND EXISTS (SELECT FROM _clip.columns AS c WHERE c.relation = partition AND c.target = col.target);
-		PERFORM @extschema@._clip_execute(@extschema@._clip_drop_triggers(partition, c.trigger_name), false)
+		PERFORM @extschema@._clip_execute(@extschema@._clip_citus_here(partition, @extschema@._clip_drop_triggers(partition, c.trigger_name)), false)
 		   FROM _clip.columns AS c WHERE c.relation = partition AND c.target = col.target;
 		col.relation := partition;
-		col.trigger_name := @extschema@._clip_free_name(partition, col.target);
-		PERFORM @extschema@._clip_execute(CASE WHEN col.source IS NULL THEN @extschema@._clip_stamp(col) ELSE @extschema@._clip_create_triggers(col) END, false);
+		col.trigger_name := @extschema@._clip_citus_trigger_name(partition, @extschema@._clip_free_name(partition, col.target));
+		PERFORM @extschema@._clip_execute(@extschema@._clip_citus_here(partition,
+			CASE WHEN col.source IS NULL THEN @extschema@._clip_stamp(col) ELSE @extschema@._clip_create_triggers(col) END), false);
 	END LOOP;
 	PERFORM @extschema@._clip_settle(partition);
 END

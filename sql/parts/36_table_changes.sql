@@ -27,15 +27,19 @@ BEGIN
 	LOOP
 		owner := col.owner;
 		IF col.source = ANY (computed_names) THEN
+			-- Inside an ALTER TABLE, Citus does not run the query that checks that no embedding is left.
+			PERFORM @extschema@._clip_citus_reject(col.relation, 'ALTER COLUMN TYPE with USING of a source column'::text,
+				format('Stop maintaining the column with clip_auto_embed_drop, and call clip_auto_embed after the change and after: UPDATE %s SET %I = NULL.', col.relation, col.target));
 			statement := format('UPDATE %s AS t SET %I = NULL WHERE t.%I IS NOT NULL', col.rows_of, col.target, col.target);
 			is_left := format('SELECT EXISTS (SELECT FROM %s AS t WHERE t.%I IS NOT NULL)', col.rows_of, col.target);
 			RETURN NEXT;
 		END IF;
-		RETURN QUERY SELECT s, col.owner, NULL FROM unnest(CASE WHEN col.source IS NULL THEN @extschema@._clip_stamp(col) ELSE @extschema@._clip_create_triggers(col) END) AS s;
+		RETURN QUERY SELECT s, col.owner, NULL FROM unnest(@extschema@._clip_citus_allowing(col.relation,
+			CASE WHEN col.source IS NULL THEN @extschema@._clip_stamp(col) ELSE @extschema@._clip_create_triggers(col) END)) AS s;
 		statement := format('SELECT @extschema@._clip_require_types(%L::pg_catalog.regclass, %L::pg_catalog.name, %L::pg_catalog.name)', col.relation, col.trigger_name, col.target);
 		is_left := NULL;
 		RETURN NEXT;
-		PERFORM @extschema@._clip_execute(@extschema@._clip_drop_triggers(col.relation, col.trigger_name), false);
+		PERFORM @extschema@._clip_execute(@extschema@._clip_citus_allowing(col.relation, @extschema@._clip_drop_triggers(col.relation, col.trigger_name)), false);
 	END LOOP;
 END
 $$;

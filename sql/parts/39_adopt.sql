@@ -57,6 +57,8 @@ BEGIN
 	PERFORM @extschema@._clip_require_owner(relation);
 	IF @extschema@._clip_citus_kind(relation) = 'distributed' THEN
 		RETURN @extschema@._clip_citus_retry(relation, target);
+	ELSIF @extschema@._clip_citus_repeats(relation) THEN
+		PERFORM @extschema@._clip_citus_reject(relation, 'clip_retry on this node'::text, 'Call it on the coordinator, which embeds the table and records its failures.'::text);
 	END IF;
 	IF col.mode = 'queue' THEN
 		PERFORM @extschema@._clip_wake_worker();
