@@ -1,6 +1,7 @@
 //! Servers in network namespaces of their own, which reach each other over TCP.
 
 mod photos;
+pub mod search;
 
 use std::path::Path;
 use std::process::Command;
