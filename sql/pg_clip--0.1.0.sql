@@ -279,7 +279,8 @@ BEGIN
 	LOOP
 		IF NOT asked.success THEN
 			RAISE EXCEPTION USING ERRCODE = 'connection_exception', MESSAGE = format('node %s of Citus returned an error', asked.name), DETAIL = asked.result,
-				HINT = 'Check that the role can connect to each node from the others, and that each node has pg_clip in the same schema.';
+				HINT = CASE WHEN asked.result LIKE 'failed to connect%' THEN 'Check that the node is up, and that the role can connect to each node from the others.'
+					ELSE 'Check that each node has pg_clip in the same schema, and the same models: SELECT item, value FROM clip_diagnose().' END;
 		END IF;
 		node := asked.name;
 		-- The result of NULL is an empty text.
