@@ -291,6 +291,19 @@ END
 $$;
 COMMENT ON FUNCTION _clip_citus_ask(text) IS 'internal: run a statement on all nodes, or raise an error if a node does';
 
+-- A role that can read no managed table of Citus needs no connection to the nodes.
+CREATE FUNCTION _clip_citus_may_ask() RETURNS boolean
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN @extschema@._clip_has_citus() AND EXISTS (
+		SELECT FROM _clip.columns AS c JOIN pg_class AS t ON t.oid = c.relation
+		 WHERE @extschema@._clip_citus_kind(c.relation) = 'distributed' AND @extschema@._clip_may_read(t.oid, t.relowner, t.relnamespace));
+END
+$$;
+COMMENT ON FUNCTION _clip_citus_may_ask() IS 'internal: true if the role can read a distributed table with a managed column';
+
 CREATE FUNCTION _clip_citus_reject(relation regclass, what text, hint text) RETURNS void
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
@@ -315,10 +328,18 @@ BEGIN
 		PERFORM @extschema@._clip_citus_reject(relation, 'mode "statement"'::text, 'Use mode "queue", in which each node embeds its own rows in batches.'::text);
 	ELSIF mode = 'row' AND @extschema@._clip_citus_kind(relation) = 'reference' THEN
 		PERFORM @extschema@._clip_citus_reject(relation, 'mode "row"'::text, 'Use mode "queue". The coordinator computes each embedding once, for all nodes.'::text);
+	ELSIF @extschema@._clip_citus_kind(relation) = 'distributed' THEN
+		IF EXISTS (SELECT FROM pg_catalog.pg_dist_shard AS s JOIN pg_catalog.pg_dist_placement AS p ON p.shardid = s.shardid
+			WHERE s.logicalrelid = relation GROUP BY s.shardid HAVING count(*) > 1)
+		THEN
+			RAISE EXCEPTION USING ERRCODE = 'feature_not_supported', MESSAGE = format('table %s of Citus has several copies of each shard', relation),
+				DETAIL = 'Each node would compute the embeddings of its copies, and they could differ.',
+				HINT = format('Call undistribute_table(%L), SET citus.shard_replication_factor = 1, and distribute the table again.', relation);
+		END IF;
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION _clip_citus_require(regclass, text) IS 'internal: raise an error if a mode does not suit a table of Citus';
+COMMENT ON FUNCTION _clip_citus_require(regclass, text) IS 'internal: raise an error if a table of Citus, or a mode for it, is not supported';
 
 -- Citus creates triggers on the shards of a table only if its setting allows it. Its warning is about triggers that read other rows,
 -- which the row trigger does not.
@@ -472,7 +493,7 @@ CREATE FUNCTION _clip_citus_failures() RETURNS TABLE (relation regclass, target 
 	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	IF NOT @extschema@._clip_has_citus() OR NOT EXISTS (SELECT FROM _clip.columns AS c WHERE @extschema@._clip_citus_kind(c.relation) = 'distributed') THEN
+	IF NOT @extschema@._clip_citus_may_ask() THEN
 		RETURN;
 	END IF;
 	RETURN QUERY
@@ -507,7 +528,7 @@ AS $$
 DECLARE
 	reason text;
 BEGIN
-	IF NOT @extschema@._clip_has_citus() OR NOT EXISTS (SELECT FROM _clip.columns AS c WHERE @extschema@._clip_citus_kind(c.relation) = 'distributed') THEN
+	IF NOT @extschema@._clip_citus_may_ask() THEN
 		RETURN;
 	END IF;
 	RETURN QUERY
@@ -546,20 +567,25 @@ $$;
 COMMENT ON FUNCTION _clip_citus_retry(regclass, name) IS 'internal: clear the failures of a distributed table on all nodes';
 
 -- Citus passes on a SET LOCAL that is a statement of a function, and none that another part of the server sets. Afterwards the
--- settings of this session are what they were.
+-- settings of this session are what they were. Citus sends the settings when it begins a transaction on a node. For a query on a single
+-- shard it does that only in a distributed transaction, which an intermediate result starts.
 CREATE FUNCTION _clip_citus_set(names text[], new_values text[]) RETURNS void
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+	former CONSTANT text := current_setting('citus.propagate_set_commands', true);
 BEGIN
 	IF NOT @extschema@._clip_has_citus() THEN
 		RETURN;
 	END IF;
+	PERFORM pg_catalog.create_intermediate_result('pg_clip', 'SELECT 1');
 	PERFORM set_config('citus.propagate_set_commands', 'local', true);
 	FOR i IN 1 .. cardinality(names) LOOP
 		EXECUTE format('SET LOCAL %s TO %s', (SELECT string_agg(quote_ident(part), '.' ORDER BY n) FROM unnest(string_to_array(names[i], '.')) WITH ORDINALITY AS p (part, n)),
 			COALESCE(quote_literal(new_values[i]), 'DEFAULT'));
 	END LOOP;
+	PERFORM set_config('citus.propagate_set_commands', former, true);
 END
 $$;
 COMMENT ON FUNCTION _clip_citus_set(text[], text[]) IS 'internal: set settings on the other nodes until the transaction ends';

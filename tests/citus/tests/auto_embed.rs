@@ -133,6 +133,20 @@ fn rows_are_embedded_when_they_are_written() {
     ] {
         assert_eq!(code(&mut client, statement), Some(SqlState::FEATURE_NOT_SUPPORTED), "{statement}");
     }
+    // Each copy of a shard would get embeddings of its own.
+    run_each(
+        &mut client,
+        &[
+            "SET citus.shard_replication_factor = 2",
+            "CREATE TABLE copied (id bigint PRIMARY KEY, body text)",
+            "SELECT create_distributed_table('copied', 'id')",
+            "RESET citus.shard_replication_factor",
+        ],
+    );
+    for mode in ["row", "queue"] {
+        let statement = format!("SELECT clip_auto_embed('copied', 'body', mode => '{mode}')");
+        assert_eq!(code(&mut client, &statement), Some(SqlState::FEATURE_NOT_SUPPORTED), "{mode}");
+    }
     // The record of the model stays, on all nodes.
     client.batch_execute("SELECT clip_auto_embed_drop('item')").unwrap();
     let mode = "SELECT string_agg(DISTINCT COALESCE(mode, 'none'), ',') FROM clip_auto_embed_status WHERE target = 'embedding'";
@@ -168,6 +182,18 @@ fn roles_hear_only_of_tables_that_they_can_read() {
         ],
     );
     let (mut bob, heard) = nodes.nodes[0].listen("bob");
+    // A role that can read none, and cannot connect to the nodes, sees empty views.
+    run_each(&mut client, &["CREATE ROLE quiet", "SET ROLE quiet"]);
+    if let Some(schema) = e2e::schema() {
+        run_each(&mut client, &["RESET ROLE", &format!("GRANT USAGE ON SCHEMA {schema} TO quiet"), "SET ROLE quiet"]);
+    }
+    assert_eq!(
+        count(&mut client, "SELECT (SELECT count(*) FROM clip_failures) + (SELECT count(*) FROM clip_progress)"),
+        0
+    );
+    run_each(&mut client, &["RESET ROLE", "GRANT SELECT ON item TO quiet", "SET ROLE quiet"]);
+    assert_eq!(code(&mut client, "SELECT * FROM clip_failures"), Some(SqlState::CONNECTION_EXCEPTION));
+    run_each(&mut client, &["RESET ROLE"]);
     let known = "SELECT count(*) FROM clip_auto_embed_status WHERE rows IS NOT NULL";
     assert_eq!(count(&mut bob, known), 1);
     assert_eq!(e2e::drain(&heard), Vec::<String>::new());

@@ -50,6 +50,14 @@ fn settings_of_a_search_reach_the_shards() {
     assert_eq!(keys(&mut client, of_nodes), [50]);
     assert!(keys(&mut client, plain).iter().all(|key| *key > 20_000), "the settings of a search outlive it");
     run_each(&mut client, &["COMMIT"]);
+    // A search of one shard outside a transaction. Its first statement finds the rows, so no exact one follows.
+    let (mut hearing, heard) = nodes.nodes[0].listen("postgres");
+    run_each(&mut hearing, &["SET citus.log_remote_commands = on"]);
+    let of_shop = "SELECT (key_json ->> 'id')::bigint FROM clip_search_vector('point', '[1,0]', 10, filter => 'kept AND shop = 1') ORDER BY distance";
+    assert_eq!(keys(&mut hearing, of_shop), nearest);
+    let said = e2e::drain(&heard).join("\n");
+    assert!(said.contains("SET LOCAL hnsw.iterative_scan TO 'relaxed_order'"), "{said}");
+    assert!(said.contains("<=>") && !said.contains("OPERATOR(pg_catalog.+)"), "{said}");
     // A prepared search, with a generic plan.
     run_each(
         &mut client,
@@ -96,7 +104,24 @@ fn the_recall_is_measured_on_the_shards() {
             ),
             1
         );
+        let passes_on = "SELECT count(*) WHERE current_setting('citus.propagate_set_commands') <> 'none'";
+        assert_eq!(count(&mut client, passes_on), 0);
     }
+    // Queries on a table with one shard run outside a transaction of Citus.
+    run_each(
+        &mut client,
+        &[
+            "CREATE TABLE alone (id bigint PRIMARY KEY, embedding vector(64))",
+            "SELECT create_distributed_table('alone', NULL)",
+            "INSERT INTO alone SELECT * FROM point",
+            "CREATE INDEX ON alone USING hnsw (embedding vector_cosine_ops)",
+            "ANALYZE alone",
+        ],
+    );
+    let query = "SELECT recall::float8 FROM clip_index_recall('alone', k => 1, sample => 200, ef_search => '{1,400}') ORDER BY ef_search";
+    let rows = client.query(query, &[]).unwrap();
+    let [narrow, broad] = [0, 1].map(|row: usize| rows[row].get::<_, f64>(0));
+    assert!(broad > 0.98 && narrow < 0.95, "{narrow} {broad}");
 }
 
 #[test]
@@ -150,6 +175,20 @@ fn the_nearest_rows_are_those_of_one_server() {
             )
         };
         assert_eq!(keys(&mut client, &hybrid("item")), keys(&mut client, &hybrid("alone")), "{query} {filter}");
+    }
+    // An index of rotated bits.
+    let mean = client.query_one("SELECT avg(embedding)::text FROM item", &[]).unwrap().get::<_, String>(0);
+    let bits = format!("binary_quantize(clip_rotate(embedding, '{mean}'::halfvec::vector, 256))::bit(256)");
+    run_each(&mut client, &[&format!("CREATE INDEX item_bits ON item USING hnsw (({bits}) bit_hamming_ops)")]);
+    for filter in ["true", "id = 8"] {
+        let search = |table: &str, index: &str| {
+            format!(
+                "SELECT key FROM clip_search('{table}', 'a red apple', 10, model => 'emoji', filter => '{filter}', index => {index}) ORDER BY distance, key"
+            )
+        };
+        let exact = keys(&mut client, &search("alone", "NULL"));
+        assert_eq!(keys(&mut client, &search("item", "'item_bits'")), exact);
+        assert_eq!(keys(&mut nodes.nodes[1].connect(), &search("item", "'item_bits'")), exact);
     }
     // Groups, and the groups of an excluded row, on a worker, too.
     let groups = |table: &str, size: u32| {
