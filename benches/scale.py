@@ -18,6 +18,13 @@ MEMORY_GB = 256
 SHARE_FOR_INDEX = 0.6
 PLANNED_CORES = 32
 PAGE = ROOT / "docs/operations/scale.md"
+# Follows the second table.
+ABOUT_PLANNED = """
+The table is calculated from [the measurements](#measurements) of the largest table: 512 dimensions, servers of 256 GB memory with 32
+cores. The index uses 60 % of a server's memory. The time to build the index and the time of a search grow with the logarithm of the
+rows on a server, and the time to build also with their number. A search on several servers takes as long as the slowest of them. The time to embed the query is added once. Nothing in this
+table was run.
+"""
 
 # The bits of an expression: as it is, or rotated, without its part in the direction of the mean.
 PLAIN = "binary_quantize({of})::bit(512)"
@@ -122,9 +129,9 @@ def planned(sizes: list[dict]) -> list[list[str]]:
     return lines
 
 
-def replace_block(page: str, name: str, titles: list[str], lines: list[list]) -> str:
+def replace_block(page: str, name: str, titles: list[str], lines: list[list], after: str = "") -> str:
     block = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-    return block.sub(lambda match: match[1] + table(titles, lines) + "\n" + match[2], page)
+    return block.sub(lambda match: match[1] + table(titles, lines) + "\n" + after + match[2], page)
 
 
 def write(sizes: list[dict]) -> None:
@@ -134,7 +141,7 @@ def write(sizes: list[dict]) -> None:
     titles = ["rows", "index", "table, MB", "index, MB", "build, s", "queries", "rows considered", "recall@10", "ms"]
     page = replace_block(PAGE.read_text(), "scale", titles, measured)
     titles = ["rows", "index", "all indexes, GB", "all tables, GB", "servers", "hours to build, on all servers at once", "ms for a search on each server"]
-    PAGE.write_text(replace_block(page, "planned", titles, planned(sizes)))
+    PAGE.write_text(replace_block(page, "planned", titles, planned(sizes), ABOUT_PLANNED))
     print(f"bench: wrote {PAGE.relative_to(ROOT)}")
 
 
