@@ -14,6 +14,7 @@ DECLARE
 	-- The source as text or bytea; a varchar is cast to text.
 	source text;
 	waiting text;
+	failures_of text;
 	failed text;
 	object text;
 	digest_of text;
@@ -38,15 +39,23 @@ BEGIN
 	object := @extschema@._clip_key_object(col.key_names, 't'::text);
 	waiting := format(' FROM %s AS t WHERE t.%I IS NULL AND t.%I IS NOT NULL', col.rows_of, col.target, col.source);
 	count_rows := 'SELECT pg_catalog.count(*)' || waiting;
-	gone := format('SELECT COALESCE(pg_catalog.array_agg(f.key), ''{}'') FROM _clip.failed AS f '
-		'WHERE f.relation::pg_catalog.oid OPERATOR(pg_catalog.=) %s::pg_catalog.oid AND f.trigger_name OPERATOR(pg_catalog.=) %L::pg_catalog.name '
+	IF @extschema@._clip_citus_kind(col.relation) = 'reference' THEN
+		-- In a query of a Citus table, Citus reads the tables of a view with the privileges of the caller.
+		SELECT format('pg_catalog.jsonb_to_recordset(%L::pg_catalog.jsonb) AS f (key pg_catalog.jsonb, source_digest pg_catalog.text, waits pg_catalog.bool) WHERE true',
+			COALESCE(jsonb_agg(jsonb_build_object('key', f.key, 'source_digest', f.source_digest,
+				'waits', f.retry_at > now() AND (f.last_failed_at <= now() OR f.retry_at = 'infinity'))), '[]'))
+		  INTO failures_of FROM _clip.failures AS f WHERE f.relation = col.relation AND f.trigger_name = col.trigger_name;
+	ELSE
+		failures_of := format('_clip.failed AS f WHERE f.relation::pg_catalog.oid OPERATOR(pg_catalog.=) %s::pg_catalog.oid '
+			'AND f.trigger_name OPERATOR(pg_catalog.=) %L::pg_catalog.name', col.relation::oid, col.trigger_name);
+	END IF;
+	gone := format('SELECT COALESCE(pg_catalog.array_agg(f.key), ''{}'') FROM %s '
 		'AND f.key OPERATOR(pg_catalog.<>) ''null''::pg_catalog.jsonb AND NOT EXISTS (SELECT FROM (SELECT %s AS key%s) AS w WHERE w.key OPERATOR(pg_catalog.=) f.key)',
-		col.relation::oid, col.trigger_name, object, waiting);
+		failures_of, object, waiting);
 	IF has_failures THEN
 		digest_of := CASE WHEN is_image THEN format('pg_catalog.encode(pg_catalog.sha256(t.%I), ''hex'')', col.source)
 			ELSE format('pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(t.%I::pg_catalog.text, pg_catalog.getdatabaseencoding())), ''hex'')', col.source) END;
-		failed := format('FROM _clip.failed AS f WHERE f.relation::pg_catalog.oid OPERATOR(pg_catalog.=) %s::pg_catalog.oid '
-			'AND f.trigger_name OPERATOR(pg_catalog.=) %L::pg_catalog.name AND f.waits', col.relation::oid, col.trigger_name);
+		failed := format('FROM %s AND f.waits', failures_of);
 		-- The subqueries are evaluated once, because no index is used behind a security_barrier view. The source is read only if
 		-- its row has failed before.
 		waiting := waiting || format(' AND CASE WHEN %1$s OPERATOR(pg_catalog.=) ANY (SELECT f.key %2$s) THEN '

@@ -78,6 +78,22 @@ fn failures_are_seen_retried_and_cleared_on_all_nodes() {
     wait_until(&mut alice, "SELECT failed = 15 AND embedded = 6 AND pending = 0 FROM clip_auto_embed_status");
     alice.batch_execute("SELECT clip_auto_embed_drop('pic')").unwrap();
     assert_eq!(count(&mut alice, "SELECT count(*) FROM clip_failures"), 0);
+    // A failed row of a reference table does not stop the others.
+    run_each(
+        &mut alice,
+        &[
+            "CREATE TABLE kind (id bigint PRIMARY KEY, image bytea)",
+            "SELECT create_reference_table('kind')",
+            "SELECT clip_auto_embed('kind', 'image', mode => 'queue', on_error => 'skip')",
+            "INSERT INTO kind VALUES (1, '\\x00'), (2, '\\x00')",
+        ],
+    );
+    let status = "FROM clip_auto_embed_status WHERE relation = 'kind'";
+    wait_until(&mut alice, &format!("SELECT failed = 2 AND pending = 0 {status}"));
+    alice.execute("INSERT INTO kind VALUES (3, $1)", &[&e2e::flat_png(8, 8)]).unwrap();
+    wait_until(&mut alice, &format!("SELECT failed = 2 AND embedded = 1 AND pending = 0 {status}"));
+    run_each(&mut alice, &["DELETE FROM kind WHERE id = 1", "CALL clip_backfill('kind')"]);
+    assert_eq!(count(&mut alice, "SELECT sum((key ->> 'id')::int) FROM clip_failures"), 2);
 }
 
 #[test]
