@@ -1018,6 +1018,11 @@ BEGIN
 	waiting := format(' FROM %s AS t WHERE t.%I IS NULL AND t.%I IS NOT NULL', col.rows_of, col.target, col.source);
 	count_rows := 'SELECT pg_catalog.count(*)' || waiting;
 	IF @extschema@._clip_citus_kind(col.relation) = 'reference' THEN
+		IF (SELECT c.relrowsecurity AND c.relforcerowsecurity FROM pg_class AS c WHERE c.oid = col.relation) THEN
+			RAISE EXCEPTION USING ERRCODE = 'feature_not_supported', MESSAGE = format('reference table %s of Citus has FORCE ROW LEVEL SECURITY', col.relation),
+				DETAIL = 'The policies would hide rows on the other nodes from the owner of the table, who writes the embeddings.',
+				HINT = format('Run: ALTER TABLE %s NO FORCE ROW LEVEL SECURITY. The policies then apply to all other roles.', col.relation);
+		END IF;
 		-- In a query of a Citus table, Citus reads the tables of a view with the privileges of the caller.
 		SELECT format('pg_catalog.jsonb_to_recordset(%L::pg_catalog.jsonb) AS f (key pg_catalog.jsonb, source_digest pg_catalog.text, waits pg_catalog.bool) WHERE true',
 			COALESCE(jsonb_agg(jsonb_build_object('key', f.key, 'source_digest', f.source_digest,
@@ -2612,26 +2617,26 @@ BEGIN
 			seconds_left := CASE WHEN rate > 0 THEN pending / rate END;
 		ELSIF @extschema@._clip_may_count(col.relation) THEN
 			estimate := @extschema@._clip_estimated_rows(col.relation);
-			IF estimate <= max_counted THEN
-				-- A table that cannot be read, for example because of a function in its index, must not hide the others.
-				BEGIN
+			-- A table that cannot be read, for example because of a function in its index, must not hide the others.
+			BEGIN
+				IF estimate <= max_counted THEN
 					SELECT n.* INTO "rows", embedded, pending FROM @extschema@._clip_count_rows(col.relation, col.source::name, col.target) AS n;
-				EXCEPTION WHEN OTHERS THEN
-					RAISE NOTICE USING MESSAGE = format('rows of table %s could not be counted', col.relation), DETAIL = sqlerrm;
-				END;
-			ELSE
-				SELECT max(s.null_frac) FILTER (WHERE s.attname = col.source), max(s.null_frac) FILTER (WHERE s.attname = col.target)
-				  INTO empty_source, empty_target
-				  FROM pg_stats AS s JOIN pg_class AS c ON c.oid = col.relation JOIN pg_namespace AS n ON n.oid = c.relnamespace
-				 WHERE s.schemaname = n.nspname AND s.tablename = c.relname;
-				"rows" := estimate;
-				embedded := estimate * (1 - empty_target);
-				IF col.mode = 'queue' THEN
-					pending := @extschema@._clip_count_pending(col.relation, col.trigger_name::text);
-				ELSIF col.source IS NOT NULL THEN
-					pending := greatest(0, estimate * (empty_target - empty_source));
+				ELSE
+					SELECT max(s.null_frac) FILTER (WHERE s.attname = col.source), max(s.null_frac) FILTER (WHERE s.attname = col.target)
+					  INTO empty_source, empty_target
+					  FROM pg_stats AS s JOIN pg_class AS c ON c.oid = col.relation JOIN pg_namespace AS n ON n.oid = c.relnamespace
+					 WHERE s.schemaname = n.nspname AND s.tablename = c.relname;
+					"rows" := estimate;
+					embedded := estimate * (1 - empty_target);
+					IF col.mode = 'queue' THEN
+						pending := @extschema@._clip_count_pending(col.relation, col.trigger_name::text);
+					ELSIF col.source IS NOT NULL THEN
+						pending := greatest(0, estimate * (empty_target - empty_source));
+					END IF;
 				END IF;
-			END IF;
+			EXCEPTION WHEN OTHERS THEN
+				RAISE NOTICE USING MESSAGE = format('rows of table %s could not be counted', col.relation), DETAIL = sqlerrm;
+			END;
 			SELECT count(*) INTO failed FROM _clip.failed AS f WHERE f.relation = col.relation AND f.trigger_name = col.trigger_name AND f.key <> 'null';
 			-- Failed rows have no embedding either, but are not pending.
 			pending := CASE WHEN pending > failed THEN pending - failed WHEN pending IS NOT NULL THEN 0 END;

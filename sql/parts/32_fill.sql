@@ -40,6 +40,11 @@ BEGIN
 	waiting := format(' FROM %s AS t WHERE t.%I IS NULL AND t.%I IS NOT NULL', col.rows_of, col.target, col.source);
 	count_rows := 'SELECT pg_catalog.count(*)' || waiting;
 	IF @extschema@._clip_citus_kind(col.relation) = 'reference' THEN
+		IF (SELECT c.relrowsecurity AND c.relforcerowsecurity FROM pg_class AS c WHERE c.oid = col.relation) THEN
+			RAISE EXCEPTION USING ERRCODE = 'feature_not_supported', MESSAGE = format('reference table %s of Citus has FORCE ROW LEVEL SECURITY', col.relation),
+				DETAIL = 'The policies would hide rows on the other nodes from the owner of the table, who writes the embeddings.',
+				HINT = format('Run: ALTER TABLE %s NO FORCE ROW LEVEL SECURITY. The policies then apply to all other roles.', col.relation);
+		END IF;
 		-- In a query of a Citus table, Citus reads the tables of a view with the privileges of the caller.
 		SELECT format('pg_catalog.jsonb_to_recordset(%L::pg_catalog.jsonb) AS f (key pg_catalog.jsonb, source_digest pg_catalog.text, waits pg_catalog.bool) WHERE true',
 			COALESCE(jsonb_agg(jsonb_build_object('key', f.key, 'source_digest', f.source_digest,
