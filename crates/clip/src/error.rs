@@ -1,9 +1,13 @@
 //! The errors of this crate, as one closed enum. The extension maps each variant to an SQLSTATE.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Mutex;
+
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// One of the two encoders of a model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Tower {
     Text,
     Image,
@@ -20,19 +24,32 @@ impl Tower {
     }
 }
 
+/// A name that this crate uses in errors.
+pub type Name = &'static str;
+
 /// An error. It never contains the user's text or bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Error {
     /// The image has no bytes.
     EmptyImage,
     /// The first bytes are those of no known format.
     UnknownFormat,
     /// An image of a format without a decoder.
-    UnsupportedFormat { format: &'static str },
+    UnsupportedFormat {
+        #[serde(deserialize_with = "interned")]
+        format: Name,
+    },
     /// A format that has a decoder and is not among the allowed ones.
-    FormatNotAllowed { format: &'static str },
+    FormatNotAllowed {
+        #[serde(deserialize_with = "interned")]
+        format: Name,
+    },
     /// The decoder failed.
-    UndecodableImage { format: &'static str, reason: String },
+    UndecodableImage {
+        #[serde(deserialize_with = "interned")]
+        format: Name,
+        reason: String,
+    },
     /// More bytes than the limit, before decoding.
     ImageBytesExceeded { bytes: u64, limit: u64 },
     /// More pixels than the limit, known from the header.
@@ -52,7 +69,12 @@ pub enum Error {
     /// A file of the model's folder differs from the one that the manifest describes.
     ModelChanged { model: String, file: String },
     /// A file of the model's folder can be changed by users other than root and the server's.
-    ModelUnsafe { model: String, file: String, reason: &'static str },
+    ModelUnsafe {
+        model: String,
+        file: String,
+        #[serde(deserialize_with = "interned")]
+        reason: Name,
+    },
     /// The prepared files of a model are missing or not trusted. The model itself can be used.
     NotPrepared { model: String, reason: String },
     /// A model of that name exists.
@@ -68,7 +90,11 @@ pub enum Error {
     /// The model returned NaN, an infinity or a vector of length zero.
     NotAnEmbedding { model: String, tower: Tower },
     /// The model's files have no logit scale, or no logit bias, so cosines cannot become probabilities.
-    NoHead { model: String, lacking: &'static str },
+    NoHead {
+        model: String,
+        #[serde(deserialize_with = "interned")]
+        lacking: Name,
+    },
     /// A template without a place for the label. `index` counts from zero.
     TemplateWithoutPlace { index: usize },
     /// Vectors of different dimensions.
@@ -83,6 +109,24 @@ pub enum Error {
     LoadInterrupted { model: String },
     /// An element of a batch failed. `index` counts from zero.
     Item { index: usize, source: Box<Error> },
+}
+
+/// Reads a name. Each is kept for the life of the process, and there are fewer than this.
+const MAX_NAMES: usize = 1000;
+
+fn interned<'de, D: Deserializer<'de>>(input: D) -> Result<Name, D::Error> {
+    static NAMES: Mutex<BTreeSet<Name>> = Mutex::new(BTreeSet::new());
+    let name = String::deserialize(input)?;
+    let mut names = NAMES.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    if let Some(known) = names.get(name.as_str()) {
+        return Ok(known);
+    }
+    if names.len() >= MAX_NAMES {
+        return Ok("unknown");
+    }
+    let name: Name = name.leak();
+    names.insert(name);
+    Ok(name)
 }
 
 impl Error {

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::Error;
 use crate::pixels::Limits;
 use crate::recipe::GraphSpec;
@@ -24,7 +26,7 @@ pub struct Options {
 }
 
 /// The treatment of a text with more tokens than the model reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Overflow {
     /// Truncates the text and keeps the end token, as the reference does.
     Truncate,

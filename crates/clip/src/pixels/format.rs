@@ -1,9 +1,11 @@
 //! The formats of images, the limits for decoding them, and the error for an image that cannot be decoded.
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::Error;
 
 /// A format that has a decoder, which is pure Rust.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Format {
     Jpeg,
     Png,
@@ -35,7 +37,7 @@ impl Format {
 }
 
 /// Limits for images that come from users.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Encoded size in bytes.
     pub bytes: u64,

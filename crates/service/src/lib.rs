@@ -1,0 +1,8 @@
+//! The embedding service: one process that computes embeddings for all sessions of a server.
+//!
+//! Reading order: `protocol` (the messages between a session and the service), `frame` (their bytes).
+//!
+//! Invariants: nothing in this crate depends on Postgres; no byte that a peer sends panics.
+
+pub mod frame;
+pub mod protocol;
