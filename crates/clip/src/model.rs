@@ -2,7 +2,10 @@
 //! Invariant: changes in its folder never change an open model, because a file that is read later is verified against
 //! the manifest that was read first.
 
+pub(crate) mod stages;
+
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::embedding::Embedding;
@@ -30,7 +33,7 @@ pub struct Model {
     path: PathBuf,
     manifest: Manifest,
     levels: Levels,
-    tokens: Option<TextTokenizer>,
+    tokens: Option<Arc<TextTokenizer>>,
     text: Option<Loaded>,
     image: Option<Loaded>,
     /// The reason why a loaded tower does not share its weights.
@@ -89,16 +92,25 @@ impl Model {
 
     /// Loads a tower, unless it is loaded with this number of threads.
     pub fn load(&mut self, tower: Tower, options: &Options) -> Result<(), Error> {
-        self.load_now(tower, options).map_err(|error| match error {
+        self.load_now(tower, options).map_err(|error| self.of_load(error))
+    }
+
+    fn of_load(&self, error: Error) -> Error {
+        match error {
             Error::Interrupted => Error::LoadInterrupted { model: self.manifest.name.clone() },
             other => other,
-        })
+        }
     }
 
     fn load_now(&mut self, tower: Tower, options: &Options) -> Result<(), Error> {
         if tower == Tower::Text {
             self.tokens(options)?;
         }
+        self.load_tower(tower, options)
+    }
+
+    /// Loads a tower like [`Model::load`], without the tokenizer.
+    pub fn load_tower(&mut self, tower: Tower, options: &Options) -> Result<(), Error> {
         let slot = match tower {
             Tower::Text => &mut self.text,
             Tower::Image => &mut self.image,
@@ -163,8 +175,9 @@ impl Model {
         self.embed_encoded(&encoded, options)
     }
 
-    fn embed_encoded(&mut self, encoded: &[Encoded], options: &Options) -> Result<Vec<TextEmbedding>, Error> {
-        self.load(Tower::Text, options)?;
+    /// Embeds texts that are encoded already, in their order.
+    pub fn embed_encoded(&mut self, encoded: &[Encoded], options: &Options) -> Result<Vec<TextEmbedding>, Error> {
+        self.load_tower(Tower::Text, options).map_err(|error| self.of_load(error))?;
         let spec = &self.manifest.text;
         let Some(loaded) = &mut self.text else {
             unreachable!("a tower is not there after it was loaded. This is a bug.")
@@ -195,7 +208,6 @@ impl Model {
 
     /// Embeds images, in their order.
     pub fn embed_images(&mut self, images: &[&[u8]], options: &Options) -> Result<Vec<Embedding>, Error> {
-        let size = (self.manifest.image.width, self.manifest.image.height);
         let batch_size = options.batch(&self.manifest.image.graph, MAX_IMAGE_BATCH);
         let samples = self.manifest.image.samples();
         let mut embeddings = reserve(images.len())?;
@@ -220,16 +232,7 @@ impl Model {
                 }
                 pixels::tensor(image, spec, levels, limits, memory, tensor).map_err(|error| error.at(first + index))
             })?;
-            self.load(Tower::Image, options)?;
-            let Some(loaded) = &mut self.image else {
-                unreachable!("a tower is not there after it was loaded. This is a bug.")
-            };
-            let rows = loaded.graph.run_images(batch.len(), &pixels, size, options.interrupted)?;
-            for (index, row) in rows.iter().enumerate() {
-                let embedding =
-                    tower::embedding(&self.manifest, row, Tower::Image).map_err(|error| error.at(first + index))?;
-                embeddings.push(embedding);
-            }
+            self.run_images(first, batch.len(), &pixels, &mut embeddings, options)?;
         }
         if let Some(loaded) = &mut self.image {
             loaded.usage.add(images.len(), started.elapsed());
@@ -237,13 +240,13 @@ impl Model {
         Ok(embeddings)
     }
 
-    fn tokens(&mut self, options: &Options) -> Result<&TextTokenizer, Error> {
+    fn tokens(&mut self, options: &Options) -> Result<&Arc<TextTokenizer>, Error> {
         let folder = Folder { path: &self.path, model: &self.manifest.name };
         match &mut self.tokens {
             Some(tokens) => Ok(tokens),
             none => {
                 self.manifest.verify(folder, &self.manifest.text.tokenizer, options.interrupted)?;
-                Ok(none.insert(TextTokenizer::open(folder, &self.manifest.text)?))
+                Ok(none.insert(Arc::new(TextTokenizer::open(folder, &self.manifest.text)?)))
             }
         }
     }

@@ -36,10 +36,11 @@ pub(crate) struct TextTokenizer {
 }
 
 /// The ids of one text, begin and end included, truncated to the context length. The end token is kept.
-pub(crate) struct Encoded {
-    pub ids: Vec<u32>,
+#[derive(Clone, Debug)]
+pub struct Encoded {
+    pub(crate) ids: Vec<u32>,
     /// Tokens before truncation.
-    pub count: usize,
+    pub(crate) count: usize,
 }
 
 impl TextTokenizer {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::serve_arguments::ServeArguments;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use clip::{Choices, Pooling, TowerChoices};
@@ -38,7 +39,7 @@ pub struct Cli {
 pub struct Place {
     /// Directory of all models [default: SHAREDIR/pg_clip/models, from pg_config]
     #[arg(long, global = true, value_name = "DIR", env = "PGCLIP_MODEL_PATH")]
-    pub model_path: Option<PathBuf>,
+    pub model_path: Vec<PathBuf>,
     /// Directory of prepared weights, as in clip.prepared_path [default: within each model]
     #[arg(long, global = true, value_name = "DIR", env = "PGCLIP_PREPARED_PATH")]
     pub prepared_path: Option<PathBuf>,
@@ -131,6 +132,8 @@ pub enum Verb {
         #[arg(long, value_name = "DBNAME", required = true)]
         database: Vec<String>,
     },
+    /// Run the embedding service, which computes for all sessions
+    Serve(ServeArguments),
     /// Print the completions of a shell
     #[command(after_help = "Example:\n  pgclip completions bash > /etc/bash_completion.d/pgclip")]
     Completions { shell: Shell },

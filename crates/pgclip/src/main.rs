@@ -9,6 +9,7 @@ mod database;
 mod failure;
 mod in_use;
 mod output;
+mod serve_arguments;
 mod server_paths;
 
 use std::process::ExitCode;
@@ -16,7 +17,7 @@ use std::sync::atomic::Ordering;
 
 use clap::{CommandFactory, Parser};
 use cli::{Cli, Verb};
-use commands::session::{STOP, Session};
+use commands::session::{MAIN, STOP, Session};
 use failure::Failure;
 
 /// Turns off telemetry before ONNX Runtime is loaded: see [`clip::TELEMETRY_OFF`].
@@ -35,7 +36,9 @@ fn main() -> ExitCode {
         if STOP.swap(true, Ordering::Relaxed) {
             std::process::exit(failure::Exit::Interrupted as i32);
         }
+        MAIN.get().inspect(|main| main.unpark());
     };
+    MAIN.set(std::thread::current()).ok();
     if let Err(error) = ctrlc::set_handler(stop) {
         eprintln!("pgclip: signals cannot be handled: {error}");
     }
@@ -64,6 +67,7 @@ fn run(verb: Verb, session: &Session) -> Result<(), Failure> {
         Verb::Catalog => session.catalog(),
         Verb::Export { name, file } => session.export(&name, &file),
         Verb::Check { database } => session.check(&database),
+        Verb::Serve(arguments) => session.serve(&arguments),
         Verb::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "pgclip", &mut std::io::stdout());
             Ok(())

@@ -17,12 +17,21 @@ const DEBIAN: &str = "/usr/lib/postgresql";
 impl Place {
     /// Returns the model directory.
     pub fn models(&self) -> Result<PathBuf, Failure> {
-        match &self.model_path {
-            Some(path) => absolute(path),
-            None => match self.own_image() {
+        match self.model_path.as_slice() {
+            [path] => absolute(path),
+            [_, ..] => Err(Failure::new("more than one model directory").hint("Only pgclip serve reads several.")),
+            [] => match self.own_image() {
                 Some(image) => Ok(image.join(MODELS_IN_IMAGE)),
                 None => Ok(self.ask("--sharedir", "--model-path DIR")?.join("pg_clip/models")),
             },
+        }
+    }
+
+    /// Returns the model directories, the first of which that has a model counts.
+    pub fn all_models(&self) -> Result<Vec<PathBuf>, Failure> {
+        match self.model_path.as_slice() {
+            [] => Ok(vec![self.models()?]),
+            paths => paths.iter().map(|path| absolute(path)).collect(),
         }
     }
 

@@ -14,7 +14,8 @@ const MAX_HEADER: usize = 1 << 20;
 /// Largest body: PostgreSQL has no larger values.
 pub const MAX_BODY: usize = 1 << 30;
 
-const PREFIX: usize = 8;
+/// Bytes in front of the header.
+pub const PREFIX: usize = 8;
 
 /// The other side sent bytes that are no frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,25 +71,29 @@ impl<M: DeserializeOwned> Decoder<M> {
 
     /// Returns the next complete frame.
     pub fn next(&mut self) -> Result<Option<Frame<M>>, Damaged> {
-        let Some((header, body)) = self.sizes() else { return Ok(None) };
-        if header > MAX_HEADER || body > self.limit {
-            return Err(Damaged);
-        }
+        let Some(prefix) = self.bytes.first_chunk() else { return Ok(None) };
+        let (header, body) = sizes(*prefix, self.limit)?;
         if self.bytes.len() < PREFIX + header + body {
             return Ok(None);
         }
         let rest = self.bytes.split_off(PREFIX + header + body);
         let mut frame = std::mem::replace(&mut self.bytes, rest);
-        let message = serde_json::from_slice(&frame[PREFIX..PREFIX + header]).map_err(|_| Damaged)?;
+        let message = message(&frame[PREFIX..PREFIX + header])?;
         frame.drain(..PREFIX + header);
         Ok(Some(Frame { message, body: frame }))
     }
+}
 
-    fn sizes(&self) -> Option<(usize, usize)> {
-        let prefix = self.bytes.first_chunk::<PREFIX>()?;
-        let [a, b, c, d, e, f, g, h] = *prefix;
-        Some((u32::from_le_bytes([a, b, c, d]) as usize, u32::from_le_bytes([e, f, g, h]) as usize))
-    }
+/// Returns the sizes of the header and of the body, if a frame may have them.
+pub fn sizes(prefix: [u8; PREFIX], limit: usize) -> Result<(usize, usize), Damaged> {
+    let [a, b, c, d, e, f, g, h] = prefix;
+    let (header, body) = (u32::from_le_bytes([a, b, c, d]) as usize, u32::from_le_bytes([e, f, g, h]) as usize);
+    if header > MAX_HEADER || body > limit { Err(Damaged) } else { Ok((header, body)) }
+}
+
+/// Returns the message in a header.
+pub fn message<M: DeserializeOwned>(header: &[u8]) -> Result<M, Damaged> {
+    serde_json::from_slice(header).map_err(|_| Damaged)
 }
 
 /// Returns the inputs of a request, if their sizes match its body.

@@ -163,7 +163,7 @@ impl Manifest {
     }
 
     /// Returns the graph of a tower.
-    pub(crate) fn graph(&self, tower: Tower) -> &GraphSpec {
+    pub fn graph(&self, tower: Tower) -> &GraphSpec {
         match tower {
             Tower::Text => &self.text.graph,
             Tower::Image => &self.image.graph,
@@ -178,7 +178,7 @@ impl Manifest {
     }
 
     /// Returns the bytes of the files of a tower.
-    pub(crate) fn tower_bytes(&self, tower: Tower) -> u64 {
+    pub fn tower_bytes(&self, tower: Tower) -> u64 {
         self.graph(tower).files().filter_map(|file| self.files.get(file)).map(|file| file.size).sum()
     }
 

@@ -9,6 +9,7 @@ mod prepare;
 mod pull;
 mod quantize;
 mod rm;
+mod serve;
 pub mod session;
 mod summary;
 mod verify;

@@ -1,0 +1,48 @@
+//! `pgclip serve`: the embedding service.
+
+use std::thread;
+
+use service::server::{DEFAULT_MAX_INPUTS, Settings, serve};
+
+use crate::commands::session::{Session, interrupted};
+use crate::failure::Failure;
+use crate::serve_arguments::ServeArguments;
+
+impl Session {
+    pub fn serve(&self, arguments: &ServeArguments) -> Result<(), Failure> {
+        abort_after_panics();
+        let threads = match arguments.threads {
+            0 => thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        };
+        let settings = Settings {
+            // The path of a socket has at most 107 bytes, so a relative one stays as it is.
+            socket: arguments.socket.clone(),
+            model_paths: self.place.all_models()?,
+            runtime: self.place.runtime()?,
+            prepared: self.place.prepared()?,
+            threads,
+            memory: arguments.memory,
+            max_inputs: DEFAULT_MAX_INPUTS,
+            // The service finishes its requests before it ends.
+            interrupted: || false,
+        };
+        let wait_for_signal = || {
+            while !interrupted() {
+                thread::park();
+            }
+        };
+        serve(settings, wait_for_signal).map_err(Failure::new)?;
+        // SAFETY: ends the process. Other threads may still run ONNX Runtime, whose destructors must not run before.
+        unsafe { libc::_exit(0) }
+    }
+}
+
+/// A thread that panics leaves requests without an answer. The end of the process is noticed at once, and it is started again.
+fn abort_after_panics() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        std::process::abort();
+    }));
+}

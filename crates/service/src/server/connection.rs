@@ -1,0 +1,156 @@
+//! A connection: a thread reads its requests, and another one writes the answers.
+
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
+
+use super::budget::{Budget, MAX_BYTES};
+use super::cache::Cache;
+use super::inlet::{Closed, Inlet};
+use super::outlet::Outlet;
+use super::request::{Failure, Inputs, Request, Terms};
+use super::scheduler::{MAX_INPUTS, Rejected};
+use super::statistics::Reporter;
+use super::worker::Service;
+use crate::protocol::{Class, FromService, Kind, PROTOCOL, ToService, VERSION};
+
+/// Stack of a thread of a connection, which reads messages as deep as the protocol's.
+const STACK: usize = 256 * 1024;
+
+pub struct Connection {
+    service: Arc<Service>,
+    budget: Arc<Budget>,
+    reporter: Arc<Reporter>,
+    outlet: Arc<Outlet>,
+}
+
+/// Starts the threads of a connection. If none can be started, the connection is closed.
+pub fn start(stream: UnixStream, service: Arc<Service>, budget: Arc<Budget>, reporter: Arc<Reporter>) {
+    let named = |name: &str| thread::Builder::new().name(name.into()).stack_size(STACK);
+    let work = move || -> std::io::Result<()> {
+        let _open = reporter.count_connection();
+        let (outlet, write) = Outlet::new(stream.try_clone()?)?;
+        let writer = named("answers").spawn(write)?;
+        let mut inlet = Inlet::new(stream.try_clone()?);
+        let connection = Connection { service, budget, reporter: reporter.clone(), outlet };
+        // An error means that the peer has gone.
+        connection.converse(&mut inlet).err();
+        connection.cancel_all();
+        stream.shutdown(Shutdown::Both)?;
+        drop(connection);
+        // Requests that run keep the outlet.
+        drop(writer);
+        Ok(())
+    };
+    named("requests").spawn(|| drop(work())).ok();
+}
+
+impl Connection {
+    fn converse(&self, inlet: &mut Inlet) -> Result<(), Closed> {
+        self.outlet.send_now(&FromService::Hello { protocol: PROTOCOL, version: VERSION.into() }, &[]);
+        match inlet.next()? {
+            (ToService::Hello { protocol: PROTOCOL, .. }, 0) => {}
+            _ => return Err(Closed),
+        }
+        loop {
+            let (message, size) = inlet.next()?;
+            match message {
+                message @ ToService::Embed { .. } => self.embed(message, size, inlet)?,
+                _ if size > 0 => return Err(Closed),
+                ToService::Cancel { number } => {
+                    if let Some(request) = self.outlet.remove(number).and_then(|request| request.upgrade()) {
+                        self.cancel(&request);
+                    }
+                }
+                ToService::Ping => self.outlet.send_now(&FromService::Pong, &[]),
+                ToService::Statistics => {
+                    let statistics = Box::new(self.reporter.statistics(&self.service));
+                    self.outlet.send_now(&FromService::Statistics(statistics), &[]);
+                }
+                ToService::Hello { .. } => return Err(Closed),
+            }
+        }
+    }
+
+    fn embed(&self, message: ToService, size: usize, inlet: &mut Inlet) -> Result<(), Closed> {
+        let begun = Instant::now();
+        let ToService::Embed { number, class, model, digest, kind, sizes, overflow, limits } = message else {
+            return Err(Closed);
+        };
+        let busy = |reason: String| self.outlet.send_now(&FromService::Busy { number, reason }, &[]);
+        if sizes.len() > MAX_INPUTS {
+            inlet.skip(size)?;
+            self.decline(number, format!("The request has more than {MAX_INPUTS} inputs"));
+            return Ok(());
+        }
+        let Some(reserved) = self.budget.reserve(size as u64, class) else {
+            inlet.skip(size)?;
+            busy(format!("Inputs of {MAX_BYTES} bytes wait"));
+            return Ok(());
+        };
+        let inputs = Inputs::new(kind, inlet.body(size)?, &sizes, reserved)?;
+        self.service.counters.requests.add(1);
+        let model = match self.service.models.find(&model, &digest) {
+            Ok(model) => model,
+            Err(Failure::Declined(reason)) => return Ok(self.decline(number, reason)),
+            Err(Failure::Failed(error)) => {
+                return Ok(self.outlet.send_now(&FromService::Failed { number, error }, &[]));
+            }
+        };
+        let terms = Terms { number, class, overflow, limits };
+        let counters = self.service.counters.clone();
+        let request = Request::new(terms, model, inputs, begun, self.outlet.clone(), counters);
+        if !self.outlet.keep(&request) {
+            return Err(Closed);
+        }
+        let missing = self.answer_from(&self.service.cache, &request);
+        if missing.is_empty() {
+            request.answer_if_done();
+            return Ok(());
+        }
+        match self.service.scheduler.submit(&request, &missing) {
+            Ok(()) => {}
+            Err(rejected) if self.outlet.remove(number).is_some() => match rejected {
+                Rejected::Full => busy(format!("{} inputs wait", self.service.scheduler.queued())),
+                Rejected::Closing => self.decline(number, "The service is ending".into()),
+            },
+            Err(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Records the cached embeddings of a request. Returns the other inputs.
+    fn answer_from(&self, cache: &Cache, request: &Request) -> Vec<usize> {
+        let all = 0..request.inputs.len();
+        if request.inputs.kind == Kind::Images || request.class == Class::Bulk {
+            return all.collect();
+        }
+        let limit = request.model.manifest.text.context_length;
+        let is_missing = |&index: &usize| {
+            let Some(known) = cache.find(&request.model.digest, request.inputs.text(index)) else { return true };
+            // A text that is rejected for its length takes the usual way.
+            let Ok(embedding) = known.checked(limit, request.overflow) else { return true };
+            self.service.counters.cache_hits.add(1);
+            request.embedded(index, embedding.clone());
+            false
+        };
+        all.filter(is_missing).collect()
+    }
+
+    fn decline(&self, number: u64, reason: String) {
+        self.outlet.send_now(&FromService::Declined { number, reason }, &[]);
+    }
+
+    fn cancel(&self, request: &Arc<Request>) {
+        request.cancel();
+        self.service.scheduler.withdraw(request);
+    }
+
+    fn cancel_all(&self) {
+        for request in self.outlet.remove_all().iter().filter_map(std::sync::Weak::upgrade) {
+            self.cancel(&request);
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The service: one process for all sessions.
+//!
+//! Reading order: `listener` (the socket), `connection` (requests and answers), `scheduler` and `lane` (the order of the work),
+//! `worker` (the work), `sessions` (the loaded models).
+//!
+//! Invariants: each request gets at most one answer; no thread that computes waits for a peer; everything that a peer can enlarge is
+//! bounded.
+
+mod budget;
+mod cache;
+mod connection;
+mod counters;
+mod inlet;
+mod lane;
+mod listener;
+mod models;
+mod outlet;
+mod request;
+mod scheduler;
+mod sessions;
+mod statistics;
+mod worker;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread;
+use std::time::Duration;
+
+use clip::{Format, Interrupted, Limits, MAX_TEXT_BATCH, Options, Overflow, Runtime};
+
+use budget::Budget;
+use cache::Cache;
+use counters::Counters;
+use listener::Listener;
+use models::Models;
+use scheduler::Scheduler;
+use sessions::Sessions;
+use statistics::Reporter;
+use worker::Service;
+
+/// Open connections, at most. PostgreSQL has one for each session that embeds.
+const MAX_CONNECTIONS: u64 = 4096;
+
+/// Time for requests in progress when the service ends. Its supervisor waits for two seconds.
+const FINISH_WITHIN: Duration = Duration::from_secs(1);
+
+/// Pause after a failure to accept a connection, for example if all descriptors are in use.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+pub struct Settings {
+    pub socket: PathBuf,
+    pub model_paths: Vec<PathBuf>,
+    /// ONNX Runtime's library.
+    pub runtime: PathBuf,
+    /// The directory of prepared files, if they are not in the directories of the models.
+    pub prepared: Option<PathBuf>,
+    /// Threads that compute.
+    pub threads: usize,
+    /// Bytes of models in memory.
+    pub memory: u64,
+    /// Inputs that wait.
+    pub max_inputs: usize,
+    /// Returns true after the process was asked to end.
+    pub interrupted: Interrupted,
+}
+
+/// The number of inputs that wait, at most, unless a caller wants another one.
+pub const DEFAULT_MAX_INPUTS: usize = scheduler::MAX_INPUTS;
+
+/// Serves until `wait` returns. Returns the reason if the service cannot start.
+pub fn serve(settings: Settings, wait: impl FnOnce()) -> Result<(), String> {
+    let threads = settings.threads.max(1);
+    let options = Options {
+        runtime: settings.runtime,
+        prepared: settings.prepared,
+        // Each thread has a session of its own.
+        threads: 1,
+        batch_size: MAX_TEXT_BATCH,
+        // Those of a request count.
+        overflow: Overflow::Truncate,
+        limits: Limits { bytes: 0, pixels: 0, formats: Format::ALL.to_vec() },
+        interrupted: settings.interrupted,
+    };
+    Runtime::load(&options.runtime).map_err(|error| error.to_string())?;
+    let listener = Arc::new(Listener::bind(&settings.socket)?);
+    let service = Arc::new(Service {
+        models: Models::new(settings.model_paths, options.clone()),
+        sessions: Sessions::new(options.clone(), settings.memory),
+        scheduler: Scheduler::new(threads, settings.max_inputs),
+        cache: Cache::new(),
+        counters: Arc::new(Counters::default()),
+        options,
+    });
+    let isolation = "none".to_owned();
+    for _ in 0..threads {
+        let service = service.clone();
+        let thread = thread::Builder::new().name("embeddings".into()).spawn(move || service.work());
+        thread.map_err(|error| format!("a thread could not be started: {error}"))?;
+    }
+    let reporter = Reporter::new("cpu".into(), isolation, threads);
+    let accepting = {
+        let (listener, service) = (listener.clone(), service.clone());
+        move || accept(&listener, &service, &reporter)
+    };
+    thread::Builder::new()
+        .name("connections".into())
+        .spawn(accepting)
+        .map_err(|error| format!("a thread could not be started: {error}"))?;
+    wait();
+    listener.remove();
+    service.scheduler.close(FINISH_WITHIN);
+    Ok(())
+}
+
+fn accept(listener: &Listener, service: &Arc<Service>, reporter: &Arc<Reporter>) {
+    let budget = Budget::new(budget::MAX_BYTES);
+    loop {
+        match listener.accept() {
+            Ok(Some(stream)) if reporter.connections() < MAX_CONNECTIONS => {
+                connection::start(stream, service.clone(), budget.clone(), reporter.clone());
+            }
+            Ok(_) => {}
+            Err(_) => thread::sleep(ACCEPT_PAUSE),
+        }
+    }
+}
+
+/// Locks a mutex. A thread that panics ends the process, so that no other sees its data.
+fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}

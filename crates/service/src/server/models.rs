@@ -1,0 +1,129 @@
+//! The models of the service's directories.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use clip::{Error, Manifest, Model, Options, TextReader, store};
+
+use super::request::Failure;
+use super::unpoisoned;
+
+/// Longest digest and name that are looked up.
+const MAX_NAME: usize = 128;
+
+/// A model whose manifest was read.
+pub struct Opened {
+    /// Distinguishes models with the same name and digest that were opened at different times.
+    pub id: u64,
+    pub manifest: Manifest,
+    pub digest: Arc<str>,
+    pub folder: PathBuf,
+    /// Has the tokenizer, and no weights.
+    texts: Mutex<Model>,
+}
+
+pub struct Models {
+    paths: Vec<PathBuf>,
+    options: Options,
+    /// By name and digest.
+    opened: Mutex<HashMap<(String, String), Arc<Opened>>>,
+    /// One thread opens a model at a time.
+    opening: Mutex<()>,
+    ids: AtomicU64,
+}
+
+impl Models {
+    pub fn new(paths: Vec<PathBuf>, options: Options) -> Self {
+        Self { paths, options, opened: Mutex::default(), opening: Mutex::new(()), ids: AtomicU64::new(0) }
+    }
+
+    /// Returns the model with this name and digest.
+    pub fn find(&self, name: &str, digest: &str) -> Result<Arc<Opened>, Failure> {
+        if name.len() > MAX_NAME || digest.len() > MAX_NAME {
+            return Err(Failure::Declined("The service has no model of that name".into()));
+        }
+        let key = (name.to_owned(), digest.to_owned());
+        if let Some(known) = unpoisoned(&self.opened).get(&key) {
+            return Ok(known.clone());
+        }
+        let _one = unpoisoned(&self.opening);
+        if let Some(known) = unpoisoned(&self.opened).get(&key) {
+            return Ok(known.clone());
+        }
+        let opened = Arc::new(self.open(name, digest)?);
+        unpoisoned(&self.opened).insert(key, opened.clone());
+        Ok(opened)
+    }
+
+    fn open(&self, name: &str, digest: &str) -> Result<Opened, Failure> {
+        let folder = store::folder_in(&self.paths, name).map_err(failure)?;
+        let model = Model::open(&folder, name, self.options.interrupted).map_err(failure)?;
+        let manifest = model.manifest().clone();
+        if manifest.digest != digest {
+            return Err(Failure::Declined(format!("The service has model \"{name}\" with another digest")));
+        }
+        let id = self.ids.fetch_add(1, Ordering::Relaxed);
+        Ok(Opened { id, digest: digest.into(), manifest, folder, texts: Mutex::new(model) })
+    }
+
+    /// Removes a model whose files changed, so that the next request opens it again.
+    pub fn remove(&self, opened: &Opened) {
+        unpoisoned(&self.opened).retain(|_, other| other.id != opened.id);
+    }
+}
+
+impl Opened {
+    /// Returns the reader of texts, which is loaded first if necessary.
+    pub fn text_reader(&self, options: &Options) -> Result<TextReader, Error> {
+        unpoisoned(&self.texts).text_reader(options)
+    }
+
+    /// Unloads the tokenizer.
+    pub fn unload_texts(&self) {
+        unpoisoned(&self.texts).unload();
+    }
+}
+
+/// Decides whether a session may compute a request after an error that its inputs did not cause. A session looks in its own model
+/// directories, has its own library and its own memory.
+pub fn failure(error: Error) -> Failure {
+    match error {
+        Error::ModelMissing { .. }
+        | Error::InvalidModelName { .. }
+        | Error::ModelFile { .. }
+        | Error::ModelUnsafe { .. }
+        | Error::NotPrepared { .. }
+        | Error::Store { .. }
+        | Error::RuntimeMissing { .. }
+        | Error::RuntimeLoaded { .. }
+        | Error::OutOfMemory { .. }
+        | Error::Interrupted
+        | Error::LoadInterrupted { .. } => Failure::Declined(sentence(&error.to_string())),
+        Error::EmptyImage
+        | Error::UnknownFormat
+        | Error::UnsupportedFormat { .. }
+        | Error::FormatNotAllowed { .. }
+        | Error::UndecodableImage { .. }
+        | Error::ImageBytesExceeded { .. }
+        | Error::ImagePixelsExceeded { .. }
+        | Error::TooManyTokens { .. }
+        | Error::TextBytesExceeded { .. }
+        | Error::ModelInvalid { .. }
+        | Error::ModelChanged { .. }
+        | Error::ModelExists { .. }
+        | Error::Inference { .. }
+        | Error::NotAnEmbedding { .. }
+        | Error::NoHead { .. }
+        | Error::TemplateWithoutPlace { .. }
+        | Error::Dimensions { .. }
+        | Error::NoDirection
+        | Error::Item { .. } => Failure::Failed(error),
+    }
+}
+
+/// Returns a reason that begins a DETAIL.
+fn sentence(reason: &str) -> String {
+    format!("The service failed: {reason}")
+}
