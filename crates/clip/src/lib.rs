@@ -39,7 +39,7 @@ pub use memory::{headroom, reserve};
 pub use model::stages::TextReader;
 pub use model::{Model, TextEmbedding, Usage};
 pub use options::{MAX_IMAGE_BATCH, MAX_TEXT_BATCH, Options, Overflow, TEXT_WINDOW};
-pub use pixels::{Format, ImageInfo, Limits, image_info, image_tensor};
+pub use pixels::{Format, ImageInfo, Limits, image_info, image_memory, image_tensor};
 pub use recipe::{Filter, GraphSpec, ImageSpec, Pooling, Resize, TextSpec};
 pub use rotation::rotate;
 pub use runtime::cpu::cpu_features;

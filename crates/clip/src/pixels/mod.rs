@@ -53,6 +53,11 @@ pub fn image_tensor(bytes: &[u8], spec: &ImageSpec, limits: &Limits) -> Result<V
     Ok(samples)
 }
 
+/// Returns the most memory that [`image_tensor`] takes, estimated from the header.
+pub fn image_memory(bytes: &[u8], spec: &ImageSpec, limits: &Limits) -> u64 {
+    decode::bytes_to_decode(bytes, limits, spec)
+}
+
 /// Writes the tensor of one image, `[3, height, width]`, to `tensor`, which has that size.
 pub(crate) fn tensor(
     bytes: &[u8],

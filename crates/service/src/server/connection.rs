@@ -31,18 +31,14 @@ pub fn start(stream: UnixStream, service: Arc<Service>, budget: Arc<Budget>, rep
     let named = |name: &str| thread::Builder::new().name(name.into()).stack_size(STACK);
     let work = move || -> std::io::Result<()> {
         let _open = reporter.count_connection();
-        let (outlet, write) = Outlet::new(stream.try_clone()?)?;
-        let writer = named("answers").spawn(write)?;
-        let mut inlet = Inlet::new(stream.try_clone()?);
+        let stream = Arc::new(stream);
+        let (outlet, write) = Outlet::new(stream.clone())?;
+        named("answers").spawn(write)?;
         let connection = Connection { service, budget, reporter: reporter.clone(), outlet };
         // An error means that the peer has gone.
-        connection.converse(&mut inlet).err();
+        connection.converse(&mut Inlet::new(stream.clone())).err();
         connection.cancel_all();
-        stream.shutdown(Shutdown::Both)?;
-        drop(connection);
-        // Requests that run keep the outlet.
-        drop(writer);
-        Ok(())
+        stream.shutdown(Shutdown::Both)
     };
     named("requests").spawn(|| drop(work())).ok();
 }

@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clip::reserve;
@@ -16,9 +17,18 @@ const BUFFER: usize = 8 * 1024;
 const ARRIVE_WITHIN: Duration = Duration::from_secs(10);
 
 pub struct Inlet {
-    reader: BufReader<UnixStream>,
+    reader: BufReader<Incoming>,
     /// True if a read has a limit of time.
     is_timed: bool,
+}
+
+/// The bytes of a stream that other threads write to.
+struct Incoming(Arc<UnixStream>);
+
+impl Read for Incoming {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        (&*self.0).read(bytes)
+    }
 }
 
 /// The peer closed the connection, or sent bytes that are no frame, or no memory is left for them.
@@ -37,8 +47,8 @@ impl From<frame::Damaged> for Closed {
 }
 
 impl Inlet {
-    pub fn new(stream: UnixStream) -> Self {
-        Self { reader: BufReader::with_capacity(BUFFER, stream), is_timed: false }
+    pub fn new(stream: Arc<UnixStream>) -> Self {
+        Self { reader: BufReader::with_capacity(BUFFER, Incoming(stream)), is_timed: false }
     }
 
     /// Returns the next message and the size of its body, which must be taken next.
@@ -78,7 +88,7 @@ impl Inlet {
 
     fn time(&mut self, is_timed: bool) -> Result<(), Closed> {
         if self.is_timed != is_timed {
-            self.reader.get_ref().set_read_timeout(is_timed.then_some(ARRIVE_WITHIN))?;
+            self.reader.get_ref().0.set_read_timeout(is_timed.then_some(ARRIVE_WITHIN))?;
             self.is_timed = is_timed;
         }
         Ok(())

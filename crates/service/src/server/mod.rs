@@ -10,6 +10,7 @@ mod budget;
 mod cache;
 mod connection;
 mod counters;
+mod decoding;
 mod inlet;
 mod lane;
 mod listener;
@@ -28,9 +29,12 @@ use std::time::Duration;
 
 use clip::{Format, Interrupted, Limits, MAX_TEXT_BATCH, Options, Overflow, Runtime};
 
+use rustix::process::{Resource, getrlimit, setrlimit};
+
 use budget::Budget;
 use cache::Cache;
 use counters::Counters;
+use decoding::Decoding;
 use listener::Listener;
 use models::Models;
 use scheduler::Scheduler;
@@ -40,6 +44,9 @@ use worker::Service;
 
 /// Open connections, at most. PostgreSQL has one for each session that embeds.
 const MAX_CONNECTIONS: u64 = 4096;
+
+/// Open files, at most: connections, and the files of models while they are loaded.
+const MAX_DESCRIPTORS: u64 = MAX_CONNECTIONS + 1024;
 
 /// Time for requests in progress when the service ends. Its supervisor waits for two seconds.
 const FINISH_WITHIN: Duration = Duration::from_secs(1);
@@ -82,12 +89,14 @@ pub fn serve(settings: Settings, wait: impl FnOnce()) -> Result<(), String> {
         interrupted: settings.interrupted,
     };
     Runtime::load(&options.runtime).map_err(|error| error.to_string())?;
+    raise_descriptors();
     let listener = Arc::new(Listener::bind(&settings.socket)?);
     let service = Arc::new(Service {
         models: Models::new(settings.model_paths, options.clone()),
         sessions: Sessions::new(options.clone(), settings.memory),
         scheduler: Scheduler::new(threads, settings.max_inputs),
         cache: Cache::new(),
+        decoding: Decoding::new(decoding::MAX_BYTES),
         counters: Arc::new(Counters::default()),
         options,
     });
@@ -110,6 +119,17 @@ pub fn serve(settings: Settings, wait: impl FnOnce()) -> Result<(), String> {
     listener.remove();
     service.scheduler.close(FINISH_WITHIN);
     Ok(())
+}
+
+/// Raises the limit of open files: each connection is one.
+fn raise_descriptors() {
+    let mut limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.unwrap_or(u64::MAX).min(MAX_DESCRIPTORS);
+    if limit.current.is_some_and(|current| current < wanted) {
+        limit.current = Some(wanted);
+        // If it cannot be raised, fewer connections are accepted.
+        setrlimit(Resource::Nofile, limit).ok();
+    }
 }
 
 fn accept(listener: &Listener, service: &Arc<Service>, reporter: &Arc<Reporter>) {

@@ -1,11 +1,12 @@
 //! The models of the service's directories.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use clip::{Error, Manifest, Model, Options, TextReader, store};
+use clip::{Error, MANIFEST_FILE, Manifest, Model, Options, TextReader, store};
 
 use super::request::Failure;
 use super::unpoisoned;
@@ -20,8 +21,16 @@ pub struct Opened {
     pub manifest: Manifest,
     pub digest: Arc<str>,
     pub folder: PathBuf,
+    stamp: Option<Stamp>,
     /// Has the tokenizer, and no weights.
     texts: Mutex<Model>,
+}
+
+/// A version of a manifest, which is replaced by rename and never written in place.
+#[derive(PartialEq, Eq)]
+struct Stamp {
+    inode: u64,
+    modified: (i64, i64),
 }
 
 pub struct Models {
@@ -59,18 +68,28 @@ impl Models {
 
     fn open(&self, name: &str, digest: &str) -> Result<Opened, Failure> {
         let folder = store::folder_in(&self.paths, name).map_err(failure)?;
+        let stamp = Stamp::of(&folder);
         let model = Model::open(&folder, name, self.options.interrupted).map_err(failure)?;
         let manifest = model.manifest().clone();
         if manifest.digest != digest {
             return Err(Failure::Declined(format!("The service has model \"{name}\" with another digest")));
         }
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
-        Ok(Opened { id, digest: digest.into(), manifest, folder, texts: Mutex::new(model) })
+        Ok(Opened { id, digest: digest.into(), manifest, folder, stamp, texts: Mutex::new(model) })
     }
 
-    /// Removes a model whose files changed, so that the next request opens it again.
-    pub fn remove(&self, opened: &Opened) {
-        unpoisoned(&self.opened).retain(|_, other| other.id != opened.id);
+    /// Removes a model that cannot be loaded if its manifest was replaced since, so that the next request opens it again.
+    pub fn check(&self, opened: &Opened) {
+        if Stamp::of(&opened.folder) != opened.stamp {
+            unpoisoned(&self.opened).retain(|_, other| other.id != opened.id);
+        }
+    }
+}
+
+impl Stamp {
+    fn of(folder: &Path) -> Option<Self> {
+        let found = std::fs::metadata(folder.join(MANIFEST_FILE)).ok()?;
+        Some(Self { inode: found.ino(), modified: (found.mtime(), found.mtime_nsec()) })
     }
 }
 

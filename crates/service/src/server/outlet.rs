@@ -1,10 +1,10 @@
 //! The answers of a connection. A slow reader delays no thread that computes, because a thread of the connection writes.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -16,13 +16,17 @@ use crate::protocol::FromService;
 /// Requests of one connection without an answer, at most. Sessions have one.
 const MAX_REQUESTS: usize = 64;
 
+/// Writes whole frames, from two threads.
+struct Writer {
+    stream: Arc<UnixStream>,
+    turn: Mutex<()>,
+}
+
 /// Time within which a peer must take some bytes of an answer.
 const TAKE_WITHIN: Duration = Duration::from_secs(10);
 
-type Stream = Arc<Mutex<UnixStream>>;
-
 pub struct Outlet {
-    stream: Stream,
+    writer: Arc<Writer>,
     frames: Sender<Vec<u8>>,
     /// The requests without an answer, by their numbers.
     requests: Mutex<BTreeMap<u64, Weak<Request>>>,
@@ -30,12 +34,12 @@ pub struct Outlet {
 
 impl Outlet {
     /// Returns the outlet and the work of its thread, which ends after the outlet is dropped.
-    pub fn new(stream: UnixStream) -> std::io::Result<(Arc<Self>, impl FnOnce() + Send)> {
+    pub fn new(stream: Arc<UnixStream>) -> io::Result<(Arc<Self>, impl FnOnce() + Send)> {
         stream.set_write_timeout(Some(TAKE_WITHIN))?;
-        let stream = Arc::new(Mutex::new(stream));
-        let (frames, waiting) = channel();
-        let outlet = Self { stream: stream.clone(), frames, requests: Mutex::default() };
-        Ok((Arc::new(outlet), move || write_all(&stream, &waiting)))
+        let writer = Arc::new(Writer { stream, turn: Mutex::new(()) });
+        let (frames, waiting) = channel::<Vec<u8>>();
+        let outlet = Self { writer: writer.clone(), frames, requests: Mutex::default() };
+        Ok((Arc::new(outlet), move || waiting.iter().for_each(|frame| writer.write(&frame))))
     }
 
     /// Sends a message, from any thread.
@@ -46,7 +50,7 @@ impl Outlet {
 
     /// Sends a message from the thread of the connection, which may wait for its peer.
     pub fn send_now(&self, message: &FromService, body: &[u8]) {
-        write(&self.stream, &encoded(message, body));
+        self.writer.write(&encoded(message, body));
     }
 
     /// Keeps a request until it is answered. Returns false if there are too many, or if its number is in use.
@@ -76,14 +80,12 @@ fn encoded(message: &FromService, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn write_all(stream: &Stream, frames: &Receiver<Vec<u8>>) {
-    frames.iter().for_each(|frame| write(stream, &frame));
-}
-
-/// Writes a frame. After a failure the connection is closed, which its other thread finds.
-fn write(stream: &Stream, frame: &[u8]) {
-    let mut stream = unpoisoned(stream);
-    if stream.write_all(frame).is_err() {
-        stream.shutdown(Shutdown::Both).ok();
+impl Writer {
+    /// Writes a frame. After a failure the connection is closed, which its other thread finds.
+    fn write(&self, frame: &[u8]) {
+        let _turn = unpoisoned(&self.turn);
+        if (&*self.stream).write_all(frame).is_err() {
+            self.stream.shutdown(Shutdown::Both).ok();
+        }
     }
 }

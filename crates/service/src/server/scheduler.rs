@@ -179,9 +179,10 @@ impl Scheduler {
                 self.idle.notify_all();
             }
             // Bulk work may be held back for a time.
+            let held = state.last_search.map_or(SEARCHING, |time| SEARCHING.saturating_sub(time.elapsed()));
             state = match state.queues.is_empty() {
                 true => self.work.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner()),
-                false => self.work.wait_timeout(state, SEARCHING).unwrap_or_else(|poisoned| poisoned.into_inner()).0,
+                false => self.work.wait_timeout(state, held).unwrap_or_else(|poisoned| poisoned.into_inner()).0,
             };
         }
     }

@@ -90,6 +90,7 @@ impl Sessions {
                 }
                 if pool.loaded.is_empty() {
                     self.leave(&mut pool, ticket);
+                    opened.unload_texts();
                     return Err(no_room(opened, need, self.limit));
                 }
             }

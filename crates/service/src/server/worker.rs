@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use clip::{Embedding, Error, Options, TextEmbedding, image_tensor};
+use clip::{Embedding, Error, Options, TextEmbedding, image_memory, image_tensor};
 
 use super::cache::Cache;
 use super::counters::Counters;
+use super::decoding::Decoding;
 use super::lane::Waiting;
 use super::models::{Models, failure};
 use super::request::{Failure, Request};
@@ -20,6 +21,7 @@ pub struct Service {
     pub sessions: Sessions,
     pub scheduler: Scheduler,
     pub cache: Cache,
+    pub decoding: Decoding,
     pub counters: Arc<Counters>,
 }
 
@@ -78,7 +80,9 @@ impl Service {
                 Ok((length, Ready::Text(text)))
             }
             Kind::Images => {
-                let tensor = image_tensor(request.inputs.bytes(index), &manifest.image, &request.limits);
+                let (image, spec, limits) = (request.inputs.bytes(index), &manifest.image, &request.limits);
+                let memory = image_memory(image, spec, limits);
+                let tensor = self.decoding.with(memory, || image_tensor(image, spec, limits));
                 Ok((0, Ready::Image(tensor.map_err(of_input)?)))
             }
         }
@@ -96,8 +100,7 @@ impl Service {
         let mut session = match self.sessions.take(&first.request.model, tower_of(first.request.inputs.kind)) {
             Ok(session) => session,
             Err(failure) => {
-                // The files may have been replaced by another version of the model.
-                self.models.remove(&first.request.model);
+                self.models.check(&first.request.model);
                 return wanted.iter().for_each(|item| self.fail(item, failure.clone()));
             }
         };
