@@ -105,7 +105,7 @@ pub struct Running {
     pub directory: Directory,
     pub digest: String,
     end: Sender<()>,
-    thread: JoinHandle<Result<(), String>>,
+    thread: Option<JoinHandle<Result<(), String>>>,
 }
 
 impl Running {
@@ -119,8 +119,12 @@ impl Running {
         change(&mut settings);
         let digest = directory.open("emoji").manifest().digest.clone();
         let (end, ended) = channel();
-        let thread = std::thread::spawn(move || serve(settings, || ended.recv().unwrap()));
-        let running = Self { directory, digest, end, thread };
+        let thread = std::thread::spawn(move || {
+            serve(settings, || {
+                ended.recv().ok();
+            })
+        });
+        let running = Self { directory, digest, end, thread: Some(thread) };
         wait_until(|| UnixStream::connect(running.directory.socket()).is_ok());
         running
     }
@@ -129,9 +133,10 @@ impl Running {
         Client::new(&self.directory.socket(), &self.digest)
     }
 
-    pub fn end(self) -> Result<(), String> {
+    /// Ends the service, and waits until it has ended.
+    pub fn end(&mut self) -> Result<(), String> {
         self.end.send(()).unwrap();
-        self.thread.join().unwrap()
+        self.thread.take().unwrap().join().unwrap()
     }
 }
 
@@ -244,11 +249,15 @@ pub fn wait_until(mut is_true: impl FnMut() -> bool) {
     }
 }
 
-/// Returns the example images.
+/// Returns twelve images of several formats.
 pub fn images() -> Vec<Vec<u8>> {
-    let folder = root().join("examples/photos");
-    let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
-    let is_image = |path: &&PathBuf| path.extension().is_some_and(|kind| kind == "jpg" || kind == "png");
-    paths.iter().filter(is_image).take(12).map(|path| std::fs::read(path).unwrap()).collect()
+    let folder = root().join("tests/fixtures/images");
+    let names = ["cmyk.jpg", "grey.jpg", "grey.png", "tall.png", "wide.png", "rgb.bmp", "lossy.webp", "lzw.tiff"];
+    let others = ["animated.gif", "orientation_6.jpg", "palette.png", "strip.png"];
+    names.into_iter().chain(others).map(|name| std::fs::read(folder.join(name)).unwrap()).collect()
+}
+
+/// Returns texts whose encoding takes some milliseconds each.
+pub fn long_texts(count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("{number} {}", "a red car at night ".repeat(8_000))).collect()
 }
