@@ -17,7 +17,7 @@ use std::sync::atomic::Ordering;
 
 use clap::{CommandFactory, Parser};
 use cli::{Cli, Verb};
-use commands::session::{MAIN, STOP, Session};
+use commands::session::{STOP, Session};
 use failure::Failure;
 
 /// Turns off telemetry before ONNX Runtime is loaded: see [`clip::TELEMETRY_OFF`].
@@ -36,10 +36,11 @@ fn main() -> ExitCode {
         if STOP.swap(true, Ordering::Relaxed) {
             std::process::exit(failure::Exit::Interrupted as i32);
         }
-        MAIN.get().inspect(|main| main.unpark());
     };
-    MAIN.set(std::thread::current()).ok();
-    if let Err(error) = ctrlc::set_handler(stop) {
+    // The service waits for signals itself, because it is isolated while it has one thread.
+    if !matches!(verb, Verb::Serve(_))
+        && let Err(error) = ctrlc::set_handler(stop)
+    {
         eprintln!("pgclip: signals cannot be handled: {error}");
     }
     match run(verb, &Session { place, json }) {

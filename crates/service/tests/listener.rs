@@ -17,7 +17,7 @@ use support::{Directory, Running};
 fn refusal(directory: &Directory, socket: &Path) -> String {
     let mut settings = directory.settings();
     settings.socket = socket.into();
-    serve(settings, || ()).unwrap_err()
+    serve(settings, |_| ()).unwrap_err()
 }
 
 fn mode(path: &Path) -> u32 {
@@ -68,7 +68,8 @@ fn only_a_socket_of_its_own_is_replaced() {
         drop(UnixListener::bind(&socket).unwrap());
     }
     let settings = directory.settings();
-    serve(settings, || {
+    serve(settings, |isolation| {
+        assert_eq!(isolation, "none");
         assert_eq!((mode(parent), mode(&socket)), (0o700, 0o600));
         let digest = directory.open("emoji").manifest().digest.clone();
         support::Client::new(&socket, &digest).embed_texts(Class::Search, &["a red car"]);

@@ -2,11 +2,15 @@
 
 use std::thread;
 
+use nix::sys::signal::{SigSet, Signal};
 use service::server::{DEFAULT_MAX_INPUTS, Settings, serve};
 
-use crate::commands::session::{Session, interrupted};
+use crate::commands::session::Session;
 use crate::failure::Failure;
 use crate::serve_arguments::ServeArguments;
+
+/// The signals that end the service in order.
+const END: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
 
 impl Session {
     pub fn serve(&self, arguments: &ServeArguments) -> Result<(), Failure> {
@@ -26,11 +30,15 @@ impl Session {
             max_inputs: DEFAULT_MAX_INPUTS,
             // The service finishes its requests before it ends.
             interrupted: || false,
+            isolated: true,
         };
-        let wait_for_signal = || {
-            while !interrupted() {
-                thread::park();
-            }
+        // All threads inherit the mask, so that only this one gets the signals.
+        let signals = SigSet::from_iter(END);
+        signals.thread_block().map_err(Failure::new)?;
+        let wait_for_signal = |isolation: &str| {
+            eprintln!("pgclip: the embedding service is ready; restrictions in force: {isolation}");
+            // It fails only for an invalid set of signals.
+            signals.wait().ok();
         };
         serve(settings, wait_for_signal).map_err(Failure::new)?;
         // SAFETY: ends the process. Other threads may still run ONNX Runtime, whose destructors must not run before.

@@ -1,9 +1,7 @@
 //! The surroundings that all commands share.
 
 use std::path::Path;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::Thread;
 
 use clip::{Format, Limits, Options, Overflow, store};
 
@@ -12,9 +10,6 @@ use crate::failure::Failure;
 
 /// Set by the first signal that ends the process.
 pub static STOP: AtomicBool = AtomicBool::new(false);
-
-/// The main thread, which the first signal wakes up.
-pub static MAIN: OnceLock<Thread> = OnceLock::new();
 
 /// Returns true after the first such signal.
 pub fn interrupted() -> bool {

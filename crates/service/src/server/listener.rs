@@ -8,6 +8,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use rustix::net::sockopt::socket_peercred;
+use rustix::net::{Shutdown, shutdown};
 use rustix::process::geteuid;
 
 /// Bits of a mode that let the group or others do anything.
@@ -48,9 +49,11 @@ impl Listener {
         Ok((peer == geteuid() || peer.is_root()).then_some(stream))
     }
 
-    /// Removes the socket.
-    pub fn remove(&self) {
+    /// Accepts no more connections, and removes the socket. An isolated process can remove no file: the socket stays, and the next
+    /// service replaces it.
+    pub fn close(&self) {
         fs::remove_file(&self.path).ok();
+        shutdown(&self.listener, Shutdown::Both).ok();
     }
 }
 

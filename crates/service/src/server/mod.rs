@@ -22,7 +22,7 @@ mod sessions;
 mod statistics;
 mod worker;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
@@ -42,11 +42,17 @@ use sessions::Sessions;
 use statistics::Reporter;
 use worker::Service;
 
+use crate::isolation::{Needs, isolate};
+
 /// Open connections, at most. PostgreSQL has one for each session that embeds.
 const MAX_CONNECTIONS: u64 = 4096;
 
 /// Open files, at most: connections, and the files of models while they are loaded.
 const MAX_DESCRIPTORS: u64 = MAX_CONNECTIONS + 1024;
+
+/// Private memory in addition to the models: 2 GB for the threads of all connections, 1 GB for decoders, and the rest for inputs, the
+/// cache and threads that compute.
+const MEMORY_BESIDE: u64 = 4 << 30;
 
 /// Time for requests in progress when the service ends. Its supervisor waits for two seconds.
 const FINISH_WITHIN: Duration = Duration::from_secs(1);
@@ -67,15 +73,17 @@ pub struct Settings {
     pub memory: u64,
     /// Inputs that wait.
     pub max_inputs: usize,
-    /// Returns true after the process was asked to end.
+    /// Returns true if long work must stop.
     pub interrupted: Interrupted,
+    /// Restricts the process for the rest of its life: see `isolation`. It must have one thread.
+    pub isolated: bool,
 }
 
 /// The number of inputs that wait, at most, unless a caller wants another one.
 pub const DEFAULT_MAX_INPUTS: usize = scheduler::MAX_INPUTS;
 
-/// Serves until `wait` returns. Returns the reason if the service cannot start.
-pub fn serve(settings: Settings, wait: impl FnOnce()) -> Result<(), String> {
+/// Serves until `wait` returns, which gets the restrictions in force in words. Returns the reason if the service cannot start.
+pub fn serve(settings: Settings, wait: impl FnOnce(&str)) -> Result<(), String> {
     let threads = settings.threads.max(1);
     let options = Options {
         runtime: settings.runtime,
@@ -91,6 +99,10 @@ pub fn serve(settings: Settings, wait: impl FnOnce()) -> Result<(), String> {
     Runtime::load(&options.runtime).map_err(|error| error.to_string())?;
     raise_descriptors();
     let listener = Arc::new(Listener::bind(&settings.socket)?);
+    let isolation = match settings.isolated {
+        true => restrict(&settings.model_paths, &options, settings.memory)?,
+        false => "none".into(),
+    };
     let service = Arc::new(Service {
         models: Models::new(settings.model_paths, options.clone()),
         sessions: Sessions::new(options.clone(), settings.memory),
@@ -100,13 +112,12 @@ pub fn serve(settings: Settings, wait: impl FnOnce()) -> Result<(), String> {
         counters: Arc::new(Counters::default()),
         options,
     });
-    let isolation = "none".to_owned();
     for _ in 0..threads {
         let service = service.clone();
         let thread = thread::Builder::new().name("embeddings".into()).spawn(move || service.work());
         thread.map_err(|error| format!("a thread could not be started: {error}"))?;
     }
-    let reporter = Reporter::new("cpu".into(), isolation, threads);
+    let reporter = Reporter::new("cpu".into(), isolation.clone(), threads);
     let accepting = {
         let (listener, service) = (listener.clone(), service.clone());
         move || accept(&listener, &service, &reporter)
@@ -115,10 +126,17 @@ pub fn serve(settings: Settings, wait: impl FnOnce()) -> Result<(), String> {
         .name("connections".into())
         .spawn(accepting)
         .map_err(|error| format!("a thread could not be started: {error}"))?;
-    wait();
-    listener.remove();
+    wait(&isolation);
+    listener.close();
     service.scheduler.close(FINISH_WITHIN);
     Ok(())
+}
+
+fn restrict(model_paths: &[PathBuf], options: &Options, memory: u64) -> Result<String, String> {
+    let directories: Vec<&Path> = model_paths.iter().chain(&options.prepared).map(PathBuf::as_path).collect();
+    let memory = Some(memory.saturating_add(MEMORY_BESIDE));
+    let needs = Needs { directories: &directories, runtime: &options.runtime, memory };
+    isolate(&needs).map_err(|error| format!("the process could not be isolated: {error}"))
 }
 
 /// Raises the limit of open files: each connection is one.

@@ -90,6 +90,7 @@ impl Directory {
             memory: 1 << 30,
             max_inputs: DEFAULT_MAX_INPUTS,
             interrupted: || false,
+            isolated: false,
         }
     }
 }
@@ -120,7 +121,7 @@ impl Running {
         let digest = directory.open("emoji").manifest().digest.clone();
         let (end, ended) = channel();
         let thread = std::thread::spawn(move || {
-            serve(settings, || {
+            serve(settings, |_| {
                 ended.recv().ok();
             })
         });
