@@ -86,7 +86,7 @@ gallery: ready
 
 # Set up, build, install, and run all tests.
 test: ready
-	PG_CONFIG="$(PG_CONFIG_PATH)" cargo test --release --target-dir target --no-fail-fast -p clip -p pgclip -p e2e
+	PG_CONFIG="$(PG_CONFIG_PATH)" cargo test --release --target-dir target --no-fail-fast -p clip -p pgclip -p service -p e2e
 	PG_CONFIG="$(PG_CONFIG_PATH)" PG_CLIP_TEST_SCHEMA=elsewhere cargo test --release --target-dir target --no-fail-fast -p e2e $(addprefix --test ,$(OUT_OF_REACH)) -- --skip a_hundred_thousand_rows
 
 # Run the applications in examples/, each with its own tools. Needs Node 20 or newer. RECIPE=django runs one.

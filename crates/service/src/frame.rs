@@ -70,6 +70,7 @@ impl<M: DeserializeOwned> Decoder<M> {
     }
 
     /// Returns the next complete frame.
+    #[expect(clippy::should_implement_trait, reason = "bytes can follow after None")]
     pub fn next(&mut self) -> Result<Option<Frame<M>>, Damaged> {
         let Some(prefix) = self.bytes.first_chunk() else { return Ok(None) };
         let (header, body) = sizes(*prefix, self.limit)?;

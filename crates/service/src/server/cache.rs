@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use clip::TextEmbedding;
 use lru::LruCache;
 
-use super::unpoisoned;
+use super::locks::unpoisoned;
 
 /// Longest text in bytes that is cached. Longer texts are documents and not queries.
 pub const MAX_TEXT: usize = 4096;

@@ -10,7 +10,7 @@ use super::budget::{Budget, MAX_BYTES};
 use super::cache::Cache;
 use super::inlet::{Closed, Inlet};
 use super::outlet::Outlet;
-use super::request::{Failure, Inputs, Request, Terms};
+use super::request::{Inputs, Request, Terms};
 use super::scheduler::{MAX_INPUTS, Rejected};
 use super::statistics::Reporter;
 use super::worker::Service;
@@ -23,7 +23,7 @@ pub struct Connection {
     service: Arc<Service>,
     budget: Arc<Budget>,
     reporter: Arc<Reporter>,
-    outlet: Arc<Outlet>,
+    outlet: Arc<Outlet<Request>>,
 }
 
 /// Starts the threads of a connection. If none can be started, the connection is closed.
@@ -90,15 +90,15 @@ impl Connection {
         self.service.counters.requests.add(1);
         let model = match self.service.models.find(&model, &digest) {
             Ok(model) => model,
-            Err(Failure::Declined(reason)) => return Ok(self.decline(number, reason)),
-            Err(Failure::Failed(error)) => {
-                return Ok(self.outlet.send_now(&FromService::Failed { number, error }, &[]));
+            Err(failure) => {
+                self.outlet.send_now(&failure.answer(number), &[]);
+                return Ok(());
             }
         };
         let terms = Terms { number, class, overflow, limits };
         let counters = self.service.counters.clone();
         let request = Request::new(terms, model, inputs, begun, self.outlet.clone(), counters);
-        if !self.outlet.keep(&request) {
+        if !self.outlet.keep(number, &request) {
             return Err(Closed);
         }
         let missing = self.answer_from(&self.service.cache, &request);

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::unpoisoned;
+use super::locks::unpoisoned;
 
 /// Requests whose durations give the percentiles.
 const RECENT: usize = 4096;

@@ -2,7 +2,7 @@
 
 use std::sync::{Condvar, Mutex};
 
-use super::unpoisoned;
+use super::locks::unpoisoned;
 
 /// Memory of all decoders together: that of sixteen photos of 12 megapixels.
 pub const MAX_BYTES: u64 = 1 << 30;

@@ -1,6 +1,6 @@
 //! The service: one process for all sessions.
 //!
-//! Reading order: `listener` (the socket), `connection` (requests and answers), `scheduler` and `lane` (the order of the work),
+//! Reading order: `listener` (the socket), `connection` (requests and answers), `scheduler`, `queue` and `lane` (the order of the work),
 //! `worker` (the work), `sessions` (the loaded models).
 //!
 //! Invariants: each request gets at most one answer; no thread that computes waits for a peer; everything that a peer can enlarge is
@@ -11,11 +11,14 @@ mod cache;
 mod connection;
 mod counters;
 mod decoding;
+mod failure;
 mod inlet;
 mod lane;
 mod listener;
+mod locks;
 mod models;
 mod outlet;
+mod queue;
 mod request;
 mod scheduler;
 mod sessions;
@@ -23,7 +26,7 @@ mod statistics;
 mod worker;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -161,9 +164,4 @@ fn accept(listener: &Listener, service: &Arc<Service>, reporter: &Arc<Reporter>)
             Err(_) => thread::sleep(ACCEPT_PAUSE),
         }
     }
-}
-
-/// Locks a mutex. A thread that panics ends the process, so that no other sees its data.
-fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }

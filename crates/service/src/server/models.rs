@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 
 use clip::{Error, MANIFEST_FILE, Manifest, Model, Options, TextReader, store};
 
-use super::request::Failure;
-use super::unpoisoned;
+use super::failure::{Failure, failure};
+use super::locks::unpoisoned;
 
 /// Longest digest and name that are looked up.
 const MAX_NAME: usize = 128;
@@ -103,46 +103,4 @@ impl Opened {
     pub fn unload_texts(&self) {
         unpoisoned(&self.texts).unload();
     }
-}
-
-/// Decides whether a session may compute a request after an error that its inputs did not cause. A session looks in its own model
-/// directories, has its own library and its own memory.
-pub fn failure(error: Error) -> Failure {
-    match error {
-        Error::ModelMissing { .. }
-        | Error::InvalidModelName { .. }
-        | Error::ModelFile { .. }
-        | Error::ModelUnsafe { .. }
-        | Error::NotPrepared { .. }
-        | Error::Store { .. }
-        | Error::RuntimeMissing { .. }
-        | Error::RuntimeLoaded { .. }
-        | Error::OutOfMemory { .. }
-        | Error::Interrupted
-        | Error::LoadInterrupted { .. } => Failure::Declined(sentence(&error.to_string())),
-        Error::EmptyImage
-        | Error::UnknownFormat
-        | Error::UnsupportedFormat { .. }
-        | Error::FormatNotAllowed { .. }
-        | Error::UndecodableImage { .. }
-        | Error::ImageBytesExceeded { .. }
-        | Error::ImagePixelsExceeded { .. }
-        | Error::TooManyTokens { .. }
-        | Error::TextBytesExceeded { .. }
-        | Error::ModelInvalid { .. }
-        | Error::ModelChanged { .. }
-        | Error::ModelExists { .. }
-        | Error::Inference { .. }
-        | Error::NotAnEmbedding { .. }
-        | Error::NoHead { .. }
-        | Error::TemplateWithoutPlace { .. }
-        | Error::Dimensions { .. }
-        | Error::NoDirection
-        | Error::Item { .. } => Failure::Failed(error),
-    }
-}
-
-/// Returns a reason that begins a DETAIL.
-fn sentence(reason: &str) -> String {
-    format!("The service failed: {reason}")
 }

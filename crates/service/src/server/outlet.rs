@@ -8,8 +8,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use super::request::Request;
-use super::unpoisoned;
+use super::locks::unpoisoned;
 use crate::frame;
 use crate::protocol::FromService;
 
@@ -25,14 +24,15 @@ struct Writer {
 /// Time within which a peer must take some bytes of an answer.
 const TAKE_WITHIN: Duration = Duration::from_secs(10);
 
-pub struct Outlet {
+/// Answers, and the requests `R` that wait for them.
+pub struct Outlet<R> {
     writer: Arc<Writer>,
     frames: Sender<Vec<u8>>,
     /// The requests without an answer, by their numbers.
-    requests: Mutex<BTreeMap<u64, Weak<Request>>>,
+    requests: Mutex<BTreeMap<u64, Weak<R>>>,
 }
 
-impl Outlet {
+impl<R> Outlet<R> {
     /// Returns the outlet and the work of its thread, which ends after the outlet is dropped.
     pub fn new(stream: Arc<UnixStream>) -> io::Result<(Arc<Self>, impl FnOnce() + Send)> {
         stream.set_write_timeout(Some(TAKE_WITHIN))?;
@@ -54,21 +54,21 @@ impl Outlet {
     }
 
     /// Keeps a request until it is answered. Returns false if there are too many, or if its number is in use.
-    pub fn keep(&self, request: &Arc<Request>) -> bool {
+    pub fn keep(&self, number: u64, request: &Arc<R>) -> bool {
         let mut requests = unpoisoned(&self.requests);
-        if requests.len() >= MAX_REQUESTS || requests.contains_key(&request.number) {
+        if requests.len() >= MAX_REQUESTS || requests.contains_key(&number) {
             return false;
         }
-        requests.insert(request.number, Arc::downgrade(request)).is_none()
+        requests.insert(number, Arc::downgrade(request)).is_none()
     }
 
     /// Removes a request. Returns None if it was removed before, so that each request gets one answer.
-    pub fn remove(&self, number: u64) -> Option<Weak<Request>> {
+    pub fn remove(&self, number: u64) -> Option<Weak<R>> {
         unpoisoned(&self.requests).remove(&number)
     }
 
     /// Removes all requests.
-    pub fn remove_all(&self) -> Vec<Weak<Request>> {
+    pub fn remove_all(&self) -> Vec<Weak<R>> {
         std::mem::take(&mut *unpoisoned(&self.requests)).into_values().collect()
     }
 }

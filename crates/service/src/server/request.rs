@@ -4,13 +4,14 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use clip::{Embedding, Error, Limits, Overflow};
+use clip::{Embedding, Limits, Overflow};
 
 use super::budget::Reserved;
 use super::counters::Counters;
+use super::failure::Failure;
+use super::locks::unpoisoned;
 use super::models::Opened;
 use super::outlet::Outlet;
-use super::unpoisoned;
 use crate::frame::Damaged;
 use crate::protocol::{Class, FromService, Kind};
 
@@ -30,18 +31,9 @@ pub struct Request {
     pub overflow: Overflow,
     pub limits: Limits,
     begun: Instant,
-    outlet: Arc<Outlet>,
+    outlet: Arc<Outlet<Self>>,
     counters: Arc<Counters>,
     progress: Mutex<Progress>,
-}
-
-/// The reason why a request has no embeddings.
-#[derive(Clone, Debug)]
-pub enum Failure {
-    /// It fails in a session, too.
-    Failed(Error),
-    /// A session may compute it.
-    Declined(String),
 }
 
 struct Progress {
@@ -98,7 +90,7 @@ impl Request {
         model: Arc<Opened>,
         inputs: Inputs,
         begun: Instant,
-        outlet: Arc<Outlet>,
+        outlet: Arc<Outlet<Self>>,
         counters: Arc<Counters>,
     ) -> Arc<Self> {
         let Terms { number, class, overflow, limits } = terms;
@@ -151,8 +143,7 @@ impl Request {
         self.counters.add_duration(self.begun.elapsed());
         let number = self.number;
         let (message, body) = match progress.failure.take() {
-            Some((_, Failure::Failed(error))) => (FromService::Failed { number, error }, Vec::new()),
-            Some((_, Failure::Declined(reason))) => (FromService::Declined { number, reason }, Vec::new()),
+            Some((_, failure)) => (failure.answer(number), Vec::new()),
             None => {
                 let rows: Vec<Embedding> = std::mem::take(&mut progress.rows).into_iter().flatten().collect();
                 let body: Vec<u8> = rows.iter().flat_map(|row| row.as_slice()).flat_map(|x| x.to_le_bytes()).collect();

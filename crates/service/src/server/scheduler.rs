@@ -4,42 +4,21 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use clip::{EncodedText, MAX_IMAGE_BATCH, MAX_TEXT_BATCH, TEXT_WINDOW, Tower};
-
 use super::budget::share;
 use super::lane::{Lane, Waiting};
+use super::locks::unpoisoned;
+use super::queue::{Item, Queue, portion, tower_of};
 use super::request::Request;
-use super::unpoisoned;
-use crate::protocol::{Class, Kind};
+use crate::protocol::Class;
 
 /// Inputs that wait, at most: those of 64 connections that embed a window of texts each.
 pub const MAX_INPUTS: usize = 16_384;
-
-/// Texts of one batch of searches. More texts would gain little and delay all of them.
-const SEARCH_BATCH: usize = 16;
 
 /// Batches of searches after which bulk work has its turn.
 const SEARCHES_IN_ROW: u32 = 8;
 
 /// Time after a search during which one thread is kept free of bulk work, because the next search probably follows.
 const SEARCHING: Duration = Duration::from_secs(2);
-
-/// Bytes of texts that one job reads.
-const READ_BYTES: usize = 64 * 1024;
-
-/// An input on its way through the service.
-pub struct Item {
-    pub request: Arc<Request>,
-    pub index: usize,
-    /// None before the input was read.
-    pub ready: Option<Ready>,
-}
-
-/// An input that can run.
-pub enum Ready {
-    Text(EncodedText),
-    Image(Vec<f32>),
-}
 
 /// Work for one thread. All inputs are for one encoder.
 pub struct Job {
@@ -75,21 +54,6 @@ struct State {
     searches_in_row: u32,
     last_search: Option<Instant>,
     is_closing: bool,
-}
-
-/// Inputs for one encoder.
-struct Queue {
-    searches: Lane<Item>,
-    bulk: Lane<Item>,
-    limits: BatchLimits,
-}
-
-#[derive(Clone, Copy)]
-struct BatchLimits {
-    search: usize,
-    bulk: usize,
-    /// Inputs that are read ahead. Texts are read ahead to find some of equal length.
-    window: usize,
 }
 
 /// The service takes no more requests.
@@ -254,48 +218,5 @@ impl State {
             return Some(job);
         }
         None
-    }
-}
-
-/// Returns a function that accepts the inputs of one job. An image is decoded alone, texts are read by the dozen.
-fn portion() -> impl FnMut(&Item) -> bool {
-    let mut bytes = 0;
-    move |item| {
-        bytes += item.request.inputs.bytes(item.index).len();
-        item.request.inputs.kind == Kind::Texts && bytes <= READ_BYTES
-    }
-}
-
-impl Queue {
-    fn of(request: &Request) -> Self {
-        let tower = tower_of(request.inputs.kind);
-        let limits = match (tower, request.model.manifest.graph(tower).alone) {
-            (Tower::Text, false) => BatchLimits { search: SEARCH_BATCH, bulk: MAX_TEXT_BATCH, window: TEXT_WINDOW },
-            (Tower::Text, true) => BatchLimits { search: 1, bulk: 1, window: TEXT_WINDOW },
-            (Tower::Image, false) => {
-                BatchLimits { search: MAX_IMAGE_BATCH, bulk: MAX_IMAGE_BATCH, window: MAX_IMAGE_BATCH }
-            }
-            (Tower::Image, true) => BatchLimits { search: 1, bulk: 1, window: 1 },
-        };
-        Self { searches: Lane::new(), bulk: Lane::new(), limits }
-    }
-
-    fn lane(&mut self, class: Class) -> &mut Lane<Item> {
-        match class {
-            Class::Search => &mut self.searches,
-            Class::Bulk => &mut self.bulk,
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.searches.is_empty() && self.bulk.is_empty()
-    }
-}
-
-/// Returns the encoder of a kind of inputs.
-pub fn tower_of(kind: Kind) -> Tower {
-    match kind {
-        Kind::Texts => Tower::Text,
-        Kind::Images => Tower::Image,
     }
 }

@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use clip::{Error, Model, Options, Tower};
 
-use super::models::{Opened, failure};
-use super::request::Failure;
-use super::unpoisoned;
+use super::failure::{Failure, failure};
+use super::locks::unpoisoned;
+use super::models::Opened;
 use crate::protocol::LoadedModel;
 
 /// Memory of an encoder in addition to its weights: buffers of a run, and structures of ONNX Runtime.

@@ -7,10 +7,12 @@ use clip::{Embedding, Error, Options, TextEmbedding, image_memory, image_tensor}
 use super::cache::Cache;
 use super::counters::Counters;
 use super::decoding::Decoding;
+use super::failure::{Failure, failure};
 use super::lane::Waiting;
-use super::models::{Models, failure};
-use super::request::{Failure, Request};
-use super::scheduler::{Item, Ready, Scheduler, Stage, tower_of};
+use super::models::Models;
+use super::queue::{Item, Ready, tower_of};
+use super::request::Request;
+use super::scheduler::{Scheduler, Stage};
 use super::sessions::{Session, Sessions};
 use crate::protocol::{Class, Kind};
 
