@@ -51,6 +51,7 @@ impl Connection {
             _ => return Err(Closed),
         }
         loop {
+            self.outlet.wait_for_peer();
             let (message, size) = inlet.next()?;
             match message {
                 message @ ToService::Embed { .. } => self.embed(message, size, inlet)?,
@@ -103,7 +104,7 @@ impl Connection {
         }
         let missing = self.answer_from(&self.service.cache, &request);
         if missing.is_empty() {
-            request.answer_if_done();
+            request.answer_now();
             return Ok(());
         }
         match self.service.scheduler.submit(&request, &missing) {
@@ -129,7 +130,7 @@ impl Connection {
             // A text that is rejected for its length takes the usual way.
             let Ok(embedding) = known.checked(limit, request.overflow) else { return true };
             self.service.counters.cache_hits.add(1);
-            request.embedded(index, embedding.clone());
+            request.known(index, embedding.clone());
             false
         };
         all.filter(is_missing).collect()

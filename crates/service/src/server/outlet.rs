@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::time::Duration;
 
 use super::locks::unpoisoned;
@@ -14,6 +14,10 @@ use crate::protocol::FromService;
 
 /// Requests of one connection without an answer, at most. Sessions have one.
 const MAX_REQUESTS: usize = 64;
+
+/// Bytes of answers that wait for their peer, at most, before its next request is read. Requests that it has sent before can add their
+/// answers.
+const MAX_UNSENT: usize = 8 << 20;
 
 /// Writes whole frames, from two threads.
 struct Writer {
@@ -28,8 +32,16 @@ const TAKE_WITHIN: Duration = Duration::from_secs(10);
 pub struct Outlet<R> {
     writer: Arc<Writer>,
     frames: Sender<Vec<u8>>,
+    unsent: Arc<Unsent>,
     /// The requests without an answer, by their numbers.
     requests: Mutex<BTreeMap<u64, Weak<R>>>,
+}
+
+/// The bytes of answers that the thread has not written.
+#[derive(Default)]
+struct Unsent {
+    bytes: Mutex<usize>,
+    written: Condvar,
 }
 
 impl<R> Outlet<R> {
@@ -38,19 +50,33 @@ impl<R> Outlet<R> {
         stream.set_write_timeout(Some(TAKE_WITHIN))?;
         let writer = Arc::new(Writer { stream, turn: Mutex::new(()) });
         let (frames, waiting) = channel::<Vec<u8>>();
-        let outlet = Self { writer: writer.clone(), frames, requests: Mutex::default() };
-        Ok((Arc::new(outlet), move || waiting.iter().for_each(|frame| writer.write(&frame))))
+        let unsent = Arc::new(Unsent::default());
+        let outlet = Self { writer: writer.clone(), frames, unsent: unsent.clone(), requests: Mutex::default() };
+        let write = move |frame: Vec<u8>| {
+            writer.write(&frame);
+            *unpoisoned(&unsent.bytes) -= frame.len();
+            unsent.written.notify_all();
+        };
+        Ok((Arc::new(outlet), move || waiting.iter().for_each(write)))
     }
 
     /// Sends a message, from any thread.
     pub fn send(&self, message: &FromService, body: &[u8]) {
+        let frame = encoded(message, body);
+        *unpoisoned(&self.unsent.bytes) += frame.len();
         // The thread ends after this outlet.
-        self.frames.send(encoded(message, body)).ok();
+        self.frames.send(frame).ok();
     }
 
     /// Sends a message from the thread of the connection, which may wait for its peer.
     pub fn send_now(&self, message: &FromService, body: &[u8]) {
         self.writer.write(&encoded(message, body));
+    }
+
+    /// Waits while too many answers wait for the peer. If it takes none, the connection is closed, and they are dropped.
+    pub fn wait_for_peer(&self) {
+        let unsent = unpoisoned(&self.unsent.bytes);
+        drop(self.unsent.written.wait_while(unsent, |bytes| *bytes > MAX_UNSENT));
     }
 
     /// Keeps a request until it is answered. Returns false if there are too many, or if its number is in use.
@@ -87,5 +113,37 @@ impl Writer {
         if (&*self.stream).write_all(frame).is_err() {
             self.stream.shutdown(Shutdown::Both).ok();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::RecvTimeoutError;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_connection_waits_for_a_peer_that_reads_nothing_until_it_has_gone() {
+        let (stream, peer) = UnixStream::pair().unwrap();
+        let (outlet, write) = Outlet::<()>::new(Arc::new(stream)).unwrap();
+        let writing = thread::spawn(write);
+        outlet.wait_for_peer();
+        (0..2).for_each(|_| outlet.send(&FromService::Pong, &vec![0; MAX_UNSENT]));
+        let (done, waited) = channel();
+        let waiting = thread::spawn({
+            let outlet = outlet.clone();
+            move || {
+                outlet.wait_for_peer();
+                done.send(()).unwrap();
+            }
+        });
+        assert_eq!(waited.recv_timeout(Duration::from_millis(50)), Err(RecvTimeoutError::Timeout));
+        drop(peer);
+        waited.recv().unwrap();
+        waiting.join().unwrap();
+        // The thread that writes ends with the outlet.
+        drop(outlet);
+        writing.join().unwrap();
     }
 }

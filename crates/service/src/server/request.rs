@@ -1,7 +1,7 @@
 //! A request in progress: its inputs, its results, and its one answer.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use clip::{Embedding, Limits, Overflow};
@@ -115,6 +115,13 @@ impl Request {
         self.finish(progress, 1);
     }
 
+    /// Records an embedding that is known before the request is queued, and sends no answer.
+    pub fn known(&self, index: usize, embedding: Embedding) {
+        let mut progress = unpoisoned(&self.progress);
+        progress.rows[index] = Some(embedding);
+        progress.left -= 1;
+    }
+
     /// Records the failure of an input.
     pub fn failed(&self, index: usize, failure: Failure) {
         let mut progress = unpoisoned(&self.progress);
@@ -135,14 +142,29 @@ impl Request {
     }
 
     /// Sends the answer if no input is left.
-    fn finish(&self, mut progress: std::sync::MutexGuard<'_, Progress>, count: usize) {
+    fn finish(&self, mut progress: MutexGuard<'_, Progress>, count: usize) {
         progress.left -= count;
-        if progress.left > 0 || progress.is_canceled || self.outlet.remove(self.number).is_none() {
-            return;
+        if let Some((message, body)) = self.answer(progress) {
+            self.outlet.send(&message, &body);
         }
+    }
+
+    /// Sends the answer of a request without inputs to compute, from the thread of the connection.
+    pub fn answer_now(&self) {
+        if let Some((message, body)) = self.answer(unpoisoned(&self.progress)) {
+            self.outlet.send_now(&message, &body);
+        }
+    }
+
+    /// Returns the answer and its body if no input is left and the request has no answer yet.
+    fn answer(&self, mut progress: MutexGuard<'_, Progress>) -> Option<(FromService, Vec<u8>)> {
+        if progress.left > 0 || progress.is_canceled {
+            return None;
+        }
+        self.outlet.remove(self.number)?;
         self.counters.add_duration(self.begun.elapsed());
         let number = self.number;
-        let (message, body) = match progress.failure.take() {
+        Some(match progress.failure.take() {
             Some((_, failure)) => (failure.answer(number), Vec::new()),
             None => {
                 let rows: Vec<Embedding> = std::mem::take(&mut progress.rows).into_iter().flatten().collect();
@@ -150,13 +172,6 @@ impl Request {
                 let dimensions = self.model.manifest.dimensions as u32;
                 (FromService::Embedded { number, dimensions, count: rows.len() as u32 }, body)
             }
-        };
-        drop(progress);
-        self.outlet.send(&message, &body);
-    }
-
-    /// Sends the answer of a request without inputs to compute.
-    pub fn answer_if_done(&self) {
-        self.dropped(0);
+        })
     }
 }
