@@ -7,7 +7,7 @@ use landlock::{
     RulesetStatus, Scope, path_beneath_rules,
 };
 
-use super::Needs;
+use super::needs::Needs;
 
 /// The newest version of Landlock whose rights are known and tested here: Linux 6.15. The crate leaves out the rights
 /// that the running kernel lacks. Rights of later versions (UDP, sockets with a path) are not needed, because seccomp

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use rustix::thread::set_no_new_privs;
 
-use super::Restrictions;
+use super::restrictions::Restrictions;
 
 /// Largest number of open files and connections. A server has one connection for each session that embeds.
 const DESCRIPTORS: u64 = 65_536;

@@ -18,8 +18,8 @@ use libc::{
     SYS_write, SYS_writev,
 };
 
-use super::Call;
-use super::Condition::{Bits, Is};
+use super::call::Call;
+use super::call::Condition::{Bits, Is};
 
 /// Calls that are allowed with all arguments, as far as `forbidden` has no condition for them.
 #[rustfmt::skip]

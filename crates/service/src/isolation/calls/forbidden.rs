@@ -16,9 +16,9 @@ use libc::{
     SYS_utimensat,
 };
 
-use super::Call;
-use super::Condition::{Bits, IsNot, NotNull};
 use super::allowed::bits;
+use super::call::Call;
+use super::call::Condition::{Bits, IsNot, NotNull};
 
 /// Calls that are forbidden with all arguments.
 #[rustfmt::skip]

@@ -9,43 +9,13 @@
 //! No call ends the process, because a library that tries one and carries on would end the service with it.
 
 mod allowed;
+mod call;
 mod forbidden;
 
 use std::collections::BTreeMap;
 
-use seccompiler::{
-    BackendError, BpfProgram, Error, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule, apply_filter,
-};
-
-/// A system call, and the conditions of its arguments. Each condition suffices. Without one, all arguments are meant.
-type Call = (i64, Vec<Condition>);
-
-/// A condition of an argument, by its position.
-#[derive(Clone, Copy)]
-enum Condition {
-    /// Its lower 32 bits are a number. The kernel ignores the upper bits of an `int`.
-    Is(u8, u64),
-    IsNot(u8, u64),
-    /// It is a pointer other than NULL.
-    NotNull(u8),
-    /// Its bits under a mask (first) are equal to a value (second).
-    Bits(u8, u64, u64),
-}
-
-impl Condition {
-    fn rule(self) -> Result<SeccompRule, BackendError> {
-        let (argument, length, operator, value) = match self {
-            Self::Is(argument, value) => (argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value),
-            Self::IsNot(argument, value) => (argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, value),
-            Self::NotNull(argument) => (argument, SeccompCmpArgLen::Qword, SeccompCmpOp::Ne, 0),
-            Self::Bits(argument, mask, value) => {
-                (argument, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(mask), value)
-            }
-        };
-        SeccompRule::new(vec![SeccompCondition::new(argument, length, operator, value)?])
-    }
-}
+use call::{Call, Condition};
+use seccompiler::{BackendError, BpfProgram, Error, SeccompAction, SeccompFilter, apply_filter};
 
 /// Forbids all system calls that serving requests does not need.
 pub(super) fn restrict() -> Result<String, String> {
