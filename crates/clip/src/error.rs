@@ -153,6 +153,7 @@ pub fn of_one(error: Error) -> Error {
     }
 }
 
+/// An error can come from another process, so that its numbers can have any value.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -195,14 +196,14 @@ impl fmt::Display for Error {
                 write!(f, "the {} tower of model \"{model}\" gave no direction", tower.name())
             }
             Self::NoHead { model, lacking } => write!(f, "model \"{model}\" has no {lacking}"),
-            Self::TemplateWithoutPlace { index } => write!(f, "template {} has no {{}}", index + 1),
+            Self::TemplateWithoutPlace { index } => write!(f, "template {} has no {{}}", index.saturating_add(1)),
             Self::Dimensions { one, other } => write!(f, "different vector dimensions {one} and {other}"),
             Self::NoDirection => f.write_str("the vector has no direction"),
             Self::OutOfMemory { bytes: Some(bytes) } => write!(f, "could not allocate {bytes} bytes"),
             Self::OutOfMemory { bytes: None } => write!(f, "could not allocate memory"),
             Self::Interrupted => f.write_str("interrupted"),
             Self::LoadInterrupted { model } => write!(f, "interrupted while model \"{model}\" was loaded"),
-            Self::Item { index, source } => write!(f, "element {}: {source}", index + 1),
+            Self::Item { index, source } => write!(f, "element {}: {source}", index.saturating_add(1)),
         }
     }
 }
