@@ -130,6 +130,39 @@ CREATE FUNCTION clip_unload(model text DEFAULT NULL) RETURNS integer
 COMMENT ON FUNCTION clip_unload(text)
 	IS 'free the memory of one model, or of all models, in this session; returns the number of unloaded towers';
 
+-- the embedding service
+
+CREATE FUNCTION _clip_service()
+	RETURNS TABLE (state text, reason text, pid bigint, since timestamptz, version text, provider text, isolation text, threads bigint,
+		connections bigint, models text, queued bigint, requests bigint, batches bigint, mean_batch_size double precision,
+		cache_hits bigint, p50_ms double precision, p99_ms double precision, restarts bigint)
+	AS 'MODULE_PATHNAME', 'clip_service_wrapper' LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 1000 ROWS 1;
+COMMENT ON FUNCTION _clip_service() IS 'internal: the row of the view clip_service';
+
+CREATE VIEW @extschema@.clip_service AS
+SELECT s.state, s.reason, s.pid, s.since, s.version, s.provider, s.isolation, s.threads, s.connections, s.models::pg_catalog.jsonb AS models,
+       s.queued, s.requests, s.batches, s.mean_batch_size, s.cache_hits, s.p50_ms, s.p99_ms, s.restarts
+  FROM @extschema@._clip_service() AS s;
+COMMENT ON VIEW clip_service IS 'the embedding service (clip.service): its state and its statistics since it started';
+COMMENT ON COLUMN clip_service.state IS 'off, starting, running, restarting, failing or unavailable';
+COMMENT ON COLUMN clip_service.reason IS 'reason why this session cannot use the service; NULL if it can, or if the service is off';
+COMMENT ON COLUMN clip_service.pid IS 'process of the service';
+COMMENT ON COLUMN clip_service.since IS 'time when the process started';
+COMMENT ON COLUMN clip_service.version IS 'version of the service';
+COMMENT ON COLUMN clip_service.provider IS 'execution provider that computes embeddings';
+COMMENT ON COLUMN clip_service.isolation IS 'restrictions of the process that the kernel enforces';
+COMMENT ON COLUMN clip_service.threads IS 'threads that compute';
+COMMENT ON COLUMN clip_service.connections IS 'open connections of sessions and workers';
+COMMENT ON COLUMN clip_service.models IS 'loaded encoders';
+COMMENT ON COLUMN clip_service.queued IS 'texts and images that wait';
+COMMENT ON COLUMN clip_service.requests IS 'requests that were answered';
+COMMENT ON COLUMN clip_service.batches IS 'runs of an encoder';
+COMMENT ON COLUMN clip_service.mean_batch_size IS 'texts or images per run';
+COMMENT ON COLUMN clip_service.cache_hits IS 'texts whose embeddings came from the cache of the service';
+COMMENT ON COLUMN clip_service.p50_ms IS 'median of the duration of recent requests, in milliseconds';
+COMMENT ON COLUMN clip_service.p99_ms IS '99th percentile of the duration of recent requests, in milliseconds';
+COMMENT ON COLUMN clip_service.restarts IS 'unexpected ends of the service since the server started; NULL if the server does not supervise it';
+
 -- Citus
 --
 -- All that pg_clip knows about Citus is in this part and in src/citus.rs. Without the extension citus, each function of this part
@@ -3826,7 +3859,7 @@ COMMENT ON FUNCTION clip_index_recall(regclass, name, integer, integer, integer[
 -- diagnosis
 
 CREATE FUNCTION clip_diagnose() RETURNS TABLE (item text, value text)
-	AS 'MODULE_PATHNAME', 'clip_diagnose_wrapper' LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000 ROWS 15;
+	AS 'MODULE_PATHNAME', 'clip_diagnose_wrapper' LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000 ROWS 16;
 COMMENT ON FUNCTION clip_diagnose() IS 'versions, limits and settings, to paste into a bug report';
 
 -- privileges
@@ -3856,5 +3889,10 @@ BEGIN
 END
 $$;
 
--- No privilege is revoked from PUBLIC. These functions read only their arguments and the models, change only the memory of this
+-- The statistics of the embedding service are about the work of all roles.
+REVOKE EXECUTE ON FUNCTION @extschema@._clip_service() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@._clip_service() TO pg_monitor;
+GRANT SELECT ON @extschema@.clip_service TO pg_monitor;
+
+-- No other privilege is revoked from PUBLIC. These functions read only their arguments and the models, change only the memory of this
 -- session, and show paths only to superusers. Settings that protect the server can only be changed by superusers.

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 
-use clip::{Model, Options};
+use clip::Manifest;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
@@ -56,11 +56,8 @@ pub fn warn_of_other_models(model: &str, is_default: bool) -> Result<(), ErrorRe
         return Ok(());
     }
     ASKED.with_borrow_mut(|known| known.insert(asked));
-    let of_model = |model: &mut Model, _: &Options| {
-        let manifest = model.manifest();
-        Ok((manifest.digest.clone(), manifest.dimensions as i32))
-    };
-    let (digest, dimensions) = model_cache::with(model, of_model).map_err(report)?;
+    let of_model = |manifest: &Manifest| (manifest.digest.clone(), manifest.dimensions as i32);
+    let (digest, dimensions) = model_cache::manifest(model, of_model).map_err(report)?;
     let Some(extension) = Extension::find() else { return Ok(()) };
     // Runs as the extension's owner, because the caller may not be able to use its schema, and a warning must not fail. A column
     // without a declared number of dimensions may have the same number.

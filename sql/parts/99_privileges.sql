@@ -25,5 +25,10 @@ BEGIN
 END
 $$;
 
--- No privilege is revoked from PUBLIC. These functions read only their arguments and the models, change only the memory of this
+-- The statistics of the embedding service are about the work of all roles.
+REVOKE EXECUTE ON FUNCTION @extschema@._clip_service() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@._clip_service() TO pg_monitor;
+GRANT SELECT ON @extschema@.clip_service TO pg_monitor;
+
+-- No other privilege is revoked from PUBLIC. These functions read only their arguments and the models, change only the memory of this
 -- session, and show paths only to superusers. Settings that protect the server can only be changed by superusers.

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use clip::{Embedding, Error, Limits, Model, Options, of_one};
+use clip::{Embedding, Error, Limits};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
@@ -14,6 +14,8 @@ use crate::pg::settings;
 use crate::pg::text::Text;
 use crate::pg::values::reserve;
 use crate::pg::varlena::Varlena;
+use crate::service::failure::Failure;
+use crate::service::request::{Class, Inputs};
 
 /// A detoasted source: a text or an image.
 pub enum Source<'a> {
@@ -31,7 +33,7 @@ impl<'a> Source<'a> {
 }
 
 /// Embeds sources that are all texts or all images.
-fn embed_all(sources: &[&Source<'_>], model: &mut Model, options: &Options) -> Result<Vec<Embedding>, Error> {
+fn embed_all(sources: &[&Source<'_>], model: &str) -> Result<Vec<Embedding>, Failure> {
     let (mut texts, mut images) = (clip::reserve(sources.len())?, clip::reserve(sources.len())?);
     for source in sources {
         match source {
@@ -40,14 +42,14 @@ fn embed_all(sources: &[&Source<'_>], model: &mut Model, options: &Options) -> R
         }
     }
     match images.is_empty() {
-        true => Ok(model.embed_texts(&texts, options)?.into_iter().map(|text| text.embedding).collect()),
-        false => model.embed_images(&images, options),
+        true => model_cache::embed_texts(model, &texts, Class::Bulk),
+        false => model_cache::embed_images(model, &images, Class::Bulk),
     }
 }
 
 /// Fails if the installed model has another digest than the column records.
 pub fn check_digest(model: &str, digest: &str) -> Result<(), ErrorReport> {
-    let found = model_cache::with(model, |model, _| Ok(model.manifest().digest.clone())).map_err(report)?;
+    let found = model_cache::manifest(model, |manifest| manifest.digest.clone()).map_err(report)?;
     if found == digest { Ok(()) } else { Err(another_model(model, digest, &found)) }
 }
 
@@ -77,17 +79,31 @@ pub fn embed_each(
         pgrx::check_for_interrupts!();
         let mut live = reserve(sources.len())?;
         live.extend(sources.iter().map(|(_, source)| source));
-        match model_cache::with(model, |model, options| embed_all(&live, model, options)) {
+        match embed_all(&live, model) {
             Ok(embedded) => {
                 for ((position, _), embedding) in sources.drain(..).zip(embedded) {
                     results[position] = Some(Ok(embedding));
                 }
             }
-            Err(Error::Item { index, source }) if tolerant && !source.is_interrupt() => {
+            Err(Failure::Clip(Error::Item { index, source })) if tolerant && !source.is_interrupt() => {
                 let (position, _) = sources.remove(index);
                 results[position] = Some(Err(report(*source)));
             }
-            Err(error) => return Err(report(of_one(error))),
+            // One of the sources may have ended the service. Each is embedded without the others.
+            Err(Failure::Crash) if tolerant => {
+                for (position, source) in sources.drain(..) {
+                    let suspect = match &source {
+                        Source::Text(text) => model_cache::embed_suspect(model, Inputs::Texts(&[text])),
+                        Source::Image(image) => model_cache::embed_suspect(model, Inputs::Images(&[image])),
+                    };
+                    results[position] = Some(match suspect {
+                        Ok(embedding) => Ok(embedding),
+                        Err(failure) if failure.is_of_the_input() => Err(failure.into()),
+                        Err(failure) => return Err(failure.into()),
+                    });
+                }
+            }
+            Err(failure) => return Err(failure.of_one().into()),
         }
     }
     Ok(results.into_iter().flatten().collect())
@@ -105,9 +121,8 @@ fn clip_resolve_model(
     model: Option<Varlena<'_>>,
 ) -> Result<TableIterator<'static, (name!(name, Text), name!(digest, String), name!(dimensions, i32))>, ErrorReport> {
     let name = model_or_default(model)?;
-    let row = model_cache::with(&name, |model, _| {
-        let manifest = model.manifest();
-        Ok((Text(name.clone()), manifest.digest.clone(), manifest.dimensions as i32))
+    let row = model_cache::manifest(&name, |manifest| {
+        (Text(name.clone()), manifest.digest.clone(), manifest.dimensions as i32)
     });
     Ok(TableIterator::once(row.map_err(report)?))
 }

@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::ffi::CStr;
 
-use clip::{Embedding, Error};
+use clip::Embedding;
 use pgrx::pg_sys::panic::{ErrorReport, ErrorReportable};
 use pgrx::prelude::*;
 
@@ -18,12 +18,12 @@ use super::pairs::{self, Origin};
 use super::row_failure::{forget_failure, record_failure};
 use super::trigger_row::{Row, is_restore};
 use crate::model_cache;
-use crate::pg::error::report;
 use crate::pg::finfo::declare_finfo;
 use crate::pg::messages::{broken_trigger, other_dimensions, trigger_fires_later};
 use crate::pg::settings;
 use crate::pg::varlena::Varlena;
 use crate::pg::vector::Vector;
+use crate::service::failure::Failure;
 use crate::worker::wake::wake;
 
 declare_finfo!(pg_finfo_clip_auto_embed_row_wrapper);
@@ -210,12 +210,12 @@ fn embed(row: &Row<'_>, columns: Columns, source: Varlena<'_>, column: &Recorded
             }
         }
         // An interrupt is no failure of the row: it ends the statement.
-        Err(error) if error.is_interrupt() => Err(report(error)).unwrap_or_report(),
-        Err(error) => Err(report(error)),
+        Err(failure) if failure.is_interrupt() => Err(ErrorReport::from(failure)).unwrap_or_report(),
+        Err(failure) => Err(failure.into()),
     }
 }
 
-fn embed_image(model: &str, digest: &str, image: &[u8]) -> Result<Embedding, Error> {
+fn embed_image(model: &str, digest: &str, image: &[u8]) -> Result<Embedding, Failure> {
     thread_local! {
         static LAST: RefCell<Option<LastImage>> = const { RefCell::new(None) };
     }

@@ -1,17 +1,18 @@
 //! `clip_embed_texts` and `clip_embed_images`, which embed an array in windows.
 
-use std::cell::Cell;
 use std::collections::VecDeque;
 
-use clip::{Embedding, Error, MAX_IMAGE_BATCH, Model, Options, TEXT_WINDOW};
+use clip::{Embedding, Error, MAX_IMAGE_BATCH, TEXT_WINDOW};
 use pgrx::pg_sys::panic::{ErrorReport, ErrorReportable};
 use pgrx::prelude::*;
 
 use crate::model_cache;
 use crate::model_choice::model_or_default;
-use crate::pg::error::report;
+use crate::pg::settings;
 use crate::pg::varlena::{Varlena, VarlenaArray};
 use crate::pg::vector::Vector;
+use crate::service::failure::Failure;
+use crate::service::request::Class;
 
 type EmbeddingRows<'a> = TableIterator<'a, (name!(ordinality, i32), name!(embedding, Option<Vector>))>;
 
@@ -20,11 +21,10 @@ fn clip_embed_texts<'a>(
     inputs: Option<VarlenaArray<'a>>,
     model: Option<Varlena<'a>>,
 ) -> Result<EmbeddingRows<'a>, ErrorReport> {
-    let embed = |model: &mut Model, inputs: &[Varlena<'a>], options: &Options| {
+    let embed = |model: &str, inputs: &[Varlena<'a>]| {
         let texts = inputs.iter().map(|input| input.text()).collect::<Result<Vec<_>, _>>()?;
         let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
-        let embedded = model.embed_texts(&texts, options).map_err(BatchError::Clip)?;
-        Ok(embedded.into_iter().map(|text| text.embedding).collect())
+        Ok(model_cache::embed_texts(model, &texts, Class::Bulk))
     };
     batch(inputs, model, TEXT_WINDOW, embed)
 }
@@ -34,25 +34,16 @@ fn clip_embed_images<'a>(
     inputs: Option<VarlenaArray<'a>>,
     model: Option<Varlena<'a>>,
 ) -> Result<EmbeddingRows<'a>, ErrorReport> {
-    let embed = |model: &mut Model, inputs: &[Varlena<'a>], options: &Options| {
-        let limit = options.limits.bytes;
+    let embed = |model: &str, inputs: &[Varlena<'a>]| {
+        let limit = settings::limits().bytes;
         let images = inputs.iter().map(|input| input.image(limit)).collect::<Result<Vec<_>, _>>()?;
-        model.embed_images(&images, options).map_err(BatchError::Clip)
+        Ok(model_cache::embed_images(model, &images, Class::Bulk))
     };
     batch(inputs, model, MAX_IMAGE_BATCH, embed)
 }
 
-/// The error of a window: from `clip`, or from reading its elements.
-enum BatchError {
-    Clip(Error),
-    Argument(ErrorReport),
-}
-
-impl From<ErrorReport> for BatchError {
-    fn from(report: ErrorReport) -> Self {
-        Self::Argument(report)
-    }
-}
+/// The result of a window: the outer error is from reading its elements.
+type Embedded = Result<Result<Vec<Embedding>, Failure>, ErrorReport>;
 
 /// Embeds an array window by window, when the rows are fetched. So memory holds one window, and a query can be canceled
 /// between two windows.
@@ -60,7 +51,7 @@ fn batch<'a>(
     inputs: Option<VarlenaArray<'a>>,
     model: Option<Varlena<'a>>,
     window: usize,
-    embed: impl Fn(&mut Model, &[Varlena<'a>], &Options) -> Result<Vec<Embedding>, BatchError> + 'a,
+    embed: impl Fn(&str, &[Varlena<'a>]) -> Embedded + 'a,
 ) -> Result<EmbeddingRows<'a>, ErrorReport> {
     let name = model_or_default(model)?;
     let elements = inputs.map(VarlenaArray::into_elements).transpose()?.unwrap_or_default();
@@ -81,7 +72,7 @@ fn embed_window<'a>(
     name: &str,
     elements: &[Option<Varlena<'a>>],
     first: usize,
-    embed: &impl Fn(&mut Model, &[Varlena<'a>], &Options) -> Result<Vec<Embedding>, BatchError>,
+    embed: &impl Fn(&str, &[Varlena<'a>]) -> Embedded,
 ) -> Result<VecDeque<Option<Embedding>>, ErrorReport> {
     pgrx::check_for_interrupts!();
     let positions: Vec<usize> = (0..elements.len()).filter(|&position| elements[position].is_some()).collect();
@@ -90,22 +81,13 @@ fn embed_window<'a>(
     if present.is_empty() {
         return Ok(rows);
     }
-    let argument = Cell::new(None);
-    let embedded = model_cache::with(name, |model, options| match embed(model, &present, options) {
-        Ok(embedded) => Ok(embedded),
-        Err(BatchError::Clip(Error::Item { index, source })) => {
-            Err(Error::Item { index: first + positions[index], source })
+    let embedded = embed(name, &present)?.map_err(|failure| match failure {
+        Failure::Clip(Error::Item { index, source }) => {
+            Failure::Clip(Error::Item { index: first + positions[index], source })
         }
-        Err(BatchError::Clip(error)) => Err(error),
-        Err(BatchError::Argument(report)) => {
-            argument.set(Some(report));
-            Ok(Vec::new())
-        }
+        other => other,
     });
-    if let Some(report) = argument.take() {
-        return Err(report);
-    }
-    for (position, embedding) in positions.into_iter().zip(embedded.map_err(report)?) {
+    for (position, embedding) in positions.into_iter().zip(embedded?) {
         rows[position] = Some(embedding);
     }
     Ok(rows)

@@ -7,7 +7,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::model_cache;
-use crate::model_cache::{Arguments, LabelSet};
+use crate::model_cache::labels::{self, Arguments, LabelSet};
 use crate::model_choice::{model_or_default, warn_of_other_models};
 use crate::pg::error::report;
 use crate::pg::messages::{invalid_argument, null_argument, null_element, wrong_length};
@@ -43,7 +43,7 @@ fn clip_classify_image(
     let model = model_or_default(model)?;
     let set = label_set(&model, is_default, labels, templates)?;
     let image = input.image(settings::limits().bytes)?;
-    labelled(set, model_cache::embed_image(&model, image).map_err(report)?.as_slice())
+    labelled(set, model_cache::embed_image(&model, image)?.as_slice())
 }
 
 #[pg_extern(sql = false)]
@@ -110,15 +110,15 @@ fn label_set(
     let labels = labels.ok_or_else(|| null_argument("labels"))?;
     let templates = templates.ok_or_else(|| null_argument("templates"))?;
     let arguments = Arguments { labels: labels.bytes(), templates: templates.bytes() };
-    if let Some(known) = model_cache::known_labels(model, arguments).map_err(report)? {
+    if let Some(known) = labels::known_labels(model, arguments).map_err(report)? {
         return Ok(known);
     }
-    let (labels, templates) = (texts(labels, "labels")?, texts(templates, "templates")?);
+    let (words, templates) = (texts(labels, "labels")?, texts(templates, "templates")?);
     if templates.is_empty() || templates.len() > MAX_TEMPLATES {
         return Err(wrong_length("templates", templates.len(), &format!("1 to {MAX_TEMPLATES} elements")));
     }
     let templates: Vec<&str> = templates.iter().map(String::as_str).collect();
-    let set = model_cache::embed_labels(model, arguments, labels, &templates).map_err(report)?;
+    let set = labels::embed_labels(model, arguments, words, &templates)?;
     warn_of_other_models(model, is_default)?;
     Ok(set)
 }

@@ -1,6 +1,6 @@
 //! `clip_embed_text`, `clip_embed_image` and the functions about one text, one image or one model.
 
-use clip::{Model, Options, Tower, image_info};
+use clip::{Tower, image_info};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
@@ -8,6 +8,7 @@ use crate::pg::error::report;
 use crate::pg::messages::{invalid_argument, null_argument};
 
 use crate::model_cache;
+use crate::model_cache::labels;
 use crate::model_choice::{default_model, model_or_default, warn_of_other_models};
 use crate::pg::settings;
 use crate::pg::varlena::Varlena;
@@ -80,24 +81,25 @@ fn clip_prewarm(model: Option<Varlena<'_>>, tower: Option<Varlena<'_>>) -> Resul
         "both" => &[Tower::Text, Tower::Image],
         other => return Err(invalid_argument("tower", other, "\"text\", \"image\" and \"both\"")),
     };
-    let load = |model: &mut Model, options: &Options| towers.iter().try_for_each(|&tower| model.load(tower, options));
-    model_cache::with(&model_or_default(model)?, load).map_err(report)
+    let model = model_or_default(model)?;
+    Ok(towers.iter().try_for_each(|&tower| model_cache::load(&model, tower))?)
 }
 
 #[pg_extern(sql = false)]
 fn clip_unload(model: Option<Varlena<'_>>) -> Result<i32, ErrorReport> {
     let model = model.map(|model| model.text()).transpose()?;
+    labels::unload(model.as_deref());
     Ok(model_cache::unload(model.as_deref()) as i32)
 }
 
 fn embed_text(model: &str, is_default: bool, input: Varlena<'_>) -> Result<Vector, ErrorReport> {
     let text = input.text()?;
-    let embedding = model_cache::embed_text(model, &text).map_err(report)?;
+    let embedding = model_cache::embed_text(model, &text)?;
     warn_of_other_models(model, is_default)?;
     Vector::new(&embedding)
 }
 
 fn embed_image(model: &str, input: Varlena<'_>) -> Result<Vector, ErrorReport> {
     let image = input.image(settings::limits().bytes)?;
-    Vector::new(&model_cache::embed_image(model, image).map_err(report)?)
+    Vector::new(&model_cache::embed_image(model, image)?)
 }

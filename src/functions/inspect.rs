@@ -1,7 +1,5 @@
 //! The rows of `clip_models`, `clip_loaded_models` and `clip_diagnose()`.
 
-use std::time::SystemTime;
-
 use clip::{Model, Runtime, Tower};
 use pgrx::prelude::*;
 
@@ -11,6 +9,8 @@ use crate::pg::interrupt::interrupted;
 use crate::pg::roles::Extension;
 use crate::pg::settings;
 use crate::pg::text::Text;
+use crate::pg::timestamp::timestamp;
+use crate::service;
 
 #[pg_extern(sql = false)]
 #[allow(clippy::type_complexity, reason = "the columns are the type")]
@@ -100,7 +100,7 @@ fn clip_diagnose() -> TableIterator<'static, (name!(item, Text), name!(value, Te
     };
     let options = settings::options();
     let formats: Vec<_> = options.limits.formats.iter().map(|format| format.name()).collect();
-    let items: [(_, String); 15] = [
+    let items: [(_, String); 16] = [
         ("pg_clip", env!("CARGO_PKG_VERSION").into()),
         ("PostgreSQL", pg_sys::PG_VERSION_STR.to_string_lossy().into_owned()),
         ("ONNX Runtime library", path(settings::onnxruntime_path())),
@@ -119,6 +119,7 @@ fn clip_diagnose() -> TableIterator<'static, (name!(item, Text), name!(value, Te
         ("largest image", format!("{} bytes, {} pixels", options.limits.bytes, options.limits.pixels)),
         ("image formats", formats.join(", ")),
         ("largest text", format!("{} bytes", clip::MAX_TEXT_BYTES)),
+        ("embedding service", service::view::summary()),
     ];
     let items = items.map(|(item, value)| (Text(item.into()), Text(value)));
     TableIterator::new(items.into_iter().chain(nodes()))
@@ -145,13 +146,4 @@ fn telemetry() -> &'static str {
         true => "off",
         false => "not switched off",
     }
-}
-
-/// Microseconds between 1970 and 2000, the epochs of Unix and of Postgres.
-const UNIX_TO_POSTGRES: i64 = 946_684_800_000_000;
-
-fn timestamp(time: SystemTime) -> TimestampWithTimeZone {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros() as i64;
-    TimestampWithTimeZone::try_from(since - UNIX_TO_POSTGRES)
-        .unwrap_or_else(|_| TimestampWithTimeZone::negative_infinity())
 }

@@ -66,6 +66,16 @@ pub fn runtime_library() -> PathBuf {
         .unwrap_or(default)
 }
 
+/// Returns the command pgclip: next to the library, as in a volume of an extension, or among the programs of the server.
+pub fn command() -> PathBuf {
+    const NAME: &str = "pgclip";
+    // SAFETY: a null-terminated string of the server.
+    let program = unsafe { CStr::from_ptr((&raw const pg_sys::my_exec_path).cast()) };
+    let program = Path::new(OsStr::from_bytes(program.to_bytes()));
+    let next_to_library = own_directory().and_then(|library| Some(library.parent()?.join("bin").join(NAME)));
+    next_to_library.filter(|command| command.is_file()).unwrap_or_else(|| program.with_file_name(NAME))
+}
+
 /// Returns the directories of a setting that lists them. `variable` stands for a directory of the server.
 fn entries(list: &str, variable: &str, value: &Path) -> Vec<PathBuf> {
     let expanded = list.split(':').filter_map(|entry| match entry.strip_prefix(variable) {

@@ -32,8 +32,7 @@ impl SearchColumn<'_> {
         };
         match &self.made_by {
             Some(made_by) => {
-                let found =
-                    model_cache::with(&model, |model, _| Ok(model.manifest().digest.clone())).map_err(report)?;
+                let found = model_cache::manifest(&model, |manifest| manifest.digest.clone()).map_err(report)?;
                 if found != made_by.digest {
                     let target = self.target.to_string_lossy();
                     return Err(column_of_another_model(&target, &self.named, made_by, &model, &found));
@@ -45,7 +44,7 @@ impl SearchColumn<'_> {
             Query::Text(text) => model_cache::embed_text(&model, &text.text()?),
             Query::Image(image) => model_cache::embed_image(&model, image.image(settings::limits().bytes)?),
         };
-        Vector::new(&embedding.map_err(report)?)
+        Vector::new(&embedding?)
     }
 }
 

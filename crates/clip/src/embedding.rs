@@ -34,6 +34,12 @@ impl Embedding {
         Ok(Self(sum.iter().map(|x| (x / length) as f32).collect()))
     }
 
+    /// Takes a vector that another process has normalized. Returns None if its length is not one.
+    pub fn of_unit(row: &[f32]) -> Option<Self> {
+        let length = length(row).ok()?;
+        ((length - 1.0).abs() < UNIT_TOLERANCE).then(|| Self(row.into()))
+    }
+
     pub fn as_slice(&self) -> &[f32] {
         &self.0
     }
@@ -43,6 +49,9 @@ impl Embedding {
         self.0.iter().zip(&other.0).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
     }
 }
+
+/// Largest difference of the length of a normalized vector from one: the rounding of its elements.
+const UNIT_TOLERANCE: f64 = 1e-3;
 
 /// Shortest sum that has a direction, as a part of its weights: single precision has 24 bits.
 const CANCELLED: f64 = 1e-6;
@@ -112,6 +121,15 @@ mod tests {
     fn vectors_without_direction_are_refused() {
         for row in [&[0.0, 0.0][..], &[f32::NAN, 1.0], &[f32::INFINITY, 1.0], &[]] {
             assert_eq!(normalize(row), Err(Error::NotAnEmbedding { model: "m".into(), tower: Tower::Text }));
+        }
+    }
+
+    #[test]
+    fn only_unit_vectors_are_taken_as_they_are() {
+        let unit = normalize(&[3.0, 4.0]).unwrap();
+        assert_eq!(Embedding::of_unit(unit.as_slice()), Some(unit));
+        for row in [&[3.0, 4.0][..], &[0.0, 0.0], &[f32::NAN, 1.0], &[]] {
+            assert_eq!(Embedding::of_unit(row), None);
         }
     }
 

@@ -26,7 +26,7 @@ pub struct Options {
 }
 
 /// The treatment of a text with more tokens than the model reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Overflow {
     /// Truncates the text and keeps the end token, as the reference does.
     Truncate,

@@ -3,8 +3,7 @@
 use crate::embedding::{self, Embedding};
 use crate::error::Error;
 use crate::memory::{headroom, reserve};
-use crate::model::Model;
-use crate::options::{Options, TEXT_WINDOW};
+use crate::options::TEXT_WINDOW;
 use crate::recipe::Loss;
 use crate::store::manifest::Manifest;
 use crate::tokenizer::MAX_TEXT_BYTES;
@@ -64,13 +63,18 @@ pub struct Classifier {
 }
 
 impl Classifier {
-    /// Embeds each label in all templates, and takes the direction of their mean, as the paper does (Radford et al.
-    /// 2021, 3.1.4).
-    pub fn new(model: &mut Model, labels: &[&str], templates: &[&str], options: &Options) -> Result<Self, Error> {
-        let head = Head::of(model.manifest())?;
-        let dimensions = model.manifest().dimensions;
+    /// Embeds each label in all templates with `embed`, and takes the direction of their mean, as the paper does (Radford
+    /// et al. 2021, 3.1.4). `embed` drops the index of a text from an error, because the caller passed labels, not texts.
+    pub fn new<E: From<Error>>(
+        manifest: &Manifest,
+        labels: &[&str],
+        templates: &[&str],
+        mut embed: impl FnMut(&[&str]) -> Result<Vec<Embedding>, E>,
+    ) -> Result<Self, E> {
+        let head = Head::of(manifest)?;
+        let dimensions = manifest.dimensions;
         if let Some(index) = templates.iter().position(|template| !template.contains(PLACE)) {
-            return Err(Error::TemplateWithoutPlace { index });
+            return Err(Error::TemplateWithoutPlace { index }.into());
         }
         let mut vectors = reserve(labels.len().saturating_mul(dimensions))?;
         let at_once = (TEXT_WINDOW / templates.len().max(1)).max(1);
@@ -83,7 +87,8 @@ impl Classifier {
                 let places = template.matches(PLACE).count();
                 let length = (template.len() - places * PLACE.len()).saturating_add(places.saturating_mul(label.len()));
                 if length > MAX_TEXT_BYTES {
-                    return Err(Error::TextBytesExceeded { bytes: length as u64, limit: MAX_TEXT_BYTES as u64 });
+                    let error = Error::TextBytesExceeded { bytes: length as u64, limit: MAX_TEXT_BYTES as u64 };
+                    return Err(error.into());
                 }
                 bytes += length as u64;
             }
@@ -93,10 +98,9 @@ impl Classifier {
                 .flat_map(|label| templates.iter().map(move |template| template.replace(PLACE, label)))
                 .collect();
             let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-            // The index of the text is dropped, because the caller passed labels, not texts.
-            let embedded = model.embed_texts(&texts, options).map_err(crate::error::of_one)?;
+            let embedded = embed(&texts)?;
             for prompts in embedded.chunks(templates.len()) {
-                let prompts: Vec<&[f32]> = prompts.iter().map(|text| text.embedding.as_slice()).collect();
+                let prompts: Vec<&[f32]> = prompts.iter().map(Embedding::as_slice).collect();
                 let mean = Embedding::blend(&prompts, &vec![1.0; prompts.len()])?;
                 vectors.extend_from_slice(mean.as_slice());
             }

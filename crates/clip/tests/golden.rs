@@ -6,7 +6,7 @@ mod support;
 
 use std::path::PathBuf;
 
-use clip::{Choices, Classifier, Embedding, Error, Model, Options, Overflow, Tower};
+use clip::{Choices, Classifier, Embedding, Error, Model, Options, Overflow, Tower, of_one};
 use serde_json::Value;
 use support::{Store, fixtures, options};
 
@@ -147,6 +147,13 @@ fn probabilities(logits: &Value, biased: bool) -> Vec<f64> {
     logits.iter().map(|logit| logit.exp() / sum).collect()
 }
 
+fn classifier(model: &mut Model, labels: &[&str], templates: &[&str]) -> Result<Classifier, Error> {
+    Classifier::new(&model.manifest().clone(), labels, templates, |texts| {
+        let embedded = model.embed_texts(texts, &options()).map_err(of_one)?;
+        Ok(embedded.into_iter().map(|text| text.embedding).collect())
+    })
+}
+
 #[test]
 fn probabilities_are_those_of_the_reference() {
     let store = Store::new();
@@ -161,7 +168,7 @@ fn probabilities_are_those_of_the_reference() {
         let templates: Vec<&str> = templates.iter().map(String::as_str).collect();
         let mut worst = [0.0f64; 2];
         for (templates, logits) in [(&["{}"][..], "logits_per_image"), (&templates, "ensemble")] {
-            let classifier = Classifier::new(&mut model, &labels, templates, &options()).unwrap();
+            let classifier = classifier(&mut model, &labels, templates).unwrap();
             for (file, logits) in files.iter().zip(expected[logits].as_array().unwrap()) {
                 let picture = std::fs::read(fixtures().join("images").join(file)).unwrap();
                 let picture = model.embed_images(&[&picture], &options()).unwrap().remove(0);
@@ -184,8 +191,7 @@ fn probabilities_are_those_of_the_reference() {
 #[test]
 fn labels_that_cannot_be_judged_are_errors() {
     let (_store, mut model) = open("narrow");
-    let error =
-        |model: &mut Model, templates: &[&str]| Classifier::new(model, &["a"], templates, &options()).err().unwrap();
+    let error = |model: &mut Model, templates: &[&str]| classifier(model, &["a"], templates).err().unwrap();
     assert_eq!(error(&mut model, &["{}"]), Error::NoHead { model: "narrow".into(), lacking: "logit scale" });
     let store = Store::new();
     let scaled = |bias| Choices { logit_scale: Some(20.0), logit_bias: bias, ..Choices::default() };
@@ -198,7 +204,7 @@ fn labels_that_cannot_be_judged_are_errors() {
         Error::NoHead { model: "siglip".into(), lacking: "logit bias" }
     );
     store.add(&fixtures().join("families/siglip"), "biased", &scaled(Some(-10.0))).unwrap();
-    assert!(Classifier::new(&mut store.open("biased"), &["a"], &["{}"], &options()).is_ok());
+    assert!(classifier(&mut store.open("biased"), &["a"], &["{}"]).is_ok());
 }
 
 #[test]
