@@ -6,7 +6,7 @@ PG_MAJOR = $(shell $(PG_CONFIG) --version 2>/dev/null | grep -oE '[0-9]+' | head
 PROMISE_SECONDS ?= 3600
 # `make test` runs these tests a second time, with both extensions in a schema that ordinary roles cannot use.
 # docs/project/reliability.md gives the reasons.
-OUT_OF_REACH = auto_embed owners privileges promise queue search search_pools triggers
+OUT_OF_REACH = auto_embed owners privileges promise queue search search_pools service triggers
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 
 # The command goes next to the server's own programs, because each major release of the server has its own. That directory is

@@ -108,7 +108,11 @@ impl Link {
                 FromService::Embedded { number, dimensions, count } if number == self.number => {
                     self.embedded(request, dimensions, count, &body)
                 }
-                FromService::Failed { number, error } if number == self.number => Ok(Answer::Failed(error)),
+                FromService::Failed { number, error } if number == self.number => match error {
+                    // The index chooses an input of the caller.
+                    Error::Item { index, .. } if index >= request.inputs.count() => Err(Broken::Damaged),
+                    error => Ok(Answer::Failed(error)),
+                },
                 FromService::Busy { number, reason } if number == self.number => Ok(Answer::Busy(reason)),
                 FromService::Declined { number, reason } if number == self.number => Ok(Answer::Declined(reason)),
                 FromService::Pong => continue,

@@ -15,6 +15,7 @@ const END: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
 impl Session {
     pub fn serve(&self, arguments: &ServeArguments) -> Result<(), Failure> {
         abort_after_panics();
+        die_of_faults();
         let threads = match arguments.threads {
             0 => thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
@@ -43,6 +44,14 @@ impl Session {
         serve(settings, wait_for_signal).map_err(Failure::new)?;
         // SAFETY: ends the process. Other threads may still run ONNX Runtime, whose destructors must not run before.
         unsafe { libc::_exit(0) }
+    }
+}
+
+/// Rust's own handlers ignore the first SIGSEGV and SIGBUS that another process sends. Without them, the process ends.
+fn die_of_faults() {
+    for signal in [libc::SIGSEGV, libc::SIGBUS] {
+        // SAFETY: the default action needs no handler.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
 }
 

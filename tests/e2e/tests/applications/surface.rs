@@ -37,7 +37,14 @@ fn a_schema_of_its_own_keeps_the_extension_out_of_the_applications() {
         JOIN pg_class AS c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid JOIN pg_namespace AS n ON n.oid = c.relnamespace ORDER BY 1";
     assert_eq!(strings(&mut client, found), ["_clip", "clip"]);
     let found = "SELECT table_name::text FROM information_schema.tables WHERE table_schema = 'clip' ORDER BY 1";
-    let views = ["clip_auto_embed_status", "clip_failures", "clip_loaded_models", "clip_models", "clip_progress"];
+    let views = [
+        "clip_auto_embed_status",
+        "clip_failures",
+        "clip_loaded_models",
+        "clip_models",
+        "clip_progress",
+        "clip_service",
+    ];
     assert_eq!(strings(&mut client, found), views);
     // Indexes that tools can declare.
     let found = "SELECT indexname::text FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1";
