@@ -55,3 +55,52 @@ fn apply(needs: &Needs<'_>) -> Result<landlock::RestrictionStatus, RulesetError>
         .add_rules(path_beneath_rules(paths, read))?
         .restrict_self()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::ErrorKind::PermissionDenied;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+    use std::process::Command;
+    use std::{env, fs, thread};
+
+    use super::*;
+
+    /// Without seccomp. Landlock restricts one thread of the tests.
+    #[test]
+    fn landlock_alone_denies_writing_programs_tcp_and_foreign_sockets() {
+        let directory = env::temp_dir().join(format!("pg_clip-landlock-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join("file"), "content").unwrap();
+        let name = SocketAddr::from_abstract_name(directory.as_os_str().as_encoded_bytes()).unwrap();
+        let _abstract = UnixListener::bind_addr(&name).unwrap();
+        let inside = || {
+            let version = restrict(&Needs { directories: &[&directory], runtime: Path::new("/none"), memory: None });
+            let version: u32 = version.unwrap().parse().unwrap();
+            assert_eq!(fs::read_to_string(directory.join("file")).unwrap(), "content");
+            let mut failures = vec![
+                File::create(directory.join("new")).unwrap_err(),
+                File::options().write(true).open(directory.join("file")).unwrap_err(),
+                fs::remove_file(directory.join("file")).unwrap_err(),
+                fs::read("/etc/passwd").unwrap_err(),
+                fs::read_dir("/").unwrap_err(),
+                Command::new("/bin/true").status().unwrap_err(),
+            ];
+            // Versions 4 and 6 added these.
+            if version >= 4 {
+                failures.push(TcpListener::bind("127.0.0.1:0").unwrap_err());
+                failures.push(TcpStream::connect("127.0.0.1:9").unwrap_err());
+            }
+            if version >= 6 {
+                failures.push(UnixStream::connect_addr(&name).unwrap_err());
+            }
+            for failure in failures {
+                assert_eq!(failure.kind(), PermissionDenied, "{failure}");
+            }
+        };
+        thread::scope(|scope| scope.spawn(inside).join().unwrap());
+        fs::remove_dir_all(&directory).unwrap();
+    }
+}

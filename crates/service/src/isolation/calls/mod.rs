@@ -67,6 +67,29 @@ mod tests {
         }
     }
 
+    /// Without Landlock. Seccomp restricts one thread of the tests.
+    #[test]
+    fn seccomp_alone_denies_writing_programs_and_sockets() {
+        let path = std::env::temp_dir().join(format!("pg_clip-seccomp-{}", std::process::id()));
+        let inside = || {
+            restrict().unwrap();
+            // Seccomp does not know paths.
+            std::fs::read("/etc/passwd").unwrap();
+            let failures = [
+                std::fs::File::create(&path).unwrap_err(),
+                std::fs::File::options().write(true).open("/etc/passwd").unwrap_err(),
+                std::net::TcpStream::connect("127.0.0.1:9").unwrap_err(),
+                std::os::unix::net::UnixListener::bind(&path).unwrap_err(),
+                std::process::Command::new("/bin/true").status().unwrap_err(),
+            ];
+            for failure in failures {
+                assert_eq!(failure.raw_os_error(), Some(libc::EPERM), "{failure}");
+            }
+        };
+        std::thread::scope(|scope| scope.spawn(inside).join().unwrap());
+        assert!(!path.exists());
+    }
+
     #[test]
     fn programs_are_shorter_than_the_kernel_permits() {
         let allowed = compile(allowed::calls(1), SeccompAction::Allow, SeccompAction::Errno(1)).unwrap();
