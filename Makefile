@@ -26,6 +26,7 @@ SCRIPT = sql/pg_clip--$(VERSION).sql
 LIBRARY = target/release/libpg_clip.so
 COMMAND = target/release/pgclip
 RUNTIME = target/onnxruntime/libonnxruntime.so
+OPENVINO = $(wildcard target/openvino/*)
 RUNTIME_LICENSES = $(wildcard $(addprefix target/onnxruntime/,LICENSE ThirdPartyNotices.txt))
 NO_RUNTIME = ONNX Runtime is left out: $(RUNTIME) is not there. Run 'make setup', or set clip.onnxruntime_path.
 MODEL_FILES = $(wildcard $(addprefix models/emoji/,config.json pg_clip.json preprocessor_config.json tokenizer.json tokenizer_config.json))
@@ -55,6 +56,8 @@ install:
 	$(call install_by_rename,$(COMMAND),$(BINDIR)/pgclip)
 	$(call install_by_rename,$(LIBRARY),$(PKGLIBDIR)/pg_clip.so)
 	$(if $(wildcard $(RUNTIME)),$(call install_by_rename,$(RUNTIME),$(PKGLIBDIR)/pg_clip/libonnxruntime.so),@echo "$(NO_RUNTIME)")
+	$(if $(OPENVINO),install -d "$(PKGLIBDIR)/pg_clip/openvino.new" && install -m 644 $(OPENVINO) "$(PKGLIBDIR)/pg_clip/openvino.new")
+	$(if $(OPENVINO),rm -rf "$(PKGLIBDIR)/pg_clip/openvino" && mv "$(PKGLIBDIR)/pg_clip/openvino.new" "$(PKGLIBDIR)/pg_clip/openvino")
 	$(if $(RUNTIME_LICENSES),install -m 644 $(RUNTIME_LICENSES) "$(PKGLIBDIR)/pg_clip")
 	install -m 644 pg_clip.control sql/pg_clip--*.sql "$(EXTENSIONDIR)"
 	install -m 644 examples/emoji.tsv examples/emoji.sql "$(EXAMPLES)"
@@ -75,6 +78,10 @@ uninstall:
 # Install the missing requirements of the build, the demonstration and the tests.
 setup:
 	scripts/setup.sh "$(PG_CONFIG)"
+
+# Fetch the ONNX Runtime with OpenVINO into target/openvino, for the embedding service. `make install` then installs it, too.
+openvino:
+	scripts/setup.sh --openvino
 
 # Set up, build, install, and show a demonstration on a temporary server.
 demo: ready
@@ -169,4 +176,4 @@ clean:
 help:
 	@awk '/^# /{text = substr($$0, 3)} /^[a-z-]+:/{if (text != "") {sub(":.*", ""); printf "make %-16s %s\n", $$0, text}; text = ""}' Makefile
 
-.PHONY: all sql install uninstall setup check demo gallery one test test-applications test-cluster test-all test-full-size bench bench-quick deb test-deb check-image dist ready clean help
+.PHONY: all sql install uninstall setup openvino check demo gallery one test test-applications test-citus test-cluster test-all test-full-size bench bench-quick deb test-deb check-image dist ready clean help

@@ -2,9 +2,16 @@
 # Installs the requirements of pg_clip's build and tests: server and headers, libclang, pgvector, ONNX Runtime.
 #
 #   setup.sh [PG_CONFIG [PACKAGE…]]     PACKAGE: further Debian packages that some tests need
+#   setup.sh --openvino                 only fetches the ONNX Runtime with OpenVINO, into target/openvino
 #
 # Installs only missing or outdated requirements, and reports each step. Works as root, or as a user with sudo.
 set -euo pipefail
+
+only_openvino=
+if [ "${1:-}" = --openvino ]; then
+    only_openvino=1
+    shift
+fi
 
 # A relative PG_CONFIG is relative to the caller's directory, so it is resolved before the directory changes.
 asked_for=${1:-${PG_CONFIG:-pg_config}}
@@ -253,7 +260,8 @@ build_pgvector() {
 
 onnxruntime_library() { echo target/onnxruntime/libonnxruntime.so; }
 
-wanted_onnxruntime() { sed -n 's/^onnxruntime==\([0-9.]*\).*/\1/p' scripts/dev/onnxruntime.txt; }
+# wanted_version REQUIREMENTS: prints the version of the only package in a requirements file.
+wanted_version() { sed -n 's/^[a-z-]*==\([0-9.]*\).*/\1/p' "$1"; }
 
 # The first Python on the PATH may have no pip.
 find_pip() {
@@ -264,29 +272,66 @@ find_pip() {
     return 1
 }
 
-# Gets the library from the Python package for any Python: the library itself does not depend on Python.
+# fetch_wheel REQUIREMENTS: unpacks a Python package, for any Python, into $scratch/wheel/content. The libraries in it do not
+# depend on Python.
+fetch_wheel() {
+    local wheel=$scratch/wheel python
+    python=$(find_pip) || return
+    rm -rf "$wheel"
+    "$python" -m pip download -q --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes \
+        --implementation cp --python-version 3.12 --platform "manylinux_2_28_$(uname -m)" --dest "$wheel" -r "$1" || return
+    "$python" -m zipfile -e "$wheel"/*.whl "$wheel/content"
+}
+
+# replace DIRECTORY: puts the directory $scratch/NAME in the place of target/NAME.
+replace() {
+    mkdir -p "$(dirname "$1")"
+    rm -rf "$1"
+    mv "$scratch/$(basename "$1")" "$1"
+}
+
 fetch_onnxruntime() {
-    local version into wheel=$scratch/wheel python
-    version=$(wanted_onnxruntime) into=$(dirname "$(onnxruntime_library)")
+    local version into content=$scratch/wheel/content
+    version=$(wanted_version scripts/dev/onnxruntime.txt) into=$(dirname "$(onnxruntime_library)")
     # A library without this mark was installed by hand, so the script keeps it.
     if [ -e "$into/libonnxruntime.so" ] && { [ ! -e "$into/VERSION" ] || [ "$(cat "$into/VERSION")" = "$version" ]; }; then
         return
     fi
     say "fetching ONNX Runtime $version"
-    python=$(find_pip)
-    "$python" -m pip download -q --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes \
-        --implementation cp --python-version 3.12 --platform "manylinux_2_28_$(uname -m)" \
-        --dest "$wheel" -r scripts/dev/onnxruntime.txt ||
+    fetch_wheel scripts/dev/onnxruntime.txt ||
         fail "ONNX Runtime $version could not be fetched for $(uname -m)." \
             "Put a libonnxruntime.so of 1.22 or newer into $into, then run this again."
-    "$python" -m zipfile -e "$wheel"/*.whl "$wheel/content"
-    echo "$version" >"$wheel/VERSION"
-    rm -rf "$into"
-    install -D -m 755 "$wheel/content/onnxruntime/capi/libonnxruntime.so.$version" "$scratch/onnxruntime/libonnxruntime.so"
-    install -m 644 "$wheel/content/onnxruntime/LICENSE" "$wheel/content/onnxruntime/ThirdPartyNotices.txt" "$wheel/VERSION" \
-        "$scratch/onnxruntime"
-    mkdir -p "$(dirname "$into")"
-    mv "$scratch/onnxruntime" "$into"
+    install -D -m 755 "$content/onnxruntime/capi/libonnxruntime.so.$version" "$scratch/onnxruntime/libonnxruntime.so"
+    install -m 644 "$content/onnxruntime/LICENSE" "$content/onnxruntime/ThirdPartyNotices.txt" "$scratch/onnxruntime"
+    echo "$version" >"$scratch/onnxruntime/VERSION"
+    replace "$into"
+}
+
+# ---- OpenVINO
+
+# The libraries that a processor needs: not those for GPUs and NPUs, and not Python's.
+openvino_libraries=(libonnxruntime_providers_shared.so libonnxruntime_providers_openvino.so libopenvino.so.2541
+    libopenvino_onnx_frontend.so.2541 libopenvino_intel_cpu_plugin.so libtbb.so.12)
+
+fetch_openvino() {
+    local version into=target/openvino content=$scratch/wheel/content
+    version=$(wanted_version scripts/dev/openvino.txt)
+    if [ "$(cat "$into/VERSION" 2>/dev/null)" = "$version" ]; then
+        say "ready: $into/libonnxruntime.so, ONNX Runtime $version with OpenVINO"
+        return
+    fi
+    find_pip >/dev/null || fail "python3 with pip is missing. It fetches OpenVINO."
+    say "fetching ONNX Runtime $version with OpenVINO"
+    fetch_wheel scripts/dev/openvino.txt ||
+        fail "ONNX Runtime $version with OpenVINO could not be fetched for $(uname -m)." \
+            "It is published for x86-64. On other processors, the embedding service uses the provider cpu."
+    install -D -m 755 "$content/onnxruntime/capi/libonnxruntime.so.$version" "$scratch/openvino/libonnxruntime.so"
+    (cd "$content/onnxruntime/capi" && install -m 755 "${openvino_libraries[@]}" "$scratch/openvino")
+    install -m 644 "$content/onnxruntime/LICENSE" "$content/onnxruntime/ThirdPartyNotices.txt" scripts/dev/openvino-licenses.txt \
+        "$scratch/openvino"
+    echo "$version" >"$scratch/openvino/VERSION"
+    replace "$into"
+    say "ready: $into/libonnxruntime.so, ONNX Runtime $version with OpenVINO"
 }
 
 summary() {
@@ -297,6 +342,10 @@ summary() {
         warn "pgvector $advised_pgvector or newer is advised for production servers: $vector has known memory bugs."
 }
 
+if [ -n "$only_openvino" ]; then
+    fetch_openvino
+    exit
+fi
 check_rust
 if command -v apt-get >/dev/null; then
     prepare_with_apt
