@@ -106,6 +106,14 @@ test-citus:
 	@test -e "$(shell $(PG_CONFIG) --pkglibdir)/citus.so" || { echo "There is no Citus for $(PG_CONFIG): citus.so is not in $(shell $(PG_CONFIG) --pkglibdir)." >&2; exit 1; }
 	PG_CONFIG="$(PG_CONFIG_PATH)" cargo test --release --target-dir target --no-fail-fast -p citus -- --test-threads 1 --nocapture $(CITUS)
 
+# Run the tests of execution providers: fetches OpenVINO into target/openvino. Needs no server.
+test-providers: setup openvino
+	cargo test --release --target-dir target --no-fail-fast -p providers --test openvino --test incomplete --test threads -- --nocapture
+
+# Run the test of CUDA: needs a GPU, and target/cuda/libonnxruntime.so with the libraries of its provider.
+test-cuda: setup
+	cargo test --release --target-dir target -p providers --test cuda
+
 # Run the tests of several servers, each in a network namespace of its own. Needs root.
 test-cluster: ready
 	scripts/setup.sh "$(PG_CONFIG)" iproute2 pgbouncer
@@ -127,7 +135,7 @@ test-full-size: ready
 
 # PROMISE_SECONDS=600 and FUZZ_SECONDS=600 shorten it:
 # Run the long tests: an hour of the first promise, leaks, random queries, other servers, fuzzing. Needs root and a day.
-test-all: test test-applications test-cluster test-full-size
+test-all: test test-applications test-cluster test-providers test-full-size
 	PG_CONFIG="$(PG_CONFIG_PATH)" PG_CLIP_SECONDS=$(PROMISE_SECONDS) cargo test --release --target-dir target -p e2e --test promise -- --nocapture
 	scripts/setup.sh "$(PG_CONFIG)" debootstrap libfaketime pgbouncer postgresql-plpython3-$(PG_MAJOR) sqlsmith valgrind
 	PG_CONFIG="$(PG_CONFIG_PATH)" cargo test --release --target-dir target --no-fail-fast -p endurance
@@ -176,4 +184,4 @@ clean:
 help:
 	@awk '/^# /{text = substr($$0, 3)} /^[a-z-]+:/{if (text != "") {sub(":.*", ""); printf "make %-16s %s\n", $$0, text}; text = ""}' Makefile
 
-.PHONY: all sql install uninstall setup openvino check demo gallery one test test-applications test-citus test-cluster test-all test-full-size bench bench-quick deb test-deb check-image dist ready clean help
+.PHONY: all sql install uninstall setup openvino check demo gallery one test test-applications test-citus test-providers test-cuda test-cluster test-all test-full-size bench bench-quick deb test-deb check-image dist ready clean help

@@ -8,6 +8,7 @@
 #   bench.sh tight      measures the recall in tables with tight groups, in ten minutes, and prints a table
 #   bench.sh scale      measures indexes that need less memory, and writes docs/operations/scale.md. PG_CLIP_BENCH_ROWS=10000
 #                       selects the numbers of rows, PG_CLIP_BENCH_MEMORY=6GB the memory to build an index
+#   bench.sh providers  compares OpenVINO in bf16 with ONNX Runtime's own kernels, on one core, and prints a table
 #
 # Installs its requirements into target/python (torch and transformers, some gigabytes) or, for quick, target/python-quick.
 # The server and its models are in TMPDIR, by default /tmp: up to 15 GB, which must be on a disk, not in memory.
@@ -32,6 +33,20 @@ start() {
 # The measured programs are built already. This records their commit, because a commit during the run is not measured.
 PG_CLIP_BENCH_COMMIT=$(git rev-parse --short HEAD)
 export PG_CLIP_BENCH_COMMIT
+
+if [ "${1:-}" = providers ]; then
+    scripts/setup.sh --openvino
+    scripts/test/full_size.sh make vit-b-32
+    cargo build --quiet --release --target-dir target --package clip --example providers
+    models=$scratch/models openvino=target/openvino/libonnxruntime.so
+    pgclip() { target/release/pgclip --model-path "$models" --onnxruntime "$openvino" "$@"; }
+    pgclip add vit-b-32 target/full-size/vit-b-32 >/dev/null
+    pgclip quantize vit-b-32 --weights bf16 --provider openvino
+    # Sessions map prepared files, which are not private memory. Here each process loads its own copy.
+    rm -rf "$models"/*/prepared
+    taskset -c 0 target/release/examples/providers "$openvino" "$models" vit-b-32:cpu vit-b-32:openvino vit-b-32-bf16:openvino
+    exit
+fi
 
 case ${1:-} in quick | tight | scale)
     scripts/dev/environment.sh target/python-quick benches/requirements-quick.txt

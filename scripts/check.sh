@@ -34,7 +34,7 @@ check_fmt() { cargo fmt --all --check; }
 
 check_clippy() {
     local lint=(cargo clippy --release --target-dir target --all-targets --quiet)
-    "${lint[@]}" -p clip -p pgclip -p service -p e2e -p endurance -p applications -p citus -p cluster -- -D warnings
+    "${lint[@]}" -p clip -p pgclip -p service -p e2e -p endurance -p applications -p citus -p cluster -p providers -- -D warnings
     PGRX_PG_CONFIG_PATH=$PG_CONFIG "${lint[@]}" -p pg_clip --no-default-features --features "pg$major" -- -D warnings
 }
 

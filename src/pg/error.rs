@@ -109,6 +109,13 @@ pub fn report(error: Error) -> ErrorReport {
                 .set_detail(for_superusers(format!("This session loaded \"{loaded}\"; the setting is \"{wanted}\".")))
                 .set_hint("Reconnect to load the other library.")
         }
+        // Only the embedding service uses another provider than "cpu".
+        Error::Provider { provider, reason } => new(
+            Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format!("execution provider \"{provider}\" cannot be used"),
+        )
+        .set_detail(for_superusers(format!("The cause is: {reason}.")))
+        .set_hint("Let the embedding service use the provider \"cpu\", or install an ONNX Runtime that has this provider."),
         Error::Inference { model, tower, reason } => {
             new(Code::ERRCODE_EXTERNAL_ROUTINE_EXCEPTION, "could not compute embedding")
                 .set_detail(format!("The {} tower of model \"{model}\" failed: {reason}.", tower.name()))

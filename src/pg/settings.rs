@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use clip::{Format, Limits, Options, Overflow};
+use clip::{Format, Limits, Options, Overflow, Provider};
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 use pgrx::pg_sys;
 
@@ -219,6 +219,7 @@ pub fn text_overflow() -> Overflow {
 pub fn options() -> Options {
     Options {
         runtime: onnxruntime_path(),
+        provider: Provider::Cpu,
         prepared: prepared_path(),
         threads: THREADS.get().min(MAX_THREADS.get()) as usize,
         batch_size: BATCH_SIZE.get() as usize,

@@ -5,7 +5,7 @@
 
 use std::io::BufRead;
 
-use clip::{Filter, Format, GraphSpec, ImageSpec, Limits, image_info, image_tensor};
+use clip::{Filter, Format, GraphSpec, ImageSpec, Limits, Precision, image_info, image_tensor};
 use sha2::{Digest, Sha256};
 
 fn main() {
@@ -22,6 +22,7 @@ fn main() {
                     output: String::new(),
                     pooling: None,
                     alone: false,
+                    precision: Precision::Single,
                 },
                 width,
                 height,

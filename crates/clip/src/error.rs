@@ -6,6 +6,8 @@ use std::sync::Mutex;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::provider::Provider;
+
 /// One of the two encoders of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Tower {
@@ -85,6 +87,8 @@ pub enum Error {
     RuntimeMissing { path: String, reason: String },
     /// ONNX Runtime was loaded from another path. A process can load it only once.
     RuntimeLoaded { loaded: String, wanted: String },
+    /// An execution provider cannot be used, or not for a model.
+    Provider { provider: Provider, reason: String },
     /// ONNX Runtime failed.
     Inference { model: String, tower: Tower, reason: String },
     /// The model returned NaN, an infinity or a vector of length zero.
@@ -189,6 +193,9 @@ impl fmt::Display for Error {
             Self::Store { path, reason } => write!(f, "could not write \"{path}\": {reason}"),
             Self::RuntimeMissing { reason, .. } => write!(f, "could not load ONNX Runtime: {reason}"),
             Self::RuntimeLoaded { .. } => f.write_str("ONNX Runtime is already loaded from another file"),
+            Self::Provider { provider, reason } => {
+                write!(f, "the execution provider \"{provider}\" cannot be used: {reason}")
+            }
             Self::Inference { model, tower, reason } => {
                 write!(f, "the {} tower of model \"{model}\" failed: {reason}", tower.name())
             }

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+mod agreement;
 mod embedding;
 mod error;
 mod folder;
@@ -22,9 +23,11 @@ mod onnx;
 mod options;
 mod panics;
 mod pixels;
+mod provider;
 mod recipe;
 mod rotation;
 mod runtime;
+mod samples;
 pub mod store;
 mod threads;
 mod tokenizer;
@@ -40,10 +43,13 @@ pub use model::stages::TextReader;
 pub use model::{Model, TextEmbedding, Usage};
 pub use options::{MAX_IMAGE_BATCH, MAX_TEXT_BATCH, Options, Overflow, TEXT_WINDOW};
 pub use pixels::{Format, ImageInfo, Limits, image_info, image_memory, image_tensor};
-pub use recipe::{Filter, GraphSpec, ImageSpec, Pooling, Resize, TextSpec};
+pub use provider::Provider;
+pub use recipe::{Filter, GraphSpec, ImageSpec, Pooling, Precision, Resize, TextSpec};
 pub use rotation::rotate;
-pub use runtime::cpu::cpu_features;
+pub use runtime::cpu::{cpu_features, has_bf16};
 pub use runtime::library::{Runtime, TELEMETRY_OFF};
+pub use runtime::provider::check_provider;
+pub use samples::SAMPLE_TEXTS;
 pub use store::manifest::{FileDigest, MANIFEST_FILE, Manifest, Source, digest};
 pub use threads::Interrupted;
 pub use tokenizer::{Encoded as EncodedText, MAX_TEXT_BYTES};

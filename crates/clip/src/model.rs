@@ -8,12 +8,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::agreement;
 use crate::embedding::Embedding;
 use crate::error::{Error, Tower};
 use crate::folder::Folder;
 use crate::memory::{HEADROOM, MemoryCheck, headroom, reserve};
 use crate::options::{MAX_IMAGE_BATCH, MAX_TEXT_BATCH, Options, Overflow};
 use crate::pixels;
+use crate::provider::Provider;
 use crate::recipe::Levels;
 use crate::runtime::library::Runtime;
 use crate::runtime::session::Graph;
@@ -47,6 +49,7 @@ const SHARING_PAYS: u64 = 32 << 20;
 struct Loaded {
     graph: Graph,
     threads: usize,
+    provider: Provider,
     usage: Usage,
 }
 
@@ -90,7 +93,7 @@ impl Model {
         .map(|loaded| &loaded.usage)
     }
 
-    /// Loads a tower, unless it is loaded with this number of threads.
+    /// Loads a tower, unless it is loaded with this number of threads and this provider.
     pub fn load(&mut self, tower: Tower, options: &Options) -> Result<(), Error> {
         self.load_now(tower, options).map_err(|error| self.of_load(error))
     }
@@ -115,13 +118,17 @@ impl Model {
             Tower::Text => &mut self.text,
             Tower::Image => &mut self.image,
         };
-        if slot.as_ref().is_some_and(|loaded| loaded.threads == options.threads) {
+        if slot.as_ref().is_some_and(|loaded| loaded.is_for(options)) {
             return Ok(());
         }
         let started = Instant::now();
         let folder = Folder { path: &self.path, model: &self.manifest.name };
         let runtime = Runtime::load(&options.runtime)?;
-        let (graph, shared) = match tower::open_prepared(folder, &self.manifest, tower, runtime, options) {
+        let opened = match options.provider {
+            Provider::Cpu => tower::open_prepared(folder, &self.manifest, tower, runtime, options),
+            _ => agreement::open(folder, &self.manifest, tower, runtime, options).map(|graph| (graph, 0)),
+        };
+        let (graph, shared) = match opened {
             Ok((graph, bytes)) => (graph, bytes > 0),
             Err(reason @ Error::NotPrepared { .. }) => {
                 if self.manifest.tower_bytes(tower) >= SHARING_PAYS {
@@ -139,7 +146,7 @@ impl Model {
             items: 0,
             total_time: Duration::ZERO,
         };
-        *slot = Some(Loaded { graph, threads: options.threads, usage });
+        *slot = Some(Loaded { graph, threads: options.threads, provider: options.provider, usage });
         Ok(())
     }
 
@@ -256,6 +263,13 @@ impl TextEmbedding {
     /// Returns the embedding. Fails if the text was truncated and the caller does not want that.
     pub fn checked(&self, limit: usize, overflow: Overflow) -> Result<&Embedding, Error> {
         overflow.check(self.tokens, limit).map(|()| &self.embedding)
+    }
+}
+
+impl Loaded {
+    /// Returns true if the tower runs as the options say.
+    fn is_for(&self, options: &Options) -> bool {
+        self.threads == options.threads && self.provider == options.provider
     }
 }
 

@@ -6,14 +6,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::pixels::Limits;
+use crate::provider::Provider;
 use crate::recipe::GraphSpec;
 use crate::threads::Interrupted;
 
-/// Options for how the work is done. None of them changes a vector.
+/// Options for how the work is done. None of them changes a vector, except in its last digits.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The ONNX Runtime library.
     pub runtime: PathBuf,
+    /// Computes the graphs. A provider must give the embeddings of [`Provider::Cpu`] when it loads a model.
+    pub provider: Provider,
     /// The directory of prepared files, if they are not in the folders of the models.
     pub prepared: Option<PathBuf>,
     /// Cores that one call may use.

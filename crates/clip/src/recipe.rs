@@ -26,6 +26,26 @@ pub struct GraphSpec {
     /// True if each text or image needs a batch of its own, because batching would change its embedding (dynamic int8).
     #[serde(default, skip_serializing_if = "is_false")]
     pub alone: bool,
+    /// The precision in which a provider may compute the graph.
+    #[serde(default, skip_serializing_if = "Precision::is_single")]
+    pub precision: Precision,
+}
+
+/// The precision of a graph's products. It belongs to the model, because it changes its embeddings a little.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// That of the published graph, which is usually fp32.
+    #[default]
+    Single,
+    /// The weights are bf16 numbers. A provider with bf16 units also rounds the other factors to bf16.
+    Bf16,
+}
+
+impl Precision {
+    fn is_single(&self) -> bool {
+        *self == Self::Single
+    }
 }
 
 /// The way in which a row per token becomes one row.
@@ -139,7 +159,14 @@ fn is_false(value: &bool) -> bool {
 impl GraphSpec {
     /// Returns the placeholder that is used until the graph is read.
     pub(crate) fn unknown() -> Self {
-        Self { file: String::new(), data: Vec::new(), output: String::new(), pooling: None, alone: false }
+        Self {
+            file: String::new(),
+            data: Vec::new(),
+            output: String::new(),
+            pooling: None,
+            alone: false,
+            precision: Precision::Single,
+        }
     }
 
     /// Returns all files of the graph.

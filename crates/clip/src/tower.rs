@@ -5,6 +5,7 @@ use crate::error::{Error, Tower};
 use crate::folder::Folder;
 use crate::options::Options;
 use crate::runtime::library::Runtime;
+use crate::runtime::provider::Engine;
 use crate::runtime::session::{Form, Graph};
 use crate::store::manifest::Manifest;
 use crate::store::prepared;
@@ -19,7 +20,8 @@ pub(crate) fn open(
 ) -> Result<Graph, Error> {
     let spec = manifest.graph(tower);
     let output = (spec.output.clone(), spec.pooling);
-    Graph::open(runtime, form, (&manifest.name, tower), output, options.threads, options.interrupted)
+    let engine = Engine { provider: options.provider, precision: spec.precision, threads: options.threads };
+    Graph::open(runtime, form, (&manifest.name, tower), output, engine, options.interrupted)
 }
 
 /// Opens a tower from its published files, after it has read all of them to verify their digests.

@@ -11,7 +11,10 @@ use imports::{circles, code, files, graph, rooms, sources};
 
 /// A word, and the files of the core that may contain it.
 const DOORS: [(&str, &[&str]); 21] = [
-    ("ort::", &["runtime/inputs.rs", "runtime/library.rs", "runtime/rows.rs", "runtime/session.rs"]),
+    (
+        "ort::",
+        &["runtime/inputs.rs", "runtime/library.rs", "runtime/provider.rs", "runtime/rows.rs", "runtime/session.rs"],
+    ),
     ("object::", &["runtime/elf.rs"]),
     ("tokenizers::", &["import/tokenizer.rs", "tokenizer.rs"]),
     ("image::", &["pixels/decode.rs", "pixels/decoder.rs", "pixels/header.rs"]),
@@ -24,7 +27,18 @@ const DOORS: [(&str, &[&str]); 21] = [
     ("crc32fast::", &["pixels/png.rs"]),
     ("safe_arch::", &["pixels/jpeg/sse2.rs"]),
     ("nix::", &["folder.rs", "threads.rs"]),
-    ("prost::", &["onnx/facts.rs", "onnx/file.rs", "onnx/part.rs", "onnx/proto.rs", "onnx/quantize.rs"]),
+    (
+        "prost::",
+        &[
+            "onnx/bf16.rs",
+            "onnx/facts.rs",
+            "onnx/file.rs",
+            "onnx/part.rs",
+            "onnx/proto.rs",
+            "onnx/quantize.rs",
+            "onnx/weights.rs",
+        ],
+    ),
     ("half::", &["runtime/inputs.rs", "runtime/rows.rs"]),
     ("sha2::", &["store/manifest.rs"]),
     ("tar::", &["admin/archive.rs"]),

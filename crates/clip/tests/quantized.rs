@@ -4,12 +4,13 @@
 
 mod support;
 
+use clip::admin::Weights;
 use clip::{Choices, Error, Manifest, Tower, admin, store};
 use serde_json::Value;
 use support::{Store, fixtures, options};
 
 fn quantize(store: &Store, name: &str, new_name: &str, towers: &[Tower]) -> Result<Manifest, Error> {
-    admin::quantize(&store.0, name, new_name, towers, &options(), &mut |_, _, _| {})
+    admin::quantize(&store.0, name, new_name, (Weights::Int8, towers), &options(), &mut |_, _, _| {})
 }
 
 fn wide() -> Store {

@@ -7,6 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use clip::{Choices, Pooling, TowerChoices};
 
+use crate::quantize_arguments::QuantizeArguments;
+
 // A paragraph is one line: it is wrapped for the terminal, and lines that were wrapped before would be wrapped twice.
 const EXAMPLES: &str = "\
 Examples:
@@ -107,7 +109,7 @@ pub enum Verb {
         /// [default: all]
         names: Vec<String>,
     },
-    /// Create a faster copy of a model, with 8-bit weights
+    /// Create a faster copy of a model, with 8-bit or bf16 weights
     #[command(after_help = QUANTIZE)]
     Quantize {
         name: String,
@@ -190,11 +192,13 @@ const QUANTIZE: &str = "\
 Examples:
   pgclip quantize photos --images ./some-photos --texts queries.txt
   pgclip quantize photos photos-fast --tower image
+  pgclip quantize photos --weights bf16 --provider openvino --onnxruntime ./openvino/libonnxruntime.so
 
-The weights of matrix products become bytes with a scale per column. The new model has its own digest, and its embeddings are \
-similar to those of the original, but not equal: never mix both in one column. The report shows how similar they are on your \
-samples. Pass your own images and queries, because the built-in samples are not representative. The gain is large on \
-processors with VNNI and small on others.";
+With int8, the weights of matrix products become bytes with a scale per column. With bf16, the weights of products and convolutions \
+become bf16 numbers, half as large, and the embedding service can compute the model in bf16. The new model has its own digest, and \
+its embeddings are similar to those of the original, but not equal: never mix both in one column. The report shows how similar they \
+are on your samples. Pass your own images and queries, because the built-in samples are not representative. With int8, the gain is \
+large on processors with VNNI and small on others. With bf16, it needs the provider openvino and a processor with bf16 units.";
 
 const REMOVE: &str = "\
 Examples:
@@ -202,27 +206,6 @@ Examples:
   pgclip rm photos --force
 
 Sessions that use the model keep it until they end.";
-
-/// The towers to quantize, and the samples to compare.
-#[derive(Args)]
-pub struct QuantizeArguments {
-    /// Tower that gets 8-bit weights
-    #[arg(long, value_enum, default_value_t = TowerArgument::Both)]
-    pub tower: TowerArgument,
-    /// Images to compare: files, or directories of files
-    #[arg(long, value_name = "FILE|DIR", num_args = 1..)]
-    pub images: Vec<PathBuf>,
-    /// Texts to compare, one per line
-    #[arg(long, value_name = "FILE")]
-    pub texts: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-pub enum TowerArgument {
-    Both,
-    Text,
-    Image,
-}
 
 /// Choices that the files of a model leave open.
 #[derive(Args, Default)]

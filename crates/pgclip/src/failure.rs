@@ -72,6 +72,7 @@ impl From<Error> for Failure {
             Error::RuntimeMissing { .. } | Error::RuntimeLoaded { .. } => {
                 failure.hint("Pass the path of ONNX Runtime 1.22 or newer: --onnxruntime FILE")
             }
+            Error::Provider { .. } => failure.hint("Choose the provider cpu, or pass an ONNX Runtime that has the provider: --onnxruntime FILE"),
             Error::Inference { .. } | Error::NotAnEmbedding { .. } => {
                 failure.hint("The test run of the model failed. The model is damaged or not supported.")
             }

@@ -12,12 +12,12 @@ use std::path::Path;
 use tar::{Archive, Entry, EntryType, Header};
 
 use crate::admin::copy::{MAX_FILE_BYTES, MAX_GRAPH_BYTES, Progress};
-use crate::admin::self_test::try_tower;
 use crate::error::{Error, Tower};
 use crate::folder::{Folder, beside};
 use crate::memory::reserve;
 use crate::onnx::file::Onnx;
 use crate::options::Options;
+use crate::samples::try_tower;
 use crate::store::manifest::{Digester, MANIFEST_FILE, Manifest, printable_ascii};
 use crate::store::prepared::is_prepared;
 use crate::store::staging::{StagingDir, store_error};

@@ -8,7 +8,6 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use serde_json::Value;
 
-use crate::admin::self_test::stripes;
 use crate::embedding::cosine;
 use crate::error::Error;
 use crate::folder::Folder;
@@ -19,6 +18,7 @@ use crate::options::Options;
 use crate::recipe::Loss;
 use crate::runtime::library::Runtime;
 use crate::runtime::session::Graph;
+use crate::samples::stripes;
 use crate::tokenizer::{self, TextTokenizer};
 
 const WEIGHTS: &str = "model.safetensors";

@@ -7,10 +7,9 @@ mod logit_scale;
 mod prepare;
 mod probe;
 mod quantize;
-mod self_test;
 
 pub use add::add;
 pub use archive::{export, import};
 pub use copy::Progress;
 pub use prepare::prepare;
-pub use quantize::quantize;
+pub use quantize::{Weights, quantize};

@@ -4,12 +4,12 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
-use crate::admin::self_test::{MIN_COSINE, run_probe, try_tower};
 use crate::error::{Error, Tower};
 use crate::folder::{Folder, files_of};
 use crate::options::Options;
 use crate::runtime::library::Runtime;
 use crate::runtime::session::{Form, Graph};
+use crate::samples::{MIN_COSINE, run_probe, try_tower};
 use crate::store::folder_of;
 use crate::store::manifest::{Manifest, digest_file};
 use crate::store::prepared::{self, not_prepared};

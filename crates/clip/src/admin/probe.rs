@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use crate::admin::self_test::{MIN_COSINE, PROBES, gray, stripes};
 use crate::embedding::Embedding;
 use crate::error::{Error, Tower};
 use crate::folder::{Folder, beside};
@@ -12,10 +11,12 @@ use crate::import::layout::Layout;
 use crate::import::tokenizer::describe;
 use crate::onnx::file::Onnx;
 use crate::options::Options;
-use crate::recipe::{GraphSpec, Loss, Pooling};
+use crate::recipe::{GraphSpec, Loss, Pooling, Precision};
 use crate::runtime::library::Runtime;
+use crate::runtime::provider::Engine;
 use crate::runtime::rows::Rows;
 use crate::runtime::session::{Form, Graph, Output};
+use crate::samples::{MIN_COSINE, PROBES, gray, stripes};
 use crate::store::manifest::{Manifest, digest_file, printable_ascii};
 use crate::tokenizer::{self, TextTokenizer};
 
@@ -138,10 +139,21 @@ impl Probe<'_> {
         let path = self.folder.path.join(file);
         let (which, nothing) = ((self.folder.model, tower), (String::new(), None));
         let form = Form::Published(&path);
-        let mut graph = Graph::open(runtime, form, which, nothing, self.options.threads, self.options.interrupted)?;
+        let engine = Engine::cpu(self.options.threads);
+        let mut graph = Graph::open(runtime, form, which, nothing, engine, self.options.interrupted)?;
         let (output, pooling) = self.choose_output(&graph.outputs(), tower).map_err(invalid)?;
         graph.choose(output.clone(), pooling);
-        Ok((graph, GraphSpec { file: file.into(), data, output, pooling, alone: facts.scaled_by_content }))
+        Ok((
+            graph,
+            GraphSpec {
+                file: file.into(),
+                data,
+                output,
+                pooling,
+                alone: facts.scaled_by_content,
+                precision: Precision::Single,
+            },
+        ))
     }
 
     /// Returns the output that holds embeddings. In doubt the model is rejected: vectors of a wrong output look right

@@ -1,27 +1,37 @@
-//! A new model with 8-bit weights, made of a stored one.
+//! A new model with 8-bit or bf16 weights, made of a stored one.
 
 use std::path::Path;
 
 use crate::admin::copy::{Copy, MAX_FILE_BYTES, Progress};
-use crate::admin::self_test::try_tower;
 use crate::error::{Error, Tower};
 use crate::folder::{Folder, files_of};
 use crate::onnx;
 use crate::onnx::file::Onnx;
 use crate::options::Options;
+use crate::recipe::Precision;
+use crate::samples::try_tower;
 use crate::store::manifest::{MANIFEST_FILE, Manifest, digest_file};
 use crate::store::staging::StagingDir;
 use crate::store::{check_free, folder_of};
 
-/// Makes a new model of a stored one, with 8-bit weights in these towers, and publishes it as `new_name`.
+/// The form of a new model's weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weights {
+    /// Bytes with a scale per column. Each text or image is run in a batch of its own, because other texts or images in
+    /// the batch would change its embedding.
+    Int8,
+    /// bf16 numbers. A provider with bf16 units may compute the model in bf16.
+    Bf16,
+}
+
+/// Makes a new model of a stored one, with weights of another form in these towers, and publishes it as `new_name`.
 ///
-/// The recipe is that of the stored model, which does not change. Each text or image is run in a batch of its own,
-/// because other texts or images in the batch would change its embedding.
+/// The recipe is that of the stored model, which does not change.
 pub fn quantize(
     model_path: &Path,
     name: &str,
     new_name: &str,
-    towers: &[Tower],
+    (weights, towers): (Weights, &[Tower]),
     options: &Options,
     progress: Progress<'_>,
 ) -> Result<Manifest, Error> {
@@ -44,9 +54,17 @@ pub fn quantize(
     for tower in Tower::BOTH {
         let spec = manifest.graph_mut(tower);
         if towers.contains(&tower) {
-            let graph = onnx::quantize::quantize(&Onnx::read(from, &spec.file)?, from, &spec.file);
+            let onnx = Onnx::read(from, &spec.file)?;
+            let graph = match weights {
+                Weights::Int8 => onnx::quantize::quantize(&onnx, from, &spec.file),
+                Weights::Bf16 => onnx::bf16::round(&onnx, from, &spec.file),
+            };
             staging.write(&spec.file, &graph.map_err(|reason| Error::invalid(name, &spec.file, reason))?)?;
-            (spec.data, spec.alone) = (Vec::new(), true);
+            spec.data = Vec::new();
+            match weights {
+                Weights::Int8 => spec.alone = true,
+                Weights::Bf16 => spec.precision = Precision::Bf16,
+            }
         } else {
             copy.graph(&spec.file)?;
         }

@@ -1,5 +1,6 @@
 //! ONNX files, examined and rewritten without running them.
 
+pub(crate) mod bf16;
 pub(crate) mod facts;
 pub(crate) mod file;
 mod int8;
@@ -8,3 +9,4 @@ mod proto;
 pub(crate) mod quantize;
 #[cfg(test)]
 mod tests;
+mod weights;

@@ -5,52 +5,29 @@
 //! other factor is scaled to bytes at run time. Everything else stays the same. External crate: `prost`.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 
 use prost::Message;
 use prost::bytes::Bytes;
 
-use crate::folder::{Folder, beside};
-use crate::memory::reserve;
-use crate::onnx::facts::{DataRange, SCALED_BY_CONTENT};
+use crate::folder::Folder;
 use crate::onnx::file::Onnx;
 use crate::onnx::int8::quantize_columns;
 use crate::onnx::part::reads;
-use crate::onnx::proto::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSet, Refusal, TensorProto, decode, names,
-};
+use crate::onnx::proto::{GraphProto, NodeProto, Refusal, TensorProto, decode, names};
+use crate::onnx::weights::{FLOAT, Weights, encode, node, tensors, unquantized_nodes};
 
-/// Types of tensors and of attributes, by ONNX's numbers.
-const FLOAT: i32 = 1;
+/// The type of tensors of bytes, by ONNX's number.
 const INT8: i32 = 3;
-const ATTRIBUTE_INT: i32 = 2;
 
 /// The first version of the operators that has DynamicQuantizeLinear.
 const MIN_OPSET: i64 = 11;
 
-/// A file of more bytes is no protobuf.
-const MAX_BYTES: usize = (2 << 30) - 1;
-
 /// Returns the graph of `file` with 8-bit weights, all in one file.
 pub(crate) fn quantize(onnx: &Onnx, folder: Folder<'_>, file: &str) -> Result<Vec<u8>, Refusal> {
-    let opset = onnx.model.opset_import.iter().map(|set| decode::<OperatorSet>(set, "operator set"));
-    let opset = opset.collect::<Result<Vec<_>, _>>()?.into_iter().find(|set| matches!(&*set.domain, "" | "ai.onnx"));
-    if opset.is_none_or(|set| set.version < MIN_OPSET) {
-        return Err(format!("it uses operators older than version {MIN_OPSET}; export it with a newer opset"));
-    }
-    let nodes: Vec<NodeProto> = onnx.graph.node.iter().map(|node| decode(node, "node")).collect::<Result<_, _>>()?;
-    if nodes.iter().any(|node| SCALED_BY_CONTENT.contains(&&*node.op_type) || node.op_type == "DequantizeLinear") {
-        return Err("it is quantised already".into());
-    }
-    let mut tensors = HashMap::new();
-    for bytes in &onnx.graph.initializer {
-        let tensor: TensorProto = decode(bytes, "tensor")?;
-        tensors.insert(tensor.name.clone(), tensor);
-    }
-
-    let mut rewriter =
-        Rewriter { folder, file, tensors, scaled: HashSet::new(), made: HashMap::new(), nodes: Vec::new() };
+    let nodes = unquantized_nodes(onnx, MIN_OPSET)?;
+    let tensors = tensors(onnx)?;
+    let weights = Weights { folder, file };
+    let mut rewriter = Rewriter { weights, tensors, scaled: HashSet::new(), made: HashMap::new(), nodes: Vec::new() };
     for (node, bytes) in nodes.iter().zip(&onnx.graph.node) {
         rewriter.node(node, bytes)?;
     }
@@ -58,18 +35,11 @@ pub(crate) fn quantize(onnx: &Onnx, folder: Folder<'_>, file: &str) -> Result<Ve
         return Err("it has no matrix product with constant weights of single precision".into());
     }
     let graph = rewriter.finish(onnx, &nodes)?;
-    let model = ModelProto { graph: Some(graph), ..onnx.model.clone() };
-    match model.encoded_len() {
-        length if length > MAX_BYTES => {
-            Err(format!("it would have {length} bytes in one file; at most {MAX_BYTES} can be read"))
-        }
-        _ => Ok(model.encode_to_vec()),
-    }
+    encode(onnx, graph)
 }
 
 struct Rewriter<'a> {
-    folder: Folder<'a>,
-    file: &'a str,
+    weights: Weights<'a>,
     tensors: HashMap<String, TensorProto>,
     /// Activations that have bytes already, because several products may read one.
     scaled: HashSet<String>,
@@ -104,34 +74,20 @@ impl Rewriter<'_> {
         let bytes =
             [of(input, "quantized"), of(weights, "quantized"), of(input, "zero_point"), of(weights, "zero_point")];
         self.push("MatMulInteger", &bytes.each_ref().map(|name| &**name), &[&product], None);
-        self.push("Cast", &[&product], &[&float], Some(("to", FLOAT.into())));
+        self.push("Cast", &[&product], &[&float], Some(FLOAT));
         self.push("Mul", &[&of(input, "scale"), &of(weights, "scale")], &[&scale], None);
         self.push("Mul", &[&float, &scale], &[output], None);
         Ok(())
     }
 
-    fn push(&mut self, op_type: &str, input: &[&str], output: &[&str], attribute: Option<(&str, i64)>) {
-        let attribute = attribute.map(|(name, value)| AttributeProto {
-            name: name.into(),
-            i: Some(value),
-            kind: Some(ATTRIBUTE_INT),
-            ..AttributeProto::default()
-        });
-        let names = |names: &[&str]| names.iter().map(|&name| name.into()).collect();
-        let node = NodeProto {
-            input: names(input),
-            output: names(output),
-            op_type: op_type.into(),
-            attribute: attribute.into_iter().collect(),
-            domain: String::new(),
-        };
-        self.nodes.push(node.encode_to_vec().into());
+    fn push(&mut self, op_type: &str, input: &[&str], output: &[&str], to: Option<i32>) {
+        self.nodes.push(node(op_type, input, output, to));
     }
 
     /// Returns the bytes, scales and zero points of the weights of that name.
     fn quantized(&self, name: &str) -> Result<[TensorProto; 3], Refusal> {
         let tensor = &self.tensors[name];
-        let values = self.floats(tensor)?;
+        let values = self.weights.floats(tensor)?;
         let &[rows, columns] = &*tensor.dims else { return Err(format!("{name:?} is no matrix")) };
         let size = |side: i64| usize::try_from(side).map_err(|_| format!("{name:?} has a negative side"));
         let (rows, columns) = (size(rows)?, size(columns)?);
@@ -153,42 +109,6 @@ impl Rewriter<'_> {
         ])
     }
 
-    fn floats(&self, tensor: &TensorProto) -> Result<Vec<f32>, Refusal> {
-        if !tensor.float_data.is_empty() {
-            return Ok(tensor.float_data.clone());
-        }
-        let raw = self.raw(tensor)?;
-        let (numbers, rest) = raw.as_chunks::<4>();
-        match rest {
-            [] => Ok(numbers.iter().map(|&number| f32::from_le_bytes(number)).collect()),
-            _ => Err(format!("{:?} is truncated", tensor.name)),
-        }
-    }
-
-    /// Returns the bytes of a tensor, from the graph or from its external file.
-    fn raw(&self, tensor: &TensorProto) -> Result<Bytes, Refusal> {
-        if tensor.external_data.is_empty() {
-            return Ok(tensor.raw_data.clone().unwrap_or_default());
-        }
-        let (data, ranges) = tensor.place()?;
-        let Some(&DataRange { offset, length }) = ranges.first() else {
-            return Err(format!("{:?} has no place", tensor.name));
-        };
-        let read = || -> std::io::Result<Bytes> {
-            let file = File::open(self.folder.path.join(beside(self.file, &data)))?;
-            let rest = file.metadata()?.len().saturating_sub(offset);
-            let length = length.unwrap_or(rest);
-            if length > rest {
-                return Err(std::io::ErrorKind::UnexpectedEof.into());
-            }
-            let mut bytes = reserve(length as usize).map_err(|_| std::io::ErrorKind::OutOfMemory)?;
-            bytes.resize(length as usize, 0);
-            file.read_exact_at(&mut bytes, offset)?;
-            Ok(bytes.into())
-        };
-        read().map_err(|error| format!("{:?} cannot be read: {error}", tensor.name))
-    }
-
     /// Returns the whole graph, without weights that are no longer read, and with external weights inside.
     fn finish(self, onnx: &Onnx, nodes: &[NodeProto]) -> Result<GraphProto, Refusal> {
         // Weights are kept if anything else than the right side of a product reads them, including branches and loops.
@@ -208,13 +128,7 @@ impl Rewriter<'_> {
             if is_gone(&tensor.name) {
                 continue;
             }
-            if tensor.external_data.is_empty() {
-                initializer.push(bytes.clone());
-                continue;
-            }
-            let raw_data = Some(self.raw(&tensor)?);
-            let inside = TensorProto { raw_data, external_data: Vec::new(), data_location: None, ..tensor };
-            initializer.push(inside.encode_to_vec().into());
+            initializer.push(self.weights.inside(tensor, bytes)?);
         }
         // In the order of the graph, so that the same model gives the same file.
         for bytes in &onnx.graph.initializer {

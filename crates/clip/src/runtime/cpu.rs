@@ -10,6 +10,9 @@ const KERNEL_FEATURES: [&str; 10] = ["avx", "fma", "f16c", "amx", "asimd", "fphp
 /// Features of arm64 that are compared as whole names, because the names of other features begin with them.
 const WHOLE_FEATURES: [&str; 2] = ["sme", "sme2"];
 
+/// Features for products of bf16 numbers: two of x86-64, and that of arm64.
+const BF16_UNITS: [&str; 3] = ["avx512_bf16", "amx_bf16", "bf16"];
+
 /// Bytes that are read. They contain the first processor's lines; reading all processors of a large machine would take
 /// milliseconds.
 const FIRST_PROCESSOR: u64 = 8192;
@@ -26,6 +29,12 @@ pub fn cpu_features() -> String {
         .chain(kernel_features(&String::from_utf8_lossy(&text)))
         .collect::<Vec<_>>()
         .join(" ")
+}
+
+/// Returns true if the processor has units for products of bf16 numbers.
+pub fn has_bf16() -> bool {
+    let features = cpu_features();
+    features.split(' ').any(|feature| BF16_UNITS.contains(&feature))
 }
 
 fn kernel_features(cpuinfo: &str) -> impl Iterator<Item = &str> {

@@ -5,5 +5,6 @@ mod elf;
 mod failure;
 mod inputs;
 pub(crate) mod library;
+pub(crate) mod provider;
 pub(crate) mod rows;
 pub(crate) mod session;

@@ -7,7 +7,6 @@ use std::path::Path;
 use std::thread::JoinHandle;
 
 use ort::environment::ThreadManager;
-use ort::ep::CPU;
 use ort::logging::LogLevel;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{RunOptions, Session, SessionOutputs};
@@ -19,6 +18,7 @@ use crate::recipe::Pooling;
 use crate::runtime::failure::{file_name, inference_failed, is_about_memory, one_line};
 use crate::runtime::inputs::{IDS, Inputs, PIXELS, Signature};
 use crate::runtime::library::Runtime;
+use crate::runtime::provider::Engine;
 use crate::runtime::rows::{Rows, floats, pool, shape};
 use crate::threads::{self, Interrupted};
 
@@ -75,7 +75,7 @@ impl Graph {
         form: Form<'_>,
         (model, tower): (&str, Tower),
         output: (String, Option<Pooling>),
-        threads: usize,
+        engine: Engine,
         interrupted: Interrupted,
     ) -> Result<Self, Error> {
         let (file, level) = match form {
@@ -83,7 +83,7 @@ impl Graph {
             Form::Prepared(file) => (file, GraphOptimizationLevel::Disable),
         };
         let options = |builder: SessionBuilder| Ok(builder.with_optimization_level(level)?);
-        let (session, run) = open_session(runtime, file, (model, Some(tower)), threads, options, interrupted)?;
+        let (session, run) = open_session(runtime, file, (model, Some(tower)), engine, options, interrupted)?;
         Ok(Self { session, run, output, model: model.into(), tower: Some(tower) })
     }
 
@@ -105,7 +105,7 @@ impl Graph {
                 .with_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", MIN_MAPPED_BYTES)?
                 .with_config_entry("session.save_external_prepacked_constant_initializers", "1")?)
         };
-        open_session(runtime, file, (model, Some(tower)), 1, options, interrupted).map(drop)
+        open_session(runtime, file, (model, Some(tower)), Engine::cpu(1), options, interrupted).map(drop)
     }
 
     /// Opens a graph that has both towers.
@@ -117,7 +117,7 @@ impl Graph {
         interrupted: Interrupted,
     ) -> Result<Self, Error> {
         let options = |builder: SessionBuilder| Ok(builder.with_optimization_level(GraphOptimizationLevel::All)?);
-        let (session, run) = open_session(runtime, file, (model, None), threads, options, interrupted)?;
+        let (session, run) = open_session(runtime, file, (model, None), Engine::cpu(threads), options, interrupted)?;
         Ok(Self { session, run, output: (String::new(), None), model: model.into(), tower: None })
     }
 
@@ -241,25 +241,26 @@ fn open_session(
     runtime: &Runtime,
     file: &Path,
     (model, tower): (&str, Option<Tower>),
-    threads: usize,
+    engine: Engine,
     options: impl FnOnce(SessionBuilder) -> ort::Result<SessionBuilder>,
     interrupted: Interrupted,
 ) -> Result<(Session, RunOptions), Error> {
     let failed = |error: ort::Error| inference_failed(model, tower, error.message());
     let builder = || -> ort::Result<_> {
-        Ok(options(Session::builder(&runtime.environment)?)?
+        let builder = options(Session::builder(&runtime.environment)?)?
             // If a thread of the pool cannot be started, the library opens no session.
-            .with_intra_threads(threads::startable(threads))?
+            .with_intra_threads(threads::startable(engine.threads))?
             .with_intra_op_spinning(false)?
             .with_thread_manager(Pool)?
             .with_log_level(LogLevel::Fatal)?
             // Texts differ in length, and a pattern would be kept for each length.
-            .with_memory_pattern(tower == Some(Tower::Image))?
-            // The arena would keep the memory of the largest batch in every connection.
-            .with_execution_providers([CPU::default().with_arena_allocator(false).build()])?)
+            .with_memory_pattern(tower == Some(Tower::Image))?;
+        Ok(builder)
     };
     headroom(HEADROOM)?;
-    let mut builder = builder().map_err(failed)?;
+    engine.check()?;
+    let builder = builder().map_err(failed)?;
+    let mut builder = engine.register(builder)?;
     let canceler = builder.canceler();
     let stop = || drop(canceler.cancel());
     let session = threads::interruptible(interrupted, stop, || builder.commit_from_file(file))?.map_err(|error| {

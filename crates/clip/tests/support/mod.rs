@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use clip::{Choices, Error, Format, Limits, Manifest, Model, Options, Overflow, admin};
+use clip::{Choices, Error, Format, Limits, Manifest, Model, Options, Overflow, Provider, admin};
 
 pub fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures")
@@ -12,6 +12,7 @@ pub fn fixtures() -> PathBuf {
 pub fn options() -> Options {
     Options {
         runtime: std::path::absolute(fixtures().join("../../target/onnxruntime/libonnxruntime.so")).unwrap(),
+        provider: Provider::Cpu,
         prepared: None,
         threads: 1,
         batch_size: 32,

@@ -1,37 +1,17 @@
-//! `pgclip quantize`: a faster model with 8-bit weights, and its similarity to the original.
+//! `pgclip quantize`: a faster model with 8-bit or bf16 weights, and its similarity to the original.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use clip::{Embedding, Error, Format, Limits, Model, Options, Tower, admin};
+use clip::{Embedding, Error, Format, Limits, Model, Options, Provider, SAMPLE_TEXTS, Tower, admin};
 use serde::Serialize;
 
-use crate::cli::{QuantizeArguments, TowerArgument};
 use crate::commands::prepare::prepare_added;
 use crate::commands::session::{Session, interrupted, options};
 use crate::failure::Failure;
 use crate::output::{self, Bar};
-
-/// Texts to compare if the user passes none.
-const TEXTS: [&str; 16] = [
-    "a red car",
-    "a small dog on a sofa",
-    "two people walking on the beach",
-    "a bowl of soup",
-    "a city at night",
-    "a child with a blue balloon",
-    "a wooden chair",
-    "an old stone bridge over a river",
-    "a white cat",
-    "a mountain lake in autumn",
-    "a pair of running shoes",
-    "a bunch of flowers in a vase",
-    "a football match",
-    "an aeroplane in the sky",
-    "a slice of cake",
-    "a dark forest",
-];
+use crate::quantize_arguments::{QuantizeArguments, TowerArgument, WeightsArgument};
 
 /// Number of drawn images to compare if the user passes none, and their sides in pixels.
 const DRAWN: u32 = 8;
@@ -54,41 +34,82 @@ struct Comparison {
     quantized_ms: f64,
 }
 
+/// A model, and the options with which it runs.
+type Opened<'o> = (Model, &'o Options);
+
+impl WeightsArgument {
+    /// Returns the end of the new model's name.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Int8 => "int8",
+            Self::Bf16 => "bf16",
+        }
+    }
+
+    /// Returns what limits the gain on this machine.
+    fn note(self, provider: Provider) -> Option<&'static str> {
+        match self {
+            Self::Int8 if !clip::cpu_features().contains("vnni") => {
+                Some("This processor has no VNNI: the gain is small here, and sums may saturate.")
+            }
+            Self::Bf16 if provider == Provider::Cpu => {
+                Some("The provider cpu computes bf16 weights in fp32, without a gain: see --provider.")
+            }
+            Self::Bf16 if provider == Provider::OpenVino && !clip::has_bf16() => {
+                Some("This processor has no bf16 units: OpenVINO computes bf16 weights in fp32 here.")
+            }
+            Self::Int8 | Self::Bf16 => None,
+        }
+    }
+}
+
 impl Session {
     pub fn quantize(&self, name: &str, new_name: Option<String>, wanted: &QuantizeArguments) -> Result<(), Failure> {
         let models = self.place.models()?;
-        let new_name = new_name.unwrap_or_else(|| format!("{name}-int8"));
+        let (weights, provider) = (wanted.weights, wanted.provider.into());
+        let new_name = new_name.unwrap_or_else(|| format!("{name}-{}", weights.name()));
         let options = Options { limits: limits(), ..options(&self.place)? };
         let towers: &[Tower] = match wanted.tower {
             TowerArgument::Both => &[Tower::Text, Tower::Image],
             TowerArgument::Text => &[Tower::Text],
             TowerArgument::Image => &[Tower::Image],
         };
-        // The samples are read before minutes of work begin.
-        let texts = wanted.texts.as_deref().map_or_else(|| Ok(TEXTS.map(Into::into).into()), texts)?;
+        // The provider is checked and the samples are read before minutes of work begin.
+        clip::check_provider(provider, &options.runtime)?;
+        let texts = wanted.texts.as_deref().map_or_else(|| Ok(SAMPLE_TEXTS.map(Into::into).into()), texts)?;
         let images = if wanted.images.is_empty() { (0..DRAWN).map(drawn).collect() } else { images(&wanted.images)? };
         let mut bar = Bar::new();
-        let made = admin::quantize(&models, name, &new_name, towers, &options, &mut |file, size, done| {
+        let made = (weights.into(), towers);
+        let made = admin::quantize(&models, name, &new_name, made, &options, &mut |file, size, done| {
             bar.set(file, size, done);
         });
         bar.finish();
         let manifest = made?;
-        let prepared = prepare_added(&models, &new_name, &options)?;
+        // A library with another provider is usually not the one of the sessions.
+        let prepared = provider == Provider::Cpu && prepare_added(&models, &new_name, &options)?;
 
+        let of_provider = Options { provider, ..options.clone() };
         let open = |name: &str| Model::open(&models.join(name), name, interrupted);
-        let (mut original, mut quantized) = (open(name)?, open(&new_name)?);
+        let (mut original, mut quantized) = ((open(name)?, &options), (open(&new_name)?, &of_provider));
+        for &tower in towers {
+            quantized.0.load(tower, &of_provider).map_err(|error| {
+                let hint =
+                    format!("{new_name} is created, and the provider cpu computes it: pgclip prepare {new_name}");
+                Failure::from(error).hint(hint)
+            })?;
+        }
         let mut compared = Vec::new();
         for &tower in towers {
             compared.push(match tower {
                 Tower::Text => compare(tower, &texts, &mut original, &mut quantized, |model, text| {
-                    Ok(model.embed_texts(&[text], &options)?.remove(0).embedding)
+                    Ok(model.0.embed_texts(&[text], model.1)?.remove(0).embedding)
                 }),
                 Tower::Image => compare(tower, &images, &mut original, &mut quantized, |model, image| {
-                    Ok(model.embed_images(&[image], &options)?.remove(0))
+                    Ok(model.0.embed_images(&[image], model.1)?.remove(0))
                 }),
             }?);
         }
-        let size = [original.manifest().size_bytes(), manifest.size_bytes()];
+        let size = [original.0.manifest().size_bytes(), manifest.size_bytes()];
         if self.json {
             let mut described = output::describe(&manifest, prepared)?;
             described["comparison"] = serde_json::to_value(&compared).map_err(Failure::new)?;
@@ -112,20 +133,23 @@ impl Session {
         if little(Tower::Image, !wanted.images.is_empty()) || little(Tower::Text, wanted.texts.is_some()) {
             output::line("\nThe built-in samples are not representative: pass your own (--images, --texts).")?;
         }
-        if !clip::cpu_features().contains("vnni") {
-            output::line("\nThis processor has no VNNI: the gain is small here, and sums may saturate.")?;
+        if let Some(note) = weights.note(provider) {
+            output::line(&format!("\n{note}"))?;
+        }
+        if !prepared {
+            output::line(&format!("\nSessions cannot share the weights yet: pgclip prepare {new_name}"))?;
         }
         Ok(())
     }
 }
 
 /// Embeds each sample with one model and then with the other, so that other load on the machine affects both.
-fn compare<S: AsRef<T>, T: ?Sized>(
+fn compare<'o, S: AsRef<T>, T: ?Sized>(
     tower: Tower,
     samples: &[S],
-    original: &mut Model,
-    quantized: &mut Model,
-    embed: impl Fn(&mut Model, &T) -> Result<Embedding, Error>,
+    original: &mut Opened<'o>,
+    quantized: &mut Opened<'o>,
+    embed: impl Fn(&mut Opened<'o>, &T) -> Result<Embedding, Error>,
 ) -> Result<Comparison, Failure> {
     let mut rows: [Vec<Embedding>; 2] = [Vec::new(), Vec::new()];
     let mut times: [Vec<f64>; 2] = [Vec::new(), Vec::new()];

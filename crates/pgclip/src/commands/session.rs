@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use clip::{Format, Limits, Options, Overflow, store};
+use clip::{Format, Limits, Options, Overflow, Provider, store};
 
 use crate::cli::Place;
 use crate::failure::Failure;
@@ -35,6 +35,7 @@ impl Session {
 pub fn options(place: &Place) -> Result<Options, Failure> {
     Ok(Options {
         runtime: place.runtime()?,
+        provider: Provider::Cpu,
         prepared: place.prepared()?,
         threads: 1,
         batch_size: 2,

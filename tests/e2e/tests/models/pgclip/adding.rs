@@ -75,6 +75,38 @@ fn adding_a_model_prepares_it_and_prepare_restores_missing_files() {
 }
 
 #[test]
+fn a_model_gets_bf16_weights_under_a_new_name_with_a_report() {
+    let scratch = Scratch::new();
+    run(scratch.pgclip(&["add", "photos"]).arg(model("wide")));
+    let made = json(&scratch.pgclip(&["--json", "quantize", "photos", "--weights", "bf16"]).output().unwrap());
+    assert_eq!((&made["name"], &made["prepared"]), (&"photos-bf16".into(), &true.into()));
+    let precision = |made: &Value, tower: &str| made[tower]["graph"]["precision"].as_str().map(str::to_owned);
+    assert_eq!([precision(&made, "text"), precision(&made, "image")], [Some("bf16".into()), Some("bf16".into())]);
+    for tower in made["comparison"].as_array().unwrap() {
+        let least = tower["least_cosine"].as_f64().unwrap();
+        assert!(least > 0.9999 && least < 1.0, "{tower}");
+    }
+    let shown = json(&scratch.pgclip(&["--json", "show", "photos"]).output().unwrap());
+    assert_eq!(precision(&shown, "text"), None);
+    assert_eq!(made["quantized_from"], shown["digest"]);
+    let output =
+        scratch.pgclip(&["quantize", "photos", "half", "--weights", "bf16", "--tower", "text"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && said.contains("without a gain"), "{said}");
+
+    // The installed library has no other provider. Nothing is made before that is known.
+    let before = scratch.entries();
+    let failed = |arguments: &[&str]| told(&scratch.pgclip(arguments).output().unwrap());
+    for provider in ["openvino", "cuda"] {
+        let (code, error) = failed(&["quantize", "photos", "other", "--weights", "bf16", "--provider", provider]);
+        assert!(code == 1 && error.contains(provider) && error.contains("built without it"), "{code} {error}");
+    }
+    assert_eq!(failed(&["quantize", "photos", "other", "--provider", "gpu"]).0, 2);
+    assert_eq!(failed(&["quantize", "photos", "other", "--weights", "int4"]).0, 2);
+    assert_eq!(scratch.entries(), before);
+}
+
+#[test]
 fn a_model_is_quantised_under_a_new_name_with_a_report() {
     let scratch = Scratch::new();
     run(scratch.pgclip(&["add", "photos"]).arg(model("wide")));
