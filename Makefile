@@ -106,9 +106,10 @@ test-citus:
 	@test -e "$(shell $(PG_CONFIG) --pkglibdir)/citus.so" || { echo "There is no Citus for $(PG_CONFIG): citus.so is not in $(shell $(PG_CONFIG) --pkglibdir)." >&2; exit 1; }
 	PG_CONFIG="$(PG_CONFIG_PATH)" cargo test --release --target-dir target --no-fail-fast -p citus -- --test-threads 1 --nocapture $(CITUS)
 
-# Run the tests of execution providers: fetches OpenVINO into target/openvino. Needs no server.
-test-providers: setup openvino
-	cargo test --release --target-dir target --no-fail-fast -p providers --test openvino --test incomplete --test threads -- --nocapture
+# Fetch OpenVINO into target/openvino, set up, build, install, and run the tests of execution providers.
+test-providers: openvino
+	+$(MAKE) ready
+	PG_CONFIG="$(PG_CONFIG_PATH)" cargo test --release --target-dir target --no-fail-fast -p providers --test openvino --test incomplete --test threads --test service -- --nocapture
 
 # Run the test of CUDA: needs a GPU, and target/cuda/libonnxruntime.so with the libraries of its provider.
 test-cuda: setup

@@ -46,6 +46,7 @@ impl CommandLine {
         if let Some(directory) = settings::prepared_path() {
             add("--prepared-path", directory.into());
         }
+        add("--provider", service::provider().into());
         add("--threads", service::threads().to_string().into());
         add("--memory", service::memory().to_string().into());
         Self { program: installation::command().into(), arguments }

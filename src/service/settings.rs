@@ -4,7 +4,8 @@ use std::ffi::CString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
+use clip::Provider as Choice;
+use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 
 /// Sessions compute embeddings by default, which needs no configuration.
 static SERVICE: GucSetting<bool> = GucSetting::<bool>::new(false);
@@ -22,6 +23,19 @@ static MEMORY: GucSetting<i32> = GucSetting::<i32>::new(4096);
 const MIN_MEMORY: i32 = 128;
 /// 1 TB.
 const MEMORY_LIMIT: i32 = 1024 * 1024;
+
+static PROVIDER: GucSetting<Provider> = GucSetting::<Provider>::new(Provider::Cpu);
+
+/// The execution providers, by their names in [`Choice::name`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PostgresGucEnum)]
+pub enum Provider {
+    #[name = c"cpu"]
+    Cpu,
+    #[name = c"openvino"]
+    OpenVino,
+    #[name = c"cuda"]
+    Cuda,
+}
 
 static FALLBACK: GucSetting<bool> = GucSetting::<bool>::new(true);
 
@@ -65,6 +79,14 @@ pub fn define() {
         GucContext::Sighup,
         GucFlags::UNIT_MB,
     );
+    GucRegistry::define_enum_guc(
+        c"clip.service_provider",
+        c"Sets the execution provider of the embedding service.",
+        c"\"openvino\" and \"cuda\" need a build of ONNX Runtime with that provider.",
+        &PROVIDER,
+        GucContext::Sighup,
+        GucFlags::empty(),
+    );
     GucRegistry::define_bool_guc(
         c"clip.service_fallback",
         c"Sets whether a session computes embeddings itself if the embedding service is unavailable.",
@@ -102,6 +124,16 @@ pub fn threads() -> usize {
 /// Returns the memory for models in bytes.
 pub fn memory() -> u64 {
     MEMORY.get() as u64 * 1024 * 1024
+}
+
+/// Returns the name of the service's execution provider.
+pub fn provider() -> &'static str {
+    match PROVIDER.get() {
+        Provider::Cpu => Choice::Cpu,
+        Provider::OpenVino => Choice::OpenVino,
+        Provider::Cuda => Choice::Cuda,
+    }
+    .name()
 }
 
 /// Returns true if a session computes itself while the service is unavailable.

@@ -55,8 +55,8 @@ fn since(found: &Statistics) -> Duration {
 
 /// Returns the loaded encoders in JSON. A name of a model consists of letters, digits and "._-".
 fn models(models: &[LoadedModel]) -> String {
-    let encoders = models.iter().map(|LoadedModel { name, digest, tower, bytes, sessions }| {
-        format!(r#"{{"name": {name:?}, "digest": {digest:?}, "tower": {tower:?}, "bytes": {bytes}, "sessions": {sessions}}}"#)
+    let encoders = models.iter().map(|LoadedModel { name, digest, tower, provider, bytes, sessions }| {
+        format!(r#"{{"name": {name:?}, "digest": {digest:?}, "tower": {tower:?}, "provider": {provider:?}, "bytes": {bytes}, "sessions": {sessions}}}"#)
     });
     format!("[{}]", encoders.collect::<Vec<_>>().join(", "))
 }

@@ -192,7 +192,7 @@ const QUANTIZE: &str = "\
 Examples:
   pgclip quantize photos --images ./some-photos --texts queries.txt
   pgclip quantize photos photos-fast --tower image
-  pgclip quantize photos --weights bf16 --provider openvino --onnxruntime ./openvino/libonnxruntime.so
+  pgclip quantize photos --weights bf16 --provider openvino
 
 With int8, the weights of matrix products become bytes with a scale per column. With bf16, the weights of products and convolutions \
 become bf16 numbers, half as large, and the embedding service can compute the model in bf16. The new model has its own digest, and \

@@ -9,6 +9,7 @@ mod database;
 mod failure;
 mod in_use;
 mod output;
+mod provider_argument;
 mod quantize_arguments;
 mod serve_arguments;
 mod server_paths;

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use clip::Provider;
 use clip::admin::Weights;
+
+use crate::provider_argument::ProviderArgument;
 
 /// The weights and the towers of the new model, and the samples to compare.
 #[derive(Args)]
@@ -37,24 +38,6 @@ impl From<WeightsArgument> for Weights {
         match argument {
             WeightsArgument::Int8 => Self::Int8,
             WeightsArgument::Bf16 => Self::Bf16,
-        }
-    }
-}
-
-/// The execution providers, by their names in [`Provider::name`].
-#[derive(Clone, Copy, ValueEnum)]
-pub enum ProviderArgument {
-    Cpu,
-    Openvino,
-    Cuda,
-}
-
-impl From<ProviderArgument> for Provider {
-    fn from(argument: ProviderArgument) -> Self {
-        match argument {
-            ProviderArgument::Cpu => Self::Cpu,
-            ProviderArgument::Openvino => Self::OpenVino,
-            ProviderArgument::Cuda => Self::Cuda,
         }
     }
 }

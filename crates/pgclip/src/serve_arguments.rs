@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::provider_argument::ProviderArgument;
+
 const SERVE: &str = "\
 Example:
   pgclip serve --socket /run/pg_clip/service --threads 4
@@ -19,6 +21,9 @@ pub struct ServeArguments {
     /// Socket to listen on
     #[arg(long, value_name = "FILE")]
     pub socket: PathBuf,
+    /// Execution provider that computes models. ONNX Runtime with the provider is in the directory of its name, next to the library
+    #[arg(long, value_enum, default_value_t = ProviderArgument::Cpu)]
+    pub provider: ProviderArgument,
     /// Threads that compute [0: one for each core]
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub threads: usize,

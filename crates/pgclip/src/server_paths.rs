@@ -4,6 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use clip::Provider;
+
 use crate::cli::Place;
 use crate::failure::Failure;
 
@@ -49,6 +51,14 @@ impl Place {
                 None => Ok(self.ask("--pkglibdir", "--onnxruntime FILE")?.join("pg_clip/libonnxruntime.so")),
             },
         }
+    }
+
+    /// Returns the library of ONNX Runtime for a provider. One with more providers is in the directory of their name, next to the
+    /// library of the sessions.
+    pub fn runtime_with(&self, provider: Provider) -> Result<PathBuf, Failure> {
+        let runtime = self.runtime()?;
+        let file = Path::new(provider.name()).join(runtime.file_name().unwrap_or_default());
+        Ok(Some(runtime.with_file_name(file)).filter(|of_provider| of_provider.is_file()).unwrap_or(runtime))
     }
 
     /// Returns the server's own psql, or the one on the PATH.

@@ -127,6 +127,8 @@ pub struct LoadedModel {
     pub digest: String,
     /// `text` or `image`.
     pub tower: String,
+    /// The execution provider that computes it.
+    pub provider: String,
     pub bytes: u64,
     pub sessions: u64,
 }

@@ -9,7 +9,7 @@ use service::frame::{self, MAX_BODY, OfService};
 use service::protocol::FromService;
 
 /// The number of variants: the result of `place` for the last one, plus one.
-const VARIANTS: usize = 30;
+const VARIANTS: usize = 31;
 
 /// Returns the place of a variant. A new variant does not compile here, and must be added to `all`, too.
 fn place(error: &Error) -> usize {
@@ -34,16 +34,17 @@ fn place(error: &Error) -> usize {
         Error::Store { .. } => 17,
         Error::RuntimeMissing { .. } => 18,
         Error::RuntimeLoaded { .. } => 19,
-        Error::Inference { .. } => 20,
-        Error::NotAnEmbedding { .. } => 21,
-        Error::NoHead { .. } => 22,
-        Error::TemplateWithoutPlace { .. } => 23,
-        Error::Dimensions { .. } => 24,
-        Error::NoDirection => 25,
-        Error::OutOfMemory { .. } => 26,
-        Error::Interrupted => 27,
-        Error::LoadInterrupted { .. } => 28,
-        Error::Item { .. } => 29,
+        Error::Provider { .. } => 20,
+        Error::Inference { .. } => 21,
+        Error::NotAnEmbedding { .. } => 22,
+        Error::NoHead { .. } => 23,
+        Error::TemplateWithoutPlace { .. } => 24,
+        Error::Dimensions { .. } => 25,
+        Error::NoDirection => 26,
+        Error::OutOfMemory { .. } => 27,
+        Error::Interrupted => 28,
+        Error::LoadInterrupted { .. } => 29,
+        Error::Item { .. } => 30,
     }
 }
 
@@ -73,6 +74,7 @@ fn all() -> Vec<Error> {
         Error::Store { path: path(), reason: reason() },
         Error::RuntimeMissing { path: path(), reason: reason() },
         Error::RuntimeLoaded { loaded: path(), wanted: String::new() },
+        Error::Provider { provider: clip::Provider::OpenVino, reason: reason() },
         Error::Inference { model: model(), tower: Tower::Text, reason: reason() },
         Error::NotAnEmbedding { model: model(), tower: Tower::Image },
         Error::NoHead { model: model(), lacking: "logit scale" },

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use clip::Tower;
+use clip::admin::Weights;
 use service::protocol::{Class, FromService, ToService};
 use support::{Running, cosine, long_texts, options, wait_until};
 
@@ -161,7 +162,8 @@ fn requests_in_progress_are_finished_at_the_end() {
 fn eight_bit_models_run_one_input_at_a_time() {
     let running = Running::start();
     let models = running.directory.models();
-    let manifest = clip::admin::quantize(&models, "emoji", "fast", &Tower::BOTH, &options(), &mut |_, _, _| {});
+    let manifest =
+        clip::admin::quantize(&models, "emoji", "fast", (Weights::Int8, &Tower::BOTH), &options(), &mut |_, _, _| {});
     let digest = manifest.unwrap().digest;
     let texts: Vec<String> = (0..40).map(|number| format!("{number} cars")).collect();
     let images = support::images();

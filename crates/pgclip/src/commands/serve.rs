@@ -20,11 +20,13 @@ impl Session {
             0 => thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
         };
+        let provider = arguments.provider.into();
         let settings = Settings {
             // The path of a socket has at most 107 bytes, so a relative one stays as it is.
             socket: arguments.socket.clone(),
             model_paths: self.place.all_models()?,
-            runtime: self.place.runtime()?,
+            runtime: self.place.runtime_with(provider)?,
+            provider,
             prepared: self.place.prepared()?,
             threads,
             memory: arguments.memory,
@@ -32,6 +34,7 @@ impl Session {
             // The service finishes its requests before it ends.
             interrupted: || false,
             isolated: true,
+            report: |event| eprintln!("pgclip: {event}"),
         };
         // All threads inherit the mask, so that only this one gets the signals.
         let signals = SigSet::from_iter(END);

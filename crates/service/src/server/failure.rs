@@ -35,6 +35,7 @@ pub fn failure(error: Error) -> Failure {
         | Error::Store { .. }
         | Error::RuntimeMissing { .. }
         | Error::RuntimeLoaded { .. }
+        | Error::Provider { .. }
         | Error::OutOfMemory { .. }
         | Error::Interrupted
         | Error::LoadInterrupted { .. } => Failure::Declined(sentence(&error.to_string())),

@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use clip::{Format, Interrupted, Limits, MAX_TEXT_BATCH, Options, Overflow, Runtime};
+use clip::{Format, Interrupted, Limits, MAX_TEXT_BATCH, Options, Overflow, Provider, check_provider};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
@@ -68,6 +68,8 @@ pub struct Settings {
     pub model_paths: Vec<PathBuf>,
     /// ONNX Runtime's library.
     pub runtime: PathBuf,
+    /// Computes the models.
+    pub provider: Provider,
     /// The directory of prepared files, if they are not in the directories of the models.
     pub prepared: Option<PathBuf>,
     /// Threads that compute.
@@ -80,6 +82,8 @@ pub struct Settings {
     pub interrupted: Interrupted,
     /// Restricts the process for the rest of its life: see `isolation`. It must have one thread.
     pub isolated: bool,
+    /// Called with events for a log, in words.
+    pub report: fn(&str),
 }
 
 /// The number of inputs that wait, at most, unless a caller wants another one.
@@ -90,6 +94,7 @@ pub fn serve(settings: Settings, wait: impl FnOnce(&str)) -> Result<(), String> 
     let threads = settings.threads.max(1);
     let options = Options {
         runtime: settings.runtime,
+        provider: settings.provider,
         prepared: settings.prepared,
         // Each thread has a session of its own.
         threads: 1,
@@ -99,7 +104,7 @@ pub fn serve(settings: Settings, wait: impl FnOnce(&str)) -> Result<(), String> 
         limits: Limits { bytes: 0, pixels: 0, formats: Format::ALL.to_vec() },
         interrupted: settings.interrupted,
     };
-    Runtime::load(&options.runtime).map_err(|error| error.to_string())?;
+    check_provider(options.provider, &options.runtime).map_err(|error| error.to_string())?;
     raise_descriptors();
     let listener = Arc::new(Listener::bind(&settings.socket)?);
     let isolation = match settings.isolated {
@@ -108,7 +113,7 @@ pub fn serve(settings: Settings, wait: impl FnOnce(&str)) -> Result<(), String> 
     };
     let service = Arc::new(Service {
         models: Models::new(settings.model_paths, options.clone()),
-        sessions: Sessions::new(options.clone(), settings.memory),
+        sessions: Sessions::new(options.clone(), settings.memory, settings.report),
         scheduler: Scheduler::new(threads, settings.max_inputs),
         cache: Cache::new(),
         decoding: Decoding::new(decoding::MAX_BYTES),
@@ -120,7 +125,7 @@ pub fn serve(settings: Settings, wait: impl FnOnce(&str)) -> Result<(), String> 
         let thread = thread::Builder::new().name("embeddings".into()).spawn(move || service.work());
         thread.map_err(|error| format!("a thread could not be started: {error}"))?;
     }
-    let reporter = Reporter::new("cpu".into(), isolation.clone(), threads);
+    let reporter = Reporter::new(settings.provider, isolation.clone(), threads);
     let accepting = {
         let (listener, service) = (listener.clone(), service.clone());
         move || accept(&listener, &service, &reporter)

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
-use clip::{Error, Model, Options, Tower};
+use clip::{Error, Model, Options, Provider, Tower};
 
 use super::failure::{Failure, failure};
 use super::locks::unpoisoned;
@@ -15,6 +15,10 @@ use crate::protocol::LoadedModel;
 /// Memory of an encoder in addition to its weights: buffers of a run, and structures of ONNX Runtime.
 const BYTES_PER_SESSION: u64 = 16 << 20;
 
+/// Private memory of an encoder with another provider than `cpu`, in relation to its files: 3.6 was measured with OpenVINO and bf16
+/// weights (`scripts/bench.sh providers`).
+const PROVIDER_COPIES: u64 = 4;
+
 /// Memory of a tokenizer in relation to its file.
 const TOKENIZER_COPIES: u64 = 6;
 
@@ -23,6 +27,8 @@ type Key = (u64, &'static str);
 /// A loaded encoder.
 pub struct Session {
     pub model: Model,
+    /// The options with which it was loaded.
+    pub options: Options,
     opened: Arc<Opened>,
     tower: Tower,
     bytes: u64,
@@ -32,6 +38,7 @@ pub struct Session {
 pub struct Sessions {
     options: Options,
     limit: u64,
+    report: fn(&str),
     pool: Mutex<Pool>,
     changed: Condvar,
 }
@@ -53,6 +60,8 @@ struct Loaded {
     tower: Tower,
     sessions: usize,
     bytes: u64,
+    /// That of the options, until it is rejected for this encoder.
+    provider: Provider,
     /// True if sessions share the weights. None while the first session is loaded.
     shared: Option<bool>,
 }
@@ -62,8 +71,8 @@ fn key(opened: &Opened, tower: Tower) -> Key {
 }
 
 impl Sessions {
-    pub fn new(options: Options, limit: u64) -> Self {
-        Self { options, limit, pool: Mutex::default(), changed: Condvar::new() }
+    pub fn new(options: Options, limit: u64, report: fn(&str)) -> Self {
+        Self { options, limit, report, pool: Mutex::default(), changed: Condvar::new() }
     }
 
     /// Returns a session, which is loaded first if none is idle and memory suffices. Otherwise waits for other threads, which return
@@ -79,7 +88,7 @@ impl Sessions {
             }
             // While the first session is loaded, it is not known whether another one would share its weights.
             let is_next = pool.waiting.front().copied() == ticket && !pool.is_loading(key);
-            let need = pool.need(opened, tower);
+            let need = pool.need(opened, tower, self.options.provider);
             if is_next && pool.used + need <= self.limit {
                 break need;
             }
@@ -104,31 +113,39 @@ impl Sessions {
             pool = self.changed.wait(pool).unwrap_or_else(|poisoned| poisoned.into_inner());
         };
         self.leave(&mut pool, ticket);
-        pool.add(opened, tower, bytes);
+        let provider = pool.add(opened, tower, bytes, self.options.provider);
         drop(pool);
-        self.load(opened, tower, bytes)
+        self.load(opened, tower, bytes, provider)
     }
 
-    fn load(&self, opened: &Arc<Opened>, tower: Tower, bytes: u64) -> Result<Session, Failure> {
-        let load = || -> Result<Model, Error> {
+    fn load(&self, opened: &Arc<Opened>, tower: Tower, bytes: u64, provider: Provider) -> Result<Session, Failure> {
+        let load = |provider: Provider| -> Result<(Model, Options), Error> {
+            let options = Options { provider, ..self.options.clone() };
             let name = &opened.manifest.name;
             let mut model = Model::open(&opened.folder, name, self.options.interrupted)?;
             if *model.manifest() != opened.manifest {
                 return Err(Error::ModelChanged { model: name.clone(), file: clip::MANIFEST_FILE.into() });
             }
-            model.load_tower(tower, &self.options)?;
-            Ok(model)
+            model.load_tower(tower, &options)?;
+            Ok((model, options))
         };
-        let loaded = load();
+        let loaded = load(provider).or_else(|error| match error {
+            Error::Provider { .. } => {
+                let (name, tower) = (&opened.manifest.name, tower.name());
+                (self.report)(&format!("the {tower} encoder of model \"{name}\" is computed by \"cpu\": {error}"));
+                load(Provider::Cpu)
+            }
+            other => Err(other),
+        });
         let mut pool = unpoisoned(&self.pool);
         match loaded {
-            Ok(model) => {
+            Ok((model, options)) => {
                 let shared = model.usage(tower).is_some_and(|usage| usage.shared);
                 if let Some(loaded) = pool.loaded.get_mut(&key(opened, tower)) {
-                    loaded.shared = Some(shared);
+                    (loaded.shared, loaded.provider) = (Some(shared), options.provider);
                 }
                 self.changed.notify_all();
-                Ok(Session { model, opened: opened.clone(), tower, bytes, used: Instant::now() })
+                Ok(Session { model, options, opened: opened.clone(), tower, bytes, used: Instant::now() })
             }
             Err(error) => {
                 pool.subtract(opened, tower, bytes);
@@ -173,25 +190,33 @@ impl Pool {
     }
 
     /// Returns the memory that one more session takes.
-    fn need(&self, opened: &Opened, tower: Tower) -> u64 {
+    fn need(&self, opened: &Opened, tower: Tower, provider: Provider) -> u64 {
+        let loaded = self.loaded.get(&key(opened, tower));
+        let copies = match loaded.map_or(provider, |loaded| loaded.provider) {
+            Provider::Cpu => 1,
+            Provider::OpenVino | Provider::Cuda => PROVIDER_COPIES,
+        };
         let manifest = &opened.manifest;
         let tokenizer = match tower {
             Tower::Text => manifest.files.get(&manifest.text.tokenizer).map_or(0, |file| file.size),
             Tower::Image => 0,
         };
-        match self.loaded.get(&key(opened, tower)) {
+        let weights = copies * manifest.tower_bytes(tower);
+        match loaded {
             Some(Loaded { shared: Some(true), .. }) => BYTES_PER_SESSION,
-            Some(_) => BYTES_PER_SESSION + manifest.tower_bytes(tower),
-            None => BYTES_PER_SESSION + manifest.tower_bytes(tower) + TOKENIZER_COPIES * tokenizer,
+            Some(_) => BYTES_PER_SESSION + weights,
+            None => BYTES_PER_SESSION + weights + TOKENIZER_COPIES * tokenizer,
         }
     }
 
-    fn add(&mut self, opened: &Arc<Opened>, tower: Tower, bytes: u64) {
-        let none = || Loaded { opened: opened.clone(), tower, sessions: 0, bytes: 0, shared: None };
+    /// Counts a session. Returns the provider that computes it.
+    fn add(&mut self, opened: &Arc<Opened>, tower: Tower, bytes: u64, provider: Provider) -> Provider {
+        let none = || Loaded { opened: opened.clone(), tower, sessions: 0, bytes: 0, provider, shared: None };
         let loaded = self.loaded.entry(key(opened, tower)).or_insert_with(none);
         loaded.sessions += 1;
         loaded.bytes += bytes;
         self.used += bytes;
+        loaded.provider
     }
 
     fn subtract(&mut self, opened: &Opened, tower: Tower, bytes: u64) {
@@ -227,6 +252,7 @@ impl Loaded {
             name: self.opened.manifest.name.clone(),
             digest: self.opened.digest.to_string(),
             tower: self.tower.name().into(),
+            provider: self.provider.name().into(),
             bytes: self.bytes,
             sessions: self.sessions as u64,
         }

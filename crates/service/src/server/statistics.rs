@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use clip::Provider;
+
 use super::worker::Service;
 use crate::protocol::{Statistics, VERSION};
 
 pub struct Reporter {
     since: SystemTime,
-    provider: String,
+    provider: Provider,
     isolation: String,
     threads: usize,
     connections: AtomicU64,
@@ -19,7 +21,7 @@ pub struct Reporter {
 pub struct Open(Arc<Reporter>);
 
 impl Reporter {
-    pub fn new(provider: String, isolation: String, threads: usize) -> Arc<Self> {
+    pub fn new(provider: Provider, isolation: String, threads: usize) -> Arc<Self> {
         let since = SystemTime::now();
         Arc::new(Self { since, provider, isolation, threads, connections: AtomicU64::new(0) })
     }
@@ -40,7 +42,7 @@ impl Reporter {
             process: std::process::id(),
             since: self.since.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
             version: VERSION.into(),
-            provider: self.provider.clone(),
+            provider: self.provider.name().into(),
             isolation: self.isolation.clone(),
             threads: self.threads as u64,
             connections: self.connections(),

@@ -144,11 +144,11 @@ impl Service {
         }
         match texts.is_empty() {
             true => {
-                let embedded = session.model.embed_tensors(&tensors, &self.options)?;
+                let embedded = session.model.embed_tensors(&tensors, &session.options)?;
                 Ok(embedded.into_iter().map(Embedded::Image).collect())
             }
             false => {
-                let embedded = session.model.embed_encoded(&texts, &self.options)?;
+                let embedded = session.model.embed_encoded(&texts, &session.options)?;
                 Ok(embedded.into_iter().map(Embedded::Text).collect())
             }
         }

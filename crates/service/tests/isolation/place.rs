@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::{env, fs, io};
 
-use clip::{Format, Limits, Options, Overflow, TELEMETRY_OFF};
+use clip::{Format, Limits, Options, Overflow, Provider, TELEMETRY_OFF};
 use service::isolation::{Needs, isolate};
 
 /// The argument of the isolated process, before the name of the case and its directory.
@@ -56,6 +56,7 @@ impl Place {
     pub fn options(&self) -> Options {
         Options {
             runtime: root().join("target/onnxruntime/libonnxruntime.so"),
+            provider: Provider::Cpu,
             prepared: None,
             threads: 2,
             batch_size: 32,

@@ -10,7 +10,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use clip::{Format, Limits, Model, Options, Overflow};
+use clip::{Format, Limits, Model, Options, Overflow, Provider};
 use service::frame::{self, Frame, MAX_BODY, OfService};
 use service::protocol::{Class, FromService, Kind, PROTOCOL, Statistics, ToService, VERSION};
 use service::server::{DEFAULT_MAX_INPUTS, Settings, serve};
@@ -25,6 +25,7 @@ pub fn root() -> PathBuf {
 pub fn options() -> Options {
     Options {
         runtime: root().join("target/onnxruntime/libonnxruntime.so"),
+        provider: Provider::Cpu,
         prepared: None,
         threads: 1,
         batch_size: 32,
@@ -85,12 +86,14 @@ impl Directory {
             socket: self.socket(),
             model_paths: vec![self.0.join("nowhere"), self.models()],
             runtime: options().runtime,
+            provider: Provider::Cpu,
             prepared: None,
             threads: 2,
             memory: 1 << 30,
             max_inputs: DEFAULT_MAX_INPUTS,
             interrupted: || false,
             isolated: false,
+            report: |_| (),
         }
     }
 }
