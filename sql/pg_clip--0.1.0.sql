@@ -275,6 +275,14 @@ SELECT COALESCE(name || '_' || s.shard, name::text)::name FROM @extschema@._clip
 $$;
 COMMENT ON FUNCTION _clip_citus_trigger_name(regclass, name) IS 'internal: the name of a trigger on a table or on a shard';
 
+CREATE FUNCTION _clip_citus_with(setting text, value text, statements text[]) RETURNS text[]
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT format('SET LOCAL %s = %s', setting, value) || statements || format('SET LOCAL %s = %s', setting, current_setting(setting))
+$$;
+COMMENT ON FUNCTION _clip_citus_with(text, text, text[]) IS 'internal: statements that run with a value of a setting';
+
 CREATE FUNCTION _clip_citus_here(relation regclass, statements text[]) RETURNS text[]
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
@@ -283,8 +291,7 @@ BEGIN
 	IF statements IS NULL OR statements = '{}' OR @extschema@._clip_citus_kind(relation) IS NULL THEN
 		RETURN statements;
 	END IF;
-	RETURN 'SET LOCAL citus.enable_ddl_propagation = off'::text || statements
-		|| format('SET LOCAL citus.enable_ddl_propagation = %s', current_setting('citus.enable_ddl_propagation'));
+	RETURN @extschema@._clip_citus_with('citus.enable_ddl_propagation'::text, 'off'::text, statements);
 END
 $$;
 COMMENT ON FUNCTION _clip_citus_here(regclass, text[]) IS 'internal: statements that Citus does not send to other nodes';
@@ -384,8 +391,7 @@ BEGIN
 	IF NOT EXISTS (SELECT FROM unnest(statements) AS s WHERE s ~ '^(CREATE|DROP|ALTER).* TRIGGER ') OR @extschema@._clip_citus_kind(relation) IS NULL THEN
 		RETURN statements;
 	END IF;
-	RETURN 'SET LOCAL citus.enable_unsafe_triggers = on'::text || statements
-		|| format('SET LOCAL citus.enable_unsafe_triggers = %s', current_setting('citus.enable_unsafe_triggers'));
+	RETURN @extschema@._clip_citus_with('citus.enable_unsafe_triggers'::text, 'on'::text, statements);
 END
 $$;
 COMMENT ON FUNCTION _clip_citus_allowing(regclass, text[]) IS 'internal: statements with the setting that Citus needs for triggers';
@@ -508,14 +514,12 @@ CREATE FUNCTION _clip_citus_node_failures() RETURNS jsonb
 	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	RETURN (SELECT jsonb_agg(jsonb_build_object('schema', n.nspname, 'table', t.relname, 'target', f.target, 'key', f.key, 'sqlstate', f.sqlstate, 'message', f.message,
+	RETURN (SELECT jsonb_agg(jsonb_build_object('relation', @extschema@._clip_citus_qualified(s.logical), 'target', f.target, 'key', f.key, 'sqlstate', f.sqlstate, 'message', f.message,
 	               'attempts', f.attempts, 'first_failed_at', f.first_failed_at, 'last_failed_at', f.last_failed_at, 'retry_at', f.retry_at))
 	          FROM _clip.visible_failures AS f
 	         CROSS JOIN LATERAL @extschema@._clip_citus_shard(f.relation::oid) AS s
-	          JOIN pg_class AS t ON t.oid = s.logical
-	          JOIN pg_namespace AS n ON n.oid = t.relnamespace
 	         -- A moved shard stays for a while on its former node.
-	         WHERE @extschema@._clip_citus_embeds(f.relation::oid));
+	         WHERE s.logical IS NOT NULL AND @extschema@._clip_citus_embeds(f.relation::oid));
 END
 $$;
 COMMENT ON FUNCTION _clip_citus_node_failures() IS 'internal: failures of the shards of this node that the role can see';
@@ -530,7 +534,7 @@ BEGIN
 		RETURN;
 	END IF;
 	RETURN QUERY
-	SELECT to_regclass(format('%I.%I', f ->> 'schema', f ->> 'table')), (f ->> 'target')::name, NULLIF(f -> 'key', 'null'), f ->> 'sqlstate', f ->> 'message',
+	SELECT to_regclass(f ->> 'relation'), (f ->> 'target')::name, NULLIF(f -> 'key', 'null'), f ->> 'sqlstate', f ->> 'message',
 	       (f ->> 'attempts')::bigint, (f ->> 'first_failed_at')::timestamptz, (f ->> 'last_failed_at')::timestamptz, (f ->> 'retry_at')::timestamptz
 	  FROM @extschema@._clip_citus_ask('SELECT @extschema@._clip_citus_node_failures()'::text) AS a
 	 CROSS JOIN LATERAL jsonb_array_elements(a.answer::jsonb) AS f;
@@ -543,12 +547,11 @@ CREATE FUNCTION _clip_citus_node_progress() RETURNS jsonb
 	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	RETURN (SELECT jsonb_agg(jsonb_build_object('schema', n.nspname, 'table', t.relname, 'target', r.target, 'pid', r.pid, 'kind', r.kind, 'started_at', r.started_at,
+	RETURN (SELECT jsonb_agg(jsonb_build_object('relation', @extschema@._clip_citus_qualified(s.logical), 'target', r.target, 'pid', r.pid, 'kind', r.kind, 'started_at', r.started_at,
 	               'total', r.total, 'embedded', r.embedded, 'failed', r.failed, 'rate', r.rate, 'seconds_left', r.seconds_left))
 	          FROM _clip.running AS r
 	         CROSS JOIN LATERAL @extschema@._clip_citus_shard(r.relation::oid) AS s
-	          JOIN pg_class AS t ON t.oid = s.logical
-	          JOIN pg_namespace AS n ON n.oid = t.relnamespace);
+	         WHERE s.logical IS NOT NULL);
 END
 $$;
 COMMENT ON FUNCTION _clip_citus_node_progress() IS 'internal: what this node embeds now, of shards that the role can see';
@@ -565,7 +568,7 @@ BEGIN
 		RETURN;
 	END IF;
 	RETURN QUERY
-	SELECT to_regclass(format('%I.%I', r ->> 'schema', r ->> 'table')), (r ->> 'target')::name, (r ->> 'pid')::bigint, r ->> 'kind', (r ->> 'started_at')::timestamptz,
+	SELECT to_regclass(r ->> 'relation'), (r ->> 'target')::name, (r ->> 'pid')::bigint, r ->> 'kind', (r ->> 'started_at')::timestamptz,
 	       (r ->> 'total')::bigint, (r ->> 'embedded')::bigint, (r ->> 'failed')::bigint, (r ->> 'rate')::double precision, (r ->> 'seconds_left')::double precision
 	  FROM @extschema@._clip_citus_ask('SELECT @extschema@._clip_citus_node_progress()'::text) AS a
 	 CROSS JOIN LATERAL jsonb_array_elements(a.answer::jsonb) AS r;
@@ -1300,9 +1303,10 @@ BEGIN
 	 CROSS JOIN LATERAL (SELECT format('((%s.binary_quantize(%s%s, ', vectors, rotate, CASE l.cast_to WHEN '' THEN quote_ident(target) ELSE format('(%I)%s', target, l.cast_to) END) AS opening, format(')))::%s)', f.type) AS ending) AS r
 	 CROSS JOIN LATERAL (SELECT substr(d.written, length(r.opening) + 1, greatest(0, length(d.written) - length(r.opening) - length(r.ending))) AS constants) AS m
 	 CROSS JOIN LATERAL (
-	       SELECT '', '', NULL, NULL WHERE l.cast_to = ''
-	       UNION ALL SELECT '', '::' || f.type, format('((%I)::%s)', target, f.type), NULL WHERE l.cast_to = ''
-	       UNION ALL SELECT vectors || '.binary_quantize(', ')::pg_catalog.' || f.type, format('((%s.binary_quantize(%I))::%s)', vectors, target, f.type), 'plain' WHERE l.cast_to = ''
+	       SELECT n.* FROM (VALUES ('', '', NULL, NULL),
+	              ('', '::' || f.type, format('((%I)::%s)', target, f.type), NULL),
+	              (vectors || '.binary_quantize(', ')::pg_catalog.' || f.type, format('((%s.binary_quantize(%I))::%s)', vectors, target, f.type), 'plain')) AS n
+	        WHERE l.cast_to = ''
 	       UNION ALL SELECT vectors || '.binary_quantize(' || rotate, format('%s, %s))::pg_catalog.%s', l.cast_to, m.constants, f.type),
 	              CASE WHEN m.constants ~ '^\(?''\[[-+.,e0-9]*\]''::[^'']*, [0-9]+$' THEN r.opening || m.constants || r.ending END, 'rotated'
 	       ) AS k (before, after, definition, bits)
@@ -2379,8 +2383,8 @@ CREATE FUNCTION _clip_reembed_indexes(relation regclass, target name, shadow nam
 	LANGUAGE sql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-SELECT i.indexrelid::regclass, c.relname, am.amname <> 'hnsw' OR v.bits IS NOT DISTINCT FROM 'rotated',
-       CASE WHEN v.bits IS NOT DISTINCT FROM 'rotated'
+SELECT i.indexrelid::regclass, c.relname, am.amname <> 'hnsw' OR n.is_rotated,
+       CASE WHEN n.is_rotated
             THEN format('DO %L', format('BEGIN EXECUTE pg_catalog.format(%L, (%s)); END', replace(replace(w.statement, '%', '%%'), E'\x01', '%L'), r.mean))
             ELSE w.statement END
   FROM pg_index AS i
@@ -2390,12 +2394,13 @@ SELECT i.indexrelid::regclass, c.relname, am.amname <> 'hnsw' OR v.bits IS NOT D
   JOIN pg_namespace AS s ON s.oid = oc.opcnamespace
   JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attname = target
   LEFT JOIN @extschema@._clip_vector_indexes(relation, target) AS v ON v.index = i.indexrelid AND (v.dimensions = a.atttypmod OR v.bits = 'rotated')
- -- As many bits for each dimension as before.
- CROSS JOIN LATERAL (SELECT v.dimensions * _clip_reembed_indexes.dimensions / a.atttypmod AS bits) AS n
+ -- As many bits for each dimension as before, if the column has dimensions.
+ CROSS JOIN LATERAL (SELECT v.bits IS NOT DISTINCT FROM 'rotated' AS is_rotated,
+            CASE WHEN a.atttypmod > 0 THEN v.dimensions * _clip_reembed_indexes.dimensions / a.atttypmod ELSE v.dimensions END AS bits) AS n
  -- A rotation needs the mean of the new embeddings, which the statement computes when the column is filled.
  CROSS JOIN LATERAL (SELECT format('SELECT COALESCE(%1$s.avg(s.e), pg_catalog.array_fill(0::pg_catalog.float4, ARRAY[%2$s])::%1$s.vector)::%1$s.halfvec FROM (SELECT %3$I::%1$s.vector AS e FROM %4$s WHERE %3$I IS NOT NULL LIMIT %5$s) AS s',
              quote_ident(@extschema@._clip_vector_schema()), _clip_reembed_indexes.dimensions, shadow, s.source, s.row_limit) AS mean,
-             CASE WHEN v.bits = 'rotated' THEN regexp_replace(v.after, '''[^'']*''(.*), [0-9]+\)\)(.*)\([0-9]+\)$', format(E'\x01\\1, %1$s))\\2(%1$s)', n.bits))
+             CASE WHEN n.is_rotated THEN regexp_replace(v.after, '''[^'']*''(.*), [0-9]+\)\)(.*)\([0-9]+\)$', format(E'\x01\\1, %1$s))\\2(%1$s)', n.bits))
                   ELSE regexp_replace(v.after, '\([0-9]+\)$', format('(%s)', _clip_reembed_indexes.dimensions)) END AS after
       FROM @extschema@._clip_sample(relation, NULL::oid, target, 2000, 'false'::text) AS s) AS r
  CROSS JOIN LATERAL (SELECT format('CREATE INDEX %I ON %s USING %I (%s %I.%I)%s', @extschema@._clip_shadow_name(c.relname), relation, am.amname,

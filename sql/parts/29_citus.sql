@@ -110,6 +110,14 @@ SELECT COALESCE(name || '_' || s.shard, name::text)::name FROM @extschema@._clip
 $$;
 COMMENT ON FUNCTION _clip_citus_trigger_name(regclass, name) IS 'internal: the name of a trigger on a table or on a shard';
 
+CREATE FUNCTION _clip_citus_with(setting text, value text, statements text[]) RETURNS text[]
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT format('SET LOCAL %s = %s', setting, value) || statements || format('SET LOCAL %s = %s', setting, current_setting(setting))
+$$;
+COMMENT ON FUNCTION _clip_citus_with(text, text, text[]) IS 'internal: statements that run with a value of a setting';
+
 CREATE FUNCTION _clip_citus_here(relation regclass, statements text[]) RETURNS text[]
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
@@ -118,8 +126,7 @@ BEGIN
 	IF statements IS NULL OR statements = '{}' OR @extschema@._clip_citus_kind(relation) IS NULL THEN
 		RETURN statements;
 	END IF;
-	RETURN 'SET LOCAL citus.enable_ddl_propagation = off'::text || statements
-		|| format('SET LOCAL citus.enable_ddl_propagation = %s', current_setting('citus.enable_ddl_propagation'));
+	RETURN @extschema@._clip_citus_with('citus.enable_ddl_propagation'::text, 'off'::text, statements);
 END
 $$;
 COMMENT ON FUNCTION _clip_citus_here(regclass, text[]) IS 'internal: statements that Citus does not send to other nodes';
@@ -219,8 +226,7 @@ BEGIN
 	IF NOT EXISTS (SELECT FROM unnest(statements) AS s WHERE s ~ '^(CREATE|DROP|ALTER).* TRIGGER ') OR @extschema@._clip_citus_kind(relation) IS NULL THEN
 		RETURN statements;
 	END IF;
-	RETURN 'SET LOCAL citus.enable_unsafe_triggers = on'::text || statements
-		|| format('SET LOCAL citus.enable_unsafe_triggers = %s', current_setting('citus.enable_unsafe_triggers'));
+	RETURN @extschema@._clip_citus_with('citus.enable_unsafe_triggers'::text, 'on'::text, statements);
 END
 $$;
 COMMENT ON FUNCTION _clip_citus_allowing(regclass, text[]) IS 'internal: statements with the setting that Citus needs for triggers';
@@ -343,14 +349,12 @@ CREATE FUNCTION _clip_citus_node_failures() RETURNS jsonb
 	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	RETURN (SELECT jsonb_agg(jsonb_build_object('schema', n.nspname, 'table', t.relname, 'target', f.target, 'key', f.key, 'sqlstate', f.sqlstate, 'message', f.message,
+	RETURN (SELECT jsonb_agg(jsonb_build_object('relation', @extschema@._clip_citus_qualified(s.logical), 'target', f.target, 'key', f.key, 'sqlstate', f.sqlstate, 'message', f.message,
 	               'attempts', f.attempts, 'first_failed_at', f.first_failed_at, 'last_failed_at', f.last_failed_at, 'retry_at', f.retry_at))
 	          FROM _clip.visible_failures AS f
 	         CROSS JOIN LATERAL @extschema@._clip_citus_shard(f.relation::oid) AS s
-	          JOIN pg_class AS t ON t.oid = s.logical
-	          JOIN pg_namespace AS n ON n.oid = t.relnamespace
 	         -- A moved shard stays for a while on its former node.
-	         WHERE @extschema@._clip_citus_embeds(f.relation::oid));
+	         WHERE s.logical IS NOT NULL AND @extschema@._clip_citus_embeds(f.relation::oid));
 END
 $$;
 COMMENT ON FUNCTION _clip_citus_node_failures() IS 'internal: failures of the shards of this node that the role can see';
@@ -365,7 +369,7 @@ BEGIN
 		RETURN;
 	END IF;
 	RETURN QUERY
-	SELECT to_regclass(format('%I.%I', f ->> 'schema', f ->> 'table')), (f ->> 'target')::name, NULLIF(f -> 'key', 'null'), f ->> 'sqlstate', f ->> 'message',
+	SELECT to_regclass(f ->> 'relation'), (f ->> 'target')::name, NULLIF(f -> 'key', 'null'), f ->> 'sqlstate', f ->> 'message',
 	       (f ->> 'attempts')::bigint, (f ->> 'first_failed_at')::timestamptz, (f ->> 'last_failed_at')::timestamptz, (f ->> 'retry_at')::timestamptz
 	  FROM @extschema@._clip_citus_ask('SELECT @extschema@._clip_citus_node_failures()'::text) AS a
 	 CROSS JOIN LATERAL jsonb_array_elements(a.answer::jsonb) AS f;
@@ -378,12 +382,11 @@ CREATE FUNCTION _clip_citus_node_progress() RETURNS jsonb
 	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	RETURN (SELECT jsonb_agg(jsonb_build_object('schema', n.nspname, 'table', t.relname, 'target', r.target, 'pid', r.pid, 'kind', r.kind, 'started_at', r.started_at,
+	RETURN (SELECT jsonb_agg(jsonb_build_object('relation', @extschema@._clip_citus_qualified(s.logical), 'target', r.target, 'pid', r.pid, 'kind', r.kind, 'started_at', r.started_at,
 	               'total', r.total, 'embedded', r.embedded, 'failed', r.failed, 'rate', r.rate, 'seconds_left', r.seconds_left))
 	          FROM _clip.running AS r
 	         CROSS JOIN LATERAL @extschema@._clip_citus_shard(r.relation::oid) AS s
-	          JOIN pg_class AS t ON t.oid = s.logical
-	          JOIN pg_namespace AS n ON n.oid = t.relnamespace);
+	         WHERE s.logical IS NOT NULL);
 END
 $$;
 COMMENT ON FUNCTION _clip_citus_node_progress() IS 'internal: what this node embeds now, of shards that the role can see';
@@ -400,7 +403,7 @@ BEGIN
 		RETURN;
 	END IF;
 	RETURN QUERY
-	SELECT to_regclass(format('%I.%I', r ->> 'schema', r ->> 'table')), (r ->> 'target')::name, (r ->> 'pid')::bigint, r ->> 'kind', (r ->> 'started_at')::timestamptz,
+	SELECT to_regclass(r ->> 'relation'), (r ->> 'target')::name, (r ->> 'pid')::bigint, r ->> 'kind', (r ->> 'started_at')::timestamptz,
 	       (r ->> 'total')::bigint, (r ->> 'embedded')::bigint, (r ->> 'failed')::bigint, (r ->> 'rate')::double precision, (r ->> 'seconds_left')::double precision
 	  FROM @extschema@._clip_citus_ask('SELECT @extschema@._clip_citus_node_progress()'::text) AS a
 	 CROSS JOIN LATERAL jsonb_array_elements(a.answer::jsonb) AS r;

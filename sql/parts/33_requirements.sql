@@ -188,9 +188,10 @@ BEGIN
 	 CROSS JOIN LATERAL (SELECT format('((%s.binary_quantize(%s%s, ', vectors, rotate, CASE l.cast_to WHEN '' THEN quote_ident(target) ELSE format('(%I)%s', target, l.cast_to) END) AS opening, format(')))::%s)', f.type) AS ending) AS r
 	 CROSS JOIN LATERAL (SELECT substr(d.written, length(r.opening) + 1, greatest(0, length(d.written) - length(r.opening) - length(r.ending))) AS constants) AS m
 	 CROSS JOIN LATERAL (
-	       SELECT '', '', NULL, NULL WHERE l.cast_to = ''
-	       UNION ALL SELECT '', '::' || f.type, format('((%I)::%s)', target, f.type), NULL WHERE l.cast_to = ''
-	       UNION ALL SELECT vectors || '.binary_quantize(', ')::pg_catalog.' || f.type, format('((%s.binary_quantize(%I))::%s)', vectors, target, f.type), 'plain' WHERE l.cast_to = ''
+	       SELECT n.* FROM (VALUES ('', '', NULL, NULL),
+	              ('', '::' || f.type, format('((%I)::%s)', target, f.type), NULL),
+	              (vectors || '.binary_quantize(', ')::pg_catalog.' || f.type, format('((%s.binary_quantize(%I))::%s)', vectors, target, f.type), 'plain')) AS n
+	        WHERE l.cast_to = ''
 	       UNION ALL SELECT vectors || '.binary_quantize(' || rotate, format('%s, %s))::pg_catalog.%s', l.cast_to, m.constants, f.type),
 	              CASE WHEN m.constants ~ '^\(?''\[[-+.,e0-9]*\]''::[^'']*, [0-9]+$' THEN r.opening || m.constants || r.ending END, 'rotated'
 	       ) AS k (before, after, definition, bits)

@@ -6,8 +6,8 @@ CREATE FUNCTION _clip_reembed_indexes(relation regclass, target name, shadow nam
 	LANGUAGE sql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-SELECT i.indexrelid::regclass, c.relname, am.amname <> 'hnsw' OR v.bits IS NOT DISTINCT FROM 'rotated',
-       CASE WHEN v.bits IS NOT DISTINCT FROM 'rotated'
+SELECT i.indexrelid::regclass, c.relname, am.amname <> 'hnsw' OR n.is_rotated,
+       CASE WHEN n.is_rotated
             THEN format('DO %L', format('BEGIN EXECUTE pg_catalog.format(%L, (%s)); END', replace(replace(w.statement, '%', '%%'), E'\x01', '%L'), r.mean))
             ELSE w.statement END
   FROM pg_index AS i
@@ -17,12 +17,13 @@ SELECT i.indexrelid::regclass, c.relname, am.amname <> 'hnsw' OR v.bits IS NOT D
   JOIN pg_namespace AS s ON s.oid = oc.opcnamespace
   JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attname = target
   LEFT JOIN @extschema@._clip_vector_indexes(relation, target) AS v ON v.index = i.indexrelid AND (v.dimensions = a.atttypmod OR v.bits = 'rotated')
- -- As many bits for each dimension as before.
- CROSS JOIN LATERAL (SELECT v.dimensions * _clip_reembed_indexes.dimensions / a.atttypmod AS bits) AS n
+ -- As many bits for each dimension as before, if the column has dimensions.
+ CROSS JOIN LATERAL (SELECT v.bits IS NOT DISTINCT FROM 'rotated' AS is_rotated,
+            CASE WHEN a.atttypmod > 0 THEN v.dimensions * _clip_reembed_indexes.dimensions / a.atttypmod ELSE v.dimensions END AS bits) AS n
  -- A rotation needs the mean of the new embeddings, which the statement computes when the column is filled.
  CROSS JOIN LATERAL (SELECT format('SELECT COALESCE(%1$s.avg(s.e), pg_catalog.array_fill(0::pg_catalog.float4, ARRAY[%2$s])::%1$s.vector)::%1$s.halfvec FROM (SELECT %3$I::%1$s.vector AS e FROM %4$s WHERE %3$I IS NOT NULL LIMIT %5$s) AS s',
              quote_ident(@extschema@._clip_vector_schema()), _clip_reembed_indexes.dimensions, shadow, s.source, s.row_limit) AS mean,
-             CASE WHEN v.bits = 'rotated' THEN regexp_replace(v.after, '''[^'']*''(.*), [0-9]+\)\)(.*)\([0-9]+\)$', format(E'\x01\\1, %1$s))\\2(%1$s)', n.bits))
+             CASE WHEN n.is_rotated THEN regexp_replace(v.after, '''[^'']*''(.*), [0-9]+\)\)(.*)\([0-9]+\)$', format(E'\x01\\1, %1$s))\\2(%1$s)', n.bits))
                   ELSE regexp_replace(v.after, '\([0-9]+\)$', format('(%s)', _clip_reembed_indexes.dimensions)) END AS after
       FROM @extschema@._clip_sample(relation, NULL::oid, target, 2000, 'false'::text) AS s) AS r
  CROSS JOIN LATERAL (SELECT format('CREATE INDEX %I ON %s USING %I (%s %I.%I)%s', @extschema@._clip_shadow_name(c.relname), relation, am.amname,

@@ -12,11 +12,9 @@ use crate::pg::varlena::Varlena;
 /// clauses such as FROM and ORDER BY after an expression. Syntax errors are those of the parser.
 #[pg_extern(sql = false)]
 fn clip_require_expression(filter: Varlena<'_>) -> Result<(), ErrorReport> {
-    let text = CString::new(filter.detoast()).map_err(|_| not_an_expression())?;
-    // SAFETY: the string ends with null; the parser's result is a list of RawStmt in the current memory context. Nodes
-    // are cast to the types of their tags.
+    let statements = parse(filter)?;
+    // SAFETY: a list of RawStmt. Nodes are cast to the types of their tags.
     let is_one = unsafe {
-        let statements = pg_sys::raw_parser(text.as_ptr(), pg_sys::RawParseMode::RAW_PARSE_PLPGSQL_EXPR);
         only::<pg_sys::RawStmt>(statements, pg_sys::NodeTag::T_RawStmt)
             .and_then(|raw| node::<pg_sys::SelectStmt>((*raw).stmt, pg_sys::NodeTag::T_SelectStmt))
             .is_some_and(|select| is_an_expression(&*select))
@@ -28,15 +26,22 @@ fn clip_require_expression(filter: Varlena<'_>) -> Result<(), ErrorReport> {
 /// more parameters, which a filter would compare with values of the search.
 pub fn require_own_parameters(filter: Option<Varlena<'_>>) -> Result<(), ErrorReport> {
     let Some(filter) = filter else { return Ok(()) };
-    let text = CString::new(filter.detoast()).map_err(|_| not_an_expression())?;
-    // SAFETY: as above. The text of a tree ends with null. In it, braces of names and values follow a backslash.
-    let tree = unsafe {
-        let statements = pg_sys::raw_parser(text.as_ptr(), pg_sys::RawParseMode::RAW_PARSE_PLPGSQL_EXPR);
-        CStr::from_ptr(pg_sys::nodeToString(statements.cast_const().cast()))
-    };
+    let statements = parse(filter)?;
+    // SAFETY: a list of nodes. The text of a tree ends with null. In it, braces of names and values follow a backslash.
+    let tree = unsafe { CStr::from_ptr(pg_sys::nodeToString(statements.cast_const().cast())) };
     let tree = tree.to_string_lossy();
-    let numbers = tree.split("{PARAMREF :number ").skip(1).filter_map(|rest| rest.split([' ', '}']).next());
-    numbers.filter(|&number| number != "1").map(no_parameter).map(Err).next().unwrap_or(Ok(()))
+    let mut numbers = tree.split("{PARAMREF :number ").skip(1).filter_map(|rest| rest.split([' ', '}']).next());
+    match numbers.find(|&number| number != "1") {
+        Some(number) => Err(no_parameter(number)),
+        None => Ok(()),
+    }
+}
+
+/// Returns the statements that the server's parser reads: a list of RawStmt in the current memory context.
+fn parse(filter: Varlena<'_>) -> Result<*mut pg_sys::List, ErrorReport> {
+    let text = CString::new(filter.detoast()).map_err(|_| not_an_expression())?;
+    // SAFETY: the string ends with null, and the parser copies it.
+    Ok(unsafe { pg_sys::raw_parser(text.as_ptr(), pg_sys::RawParseMode::RAW_PARSE_PLPGSQL_EXPR) })
 }
 
 /// Returns true if the statement is only a select list of one expression without a name.

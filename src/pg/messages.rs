@@ -63,7 +63,6 @@ pub fn no_parameter(number: &str) -> ErrorReport {
         .set_hint("Write the value into the filter: format('price < %L', value).")
 }
 
-/// A trigger that clip_auto_embed did not create, or that was changed.
 /// A row was written, and its embedding cannot be.
 pub fn not_stored() -> ErrorReport {
     new(

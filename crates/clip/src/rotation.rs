@@ -2,7 +2,7 @@
 //!
 //! Embeddings of images share a large part, their mean, so many signs are the same in all of them; and some numbers are much larger than
 //! the others, so their signs mean more. Without its part in the direction of the mean, and rotated at random, an embedding has signs
-//! that differ between images and mean the same. docs/design/search.md has the formulas and the measurements.
+//! that differ between images and mean the same. docs/design/search.md has the formulas.
 //!
 //! Indexes contain the result, so it never changes: the signs are computed from their place, and all sums have a fixed order.
 

@@ -121,6 +121,13 @@ DO $$ BEGIN EXECUTE format('CREATE INDEX halved_rotated ON halved USING hnsw ((b
 SELECT index, bits FROM _clip_vector_indexes('halved', 'the %embedding');
 SELECT * FROM index_scans(clip_search_sql('halved', 3, target => 'the %embedding'));
 SELECT array_agg(key ORDER BY rank) FROM clip_search('halved', 'thing 7', 3, target => 'the %embedding', model => 'narrow', index => 'halved_rotated');
+-- A column without dimensions: another model gets as many bits.
+CREATE TABLE untyped (id int PRIMARY KEY, embedding vector);
+INSERT INTO untyped SELECT id, embedding FROM thing;
+DO $$ BEGIN EXECUTE format('CREATE INDEX ON untyped USING hnsw ((binary_quantize(clip_rotate(embedding, %L, 64))::bit(64)) bit_hamming_ops)',
+  (SELECT avg(embedding)::vector FROM untyped)); END $$;
+SELECT is_late, statement FROM _clip_reembed_indexes('untyped', 'embedding', 'embedding_reembed', 48);
+DROP TABLE untyped;
 -- The mean is a constant. The signs of another expression are no bits of the column.
 DROP INDEX halved_rotated;
 CREATE INDEX ON halved USING hnsw ((binary_quantize(clip_rotate("the %embedding"::vector, "the %embedding"::vector, 32))::bit(32)) bit_hamming_ops);
