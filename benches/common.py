@@ -132,16 +132,24 @@ def memory(pid: int) -> dict[str, float]:
 
 
 def server_pss() -> float:
-    """Returns megabytes of the postmaster and its children, with shared memory counted once."""
+    """Returns megabytes of the postmaster and all processes that it has started, with shared memory counted once. The embedding service is
+    a child of one of them."""
     with connect() as connection:
         data = connection.execute("SHOW data_directory").fetchone()[0]
-    postmaster = int(Path(data, "postmaster.pid").read_text().split()[0])
-    total = 0.0
+    parents = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
-            if postmaster in (int(process.name), parent):
-                total += memory(int(process.name))["pss"]
+            parents[int(process.name)] = int((process / "stat").read_text().rpartition(")")[2].split()[1])
         except (FileNotFoundError, ProcessLookupError):
             pass  # The process has exited.
+    of_server, more = set(), {int(Path(data, "postmaster.pid").read_text().split()[0])}
+    while more:
+        of_server |= more
+        more = {process for process, parent in parents.items() if parent in more}
+    total = 0.0
+    for process in of_server:
+        try:
+            total += memory(process)["pss"]
+        except (FileNotFoundError, ProcessLookupError):
+            pass
     return total

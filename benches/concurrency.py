@@ -18,12 +18,26 @@ SECONDS = 20
 MODEL = "vit-b-32"
 
 
-def end_to_end(connections: int, names: list[str]) -> dict:
-    """Runs pgbench: each query embeds a text without a cache, and searches. Latencies count after every connection has begun."""
+# A text of one name, in SQL.
+TEXT = "'a photo of a ' || query.name"
+
+
+def make_queries(names: list[str]) -> None:
+    with connect() as connection:
+        connection.execute("DROP TABLE IF EXISTS query")
+        connection.execute("CREATE TABLE query (id int PRIMARY KEY, name text)")
+        connection.cursor().executemany("INSERT INTO query VALUES (%s, %s)", list(enumerate(names, 1)))
+        connection.execute("ANALYZE query")
+
+
+def end_to_end(connections: int, names: list[str], model: str, text: str) -> dict:
+    """Runs pgbench: each query embeds a text without the cache of its session, and searches. Latencies count after every connection has
+    begun."""
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder, "search.sql")
-        script.write_text(f"\\set number random(1, {len(names)})\nSELECT id FROM item ORDER BY embedding <=> (SELECT clip_embed_text("
-                          f"'a photo of a ' || name, '{MODEL}') FROM query WHERE id = :number) LIMIT 10;\n")
+        script.write_text(f"\\set number random(1, {len(names)})\n\\set another random(1, {len(names)})\n\\set nonce random(1, 9999)\n"
+                          f"SELECT id FROM item ORDER BY embedding <=> (SELECT clip_embed_text({text}, '{model}') FROM query, query AS other "
+                          "WHERE query.id = :number AND other.id = :another) LIMIT 10;\n")
         command = ["pgbench", "--no-vacuum", f"--client={connections}", f"--jobs={min(CORES, connections)}", f"--time={SECONDS}",
                    f"--file={script}", "--log", f"--log-prefix={folder}/log", "--protocol=prepared", "postgres"]
         environment = os.environ | {"PGOPTIONS": "-c clip.query_cache_size=0"}
@@ -57,14 +71,10 @@ def main() -> None:
     text, images, names = real_vectors()
     load(rows_around(text, images, ROWS))
     build_index()
-    with connect() as connection:
-        connection.execute("DROP TABLE IF EXISTS query")
-        connection.execute("CREATE TABLE query (id int PRIMARY KEY, name text)")
-        connection.cursor().executemany("INSERT INTO query VALUES (%s, %s)", list(enumerate(names, 1)))
-        connection.execute("ANALYZE query")
+    make_queries(names)
     found = []
     for connections in CONNECTIONS:
-        found.append(end_to_end(connections, names))
+        found.append(end_to_end(connections, names, MODEL, TEXT))
         print(f"bench: {found[-1]}", flush=True)
     save("concurrency", {"rows": ROWS, "concurrency": found})
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import statistics
 
 import matplotlib
 
@@ -186,6 +187,51 @@ def targets(latency: dict | None, bulk: dict | None, concurrency: dict | None) -
     return {"targets": table(["what", "target", "measured", "met"], rows)}
 
 
+def service(found: dict) -> dict[str, str]:
+    modes, rows = found["modes"], []
+    session, served, bf16 = (modes[name] for name in ("in the session", "service, fp32", "service, bf16"))
+
+    def middle(of: dict, what: str, key: str | None = None) -> float:
+        return statistics.median(value[key] if key else value for value in of[what])
+
+    def row(what, target, value, met):
+        rows.append([what, target, value, "yes" if met else "**no**"])
+
+    def at_least(what, least, value):
+        row(what, f"≥ {least:.1f} ×", f"{value:.2f} ×", value >= least)
+
+    many = f"{found['connections']} sessions, different texts with an index search"
+    for label, of, least in (("fp32", served, 1.2), ("bf16", bf16, 2.0)):
+        at_least(f"{many}, {label}: searches per second relative to sessions alone", least,
+                 middle(of, "searches", "per_second") / middle(session, "searches", "per_second"))
+    for label, of in (("fp32", served), ("bf16", bf16)):
+        ratio = middle(of, "searches", "p99") / middle(of, "searches", "p50")
+        row(f"p99 / p50 of these, {label}", "≤ 2", f"{ratio:.2f}", ratio <= 2)
+    ratio = middle(served, "one_text") / middle(session, "one_text")
+    row("one session, one text, fp32", "≤ 1.10 × the session alone", f"{ratio:.2f} ×", ratio <= 1.1)
+    row("a text that another session asked before", "≤ 100 µs", f"{served['known_us']:.0f} µs", served["known_us"] <= 100)
+    more = [of["first"]["first"] - of["first"]["later"] for of in (served, session)]
+    row("first text of a session", "a later one + 5 ms", f"+ {more[0]:.1f} ms (sessions alone: + {more[1]:.0f} ms)", more[0] <= 5)
+    row("private memory that a text and a photo add to a session", "≤ 4 MB", f"{served['private']:.1f} MB (sessions alone: {session['private']:.0f} MB)",
+        served["private"] <= 4)
+    total, alone = (middle(of, "searches", "total_pss") / 1024 for of in (served, session))
+    row(f"PSS of the server with {found['connections']} sessions, fp32", "≤ 1.2 GB", f"{total:.2f} GB (sessions alone: {alone:.2f} GB)", total <= 1.2)
+    fastest = {kind: statistics.median(rates) for kind, rates in found["clients"].items()}
+    photos = f"{found['photos']} photos into a table, all cores"
+    at_least(f"{photos}, bf16, relative to the fastest fp32 client", 1.8, middle(bf16, "bulk") / fastest["fp32"])
+    at_least("the same, fp32", 1.0, middle(served, "bulk") / fastest["fp32"])
+    at_least("the same, 8-bit against the fastest 8-bit client", 1.0, middle(served, "bulk_int8") / fastest["int8"])
+    ratio = served["search_p99"]["busy"] / served["search_p99"]["idle"]
+    row("p99 of searches during a bulk load, fp32", "≤ 3 × without the load", f"{ratio:.2f} ×", ratio <= 3)
+    raw = [[name, f"{middle(of, 'searches', 'per_second'):.0f}", f"{middle(of, 'searches', 'p50'):.0f}", f"{middle(of, 'searches', 'p99'):.0f}",
+            f"{middle(of, 'searches', 'total_pss'):.0f}", f"{middle(of, 'one_text'):.1f}", f"{middle(of, 'bulk'):.1f}",
+            f"{middle(of, 'bulk_int8'):.1f}" if of["bulk_int8"] else ""] for name, of in modes.items()]
+    raw += [[f"fastest client, {kind}", "", "", "", "", "", f"{rate:.1f}" if kind == "fp32" else "", f"{rate:.1f}" if kind == "int8" else ""]
+            for kind, rate in fastest.items()]
+    titles = ["", "searches per second", "p50, ms", "p99, ms", "PSS of the server, MB", "one text, ms", "photos per second", "photos per second, 8-bit weights"]
+    return {"service": described(found["machine"]) + "\n\n" + table(["what", "target", "measured", "met"], rows) + "\n\n" + table(titles, raw)}
+
+
 def breakdown(found: dict) -> dict[str, str]:
     rows = [[of["threads"], of["batch"], f"{of['ms']:.1f}", f"{of['gflops']:.0f}"] for of in found["runs"]]
     most = max(found["runs"], key=lambda of: of["threads"])["threads"]
@@ -246,6 +292,8 @@ def main() -> None:
     blocks |= search(found["search"]) if found["search"] else {}
     blocks |= concurrency(found["concurrency"]) if found["concurrency"] else {}
     blocks |= breakdown(found["breakdown"]) if found["breakdown"] else {}
+    of_service = load("service")
+    blocks |= service(of_service) if of_service else {}
     blocks |= auto_embed(found["auto_embed"]) if found["auto_embed"] else {}
     blocks |= zero_shot(answers["zero_shot"]) if answers["zero_shot"] else {}
     blocks |= relevance(answers["relevance"]) if answers["relevance"] else {}

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures pg_clip on a temporary server: see `make bench`.
 #
-#   bench.sh [PART…]    parts: latency bulk breakdown search concurrency auto_embed zero_shot relevance duplicates render;
+#   bench.sh [PART…]    parts: latency bulk breakdown search concurrency auto_embed zero_shot relevance duplicates service render;
 #                       all of them by default. Writes results to target/bench/*.json. The part `render` writes tables and
 #                       plots from them into docs/
 #   bench.sh quick      measures the embedded model in a minute, and prints some lines
@@ -58,21 +58,24 @@ esac
 
 scripts/dev/environment.sh target/python tests/fixtures/requirements.txt benches/requirements.txt
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(latency bulk breakdown search concurrency auto_embed zero_shot relevance duplicates render)
+[ ${#parts[@]} -gt 0 ] || parts=(latency bulk breakdown search concurrency auto_embed zero_shot relevance duplicates service render)
 
 if [ "${parts[*]}" != render ]; then
     step "Creating the missing models"
     scripts/test/full_size.sh make vit-b-32
-    scripts/test/full_size.sh make vit-l-14
     cargo build --quiet --release --target-dir target --package clip --example pixels
     export PG_CLIP_BENCH_MODELS=$scratch/models
-    pgclip() { target/release/pgclip --model-path "$scratch/models" --onnxruntime target/onnxruntime/libonnxruntime.so "$@"; }
+    # A library with more providers is in the directory of their name, next to the library of the sessions.
+    runtime=$scratch/lib/libonnxruntime.so
+    install -D target/onnxruntime/libonnxruntime.so "$runtime"
+    pgclip() { target/release/pgclip --model-path "$scratch/models" --onnxruntime "$runtime" "$@"; }
     mkdir -p target/bench
     {
         pgclip add emoji models/emoji
         pgclip add vit-b-32 target/full-size/vit-b-32 --logit-scale 100
     } >/dev/null
     case " ${parts[*]} " in *" latency "*)
+        scripts/test/full_size.sh make vit-l-14
         {
             pgclip add vit-b-32-private target/full-size/vit-b-32
             rm -rf "$scratch/models/vit-b-32-private/prepared"
@@ -80,18 +83,29 @@ if [ "${parts[*]}" != render ]; then
         } >/dev/null
         ;;
     esac
-    case " ${parts[*]} " in *" bulk "*)
+    case " ${parts[*]} " in *" bulk "* | *" service "*)
         photos=../shared/data/images/photos
         samples=()
         [ ! -d "$photos" ] || samples=(--images "$photos")
         pgclip --json quantize vit-b-32 "${samples[@]}" >target/bench/quantize.json
         ;;
     esac
+    case " ${parts[*]} " in *" service "*)
+        scripts/setup.sh --openvino
+        cp -r target/openvino "$scratch/lib"
+        pgclip quantize vit-b-32 --weights bf16 --provider openvino
+        ;;
+    esac
     # Loading a million rows must measure the index, not the WAL.
-    start "clip.model_path = '$scratch/models'" "shared_buffers = '1GB'" "max_connections = 100" "wal_level = minimal" \
+    start "clip.model_path = '$scratch/models'" "clip.onnxruntime_path = '$runtime'" "shared_buffers = '1GB'" "max_connections = 100" "wal_level = minimal" \
         "max_wal_senders = 0" "max_wal_size = '32GB'" "synchronous_commit = off" "client_min_messages = error"
 fi
 for part in "${parts[@]}"; do
     step "$part"
+    # Only a server that has preloaded the library can supervise a service.
+    if [ "$part" = service ]; then
+        psql -Xqc "ALTER SYSTEM SET shared_preload_libraries = 'pg_clip'"
+        scripts/cluster.sh restart "$scratch/cluster"
+    fi
     target/python/bin/python "benches/$part.py"
 done

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use postgres::{Client, Config, NoTls};
 
-use crate::{answer_of, create_extension, let_call, pg_config, root, run};
+use crate::{answer_of, create_extension, let_call, pg_config, root, run, served};
 
 /// A temporary server with the extension. Dropping it removes the server.
 pub struct Cluster {
@@ -54,7 +54,7 @@ impl Cluster {
 
     fn set_up(self, settings: &[&str]) -> Self {
         let cluster = self;
-        run(cluster.script("start").args(settings));
+        run(cluster.script("start").args(served()).args(settings));
         for name in ["wide", "narrow", "bidirectional", "fragile"] {
             cluster.add(name);
         }

@@ -38,6 +38,15 @@ pub fn schema() -> Option<String> {
     std::env::var("PG_CLIP_TEST_SCHEMA").ok().filter(|name| !name.is_empty())
 }
 
+/// Returns the settings that let the embedding service compute for all sessions, if PG_CLIP_TEST_SERVICE is set. Then sessions do not
+/// compute themselves.
+fn served() -> &'static [&'static str] {
+    match std::env::var_os("PG_CLIP_TEST_SERVICE") {
+        Some(_) => &["shared_preload_libraries = 'pg_clip'", "clip.service = on", "clip.service_fallback = off"],
+        None => &[],
+    }
+}
+
 /// Returns the schema of the extension.
 pub fn home() -> String {
     schema().unwrap_or_else(|| "public".into())
