@@ -23,7 +23,7 @@ ABOUT_PLANNED = """
 The table is calculated from [the measurements](#measurements) of the largest table: 512 dimensions, servers of 256 GB memory with 32
 cores. The index uses 60 % of a server's memory. The time to build the index and the time of a search grow with the logarithm of the
 rows on a server, and the time to build also with their number. A search on several servers takes as long as the slowest of them. The
-time to embed the query is added once. Nothing in this table was run.
+time to embed the query is added once. Nothing in this table was run, and the recall of larger tables is not known.
 """
 
 # The bits of an expression: as it is, or rotated, without its part in the direction of the mean.
@@ -131,7 +131,7 @@ def planned(sizes: list[dict]) -> list[list[str]]:
             steps = math.log(rows / servers) / math.log(most)
             hours = of["build_s"] / 3600 * CORES / PLANNED_CORES * rows / servers / most * steps
             [search] = [search for search in of["searches"] if search["candidates"] is None]
-            lines.append([f"{rows:,}", of["kind"], f"{index_gb:,.0f}", f"{table_gb:,.0f}", servers, f"{hours:,.1f}", f"{search['ms'] * steps:,.0f}"])
+            lines.append([f"{rows:,}", of["kind"], f"{index_gb:,.0f}", f"{table_gb:,.0f}", servers, f"{hours:,.2g}", f"{search['ms'] * steps:,.0f}"])
     return lines
 
 

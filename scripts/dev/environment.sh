@@ -12,5 +12,5 @@ echo "environment.sh: installing $* into $folder" >&2
 [ -e "$folder/bin/python" ] || python3 -m venv "$folder" ||
     { echo "environment.sh: python3 with its module venv is missing. On Debian, run: make setup" >&2; exit 1; }
 # shellcheck disable=SC2046 # each file is an argument
-"$folder/bin/pip" install --quiet $(printf -- '--requirement %s ' "$@")
+"$folder/bin/python" -m pip install --quiet $(printf -- '--requirement %s ' "$@")
 touch "$stamp"
