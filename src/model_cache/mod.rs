@@ -135,7 +135,7 @@ pub fn load(name: &str, tower: Tower) -> Result<(), Failure> {
     // The sample is not the user's, so the formats that users may send do not matter.
     let limits = Limits { formats: Format::ALL.to_vec(), ..settings::limits() };
     let here = |model: &mut Model, options: &Options| model.load(tower, options).map(|()| Vec::new());
-    compute(name, inputs, Class::Search, limits, here).map(drop)
+    compute(name, inputs, Class::Search, limits, here).map(drop).map_err(Failure::of_one)
 }
 
 /// Decides whether the service or this process computes.

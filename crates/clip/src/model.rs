@@ -67,13 +67,16 @@ pub struct Usage {
 }
 
 impl Model {
-    /// Reads the manifest and the configuration of the model `name` in `path`. Loads no weights.
+    /// Reads the manifest and the configuration of the model `name` in `path`. Loads no weights and no tokenizer, whose digests are
+    /// verified when they are loaded.
     pub fn open(path: &Path, name: &str, interrupted: Interrupted) -> Result<Self, Error> {
         headroom(HEADROOM)?;
         let folder = Folder { path, model: name };
         let manifest = Manifest::read(folder)?;
-        let weights = |file: &&String| manifest.graph_files().any(|weights| weights == *file);
-        for file in manifest.files.keys().filter(|file| !weights(file)) {
+        let is_loaded_later = |file: &&String| {
+            **file == manifest.text.tokenizer || manifest.graph_files().any(|weights| weights == *file)
+        };
+        for file in manifest.files.keys().filter(|file| !is_loaded_later(file)) {
             manifest.verify(folder, file, interrupted)?;
         }
         let levels = manifest.image.levels();

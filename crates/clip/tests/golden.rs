@@ -288,9 +288,12 @@ fn a_file_that_changed_is_refused() {
     let folder = store.0.join("bidirectional");
     std::fs::write(folder.join("onnx/vision_model.onnx"), b"another").unwrap();
     let error = store.open("bidirectional").load(Tower::Image, &options()).unwrap_err();
+    std::fs::write(folder.join("tokenizer.json"), b"{}").unwrap();
+    let text = store.open("bidirectional").embed_texts(&["a"], &options()).unwrap_err();
     std::fs::write(folder.join("config.json"), b"{}").unwrap();
     let reopened = Model::open(&folder, "bidirectional", || false).err();
     let changed = |file: &str| Error::ModelChanged { model: "bidirectional".into(), file: file.into() };
     assert_eq!(error, changed("onnx/vision_model.onnx"));
+    assert_eq!(text, changed("tokenizer.json"));
     assert_eq!(reopened, Some(changed("config.json")));
 }
