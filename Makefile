@@ -95,6 +95,7 @@ gallery: ready
 test: ready
 	PG_CONFIG="$(PG_CONFIG_PATH)" cargo test --release --target-dir target --no-fail-fast -p clip -p pgclip -p service -p e2e
 	PG_CONFIG="$(PG_CONFIG_PATH)" PG_CLIP_TEST_SCHEMA=elsewhere cargo test --release --target-dir target --no-fail-fast -p e2e $(addprefix --test ,$(OUT_OF_REACH)) -- --skip a_hundred_thousand_rows
+	PG_CONFIG="$(PG_CONFIG_PATH)" PG_CLIP_TEST_SERVICE=on cargo test --release --target-dir target --no-fail-fast -p e2e --test hostile
 
 # Run the applications in examples/, each with its own tools. Needs Node 20 or newer. RECIPE=django runs one.
 test-applications: ready
@@ -140,6 +141,7 @@ test-all: test test-applications test-cluster test-providers test-full-size
 	PG_CONFIG="$(PG_CONFIG_PATH)" PG_CLIP_SECONDS=$(PROMISE_SECONDS) cargo test --release --target-dir target -p e2e --test promise -- --nocapture
 	scripts/setup.sh "$(PG_CONFIG)" debootstrap libfaketime pgbouncer postgresql-plpython3-$(PG_MAJOR) sqlsmith valgrind
 	PG_CONFIG="$(PG_CONFIG_PATH)" cargo test --release --target-dir target --no-fail-fast -p endurance
+	PG_CLIP_REQUESTS=1000000 cargo test --release --target-dir target -p pgclip --test serve -- --nocapture memory_does_not_grow
 	PG_CONFIG="$(PG_CONFIG_PATH)" scripts/test/valgrind.sh
 	scripts/test_servers.sh
 	scripts/test/upgrade.sh
