@@ -1,6 +1,7 @@
 """Compares the embedding service with sessions that compute themselves: searches, first calls, memory, and photos into a table. The
 server is the same in all cases: a reload turns the service on and off, and chooses its provider."""
 
+import os
 import threading
 import time
 
@@ -14,7 +15,7 @@ from search import build_index, load, real_vectors, rows_around
 
 ROWS = 100_000
 CONNECTIONS = 64
-ROUNDS = 3
+ROUNDS = int(os.environ.get("PG_CLIP_BENCH_ROUNDS", 3))
 PHOTOS = 1000
 MODEL = "vit-b-32"
 SESSION, SERVICE, BF16 = "in the session", "service, fp32", "service, bf16"

@@ -104,7 +104,8 @@ for part in "${parts[@]}"; do
     step "$part"
     # Only a server that has preloaded the library can supervise a service.
     if [ "$part" = service ]; then
-        psql -Xqc "ALTER SYSTEM SET shared_preload_libraries = 'pg_clip'"
+        # The restart is a crash, and commits are not synchronous.
+        psql -Xqc "ALTER SYSTEM SET shared_preload_libraries = 'pg_clip'" -c CHECKPOINT
         scripts/cluster.sh restart "$scratch/cluster"
     fi
     target/python/bin/python "benches/$part.py"
