@@ -106,7 +106,7 @@ pub fn embed_image(name: &str, image: &[u8]) -> Result<Embedding, Failure> {
 
 /// Embeds one text or image that may have ended the service. This process does not compute it.
 pub fn embed_suspect(name: &str, input: Inputs<'_>) -> Result<Embedding, Failure> {
-    ask(name, input, Class::Bulk, settings::limits(), true)
+    ask(name, input, Class::Bulk, settings::limits, true)
         .and_then(|embedded| embedded.ok_or(Failure::Crash))
         .map(only)
         .map_err(Failure::of_one)
@@ -114,16 +114,14 @@ pub fn embed_suspect(name: &str, input: Inputs<'_>) -> Result<Embedding, Failure
 
 /// Embeds texts, in their order.
 pub fn embed_texts(name: &str, texts: &[&str], class: Class) -> Result<Vec<Embedding>, Failure> {
-    compute(name, Inputs::Texts(texts), class, settings::limits(), |model, options| {
+    compute(name, Inputs::Texts(texts), class, settings::limits, |model, options| {
         Ok(model.embed_texts(texts, options)?.into_iter().map(|text| text.embedding).collect())
     })
 }
 
 /// Embeds images, in their order.
 pub fn embed_images(name: &str, images: &[&[u8]], class: Class) -> Result<Vec<Embedding>, Failure> {
-    compute(name, Inputs::Images(images), class, settings::limits(), |model, options| {
-        model.embed_images(images, options)
-    })
+    compute(name, Inputs::Images(images), class, settings::limits, |model, options| model.embed_images(images, options))
 }
 
 /// Loads a tower where it will be used: into this process, or into the service, which loads it for the first request.
@@ -133,7 +131,7 @@ pub fn load(name: &str, tower: Tower) -> Result<(), Failure> {
         Tower::Image => Inputs::Images(&[ONE_PIXEL]),
     };
     // The sample is not the user's, so the formats that users may send do not matter.
-    let limits = Limits { formats: Format::ALL.to_vec(), ..settings::limits() };
+    let limits = || Limits { formats: Format::ALL.to_vec(), ..settings::limits() };
     let here = |model: &mut Model, options: &Options| model.load(tower, options).map(|()| Vec::new());
     compute(name, inputs, Class::Search, limits, here).map(drop).map_err(Failure::of_one)
 }
@@ -143,7 +141,7 @@ fn compute(
     name: &str,
     inputs: Inputs<'_>,
     class: Class,
-    limits: Limits,
+    limits: impl FnOnce() -> Limits,
     here: impl FnOnce(&mut Model, &Options) -> Result<Vec<Embedding>, Error>,
 ) -> Result<Vec<Embedding>, Failure> {
     if let Some(embedded) = ask(name, inputs, class, limits, false)? {
@@ -157,7 +155,7 @@ fn ask(
     name: &str,
     inputs: Inputs<'_>,
     class: Class,
-    limits: Limits,
+    limits: impl FnOnce() -> Limits,
     suspect: bool,
 ) -> Result<Option<Vec<Embedding>>, Failure> {
     if !service::settings::is_on() {
@@ -165,7 +163,7 @@ fn ask(
     }
     let (digest, dimensions) = manifest(name, |manifest| (manifest.digest.clone(), manifest.dimensions))?;
     // No borrow of the cache is held, because the wait calls Postgres, which may raise an error.
-    service::embed(&Request { model: name, digest: &digest, dimensions, inputs, class, limits, suspect })
+    service::embed(&Request { model: name, digest: &digest, dimensions, inputs, class, limits: limits(), suspect })
 }
 
 /// Returns the embedding of the only input.
