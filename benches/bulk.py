@@ -54,9 +54,9 @@ def insert_batches_int8() -> None:
     insert_batches(f"{MODEL}-int8")
 
 
-def by_connections(work) -> None:
-    """Runs one connection per core at the same time."""
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(CORES)]
+def by_connections(work, connections: int = CORES) -> None:
+    """Runs connections at the same time, by default one per core."""
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(connections)]
     for thread in threads:
         thread.start()
     for thread in threads:

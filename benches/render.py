@@ -2,14 +2,13 @@
 
 import json
 import re
-import statistics
 
 import matplotlib
 
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
 
-from common import OUT, ROOT, table
+from common import OUT, ROOT, median, table
 
 DOCS = ROOT / "docs"
 PAGES = [DOCS / "project/performance.md", DOCS / "design/search.md"]
@@ -192,7 +191,7 @@ def service(found: dict) -> dict[str, str]:
     session, served, bf16 = (modes[name] for name in ("in the session", "service, fp32", "service, bf16"))
 
     def middle(of: dict, what: str, key: str | None = None) -> float:
-        return statistics.median(value[key] if key else value for value in of[what])
+        return median(value[key] if key else value for value in of[what])
 
     def row(what, target, value, met):
         rows.append([what, target, value, "yes" if met else "**no**"])
@@ -216,7 +215,7 @@ def service(found: dict) -> dict[str, str]:
         served["private"] <= 4)
     total, alone = (middle(of, "searches", "total_pss") / 1024 for of in (served, session))
     row(f"PSS of the server with {found['connections']} sessions, fp32", "≤ 1.2 GB", f"{total:.2f} GB (sessions alone: {alone:.2f} GB)", total <= 1.2)
-    fastest = {kind: statistics.median(rates) for kind, rates in found["clients"].items()}
+    fastest = {kind: median(rates) for kind, rates in found["clients"].items()}
     photos = f"{found['photos']} photos into a table, all cores"
     at_least(f"{photos}, bf16, relative to the fastest fp32 client", 1.8, middle(bf16, "bulk") / fastest["fp32"])
     at_least("the same, fp32", 1.0, middle(served, "bulk") / fastest["fp32"])

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 
-from bulk import client_per_core, count, empty, insert_batches, one_client, prepare
+from bulk import by_connections, client_per_core, count, empty, insert_batches, one_client, prepare
 from common import CORES, connect, median, memory, photos, save, timed
 from concurrency import end_to_end, make_queries
 from peers import pillow_onnxruntime, pillow_onnxruntime_int8
@@ -36,7 +36,7 @@ def switch(mode: str) -> str:
         while not connection.execute(f"SELECT {wanted} FROM clip_service").fetchone()[0]:
             time.sleep(0.1)
     for name in (model, f"{MODEL}-int8") if provider == "cpu" else (model,):
-        in_parallel(2 * CORES, lambda number: warm(name, number))
+        by_connections(lambda number: warm(name, number), 2 * CORES)
     return model
 
 
@@ -45,14 +45,6 @@ def warm(model: str, number: int) -> None:
         for turn in range(3):
             connection.execute("SELECT clip_embed_text(%s, %s)", (f"warm {number} {turn}", model))
             connection.execute("SELECT clip_embed_image(%b, %s)", (photos(1)[0], model))
-
-
-def in_parallel(threads: int, work) -> None:
-    running = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
-    for thread in running:
-        thread.start()
-    for thread in running:
-        thread.join()
 
 
 def texts(names: list[str], count: int, seed: int) -> list[str]:
@@ -121,7 +113,7 @@ def during_bulk(model: str, names: list[str]) -> dict:
             while not is_over.is_set():
                 connection.execute(f"SELECT count(embedding) FROM clip_embed_images((SELECT array_agg(data) FROM photo WHERE id / 32 = {number}), '{model}')")
 
-    loading = threading.Thread(target=in_parallel, args=(2 * CORES, embed))
+    loading = threading.Thread(target=by_connections, args=(embed, 2 * CORES))
     loading.start()
     time.sleep(1)
     busy = p99(6)
@@ -133,7 +125,7 @@ def during_bulk(model: str, names: list[str]) -> dict:
 def into_table(model: str) -> float:
     """Returns photos per second into a table, by two connections for each core."""
     empty()
-    spent = timed(lambda: in_parallel(2 * CORES, lambda number: insert_batches(model, 1, 2 * CORES, number)))
+    spent = timed(lambda: by_connections(lambda number: insert_batches(model, 1, 2 * CORES, number), 2 * CORES))
     assert count() == PHOTOS
     return PHOTOS / spent * 1e3
 

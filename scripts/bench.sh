@@ -3,7 +3,7 @@
 #
 #   bench.sh [PART…]    parts: latency bulk breakdown search concurrency auto_embed zero_shot relevance duplicates service render;
 #                       all of them by default. Writes results to target/bench/*.json. The part `render` writes tables and
-#                       plots from them into docs/
+#                       plots from them into docs/. PG_CLIP_BENCH_ROUNDS=1 shortens the part `service`
 #   bench.sh quick      measures the embedded model in a minute, and prints some lines
 #   bench.sh tight      measures the recall in tables with tight groups, in ten minutes, and prints a table
 #   bench.sh scale      measures indexes that need less memory, and writes docs/operations/scale.md. PG_CLIP_BENCH_ROWS=10000

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use clip::{Choices, Error, Provider, Tower};
+use clip::{Choices, Error, Provider, Tower, has_bf16};
 use providers::{Store, least_cosine, library, options};
 
 /// The models of the fixtures that have both towers in files of their own, with their variants.
@@ -23,10 +23,6 @@ const MODELS: [(&str, Option<&str>); 12] = [
 
 fn store() -> Store {
     Store::new(library(Provider::OpenVino))
-}
-
-fn has_bf16() -> bool {
-    clip::cpu_features().contains("bf16")
 }
 
 #[test]

@@ -35,13 +35,10 @@ fn sessions_get_the_embeddings_that_they_compute_themselves() {
     let (cluster, mut client) = served("openvino");
     wait_until(&mut client, "SELECT state = 'running' AND provider = 'openvino' FROM clip_service");
     round(&cluster, "wide", "small");
+    client
+        .batch_execute("CREATE TABLE found (model text, what text, embedding vector, PRIMARY KEY (model, what))")
+        .unwrap();
     for model in ["wide", "small"] {
-        client
-            .execute(
-                "CREATE TABLE IF NOT EXISTS found (model text, what text, embedding vector, PRIMARY KEY (model, what))",
-                &[],
-            )
-            .unwrap();
         let texts = "INSERT INTO found SELECT $1, 'text ' || ordinality, embedding \
                      FROM clip_embed_texts(ARRAY(SELECT repeat('word ', i % 20) || i FROM generate_series(1, 100) AS i), $1)";
         client.execute(texts, &[&model]).unwrap();
