@@ -17,8 +17,8 @@ use crate::threads::Interrupted;
 /// megabytes.
 const MAX_JSON_BYTES: u64 = 128 * 1024 * 1024;
 
-/// Bytes that are read at a time.
-const CHUNK: usize = 1024 * 1024;
+/// Bytes that are read at a time: few, because a session clears them for each small file of a model that it opens.
+const CHUNK: usize = 64 * 1024;
 
 /// Bits of a mode that let the group or others write.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
