@@ -7,6 +7,8 @@ PROMISE_SECONDS ?= 3600
 # `make test` runs these tests a second time, with both extensions in a schema that ordinary roles cannot use.
 # docs/project/reliability.md gives the reasons.
 OUT_OF_REACH = auto_embed owners privileges promise queue search search_pools service triggers
+# Each run names the same packages: with others, cargo would compile the tests again with other features.
+CARGO_TEST = cargo test --release --target-dir target --no-fail-fast -p clip -p pgclip -p service -p e2e
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 
 # The command goes next to the server's own programs, because each major release of the server has its own. That directory is
@@ -93,9 +95,9 @@ gallery: ready
 
 # Set up, build, install, and run all tests.
 test: ready
-	PG_CONFIG="$(PG_CONFIG_PATH)" cargo test --release --target-dir target --no-fail-fast -p clip -p pgclip -p service -p e2e
-	PG_CONFIG="$(PG_CONFIG_PATH)" PG_CLIP_TEST_SCHEMA=elsewhere cargo test --release --target-dir target --no-fail-fast -p e2e $(addprefix --test ,$(OUT_OF_REACH)) -- --skip a_hundred_thousand_rows
-	PG_CONFIG="$(PG_CONFIG_PATH)" PG_CLIP_TEST_SERVICE=on cargo test --release --target-dir target --no-fail-fast -p e2e --test hostile
+	PG_CONFIG="$(PG_CONFIG_PATH)" $(CARGO_TEST)
+	PG_CONFIG="$(PG_CONFIG_PATH)" PG_CLIP_TEST_SCHEMA=elsewhere $(CARGO_TEST) $(addprefix --test ,$(OUT_OF_REACH)) -- --skip a_hundred_thousand_rows
+	PG_CONFIG="$(PG_CONFIG_PATH)" PG_CLIP_TEST_SERVICE=on $(CARGO_TEST) --test hostile
 
 # Run the applications in examples/, each with its own tools. Needs Node 20 or newer. RECIPE=django runs one.
 test-applications: ready
