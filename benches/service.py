@@ -19,6 +19,8 @@ ROUNDS = int(os.environ.get("PG_CLIP_BENCH_ROUNDS", 3))
 PHOTOS = 1000
 MODEL = "vit-b-32"
 SESSION, SERVICE, BF16 = "in the session", "service, fp32", "service, bf16"
+# Seconds after a search in which the service keeps a thread free for the next one.
+SEARCHING = 2.5
 # The provider of the service, and the model.
 MODES = {SESSION: (None, MODEL), SERVICE: ("cpu", MODEL), BF16: ("openvino", f"{MODEL}-bf16")}
 # Texts of two names and a number are different in each call.
@@ -26,7 +28,7 @@ TEXT = "'a ' || query.name || ' and a ' || other.name || ' ' || :nonce"
 
 
 def switch(mode: str) -> str:
-    """Turns the service on or off, loads its models in all threads, and returns the model."""
+    """Turns the service on or off, loads the encoder of texts in all threads, and returns the model."""
     provider, model = MODES[mode]
     with connect() as connection:
         connection.execute(f"ALTER SYSTEM SET clip.service = {'on' if provider else 'off'}")
@@ -35,16 +37,27 @@ def switch(mode: str) -> str:
         wanted = "state = 'off'" if provider is None else f"state = 'running' AND provider = '{provider}'"
         while not connection.execute(f"SELECT {wanted} FROM clip_service").fetchone()[0]:
             time.sleep(0.1)
-    for name in (model, f"{MODEL}-int8") if provider == "cpu" else (model,):
-        by_connections(lambda number: warm(name, number), 2 * CORES)
+    repeat("SELECT clip_embed_text('warm ' || %(number)s::int, %(model)s)", model)
     return model
 
 
-def warm(model: str, number: int) -> None:
-    with connect(query_cache_size=0) as connection:
-        for turn in range(3):
-            connection.execute("SELECT clip_embed_text(%s, %s)", (f"warm {number} {turn}", model))
-            connection.execute("SELECT clip_embed_image(%b, %s)", (photos(1)[0], model))
+def load_images(mode: str, model: str) -> None:
+    """Loads the encoders of images in all threads of the service. Searches do not need them, so they are not part of their memory."""
+    if mode != SESSION:
+        for name in (model, f"{MODEL}-int8") if mode == SERVICE else (model,):
+            repeat("SELECT clip_embed_image(%(photo)b, %(model)s)", name)
+        # Bulk work is measured without searches.
+        time.sleep(SEARCHING)
+
+
+def repeat(statement: str, model: str) -> None:
+    """Executes a statement several times on more connections than the service has threads."""
+    def execute(number: int) -> None:
+        with connect(query_cache_size=0) as connection:
+            for turn in range(3):
+                connection.execute(statement, {"number": 10 * number + turn, "photo": photos(1)[0], "model": model})
+
+    by_connections(execute, 2 * CORES)
 
 
 def texts(names: list[str], count: int, seed: int) -> list[str]:
@@ -154,6 +167,7 @@ def main() -> None:
             model, of = switch(mode), found[mode]
             of["searches"].append(end_to_end(CONNECTIONS, names, model, TEXT))
             of["one_text"].append(one_text(model, names, 10 + number))
+            load_images(mode, model)
             of["bulk"].append(into_table(model))
             if mode != BF16:
                 of["bulk_int8"].append(into_table(f"{MODEL}-int8"))
