@@ -9,7 +9,7 @@ import time
 import numpy as np
 
 from common import CORES, DATA, ROOT, connect, median, save, table, timed
-from search import SIZES, exact, load, real_vectors, rows_around
+from search import OPTIONS, SIZES, exact, load, real_vectors, rows_around
 
 QUERIES = 200
 # The numbers of rows for which the second table is calculated, and the servers that it assumes.
@@ -54,7 +54,7 @@ def build(connection, kind: str, indexed: str, operators: str, m: int) -> dict:
     connection.execute("DROP TABLE IF EXISTS scaled")
     connection.execute(f"CREATE TABLE scaled AS SELECT id, embedding::{kind}(512) AS embedding FROM item")
     connection.execute("ALTER TABLE scaled ADD PRIMARY KEY (id)")
-    index = f"CREATE INDEX scaled_idx ON scaled USING hnsw (({indexed.format(of='embedding')}) {operators}) WITH (m = {m})"
+    index = f"CREATE INDEX scaled_idx ON scaled USING hnsw (({indexed.format(of='embedding')}) {operators}) WITH (m = {m}, {OPTIONS})"
     seconds = timed(lambda: connection.execute(index)) / 1e3
     connection.execute("VACUUM ANALYZE scaled")
     size = "SELECT pg_table_size('scaled'), pg_relation_size('scaled_idx')"

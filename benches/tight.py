@@ -11,7 +11,7 @@ OTHERS = ["black", "small", "old", "fast", "wooden", "happy", "the", "my", "brok
 FILTERS = [None, None, "mod(id, 7) = 0", "id < 2000", "mod(id, 100) = 3", "starts_with(title, 'c')"]
 QUERIES = 150
 CANDIDATES = [40, 100, 200, 400, 800, 1000]
-INDEXES = [(20_000, 16, 64), (100_000, 16, 64), (100_000, 32, 200)]
+INDEXES = [(20_000, 16, 200), (100_000, 16, 200), (100_000, 32, 200)]
 
 
 def queries() -> list[tuple[str, int, str | None]]:

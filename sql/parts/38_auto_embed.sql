@@ -152,7 +152,7 @@ BEGIN
 				DETAIL = format('pgvector indexes columns of type %s with up to %s dimensions.', kind.name, kind.max_indexed),
 				HINT = 'Pass create_index => false. You can create an index on a cast to halfvec, which has up to 4000 dimensions, or on the bits.';
 		END IF;
-		statements := statements || format('CREATE INDEX %I ON %s USING hnsw (%I %s)', @extschema@._clip_index_name(relation, target, '_idx'::text), relation, target, kind.operator_class);
+		statements := statements || format('CREATE INDEX %s', @extschema@._clip_index_definition(relation, target, kind.operator_class));
 	END IF;
 	PERFORM @extschema@._clip_notice_source(relation, source, source_column.type);
 	IF EXISTS (SELECT FROM pg_subscription_rel AS s WHERE s.srrelid = relation OR s.srrelid IN (SELECT p.relid FROM pg_partition_tree(relation) AS p)) THEN
@@ -164,7 +164,7 @@ BEGIN
 
 	done := @extschema@._clip_execute(@extschema@._clip_citus_allowing(relation, statements), dry_run);
 	IF NOT create_index AND chosen.dimensions <= kind.max_indexed AND @extschema@._clip_vector_index(relation, target) IS NULL THEN
-		done := done || format(E'\n-- To create the index without blocking writers: CREATE INDEX CONCURRENTLY %I ON %s USING hnsw (%I %s)', @extschema@._clip_index_name(relation, target, '_idx'::text), relation, target, kind.operator_class);
+		done := done || format(E'\n-- To create the index without blocking writers: CREATE INDEX CONCURRENTLY %s', @extschema@._clip_index_definition(relation, target, kind.operator_class));
 	END IF;
 	IF dry_run THEN
 		RETURN done;

@@ -119,7 +119,7 @@ CREATE FUNCTION _clip_candidates(relation regclass, k bigint) RETURNS integer
 	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	RETURN least(1000000, greatest(2 * k, CASE WHEN @extschema@._clip_estimated_rows(relation) < 30000 THEN 800 ELSE 450 END));
+	RETURN least(1000000, greatest(2 * k, CASE WHEN @extschema@._clip_estimated_rows(relation) BETWEEN 30000 AND 300000 THEN 450 ELSE 800 END));
 END
 $$;
 COMMENT ON FUNCTION _clip_candidates(regclass, bigint) IS 'internal: number of rows that the index considers in a search';

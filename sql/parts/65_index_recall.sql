@@ -50,8 +50,8 @@ BEGIN
 	IF parts.index IS NULL OR (SELECT am.amname <> 'hnsw' FROM pg_class AS c JOIN pg_am AS am ON am.oid = c.relam WHERE c.oid = parts.index) THEN
 		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('table %s has no HNSW index on column "%s"', relation, target),
 			DETAIL = CASE WHEN parts.index IS NULL THEN 'Searches without an index are exact.' ELSE 'The function measures values of hnsw.ef_search, which indexes of other methods do not read.' END,
-			HINT = format('Create an index: CREATE INDEX ON %s USING hnsw (%I %s).', relation, target, (SELECT v.name || '_cosine_ops' FROM @extschema@._clip_vector_types() AS v
-				WHERE v.type = (@extschema@._clip_require_column(relation, target, 'the embedding column'::text, 'target'::text)).type));
+			HINT = format('Create an index: CREATE INDEX %s.', @extschema@._clip_index_definition(relation, target, (SELECT v.operator_class FROM @extschema@._clip_vector_types() AS v
+				WHERE v.type = (@extschema@._clip_require_column(relation, target, 'the embedding column'::text, 'target'::text)).type)));
 	END IF;
 	rows_read := format('SELECT %1$s AS distance FROM %2$s WHERE %3$s AND (%4$s.tableoid, %4$s.ctid) IS DISTINCT FROM ($2, $3)', parts.distance, parts.rows_of, parts.present, parts.alias);
 	by_index := format(search, @extschema@._clip_nearest(rows_read, parts.place, k::text, @extschema@._clip_considered(k::bigint, CASE WHEN queries IS NULL THEN 'image' ELSE 'text' END::text, parts.bits), 'distance'::name));

@@ -36,6 +36,8 @@ SHOW hnsw.ef_search;
 SELECT k, wide, (SELECT count(*) FROM clip_search_vector('thing', '[1,0,0]', k, filter => format($$current_setting('hnsw.ef_search') = '%s' AND current_setting('hnsw.iterative_scan') = 'relaxed_order'$$, wide))) AS found
   FROM (VALUES (10, 800), (450, 900), (5000, 1000)) AS v (k, wide);
 SELECT _clip_candidates('thing', 10) AS few, _clip_candidates('thing', 1000) AS many;
+UPDATE pg_class SET reltuples = 100000 WHERE relname = 'thing';
+SELECT _clip_candidates('thing', 10) AS few, _clip_candidates('thing', 1000) AS many;
 UPDATE pg_class SET reltuples = 1000000 WHERE relname = 'thing';
 SELECT _clip_candidates('thing', 10) AS few, _clip_candidates('thing', 1000) AS many;
 ANALYZE thing;
