@@ -46,6 +46,7 @@ pub use pixels::{Format, ImageInfo, Limits, image_info, image_memory, image_tens
 pub use provider::Provider;
 pub use recipe::{Filter, GraphSpec, ImageSpec, Pooling, Precision, Resize, TextSpec};
 pub use rotation::rotate;
+pub use runtime::canceler::Canceler;
 pub use runtime::cpu::{cpu_features, has_bf16};
 pub use runtime::library::{Runtime, TELEMETRY_OFF};
 pub use runtime::provider::check_provider;

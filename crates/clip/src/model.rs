@@ -89,11 +89,14 @@ impl Model {
 
     /// Returns the usage of a tower, or None if it is not loaded.
     pub fn usage(&self, tower: Tower) -> Option<&Usage> {
+        self.loaded(tower).map(|loaded| &loaded.usage)
+    }
+
+    fn loaded(&self, tower: Tower) -> Option<&Loaded> {
         match tower {
             Tower::Text => self.text.as_ref(),
             Tower::Image => self.image.as_ref(),
         }
-        .map(|loaded| &loaded.usage)
     }
 
     /// Loads a tower, unless it is loaded with this number of threads and this provider.

@@ -13,7 +13,14 @@ use imports::{circles, code, files, graph, rooms, sources};
 const DOORS: [(&str, &[&str]); 21] = [
     (
         "ort::",
-        &["runtime/inputs.rs", "runtime/library.rs", "runtime/provider.rs", "runtime/rows.rs", "runtime/session.rs"],
+        &[
+            "runtime/canceler.rs",
+            "runtime/inputs.rs",
+            "runtime/library.rs",
+            "runtime/provider.rs",
+            "runtime/rows.rs",
+            "runtime/session.rs",
+        ],
     ),
     ("object::", &["runtime/elf.rs"]),
     ("tokenizers::", &["import/tokenizer.rs", "tokenizer.rs"]),

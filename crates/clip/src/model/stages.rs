@@ -8,6 +8,7 @@ use crate::embedding::Embedding;
 use crate::error::{Error, Tower};
 use crate::memory::reserve;
 use crate::options::{MAX_IMAGE_BATCH, Options, Overflow};
+use crate::runtime::canceler::Canceler;
 use crate::tokenizer::{Encoded, TextTokenizer};
 use crate::tower;
 
@@ -39,6 +40,11 @@ impl Model {
     pub fn text_reader(&mut self, options: &Options) -> Result<TextReader, Error> {
         let context_length = self.manifest.text.context_length;
         Ok(TextReader { tokens: self.tokens(options)?.clone(), context_length })
+    }
+
+    /// Returns the canceler of the runs of a loaded tower, or None if it is not loaded.
+    pub fn canceler(&self, tower: Tower) -> Option<&Canceler> {
+        self.loaded(tower).map(|loaded| loaded.graph.canceler())
     }
 
     /// Embeds images from tensors of [`crate::image_tensor`], one after the other, in their order.

@@ -1,5 +1,6 @@
 //! ONNX Runtime, and the processor that it runs on.
 
+pub(crate) mod canceler;
 pub(crate) mod cpu;
 mod elf;
 mod failure;

@@ -9,12 +9,13 @@ use std::thread::JoinHandle;
 use ort::environment::ThreadManager;
 use ort::logging::LogLevel;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
-use ort::session::{RunOptions, Session, SessionOutputs};
+use ort::session::{Session, SessionOutputs};
 use ort::value::Outlet;
 
 use crate::error::{Error, Tower};
 use crate::memory::{HEADROOM, headroom, reserve};
 use crate::recipe::Pooling;
+use crate::runtime::canceler::Canceler;
 use crate::runtime::failure::{file_name, inference_failed, is_about_memory, one_line};
 use crate::runtime::inputs::{IDS, Inputs, PIXELS, Signature};
 use crate::runtime::library::Runtime;
@@ -53,7 +54,7 @@ const MIN_MAPPED_BYTES: &str = "65536";
 /// One graph, ready to run.
 pub(crate) struct Graph {
     session: Session,
-    run: RunOptions,
+    canceler: Canceler,
     /// The output that holds embeddings, and its pooling.
     output: (String, Option<Pooling>),
     model: String,
@@ -83,8 +84,8 @@ impl Graph {
             Form::Prepared(file) => (file, GraphOptimizationLevel::Disable),
         };
         let options = |builder: SessionBuilder| Ok(builder.with_optimization_level(level)?);
-        let (session, run) = open_session(runtime, file, (model, Some(tower)), engine, options, interrupted)?;
-        Ok(Self { session, run, output, model: model.into(), tower: Some(tower) })
+        let (session, canceler) = open_session(runtime, file, (model, Some(tower)), engine, options, interrupted)?;
+        Ok(Self { session, canceler, output, model: model.into(), tower: Some(tower) })
     }
 
     /// Saves the graph of a tower, optimized and packed for this processor, as `into`, and its weights as `data` in the
@@ -117,13 +118,18 @@ impl Graph {
         interrupted: Interrupted,
     ) -> Result<Self, Error> {
         let options = |builder: SessionBuilder| Ok(builder.with_optimization_level(GraphOptimizationLevel::All)?);
-        let (session, run) = open_session(runtime, file, (model, None), Engine::cpu(threads), options, interrupted)?;
-        Ok(Self { session, run, output: (String::new(), None), model: model.into(), tower: None })
+        let (session, canceler) =
+            open_session(runtime, file, (model, None), Engine::cpu(threads), options, interrupted)?;
+        Ok(Self { session, canceler, output: (String::new(), None), model: model.into(), tower: None })
     }
 
     pub(crate) fn outputs(&self) -> Vec<Output> {
         let output = |output: &Outlet| Output { name: output.name().into(), rank: shape(output.dtype()).len() };
         self.session.outputs().iter().map(output).collect()
+    }
+
+    pub(crate) fn canceler(&self) -> &Canceler {
+        &self.canceler
     }
 
     /// Chooses the output that holds embeddings.
@@ -222,13 +228,12 @@ impl Graph {
         make: impl FnOnce(&SessionOutputs<'_>) -> Result<T, String>,
     ) -> Result<T, Error> {
         headroom(HEADROOM)?;
-        let Self { session, run, model, tower, .. } = self;
+        let Self { session, canceler, model, tower, .. } = self;
         let failed = |reason: &str| inference_failed(model, *tower, reason);
-        run.unterminate().map_err(|error| failed(error.message()))?;
-        let run = &*run;
-        let outputs =
-            threads::interruptible(interrupted, || drop(run.terminate()), || session.run_with_options(inputs, run))?
-                .map_err(|error| failed(error.message()))?;
+        let run = canceler.begin().map_err(|error| failed(error.message()))?.ok_or(Error::Interrupted)?;
+        let work = || session.run_with_options(inputs, run);
+        let outputs = threads::interruptible(interrupted, || canceler.end_run(), work)?
+            .map_err(|error| if canceler.is_canceled() { Error::Interrupted } else { failed(error.message()) })?;
         make(&outputs).map_err(|reason| failed(&reason))
     }
 
@@ -244,7 +249,7 @@ fn open_session(
     engine: Engine,
     options: impl FnOnce(SessionBuilder) -> ort::Result<SessionBuilder>,
     interrupted: Interrupted,
-) -> Result<(Session, RunOptions), Error> {
+) -> Result<(Session, Canceler), Error> {
     let failed = |error: ort::Error| inference_failed(model, tower, error.message());
     let builder = || -> ort::Result<_> {
         let builder = options(Session::builder(&runtime.environment)?)?
@@ -271,5 +276,5 @@ fn open_session(
         let reason = one_line(error.message()).replace(&*file.to_string_lossy(), &file_name(file));
         Error::invalid(model, &file_name(file), reason)
     })?;
-    Ok((session, RunOptions::new().map_err(failed)?))
+    Ok((session, Canceler::new().map_err(failed)?))
 }

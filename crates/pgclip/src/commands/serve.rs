@@ -35,6 +35,10 @@ impl Session {
             interrupted: || false,
             isolated: true,
             report: |event| eprintln!("pgclip: {event}"),
+            fail: |reason| {
+                eprintln!("pgclip: {reason}");
+                exit(1);
+            },
         };
         // All threads inherit the mask, so that only this one gets the signals.
         let signals = SigSet::from_iter(END);
@@ -45,9 +49,14 @@ impl Session {
             signals.wait().ok();
         };
         serve(settings, wait_for_signal).map_err(Failure::new)?;
-        // SAFETY: ends the process. Other threads may still run ONNX Runtime, whose destructors must not run before.
-        unsafe { libc::_exit(0) }
+        exit(0)
     }
+}
+
+/// Ends the process. Its supervisor starts it again after a code other than 0.
+fn exit(code: i32) -> ! {
+    // SAFETY: ends the process. Other threads may still run ONNX Runtime, whose destructors must not run before.
+    unsafe { libc::_exit(code) }
 }
 
 /// Rust's own handlers ignore the first SIGSEGV and SIGBUS that another process sends. Without them, the process ends.

@@ -58,7 +58,7 @@ impl Connection {
                 _ if size > 0 => return Err(Closed),
                 ToService::Cancel { number } => {
                     if let Some(request) = self.outlet.remove(number).and_then(|request| request.upgrade()) {
-                        self.cancel(&request);
+                        self.service.cancel(&request);
                     }
                 }
                 ToService::Ping => self.outlet.send_now(&FromService::Pong, &[]),
@@ -140,14 +140,9 @@ impl Connection {
         self.outlet.send_now(&FromService::Declined { number, reason }, &[]);
     }
 
-    fn cancel(&self, request: &Arc<Request>) {
-        request.cancel();
-        self.service.scheduler.withdraw(request);
-    }
-
     fn cancel_all(&self) {
         for request in self.outlet.remove_all().iter().filter_map(std::sync::Weak::upgrade) {
-            self.cancel(&request);
+            self.service.cancel(&request);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The service: one process for all sessions.
 //!
 //! Reading order: `listener` (the socket), `connection` (requests and answers), `scheduler`, `queue` and `lane` (the order of the work),
-//! `worker` (the work), `sessions` (the loaded models).
+//! `worker` (the work), `running` (its end if nobody waits for it), `sessions` (the loaded models).
 //!
 //! Invariants: each request gets at most one answer; no thread that computes waits for a peer; everything that a peer can enlarge is
 //! bounded.
@@ -20,9 +20,11 @@ mod models;
 mod outlet;
 mod queue;
 mod request;
+mod running;
 mod scheduler;
 mod sessions;
 mod statistics;
+mod work;
 mod worker;
 
 use std::path::{Path, PathBuf};
@@ -40,6 +42,7 @@ use counters::Counters;
 use decoding::Decoding;
 use listener::Listener;
 use models::Models;
+use running::Running;
 use scheduler::Scheduler;
 use sessions::Sessions;
 use statistics::Reporter;
@@ -59,6 +62,9 @@ const MEMORY_BESIDE: u64 = 4 << 30;
 
 /// Time for requests in progress when the service ends. Its supervisor waits for two seconds.
 const FINISH_WITHIN: Duration = Duration::from_secs(1);
+
+/// Interval of the checks for work that does not end.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
 
 /// Pause after a failure to accept a connection, for example if all descriptors are in use.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -84,6 +90,8 @@ pub struct Settings {
     pub isolated: bool,
     /// Called with events for a log, in words.
     pub report: fn(&str),
+    /// Ends the process, for this reason. Called if work that nobody waits for does not end.
+    pub fail: fn(&str),
 }
 
 /// The number of inputs that wait, at most, unless a caller wants another one.
@@ -115,6 +123,7 @@ pub fn serve(settings: Settings, wait: impl FnOnce(&str)) -> Result<(), String> 
         models: Models::new(settings.model_paths, options.clone()),
         sessions: Sessions::new(options.clone(), settings.memory, settings.report),
         scheduler: Scheduler::new(threads, settings.max_inputs),
+        running: Running::default(),
         cache: Cache::new(),
         decoding: Decoding::new(decoding::MAX_BYTES),
         counters: Arc::new(Counters::default()),
@@ -122,22 +131,38 @@ pub fn serve(settings: Settings, wait: impl FnOnce(&str)) -> Result<(), String> 
     });
     for _ in 0..threads {
         let service = service.clone();
-        let thread = thread::Builder::new().name("embeddings".into()).spawn(move || service.work());
-        thread.map_err(|error| format!("a thread could not be started: {error}"))?;
+        spawn("embeddings", move || service.work())?;
     }
     let reporter = Reporter::new(settings.provider, isolation.clone(), threads);
     let accepting = {
         let (listener, service) = (listener.clone(), service.clone());
         move || accept(&listener, &service, &reporter)
     };
-    thread::Builder::new()
-        .name("connections".into())
-        .spawn(accepting)
-        .map_err(|error| format!("a thread could not be started: {error}"))?;
+    spawn("connections", accepting)?;
+    let watching = {
+        let service = service.clone();
+        move || watch(&service.running, settings.fail)
+    };
+    spawn("watchdog", watching)?;
     wait(&isolation);
     listener.close();
     service.scheduler.close(FINISH_WITHIN);
     Ok(())
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), String> {
+    let started = thread::Builder::new().name(name.into()).spawn(work);
+    started.map(drop).map_err(|error| format!("a thread could not be started: {error}"))
+}
+
+/// Reports work that nobody waits for and that does not end: its thread is lost for other work.
+fn watch(running: &Running, fail: fn(&str)) {
+    loop {
+        thread::sleep(WATCH_EVERY);
+        if let Some(name) = running.overdue(WATCH_EVERY) {
+            fail(&format!("{name} does not end after all its requests were canceled; the process exits"));
+        }
+    }
 }
 
 fn restrict(model_paths: &[PathBuf], options: &Options, memory: u64) -> Result<String, String> {

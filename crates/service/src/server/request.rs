@@ -141,6 +141,10 @@ impl Request {
         unpoisoned(&self.progress).is_canceled = true;
     }
 
+    pub fn is_canceled(&self) -> bool {
+        unpoisoned(&self.progress).is_canceled
+    }
+
     /// Sends the answer if no input is left.
     fn finish(&self, mut progress: MutexGuard<'_, Progress>, count: usize) {
         progress.left -= count;

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
-use clip::{Error, Model, Options, Provider, Tower};
+use clip::{Canceler, Error, Model, Options, Provider, Tower};
 
 use super::failure::{Failure, failure};
 use super::locks::unpoisoned;
@@ -179,6 +179,11 @@ impl Sessions {
 }
 
 impl Session {
+    /// Returns the canceler of its runs.
+    pub fn canceler(&self) -> Option<&Canceler> {
+        self.model.canceler(self.tower)
+    }
+
     fn key(&self) -> Key {
         key(&self.opened, self.tower)
     }

@@ -12,8 +12,10 @@ use super::lane::Waiting;
 use super::models::Models;
 use super::queue::{Item, Ready, tower_of};
 use super::request::Request;
+use super::running::Running;
 use super::scheduler::{Scheduler, Stage};
 use super::sessions::{Session, Sessions};
+use super::work::{Reading, Run};
 use crate::protocol::{Class, Kind};
 
 /// The parts of the service that all threads use.
@@ -22,6 +24,7 @@ pub struct Service {
     pub models: Models,
     pub sessions: Sessions,
     pub scheduler: Scheduler,
+    pub running: Running,
     pub cache: Cache,
     pub decoding: Decoding,
     pub counters: Arc<Counters>,
@@ -71,20 +74,22 @@ impl Service {
         }
     }
 
-    fn read_one(&self, request: &Request, index: usize) -> Result<(usize, Ready), Failure> {
+    fn read_one(&self, request: &Arc<Request>, index: usize) -> Result<(usize, Ready), Failure> {
         let of_input = |error: Error| Failure::Failed(Error::Item { index, source: Box::new(error) });
         let manifest = &request.model.manifest;
         match request.inputs.kind {
             Kind::Texts => {
                 let reader = request.model.text_reader(&self.options).map_err(failure)?;
-                let text = reader.encode(request.inputs.text(index), request.overflow).map_err(of_input)?;
+                let encode = || reader.encode(request.inputs.text(index), request.overflow);
+                let text = self.running.during(Reading(request.clone()), encode).map_err(of_input)?;
                 let length = if manifest.text.natural_length { text.length() } else { 0 };
                 Ok((length, Ready::Text(text)))
             }
             Kind::Images => {
                 let (image, spec, limits) = (request.inputs.bytes(index), &manifest.image, &request.limits);
                 let memory = image_memory(image, spec, limits);
-                let tensor = self.decoding.with(memory, || image_tensor(image, spec, limits));
+                let decode = || self.running.during(Reading(request.clone()), || image_tensor(image, spec, limits));
+                let tensor = self.decoding.with(memory, decode);
                 Ok((0, Ready::Image(tensor.map_err(of_input)?)))
             }
         }
@@ -110,11 +115,13 @@ impl Service {
         self.sessions.give_back(session);
     }
 
-    /// Runs a batch. If it fails, runs each of its inputs alone, so that an input fails only its own request.
+    /// Runs a batch. If it fails, runs each of its inputs alone, so that an input fails only its own request. If all requests were
+    /// canceled, it fails early, and no input remains.
     fn run_batch(&self, session: &mut Session, items: Vec<Item>) {
-        self.counters.batches.add(1);
-        match self.embed(session, &items) {
+        let run = Run::of(&items, session);
+        match self.running.during(run, || self.embed(session, &items)) {
             Ok(embedded) => {
+                self.counters.batches.add(1);
                 self.counters.items.add(items.len());
                 for (item, embedded) in items.iter().zip(embedded) {
                     self.finish(item, embedded);
@@ -122,7 +129,14 @@ impl Service {
             }
             Err(error) => match <[Item; 1]>::try_from(items) {
                 Ok([item]) => self.fail(&item, of_input(error, item.index)),
-                Err(items) => items.into_iter().for_each(|item| self.run_batch(session, vec![item])),
+                Err(items) => {
+                    for item in items {
+                        match item.request.is_canceled() {
+                            true => item.request.dropped(1),
+                            false => self.run_batch(session, vec![item]),
+                        }
+                    }
+                }
             },
         }
     }
@@ -166,6 +180,13 @@ impl Service {
             }
             Embedded::Image(embedding) => request.embedded(item.index, embedding),
         }
+    }
+
+    /// Cancels a request. It gets no answer, and the rest of it is not computed.
+    pub fn cancel(&self, request: &Arc<Request>) {
+        request.cancel();
+        self.scheduler.withdraw(request);
+        self.running.stop_unwanted();
     }
 
     fn fail(&self, item: &Item, failure: Failure) {

@@ -94,6 +94,7 @@ impl Directory {
             interrupted: || false,
             isolated: false,
             report: |_| (),
+            fail: |_| (),
         }
     }
 }

@@ -6,7 +6,7 @@ use e2e::{count, picture, sqlstate, wait_until};
 use postgres::NoTls;
 use postgres::error::SqlState;
 
-use super::{BACK_WITHIN, running, served, signal};
+use super::{BACK_WITHIN, running, served, served_with, signal};
 
 /// The documentation promises 100 ms. The rest is a reserve for busy machines.
 const SOON: Duration = Duration::from_millis(300);
@@ -60,6 +60,31 @@ fn waits_for_the_service_can_be_interrupted() {
     other.batch_execute("SELECT clip_embed_text('still here', 'narrow')").unwrap();
     assert_eq!(running(&mut other), service);
     cluster.assert_no_crash();
+}
+
+/// The service has one thread, which a run of the slow model would occupy for many seconds.
+#[test]
+fn a_canceled_run_gives_its_thread_back() {
+    let cluster = served_with(&["clip.service_fallback = off", "clip.service_threads = 1"]);
+    cluster.add("slow");
+    let (mut client, mut other) = (cluster.connect(), cluster.connect());
+    let service = running(&mut other);
+    let image = picture("rgb_444.jpg");
+    other.batch_execute("SELECT clip_prewarm('slow', 'image'), clip_prewarm('narrow', 'text')").unwrap();
+    client.batch_execute("SET statement_timeout = '500ms'").unwrap();
+    let done = count(&mut other, "SELECT batches FROM clip_service");
+    for number in 1..=3 {
+        let error = client.query_one(SLOW, &[&image]).unwrap_err();
+        assert_eq!(sqlstate(&error), &SqlState::QUERY_CANCELED);
+        let started = Instant::now();
+        other.batch_execute(&format!("SELECT clip_embed_text('search {number}', 'narrow')")).unwrap();
+        println!("the next answer came {:?} after the timeout", started.elapsed());
+        assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+        // The canceled run has ended, and only the other one has a result.
+        assert_eq!(count(&mut other, "SELECT batches FROM clip_service"), done + number);
+    }
+    assert_eq!(count(&mut other, "SELECT queued FROM clip_service"), 0);
+    assert_eq!(running(&mut other), service);
 }
 
 /// An error in the middle of a statement closes the connection to the service, also in a subtransaction.
