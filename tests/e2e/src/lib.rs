@@ -2,6 +2,7 @@
 
 mod cluster;
 mod files;
+mod installation;
 
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
@@ -15,6 +16,7 @@ use postgres::error::SqlState;
 
 pub use cluster::Cluster;
 pub use files::{files_below, pages_below};
+pub use installation::Installation;
 
 /// Returns the root of the repository.
 pub fn root() -> PathBuf {

@@ -2,61 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
 
-use e2e::{Cluster, pg_config, root, run, wait_until};
+use e2e::{Cluster, Installation, root, run, wait_until};
 use postgres::{Client, NoTls};
-
-/// A copy of the server's installation with its own extension directory. The server finds its files relative to its
-/// program.
-struct Installation {
-    folder: PathBuf,
-    bin: PathBuf,
-    extensions: PathBuf,
-}
-
-impl Installation {
-    fn copy() -> Self {
-        let folder = std::env::temp_dir().join(format!("pg_clip-installation-{}", std::process::id()));
-        let [bin, share, lib] =
-            ["--bindir", "--sharedir", "--pkglibdir"].map(|option| PathBuf::from(pg_config(option)));
-        let common: PathBuf =
-            bin.components().zip(share.components()).take_while(|(a, b)| a == b).map(|(a, _)| a).collect();
-        let inside = |path: &Path| folder.join(path.strip_prefix(&common).unwrap());
-        let extensions = inside(&share).join("extension");
-        for new in [&inside(&bin), &extensions, inside(&lib).parent().unwrap()] {
-            fs::create_dir_all(new).unwrap();
-        }
-        for entry in fs::read_dir(&bin).unwrap() {
-            let program = entry.unwrap().path();
-            fs::copy(&program, inside(&program)).unwrap();
-        }
-        symlink(&lib, inside(&lib)).unwrap();
-        let link_all = |from: &Path, except: &str| {
-            for entry in fs::read_dir(from).unwrap() {
-                let path = entry.unwrap().path();
-                if !path.file_name().unwrap().to_str().unwrap().starts_with(except) {
-                    symlink(&path, inside(&path)).unwrap();
-                }
-            }
-        };
-        link_all(&share, "extension");
-        link_all(&share.join("extension"), "pg_clip");
-        let bin = inside(&bin);
-        Self { folder, bin, extensions }
-    }
-
-    fn write(&self, file: &str, text: &str) {
-        fs::write(self.extensions.join(file), text).unwrap();
-    }
-}
-
-impl Drop for Installation {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.folder).ok();
-    }
-}
 
 /// Lists the definitions of everything that belongs to the extension.
 const OBJECTS: &str = "
@@ -129,11 +77,12 @@ fn an_updated_extension_is_the_one_that_is_installed_afresh() {
         }
     }
     // The next version changes nothing.
-    installation.write("pg_clip.control", &read("pg_clip.control").replace(&current, NEXT));
-    installation.write(&format!("pg_clip--{current}--{NEXT}.sql"), "");
-    installation.write(&format!("pg_clip--{NEXT}.sql"), &read(&format!("sql/pg_clip--{current}.sql")));
+    let write = |file: &str, text: &str| fs::write(installation.extensions.join(file), text).unwrap();
+    write("pg_clip.control", &read("pg_clip.control").replace(&current, NEXT));
+    write(&format!("pg_clip--{current}--{NEXT}.sql"), "");
+    write(&format!("pg_clip--{NEXT}.sql"), &read(&format!("sql/pg_clip--{current}.sql")));
 
-    let cluster = Cluster::start_of(installation.bin.join("pg_config"), &[]);
+    let cluster = Cluster::start_of(installation.pg_config(), &[]);
     for target in [current.as_str(), NEXT] {
         let mut fresh = database(&cluster, &format!("fresh {target}"));
         fresh.batch_execute(&format!("CREATE EXTENSION pg_clip VERSION '{target}' CASCADE")).unwrap();

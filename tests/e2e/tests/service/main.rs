@@ -7,6 +7,7 @@ mod impostors;
 mod interrupts;
 mod modes;
 mod others;
+mod upgrade;
 
 use std::process::Command;
 use std::time::{Duration, Instant};
