@@ -1,7 +1,9 @@
-//! The comparison of an execution provider with ONNX Runtime's own kernels, each time it loads a tower.
+//! The comparison of an execution provider with ONNX Runtime's own kernels, before it computes a tower for the first time.
 //!
-//! Invariant: a tower that another provider computes has given, for built-in samples, the embeddings of
+//! Invariant: a tower that another provider computes has given in this process, for built-in samples, the embeddings of
 //! [`Provider::Cpu`].
+
+use std::sync::Mutex;
 
 use crate::embedding::Embedding;
 use crate::error::{Error, Tower};
@@ -12,11 +14,24 @@ use crate::runtime::library::Runtime;
 use crate::runtime::session::{Form, Graph};
 use crate::samples;
 use crate::store::manifest::Manifest;
+use crate::threads::unpoisoned;
 use crate::tower;
 
 /// The lowest cosine between the embeddings of a provider and those of [`Provider::Cpu`]. In bf16, those of the models
 /// that were measured have 0.9999.
 const MIN_COSINE: f64 = 0.999_5;
+
+/// The towers that have given the embeddings of [`Provider::Cpu`]. The process has one library.
+static AGREED: Mutex<Vec<Agreed>> = Mutex::new(Vec::new());
+
+/// A tower of a model, which its digest names, and the way in which it was computed.
+#[derive(PartialEq, Eq)]
+struct Agreed {
+    digest: String,
+    tower: Tower,
+    provider: Provider,
+    threads: usize,
+}
 
 /// Opens a tower with the provider of the options, or rejects the provider for this tower.
 ///
@@ -29,25 +44,32 @@ pub(crate) fn open(
     options: &Options,
 ) -> Result<Graph, Error> {
     let (provider, interrupted) = (options.provider, options.interrupted);
+    let rejected = |reason: String| Error::Provider { provider, reason };
+    let of_provider = |error| match error {
+        kept @ (Error::Provider { .. } | Error::Interrupted | Error::OutOfMemory { .. }) => kept,
+        other => rejected(other.to_string()),
+    };
+    let file = folder.path.join(&manifest.graph(tower).file);
+    let open = || tower::open(manifest, tower, Form::Published(&file), runtime, options).map_err(of_provider);
+
+    let agreed = Agreed { digest: manifest.digest.clone(), tower, provider, threads: options.threads };
+    if unpoisoned(&AGREED).contains(&agreed) {
+        tower::verify(folder, manifest, tower, options)?;
+        return open();
+    }
     let cpu = Options { provider: Provider::Cpu, ..options.clone() };
     let mut graph = tower::open_published(folder, manifest, tower, runtime, &cpu)?;
     let expected = samples::embed(&mut graph, folder, manifest, tower, interrupted)?;
     // The memory of one graph is enough for both.
     drop(graph);
 
-    let of_provider = || {
-        let file = folder.path.join(&manifest.graph(tower).file);
-        let mut graph = tower::open(manifest, tower, Form::Published(&file), runtime, options)?;
-        let found = samples::embed(&mut graph, folder, manifest, tower, interrupted)?;
-        Ok((graph, found))
-    };
-    let rejected = |reason: String| Error::Provider { provider, reason };
-    let (graph, found) = of_provider().map_err(|error| match error {
-        kept @ (Error::Provider { .. } | Error::Interrupted | Error::OutOfMemory { .. }) => kept,
-        other => rejected(other.to_string()),
-    })?;
+    let mut graph = open()?;
+    let found = samples::embed(&mut graph, folder, manifest, tower, interrupted).map_err(of_provider)?;
     match least_cosine(&expected, &found) {
-        least if least >= MIN_COSINE => Ok(graph),
+        least if least >= MIN_COSINE => {
+            unpoisoned(&AGREED).push(agreed);
+            Ok(graph)
+        }
         least => Err(rejected(format!(
             "the {} tower of model \"{}\" gives other embeddings than with \"{}\": the lowest cosine is {least:.5}, at \
              least {MIN_COSINE} is needed",

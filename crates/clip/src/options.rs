@@ -15,7 +15,7 @@ use crate::threads::Interrupted;
 pub struct Options {
     /// The ONNX Runtime library.
     pub runtime: PathBuf,
-    /// Computes the graphs. A provider must give the embeddings of [`Provider::Cpu`] when it loads a model.
+    /// Computes the graphs. A provider must give the embeddings of [`Provider::Cpu`] before it is used.
     pub provider: Provider,
     /// The directory of prepared files, if they are not in the folders of the models.
     pub prepared: Option<PathBuf>,

@@ -32,11 +32,13 @@ pub(crate) fn open_published(
     runtime: &Runtime,
     options: &Options,
 ) -> Result<Graph, Error> {
-    let spec = manifest.graph(tower);
-    for file in spec.files() {
-        manifest.verify(folder, file, options.interrupted)?;
-    }
-    open(manifest, tower, Form::Published(&folder.path.join(&spec.file)), runtime, options)
+    verify(folder, manifest, tower, options)?;
+    open(manifest, tower, Form::Published(&folder.path.join(&manifest.graph(tower).file)), runtime, options)
+}
+
+/// Verifies the digests of a tower's published files.
+pub(crate) fn verify(folder: Folder<'_>, manifest: &Manifest, tower: Tower, options: &Options) -> Result<(), Error> {
+    manifest.graph(tower).files().try_for_each(|file| manifest.verify(folder, file, options.interrupted))
 }
 
 /// Opens a tower from its prepared files, if they can be trusted. Returns the bytes of weights that processes share,

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::cell::Cell;
+
 use clip::{Choices, Error, Provider, Tower, has_bf16};
 use providers::{Store, least_cosine, library, options};
 
@@ -97,4 +99,31 @@ fn a_provider_that_gives_other_embeddings_is_rejected() {
     assert!(model.usage(Tower::Text).is_none());
     assert_eq!(model.load(Tower::Image, &options), Ok(()), "the other tower can be used");
     assert_eq!(store.embed("small", Provider::Cpu).unwrap(), expected);
+}
+
+/// The interrupt check of this thread, which each run calls once at its begin. Another thread calls it during the run.
+fn counted() -> bool {
+    CHECKS.set(CHECKS.get() + 1);
+    false
+}
+
+thread_local! {
+    static CHECKS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Each thread of the service has a session of its own. No other test uses this model.
+#[test]
+fn a_tower_is_compared_once_in_a_process() {
+    let store = store();
+    store.add("tests/fixtures/models/fragile", "photos", &Choices::default());
+    let options = clip::Options { interrupted: counted, ..options(&store.library, Provider::OpenVino) };
+    let checks = || {
+        let before = CHECKS.get();
+        store.open("photos").load_tower(Tower::Text, &options).unwrap();
+        CHECKS.get() - before
+    };
+    let loads = [checks(), checks(), checks()];
+    assert_eq!(loads[1], loads[2]);
+    // Each provider runs 18 texts one at a time, and then together.
+    assert!(loads[0] >= loads[1] + 2 * 19, "{loads:?}");
 }

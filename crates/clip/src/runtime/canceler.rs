@@ -4,6 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use ort::session::RunOptions;
 
+use crate::threads::unpoisoned;
+
 /// Cancels runs of one loaded tower, from any thread.
 #[derive(Clone)]
 pub struct Canceler(Arc<Shared>);
@@ -53,6 +55,6 @@ impl Canceler {
     }
 
     fn lock(&self) -> MutexGuard<'_, bool> {
-        self.0.is_canceled.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        unpoisoned(&self.0.is_canceled)
     }
 }
