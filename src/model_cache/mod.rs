@@ -14,7 +14,9 @@ use std::num::NonZeroUsize;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-use clip::{Embedding, Error, Format, Limits, MANIFEST_FILE, Manifest, Model, Options, Overflow, Tower};
+use clip::{
+    Embedding, Error, Format, Limits, MANIFEST_FILE, MAX_CACHED_TEXT, Manifest, Model, Options, Overflow, Tower,
+};
 use lru::LruCache;
 
 use crate::pg::error::report;
@@ -24,9 +26,6 @@ use crate::pg::settings;
 use crate::service;
 use crate::service::failure::Failure;
 use crate::service::request::{Class, Inputs, Request};
-
-/// Longest text in bytes that is cached. Longer texts are documents and not queries; caching them could use too much memory.
-const MAX_CACHED_TEXT: usize = 4096;
 
 /// Bytes per entry to reserve before the cache's hash table grows, because it doubles its size at once.
 const CACHE_GROWTH: u64 = 64;

@@ -24,7 +24,7 @@ const MIN_MEMORY: i32 = 128;
 /// 1 TB.
 const MEMORY_LIMIT: i32 = 1024 * 1024;
 
-static PROVIDER: GucSetting<Provider> = GucSetting::<Provider>::new(Provider::Cpu);
+static PROVIDER: GucSetting<Provider> = GucSetting::<Provider>::new(Provider::of(Choice::Cpu));
 
 /// The execution providers, by their names in [`Choice::name`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PostgresGucEnum)]
@@ -35,6 +35,17 @@ pub enum Provider {
     OpenVino,
     #[name = c"cuda"]
     Cuda,
+}
+
+impl Provider {
+    /// Returns the value of the setting. A provider without one does not compile.
+    const fn of(provider: Choice) -> Self {
+        match provider {
+            Choice::Cpu => Self::Cpu,
+            Choice::OpenVino => Self::OpenVino,
+            Choice::Cuda => Self::Cuda,
+        }
+    }
 }
 
 static FALLBACK: GucSetting<bool> = GucSetting::<bool>::new(true);
@@ -128,12 +139,8 @@ pub fn memory() -> u64 {
 
 /// Returns the name of the service's execution provider.
 pub fn provider() -> &'static str {
-    match PROVIDER.get() {
-        Provider::Cpu => Choice::Cpu,
-        Provider::OpenVino => Choice::OpenVino,
-        Provider::Cuda => Choice::Cuda,
-    }
-    .name()
+    let value = PROVIDER.get();
+    Choice::ALL.into_iter().find(|&provider| Provider::of(provider) == value).unwrap_or_default().name()
 }
 
 /// Returns true if a session computes itself while the service is unavailable.

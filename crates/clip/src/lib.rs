@@ -41,7 +41,7 @@ pub use import::layout::{wanted, weights_of};
 pub use memory::{headroom, reserve};
 pub use model::stages::TextReader;
 pub use model::{Model, TextEmbedding, Usage};
-pub use options::{MAX_IMAGE_BATCH, MAX_TEXT_BATCH, Options, Overflow, TEXT_WINDOW};
+pub use options::{MAX_CACHED_TEXT, MAX_IMAGE_BATCH, MAX_TEXT_BATCH, Options, Overflow, TEXT_WINDOW};
 pub use pixels::{Format, ImageInfo, Limits, image_info, image_memory, image_tensor};
 pub use provider::Provider;
 pub use recipe::{Filter, GraphSpec, ImageSpec, Pooling, Precision, Resize, TextSpec};

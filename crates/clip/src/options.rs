@@ -47,6 +47,9 @@ pub const MAX_TEXT_BATCH: usize = 32;
 /// memory.
 pub const TEXT_WINDOW: usize = 256;
 
+/// Longest text in bytes whose embedding sessions and the service cache. Longer texts are documents and not queries.
+pub const MAX_CACHED_TEXT: usize = 4096;
+
 impl Options {
     /// Returns the number of texts or images in one run.
     pub(crate) fn batch(&self, graph: &GraphSpec, max: usize) -> usize {

@@ -1,22 +1,10 @@
 //! The argument that names an execution provider.
 
-use clap::ValueEnum;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clip::Provider;
 
-/// The execution providers, by their names in [`Provider::name`].
-#[derive(Clone, Copy, ValueEnum)]
-pub enum ProviderArgument {
-    Cpu,
-    Openvino,
-    Cuda,
-}
-
-impl From<ProviderArgument> for Provider {
-    fn from(argument: ProviderArgument) -> Self {
-        match argument {
-            ProviderArgument::Cpu => Self::Cpu,
-            ProviderArgument::Openvino => Self::OpenVino,
-            ProviderArgument::Cuda => Self::Cuda,
-        }
-    }
+/// Returns the parser of an argument with the names of the execution providers.
+pub fn provider() -> impl TypedValueParser<Value = Provider> {
+    let names = PossibleValuesParser::new(Provider::ALL.map(Provider::name));
+    names.try_map(|name| Provider::named(&name).ok_or("no execution provider has this name"))
 }

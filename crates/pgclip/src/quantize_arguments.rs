@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use clip::Provider;
 use clip::admin::Weights;
 
-use crate::provider_argument::ProviderArgument;
+use crate::provider_argument::provider;
 
 /// The weights and the towers of the new model, and the samples to compare.
 #[derive(Args)]
@@ -14,8 +15,8 @@ pub struct QuantizeArguments {
     #[arg(long, value_enum, default_value_t = WeightsArgument::Int8)]
     pub weights: WeightsArgument,
     /// Execution provider that runs the new model in the comparison. The original runs with cpu
-    #[arg(long, value_enum, default_value_t = ProviderArgument::Cpu)]
-    pub provider: ProviderArgument,
+    #[arg(long, value_parser = provider(), default_value_t = Provider::Cpu)]
+    pub provider: Provider,
     /// Tower that gets new weights
     #[arg(long, value_enum, default_value_t = TowerArgument::Both)]
     pub tower: TowerArgument,

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use clip::Provider;
 
-use crate::provider_argument::ProviderArgument;
+use crate::provider_argument::provider;
 
 const SERVE: &str = "\
 Example:
@@ -22,8 +23,8 @@ pub struct ServeArguments {
     #[arg(long, value_name = "FILE")]
     pub socket: PathBuf,
     /// Execution provider that computes models. ONNX Runtime with the provider is in the directory of its name, next to the library
-    #[arg(long, value_enum, default_value_t = ProviderArgument::Cpu)]
-    pub provider: ProviderArgument,
+    #[arg(long, value_parser = provider(), default_value_t = Provider::Cpu)]
+    pub provider: Provider,
     /// Threads that compute [0: one for each core]
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub threads: usize,

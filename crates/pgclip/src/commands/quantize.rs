@@ -66,7 +66,7 @@ impl WeightsArgument {
 impl Session {
     pub fn quantize(&self, name: &str, new_name: Option<String>, wanted: &QuantizeArguments) -> Result<(), Failure> {
         let models = self.place.models()?;
-        let (weights, provider): (_, Provider) = (wanted.weights, wanted.provider.into());
+        let (weights, provider) = (wanted.weights, wanted.provider);
         let new_name = new_name.unwrap_or_else(|| format!("{name}-{}", weights.name()));
         let runtime = self.place.runtime_with(provider)?;
         let options = Options { runtime, limits: limits(), ..options(&self.place)? };

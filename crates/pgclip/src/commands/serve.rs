@@ -20,7 +20,7 @@ impl Session {
             0 => thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
         };
-        let provider = arguments.provider.into();
+        let provider = arguments.provider;
         let settings = Settings {
             // The path of a socket has at most 107 bytes, so a relative one stays as it is.
             socket: arguments.socket.clone(),

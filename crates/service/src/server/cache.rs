@@ -2,13 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use clip::TextEmbedding;
+use clip::{MAX_CACHED_TEXT, TextEmbedding};
 use lru::LruCache;
 
 use super::locks::unpoisoned;
-
-/// Longest text in bytes that is cached. Longer texts are documents and not queries.
-pub const MAX_TEXT: usize = 4096;
 
 /// Bytes of all entries: 25,000 short texts in 512 dimensions.
 const MAX_BYTES: usize = 64 << 20;
@@ -36,7 +33,7 @@ impl Cache {
 
     /// Returns the embedding of a text by the model with this digest.
     pub fn find(&self, digest: &Arc<str>, text: &str) -> Option<Arc<TextEmbedding>> {
-        if text.len() > MAX_TEXT {
+        if text.len() > MAX_CACHED_TEXT {
             return None;
         }
         let query = Query { digest: digest.clone(), text: text.into() };
@@ -44,7 +41,7 @@ impl Cache {
     }
 
     pub fn add(&self, digest: &Arc<str>, text: &str, embedding: TextEmbedding) {
-        if text.len() > MAX_TEXT {
+        if text.len() > MAX_CACHED_TEXT {
             return;
         }
         let mut entries = unpoisoned(&self.0);
