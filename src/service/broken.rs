@@ -13,6 +13,8 @@ pub enum Broken {
     Absent(String),
     /// A process listens, and must not or cannot be used.
     Refused(String),
+    /// The process ends, and has not begun with the request.
+    Ending,
     /// The process has closed the connection.
     Ended(String),
     /// The process does not answer.
@@ -33,6 +35,7 @@ impl fmt::Display for Broken {
         match self {
             Self::Interrupted => f.write_str("The statement was interrupted"),
             Self::Absent(reason) | Self::Refused(reason) => f.write_str(reason),
+            Self::Ending => f.write_str("It is ending"),
             Self::Ended(reason) => write!(f, "Its connection broke: {reason}"),
             Self::Silent => f.write_str("It does not answer"),
             Self::Damaged => f.write_str("It sent an answer that is not valid"),

@@ -26,6 +26,9 @@ const TRY_EVERY: Duration = Duration::from_millis(10);
 /// Time without such waits after one was in vain.
 const NO_PATIENCE_FOR: Duration = Duration::from_secs(60);
 
+/// Services that may end one after the other before one of them has the whole request.
+const ENDINGS: u32 = 10;
+
 /// Pause of bulk work if the queue of the service is full.
 const BUSY_PAUSE: Duration = Duration::from_millis(50);
 
@@ -67,7 +70,7 @@ pub fn embed(request: &Request<'_>) -> Result<Option<Vec<Embedding>>, Failure> {
 }
 
 fn embed_at_once(request: &Request<'_>) -> Result<Option<Vec<Embedding>>, Failure> {
-    let mut has_ended = false;
+    let (mut has_ended, mut endings) = (false, 0);
     loop {
         let patience = if has_ended || request.suspect { Patience::AfterEnd } else { Patience::WithSupervisor };
         let broken = match with_link(patience, |link| link.embed(request)) {
@@ -84,12 +87,16 @@ fn embed_at_once(request: &Request<'_>) -> Result<Option<Vec<Embedding>>, Failur
         };
         match broken {
             Broken::Interrupted => return Err(Error::Interrupted.into()),
+            // The next attempt finds the service that follows, or none.
+            Broken::Ending if endings < ENDINGS => endings += 1,
             // The inputs may be the cause of the end. If this process computed them, it could end in the same way, and all sessions
             // with it.
             Broken::Ended(_) | Broken::Silent if has_ended => return Err(Failure::Crash),
             Broken::Ended(_) | Broken::Silent => has_ended = true,
             _ if has_ended => return Err(Failure::Crash),
-            Broken::Absent(_) | Broken::Refused(_) | Broken::Damaged => return decline(request, broken.to_string()),
+            Broken::Absent(_) | Broken::Refused(_) | Broken::Damaged | Broken::Ending => {
+                return decline(request, broken.to_string());
+            }
         }
     }
 }

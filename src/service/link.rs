@@ -98,10 +98,10 @@ impl Link {
                 bytes.extend_from_slice(input);
                 continue;
             }
-            self.socket.send(&std::mem::take(&mut bytes), SIGN_WITHIN)?;
-            self.socket.send(input, SIGN_WITHIN)?;
+            self.send_part(&std::mem::take(&mut bytes))?;
+            self.send_part(input)?;
         }
-        self.socket.send(&bytes, SIGN_WITHIN)?;
+        self.send_part(&bytes)?;
         loop {
             let Frame { message, body } = self.wait_for_work()?;
             return match message {
@@ -115,6 +115,7 @@ impl Link {
                 },
                 FromService::Busy { number, reason } if number == self.number => Ok(Answer::Busy(reason)),
                 FromService::Declined { number, reason } if number == self.number => Ok(Answer::Declined(reason)),
+                FromService::Ending { number } if number == self.number => Err(Broken::Ending),
                 FromService::Pong => continue,
                 _ => Err(Broken::Damaged),
             };
@@ -129,6 +130,14 @@ impl Link {
         let numbers = frame::numbers(body, dimensions, count).map_err(|_| Broken::Damaged)?;
         let rows = numbers.chunks_exact(request.dimensions).map(Embedding::of_unit);
         rows.collect::<Option<_>>().map(Answer::Embedded).ok_or(Broken::Damaged)
+    }
+
+    /// Sends a part of a request. A service that ends before it has the whole request does not begin with it.
+    fn send_part(&mut self, bytes: &[u8]) -> Result<(), Broken> {
+        self.socket.send(bytes, SIGN_WITHIN).map_err(|broken| match broken {
+            Broken::Ended(_) => Broken::Ending,
+            other => other,
+        })
     }
 
     fn send(&mut self, message: &ToService, limit: Duration) -> Result<(), Broken> {

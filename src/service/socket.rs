@@ -79,7 +79,7 @@ impl Socket {
         got == 0 || got < 0 && io::Error::last_os_error().kind() != io::ErrorKind::WouldBlock
     }
 
-    /// Sends bytes. Fails if the other side reads nothing for the time.
+    /// Sends bytes. Fails if the other side reads nothing for the time, or will not read them.
     pub fn send(&mut self, mut bytes: &[u8], limit: Duration) -> Result<(), Broken> {
         while !bytes.is_empty() {
             // SAFETY: sends bytes of a slice. A closed connection is an error and no signal.

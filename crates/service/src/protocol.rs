@@ -92,6 +92,10 @@ pub enum FromService {
         number: u64,
         reason: String,
     },
+    /// The service is ending, and has not begun with this request. It computes the requests that it got before.
+    Ending {
+        number: u64,
+    },
     Pong,
     Statistics(Box<Statistics>),
 }

@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::io::{ErrorKind, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -153,9 +154,9 @@ fn requests_in_progress_are_finished_at_the_end() {
     running.end().unwrap();
     assert!(!running.directory.socket().exists());
     client.embedded(number, 32);
-    client.texts(Class::Search, &["a red car"]);
-    let FromService::Declined { reason, .. } = client.next().unwrap().message else { panic!("not declined") };
-    assert_eq!(reason, "The service is ending");
+    // The service reads nothing more.
+    assert!(client.next().is_none());
+    assert_eq!(client.stream.write(b"more").unwrap_err().kind(), ErrorKind::BrokenPipe);
 }
 
 #[test]

@@ -30,14 +30,20 @@ pub struct Connection {
 pub fn start(stream: UnixStream, service: Arc<Service>, budget: Arc<Budget>, reporter: Arc<Reporter>) {
     let named = |name: &str| thread::Builder::new().name(name.into()).stack_size(STACK);
     let work = move || -> std::io::Result<()> {
-        let _open = reporter.count_connection();
         let stream = Arc::new(stream);
+        let connections = &reporter.connections;
+        let _open = connections.add(&stream);
         let (outlet, write) = Outlet::new(stream.clone())?;
-        named("answers").spawn(write)?;
+        let writing = named("answers").spawn(write)?;
         let connection = Connection { service, budget, reporter: reporter.clone(), outlet };
         // An error means that the peer has gone.
         connection.converse(&mut Inlet::new(stream.clone())).err();
         connection.cancel_all();
+        drop(connection);
+        if connections.is_closing() {
+            // No request has an answer to come, so the thread ends after it has written the others.
+            writing.join().ok();
+        }
         stream.shutdown(Shutdown::Both)
     };
     named("requests").spawn(|| drop(work())).ok();
@@ -111,7 +117,7 @@ impl Connection {
             Ok(()) => {}
             Err(rejected) if self.outlet.remove(number).is_some() => match rejected {
                 Rejected::Full => busy(format!("{} inputs wait", self.service.scheduler.queued())),
-                Rejected::Closing => self.decline(number, "The service is ending".into()),
+                Rejected::Closing => self.outlet.send_now(&FromService::Ending { number }, &[]),
             },
             Err(_) => {}
         }

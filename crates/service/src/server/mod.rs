@@ -9,6 +9,7 @@
 mod budget;
 mod cache;
 mod connection;
+mod connections;
 mod counters;
 mod decoding;
 mod failure;
@@ -60,8 +61,9 @@ const MAX_DESCRIPTORS: u64 = MAX_CONNECTIONS + 1024;
 /// cache and threads that compute.
 const MEMORY_BESIDE: u64 = 4 << 30;
 
-/// Time for requests in progress when the service ends. Its supervisor waits for two seconds.
+/// Time for requests in progress when the service ends, and for the last answers. Its supervisor waits for two seconds.
 const FINISH_WITHIN: Duration = Duration::from_secs(1);
+const ANSWER_WITHIN: Duration = Duration::from_millis(300);
 
 /// Interval of the checks for work that does not end.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
@@ -135,7 +137,7 @@ pub fn serve(settings: Settings, wait: impl FnOnce(&str)) -> Result<(), String> 
     }
     let reporter = Reporter::new(settings.provider, isolation.clone(), threads);
     let accepting = {
-        let (listener, service) = (listener.clone(), service.clone());
+        let (listener, service, reporter) = (listener.clone(), service.clone(), reporter.clone());
         move || accept(&listener, &service, &reporter)
     };
     spawn("connections", accepting)?;
@@ -147,6 +149,7 @@ pub fn serve(settings: Settings, wait: impl FnOnce(&str)) -> Result<(), String> 
     wait(&isolation);
     listener.close();
     service.scheduler.close(FINISH_WITHIN);
+    reporter.connections.close(ANSWER_WITHIN);
     Ok(())
 }
 
@@ -187,7 +190,7 @@ fn accept(listener: &Listener, service: &Arc<Service>, reporter: &Arc<Reporter>)
     let budget = Budget::new(budget::MAX_BYTES);
     loop {
         match listener.accept() {
-            Ok(Some(stream)) if reporter.connections() < MAX_CONNECTIONS => {
+            Ok(Some(stream)) if reporter.connections.count() < MAX_CONNECTIONS => {
                 connection::start(stream, service.clone(), budget.clone(), reporter.clone());
             }
             Ok(_) => {}

@@ -1,11 +1,11 @@
 //! The statistics of the service.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clip::Provider;
 
+use super::connections::Connections;
 use super::worker::Service;
 use crate::protocol::{Statistics, VERSION};
 
@@ -14,25 +14,13 @@ pub struct Reporter {
     provider: Provider,
     isolation: String,
     threads: usize,
-    connections: AtomicU64,
+    pub connections: Arc<Connections>,
 }
-
-/// An open connection. Dropping it reduces the count.
-pub struct Open(Arc<Reporter>);
 
 impl Reporter {
     pub fn new(provider: Provider, isolation: String, threads: usize) -> Arc<Self> {
         let since = SystemTime::now();
-        Arc::new(Self { since, provider, isolation, threads, connections: AtomicU64::new(0) })
-    }
-
-    pub fn connections(&self) -> u64 {
-        self.connections.load(Ordering::Relaxed)
-    }
-
-    pub fn count_connection(self: &Arc<Self>) -> Open {
-        self.connections.fetch_add(1, Ordering::Relaxed);
-        Open(self.clone())
+        Arc::new(Self { since, provider, isolation, threads, connections: Arc::default() })
     }
 
     pub fn statistics(&self, service: &Service) -> Statistics {
@@ -45,7 +33,7 @@ impl Reporter {
             provider: self.provider.name().into(),
             isolation: self.isolation.clone(),
             threads: self.threads as u64,
-            connections: self.connections(),
+            connections: self.connections.count(),
             models: service.sessions.list(),
             queued: service.scheduler.queued() as u64,
             requests: counters.requests.get(),
@@ -55,11 +43,5 @@ impl Reporter {
             p50_ms,
             p99_ms,
         }
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use e2e::{Cluster, count, sqlstate, wait_until};
 use postgres::error::SqlState;
 
-use super::{BACK_WITHIN, another, running, served_with, signal};
+use super::{BACK_WITHIN, Over, another, running, served_with, signal};
 
 const CONNECTIONS: usize = 32;
 const DEATHS: usize = 50;
@@ -42,15 +42,6 @@ fn work(cluster: &Cluster, number: usize, is_over: &AtomicBool) -> i64 {
     }
     assert_eq!(e2e::pid(&mut client), pid);
     done
-}
-
-/// Ends the load, also if the test fails.
-struct Over(Arc<AtomicBool>);
-
-impl Drop for Over {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 #[test]

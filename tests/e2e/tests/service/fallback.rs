@@ -1,11 +1,14 @@
 //! Sessions without a service: they compute themselves with one warning, or fail with an error.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use e2e::{Cluster, count, drain, sqlstate, wait_until};
 use postgres::error::SqlState;
 
-use super::{another, running, served_with, set};
+use super::{Over, another, running, served_with, set};
 
 const WARNING: &str = "WARNING: this session computes embeddings without the embedding service";
 
@@ -69,6 +72,35 @@ fn settings_take_effect_on_a_running_service() {
     set(&mut client, "clip.service_threads", "1");
     another(&mut client, service);
     assert_eq!(count(&mut client, "SELECT threads FROM clip_service"), 1);
+    assert_eq!(count(&mut client, "SELECT restarts FROM clip_service"), 0);
+}
+
+/// Requests that meet a service in its end are sent to the next one, also without fallback.
+#[test]
+fn no_statement_fails_while_the_service_starts_again() {
+    let cluster = served_with(&["clip.service_fallback = off"]);
+    let mut client = cluster.connect();
+    let mut service = running(&mut client);
+    let is_over = Arc::new(AtomicBool::new(false));
+    thread::scope(|scope| {
+        let _over = Over(is_over.clone());
+        for session in 0..4 {
+            let (cluster, is_over) = (&cluster, &is_over);
+            scope.spawn(move || {
+                let mut client = cluster.connect();
+                let mut number = 0;
+                while !is_over.load(Ordering::Relaxed) {
+                    number += 1;
+                    let embed = format!("SELECT clip_embed_text('{session} {number}', 'wide')");
+                    client.batch_execute(&embed).unwrap();
+                }
+            });
+        }
+        for round in 0..10 {
+            set(&mut client, "clip.service_threads", ["1", "2"][round % 2]);
+            service = another(&mut client, service).0;
+        }
+    });
     assert_eq!(count(&mut client, "SELECT restarts FROM clip_service"), 0);
 }
 

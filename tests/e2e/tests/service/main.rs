@@ -10,6 +10,8 @@ mod others;
 mod upgrade;
 
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use e2e::{Cluster, wait_until};
@@ -17,6 +19,15 @@ use postgres::Client;
 
 /// The time after which a service that ended must be back.
 const BACK_WITHIN: Duration = Duration::from_secs(2);
+
+/// Ends the load of a test, also if the test fails.
+struct Over(Arc<AtomicBool>);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
 
 /// Starts a server with the service. Sessions do not compute themselves, so that a result proves that the service computed it.
 fn served() -> Cluster {

@@ -1,4 +1,5 @@
-//! A running batch ends when all its requests were canceled. If it does not end, the process must.
+//! Runs that are held: a batch ends when all its requests were canceled, or the process must end. The end of the service waits for
+//! requests that it has begun.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -7,7 +8,7 @@ mod support;
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::thread;
 
-use service::protocol::{Class, ToService};
+use service::protocol::{Class, FromService, ToService};
 use support::{Client, Running, wait_until};
 
 /// Holds runs that have begun.
@@ -128,4 +129,31 @@ fn a_canceled_run_that_does_not_end_is_reported() {
     // The statistics still arrive, as the answers to pings do.
     assert_eq!(running.connect().statistics().queued, 0);
     GATE.open();
+}
+
+#[test]
+fn a_request_that_arrives_while_the_service_ends_is_not_begun() {
+    static GATE: Gate = Gate::new();
+    let (mut running, mut client) = start(|| GATE.interrupted(), |reason| panic!("{reason}"));
+    let mut late = running.connect();
+    GATE.close();
+    let begun = client.texts(Class::Bulk, &["a red car"]);
+    GATE.wait_for_run();
+    let socket = running.directory.socket();
+    thread::scope(|scope| {
+        scope.spawn(|| running.end().unwrap());
+        wait_until(|| !socket.exists());
+        // The pong is the first answer as long as requests are accepted.
+        loop {
+            let number = late.texts(Class::Search, &["too late"]);
+            late.send(&ToService::Ping, &[]);
+            match late.next().unwrap().message {
+                FromService::Pong => {}
+                message => break assert_eq!(message, FromService::Ending { number }),
+            }
+        }
+        GATE.open();
+        client.embedded(begun, 1);
+    });
+    assert!(client.next().is_none());
 }
