@@ -12,7 +12,7 @@ export const product = pgTable('product', {
   // drizzle-kit does not drop them.
   embedding: vector({ dimensions: 128 }),
 }, table => [
-  index('product_embedding_idx').using('hnsw', table.embedding.op('vector_cosine_ops')),
+  index('product_embedding_idx').using('hnsw', table.embedding.op('vector_cosine_ops')).with({ ef_construction: '200' }),
   // Mode queue needs this index. It is empty in the other modes.
   index('product_embedding_pending_idx').on(table.id).where(sql`embedding IS NULL AND image IS NOT NULL`),
 ])
