@@ -25,6 +25,14 @@ pub fn for_socket(socket: RawFd, wanted: Wanted, time: Duration) -> Result<bool,
     Ok(wait(socket, event, time)? & event != 0)
 }
 
+/// Waits until the socket is readable, a signal arrives or a millisecond is over. Returns true if the socket is ready. An answer from the
+/// cache arrives within that time, and waiting on the latch takes several system calls.
+pub fn briefly(socket: RawFd) -> bool {
+    let mut wanted = libc::pollfd { fd: socket, events: libc::POLLIN, revents: 0 };
+    // SAFETY: polls one descriptor, which is open.
+    unsafe { libc::poll(&raw mut wanted, 1, 1) > 0 }
+}
+
 /// Waits for some time. Fails if the statement should end.
 pub fn for_time(time: Duration) -> Result<(), Error> {
     wait(pg_sys::PGINVALID_SOCKET, 0, time).map(drop)
