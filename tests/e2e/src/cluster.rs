@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use postgres::{Client, Config, NoTls};
 
-use crate::{answer_of, create_extension, let_call, pg_config, root, run, served};
+use crate::{answer_of, create_extension, let_call, pg_config, root, run, served, slow_model};
 
 /// A temporary server with the extension. Dropping it removes the server.
 pub struct Cluster {
@@ -76,6 +76,9 @@ impl Cluster {
 
     /// Adds a fixture model.
     pub fn add(&self, name: &str) {
+        if name == slow_model::NAME {
+            return slow_model::install(&self.models(), |models| self.pgclip_for(models));
+        }
         run(self.pgclip().args(["add", name, "--license", "MIT"]).arg(root().join("tests/fixtures/models").join(name)));
     }
 
@@ -88,12 +91,16 @@ impl Cluster {
 
     /// Returns the command pgclip for this server's models.
     pub fn pgclip(&self) -> Command {
+        self.pgclip_for(&self.models())
+    }
+
+    fn pgclip_for(&self, models: &Path) -> Command {
         let mut command = Command::new(root().join("target/release/pgclip"));
         let pg_config = self.pg_config.clone().or_else(|| std::env::var_os("PG_CONFIG").map(Into::into));
         if let Some(pg_config) = pg_config {
             command.arg("--pg-config").arg(pg_config);
         }
-        command.arg("--model-path").arg(self.models());
+        command.arg("--model-path").arg(models);
         command.arg("--onnxruntime").arg(root().join("target/onnxruntime/libonnxruntime.so"));
         command
     }

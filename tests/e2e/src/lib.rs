@@ -3,6 +3,7 @@
 mod cluster;
 mod files;
 mod installation;
+mod slow_model;
 
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
