@@ -100,7 +100,6 @@ impl Socket {
     /// Receives some bytes. Fails if none arrive in the time.
     pub fn receive(&mut self, limit: Duration, feed: impl FnOnce(&[u8])) -> Result<(), Broken> {
         let mut buffer = [0; PORTION];
-        let mut waited = false;
         loop {
             match self.stream.read(&mut buffer) {
                 Ok(0) => return Err(Broken::Ended("it closed the connection".into())),
@@ -109,18 +108,16 @@ impl Socket {
                     return Ok(());
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if waited || !wait::briefly(self.stream.as_raw_fd()) {
-                        self.wait(Wanted::Readable, limit)?;
-                    }
-                    waited = true;
-                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait(Wanted::Readable, limit)?,
                 Err(error) => return Err(Broken::Ended(error.to_string())),
             }
         }
     }
 
     fn wait(&self, wanted: Wanted, limit: Duration) -> Result<(), Broken> {
+        if wanted == Wanted::Readable && wait::briefly(self.stream.as_raw_fd()) {
+            return Ok(());
+        }
         let begun = Instant::now();
         while !wait::for_socket(self.stream.as_raw_fd(), wanted, limit.saturating_sub(begun.elapsed()))? {
             if begun.elapsed() >= limit {
