@@ -127,7 +127,7 @@ test-cluster: ready
 one: TEST ?= $(if $(PAGE),pages,regress)
 one:
 	PG_CONFIG="$(PG_CONFIG_PATH)" $(if $(SQL),PG_CLIP_SQL="$(SQL)") $(if $(PAGE),PG_CLIP_PAGE="$(PAGE)") \
-		cargo test --release --target-dir target -p e2e --test $(subst ::, ,$(TEST)) -- --nocapture
+		$(CARGO_TEST) --test $(subst ::, ,$(TEST)) -- --nocapture
 
 # Check the sources without running them: format, lints, licenses, shell, Python, words, links. STEPS="fmt words" chooses.
 check: setup

@@ -13,7 +13,7 @@ const SOON: Duration = Duration::from_millis(300);
 
 const SLOW: &str = "SELECT clip_embed_image($1, 'slow')::text";
 
-/// One server for all tests, because adding the slow model runs it several times.
+/// One server for all tests.
 #[test]
 fn long_inferences_can_be_interrupted() {
     let cluster = Cluster::start();
